@@ -1,0 +1,252 @@
+//! What a report is made of: plain values, no paths, nothing to look up.
+//!
+//! [`ReportData`] is the only input of [`render`](super::render). It is serialised to JSON as it stands and
+//! read by the page's script, so field names here are the names used in `page.js`. A number that could not
+//! be computed is `None`, never NaN.
+
+use serde::{Deserialize, Serialize};
+
+pub use super::picture::Picture;
+pub use super::table::{Cell, Difference, Metric, RowKind, SubjectValues, TestRow, TestTable};
+
+/// One finished (or interrupted) run, ready to be shown.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ReportData {
+    /// Heading of the page, e.g. "λ ablation".
+    pub title: String,
+    /// Name of the experiment file without its ending, e.g. `ablation_lambda`.
+    pub name: String,
+    /// First line of the experiment file: the table or figure that it reproduces.
+    pub description: String,
+    /// When the run ended, as the caller wants it read, e.g. `2025-03-01 14:02 UTC`.
+    pub created: String,
+    /// Version of the program that made the run.
+    pub version: String,
+    /// What was run, on what.
+    pub setup: Setup,
+    /// Where the time went.
+    pub times: Times,
+    /// Every selection rule; its place in this list fixes its colour everywhere.
+    pub rules: Vec<Rule>,
+    /// One entry for each arm, subject and seed.
+    pub trajectories: Vec<Trajectory>,
+    /// Results on test prompts and test noise; `None` while they are not computed.
+    pub test: Option<TestTable>,
+    /// Test pictures by subject and prompt.
+    pub samples: Vec<SampleRow>,
+    /// The resolved experiment file, every key written out.
+    pub settings: String,
+    /// Things a reader has to know: warnings, what was skipped.
+    pub notes: Vec<String>,
+}
+
+/// What was run, on what.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Setup {
+    /// Base model, e.g. `micro`.
+    pub model: String,
+    /// Recipes of the arms, e.g. `paper`.
+    pub recipes: Vec<String>,
+    /// The networks that score, and what each stands for.
+    pub encoders: Vec<Encoder>,
+    /// Where it ran, e.g. `cpu, 2 threads, avx512f`.
+    pub device: String,
+    /// Seeds of the run.
+    pub seeds: Vec<u64>,
+    /// The most gradient steps a trajectory may take.
+    pub steps: usize,
+    /// Gradient steps between two validations.
+    pub validation_interval: usize,
+    /// Pictures drawn at each validation of a trajectory.
+    pub validation_pictures: usize,
+    /// Test pictures for each prompt.
+    pub test_pictures_per_prompt: usize,
+    /// Number of test prompts of a subject.
+    pub test_prompts: usize,
+    /// Negatives drawn from the base model for each subject.
+    pub negatives: usize,
+    /// Solver of the sampler, e.g. `dpm-solver++ 2M`.
+    pub solver: String,
+    /// Steps of the sampler.
+    pub sampler_steps: usize,
+    /// Classifier-free guidance scale.
+    pub guidance: f64,
+}
+
+/// A network that scores pictures.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Encoder {
+    /// What the run uses it for: `reward`, `CLIP`, `ViT`.
+    pub role: String,
+    /// Its name, e.g. `micro reward`.
+    pub name: String,
+    /// What it stands for, e.g. `in place of ALIGN (kakaobrain/align-base)`.
+    pub stands_for: String,
+}
+
+/// Wall time in seconds. The parts need not add up to the total.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Times {
+    /// From the first line of the program to its last, over all resumptions.
+    pub total: f64,
+    /// Drawing negatives and scoring them.
+    pub negatives: f64,
+    /// Gradient steps.
+    pub training: f64,
+    /// Drawing and scoring validation pictures.
+    pub validation: f64,
+    /// Drawing and scoring test pictures.
+    pub test: f64,
+}
+
+/// How image and text alignment are combined into a reward (Eq. 5 and its relatives).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mean {
+    /// `1 / (λ / image + (1 - λ) / text)`
+    #[default]
+    Harmonic,
+    /// `λ image + (1 - λ) text`
+    Arithmetic,
+    /// `image^λ text^(1 - λ)`
+    Geometric,
+}
+
+/// Which checkpoint a rule takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleKind {
+    /// The validation with the highest mean reward.
+    #[default]
+    Best,
+    /// The last step, whatever its reward.
+    Last,
+}
+
+/// A selection rule.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Rule {
+    /// Unique name, e.g. `harmonic-0.3`.
+    pub id: String,
+    /// Shown to the reader, e.g. `λ = 0.3 harmonic`.
+    pub label: String,
+    /// Best or last.
+    pub kind: RuleKind,
+    /// Mean of the reward. Of no meaning for [`RuleKind::Last`].
+    pub mean: Mean,
+    /// Weight of the image, λ_val. Of no meaning for [`RuleKind::Last`].
+    pub lambda: f64,
+    /// Validations without a new highest reward after which the rule stops; `None`: it never does.
+    pub patience: Option<usize>,
+}
+
+/// One training of one subject under one arm and seed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Trajectory {
+    /// Unique name of the trajectory.
+    pub id: String,
+    /// Subject, as its folder is called.
+    pub subject: String,
+    /// Class word, e.g. `dog`.
+    pub class: String,
+    /// Arm of the experiment that changes training, e.g. `λ_train = 0.3`; empty when there is only one.
+    pub arm: String,
+    /// Seed.
+    pub seed: u64,
+    /// The subject's own pictures.
+    pub references: Vec<Picture>,
+    /// Some of the negatives drawn from the base model.
+    pub negatives: Vec<Picture>,
+    /// Validation prompts, filled in; [`PictureScore::prompt`] counts in this list.
+    pub validation_prompts: Vec<String>,
+    /// Prompts of the pictures shown in every [`Validation::strip`], in the same order.
+    pub strip_prompts: Vec<String>,
+    /// Validations in order of steps; step 0 is the base model.
+    pub validations: Vec<Validation>,
+    /// Losses, thinned by the caller as it likes.
+    pub training: Vec<TrainingPoint>,
+    /// Steps whose weights are on disk.
+    pub kept_steps: Vec<usize>,
+    /// The step at which training ended.
+    pub stopped_step: usize,
+    /// What each rule did, in the order of [`ReportData::rules`].
+    pub outcomes: Vec<RuleOutcome>,
+}
+
+/// The scores of one checkpoint on the validation prompts.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Validation {
+    /// Gradient steps taken.
+    pub step: usize,
+    /// One entry a picture.
+    pub pictures: Vec<PictureScore>,
+    /// A few of the pictures, same prompts and same noise at every step.
+    pub strip: Vec<Picture>,
+}
+
+/// Both alignments of one validation picture, each in [0, 1].
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct PictureScore {
+    /// Index of its prompt in [`Trajectory::validation_prompts`].
+    pub prompt: usize,
+    /// ALIGN-I.
+    pub image: f64,
+    /// ALIGN-T.
+    pub text: f64,
+}
+
+/// Losses of one gradient step, or their mean over the steps since the previous point.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct TrainingPoint {
+    /// Gradient step, from 1.
+    pub step: usize,
+    /// L_sim, Eq. 7.
+    pub l_sim: f64,
+    /// L_pref, Eq. 8.
+    pub l_pref: f64,
+    /// What was minimised.
+    pub loss: f64,
+    /// Global norm of the gradient before clipping.
+    pub grad_norm: f64,
+}
+
+/// What a rule did on one trajectory.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RuleOutcome {
+    /// [`Rule::id`].
+    pub rule: String,
+    /// Step of the checkpoint it took.
+    pub chosen_step: usize,
+    /// Step of the validation at which it stopped; `None`: it read to the end.
+    pub stopped_at_step: Option<usize>,
+    /// Why, in words.
+    pub reason: String,
+    /// Mean validation reward at the chosen step; `None` for [`RuleKind::Last`].
+    pub reward_chosen: Option<f64>,
+    /// Mean validation reward at step 0; `None` for [`RuleKind::Last`].
+    pub reward_step0: Option<f64>,
+    /// 95 % interval of their difference over the validation prompts.
+    pub difference_interval: Option<[f64; 2]>,
+}
+
+/// The test pictures of one prompt, side by side.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SampleRow {
+    /// [`Trajectory::id`].
+    pub trajectory: String,
+    /// Test prompt, filled in.
+    pub prompt: String,
+    /// One entry a row of the test table.
+    pub pictures: Vec<Sample>,
+}
+
+/// A test picture.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Sample {
+    /// Column head, e.g. `step 0`, `λ = 0.3 harmonic`, `last`.
+    pub label: String,
+    /// Step of the checkpoint.
+    pub step: usize,
+    /// The picture.
+    pub picture: Picture,
+}
