@@ -1,0 +1,164 @@
+//! Pictures: decoding as a viewer shows them, square crops, antialiased resizing, whole files.
+
+use std::fs::File;
+use std::io::{BufReader, Cursor, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use fast_image_resize::images::Image as Plane;
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+
+/// Reads a picture as a viewer would show it: EXIF orientation applied, transparency over white, grey, 16-bit and CMYK
+/// brought to 8-bit RGB. The format is taken from the content, not from the file's name.
+///
+/// # Errors
+/// If the file is missing, is no picture this build decodes, or is damaged; the message names the path and the mend.
+pub fn load(path: impl AsRef<Path>) -> Result<RgbImage> {
+    let path = path.as_ref();
+    let file =
+        File::open(path).with_context(|| format!("cannot open the picture {}", path.display()))?;
+    if file.metadata().is_ok_and(|m| m.len() == 0) {
+        bail!(
+            "the picture {} is empty (0 bytes): copy it anew or remove it",
+            path.display()
+        );
+    }
+    let reader = ImageReader::new(BufReader::new(file))
+        .with_guessed_format()
+        .with_context(|| format!("cannot read the picture {}", path.display()))?;
+    // `with_guessed_format` falls back on nothing but the content here, as no path was given.
+    if reader.format().is_none() {
+        bail!(
+            "{} is not a picture in a format this build reads (JPEG, PNG, WebP, BMP, GIF, TIFF): convert it to JPEG or PNG, or remove it",
+            path.display()
+        );
+    }
+    decode(reader).with_context(|| {
+        format!("cannot decode the picture {}: it may be cut short or damaged; copy it anew or save it again as PNG", path.display())
+    })
+}
+
+fn decode<R: std::io::BufRead + std::io::Seek>(reader: ImageReader<R>) -> Result<RgbImage> {
+    let mut decoder = reader.into_decoder()?;
+    let orientation = decoder.orientation()?;
+    let mut decoded = DynamicImage::from_decoder(decoder)?;
+    decoded.apply_orientation(orientation);
+    Ok(if decoded.color().has_alpha() {
+        over_white(&decoded)
+    } else {
+        decoded.into_rgb8()
+    })
+}
+
+fn over_white(picture: &DynamicImage) -> RgbImage {
+    let rgba = picture.to_rgba8();
+    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+        let [r, g, b, a] = rgba.get_pixel(x, y).0;
+        let blend =
+            |c: u8| ((u32::from(c) * u32::from(a) + 255 * (255 - u32::from(a)) + 127) / 255) as u8;
+        image::Rgb([r, g, b].map(blend))
+    })
+}
+
+/// The largest square in `width` x `height`, as `(x, y, side)`, placed at the fractions `across` and `down` of the free room
+/// (clamped to `[0, 1]`; 0.5 is the centre, rounded down).
+pub fn square_box(width: u32, height: u32, across: f64, down: f64) -> (u32, u32, u32) {
+    let side = width.min(height);
+    let place = |room: u32, at: f64| (f64::from(room) * at.clamp(0.0, 1.0)).floor() as u32;
+    (
+        place(width - side, across),
+        place(height - side, down),
+        side,
+    )
+}
+
+/// The largest centred square, resized to `size` x `size` with an antialiased Lanczos filter.
+pub fn center_square(picture: &RgbImage, size: u32) -> RgbImage {
+    square_at(picture, size, 0.5, 0.5)
+}
+
+/// The largest square at the fractions `across`, `down` of the free room (see [`square_box`]), resized to `size` x `size`:
+/// a random crop when the fractions are random.
+pub fn square_at(picture: &RgbImage, size: u32, across: f64, down: f64) -> RgbImage {
+    let (x, y, side) = square_box(picture.width(), picture.height(), across, down);
+    let square = if (picture.width(), picture.height()) == (side, side) {
+        picture.clone()
+    } else {
+        image::imageops::crop_imm(picture, x, y, side, side).to_image()
+    };
+    resize(&square, size, size)
+}
+
+/// `picture` at `width` x `height`, antialiased Lanczos (window 3, Pillow's LANCZOS); a copy if the size is right already.
+pub fn resize(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
+    if picture.dimensions() == (width, height) {
+        return picture.clone();
+    }
+    if width == 0 || height == 0 || picture.width() == 0 || picture.height() == 0 {
+        return RgbImage::new(width, height);
+    }
+    let (w, h) = picture.dimensions();
+    let from = Plane::from_vec_u8(w, h, picture.as_raw().clone(), PixelType::U8x3)
+        .expect("an RgbImage holds width x height x 3 bytes");
+    let mut to = Plane::new(width, height, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
+    Resizer::new()
+        .resize(&from, &mut to, &options)
+        .expect("both planes are non-empty U8x3");
+    RgbImage::from_raw(width, height, to.into_vec())
+        .expect("the plane holds width x height x 3 bytes")
+}
+
+/// `picture` as the bytes of a PNG file.
+pub fn png_bytes(picture: &RgbImage) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture
+        .write_to(&mut bytes, ImageFormat::Png)
+        .expect("an RGB picture in memory can always be written as PNG");
+    bytes.into_inner()
+}
+
+/// Writes `picture` as PNG to a temporary file beside `path` and renames it: the file is whole or absent.
+///
+/// # Errors
+/// If the folder is missing or cannot be written to; the message names the path.
+pub fn save_png(path: impl AsRef<Path>, picture: &RgbImage) -> Result<()> {
+    let path = path.as_ref();
+    if picture.width() == 0 || picture.height() == 0 {
+        bail!("cannot write {}: the picture has no pixels", path.display());
+    }
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix(".picture-")
+        .suffix(".tmp")
+        .tempfile_in(folder)
+        .with_context(|| {
+            format!(
+                "cannot write into the folder {} (does it exist?)",
+                folder.display()
+            )
+        })?;
+    file.write_all(&png_bytes(picture))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let file = file
+        .persist(path)
+        .map_err(|e| anyhow!(e.error))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    share(&file);
+    Ok(())
+}
+
+/// A temporary file is private to its owner; a result is for whoever may read the folder.
+#[cfg(unix)]
+fn share(file: &File) {
+    use std::os::unix::fs::PermissionsExt;
+    // Failing to widen the permissions leaves a readable picture to its owner, which is no reason to fail.
+    let _ = file.set_permissions(std::fs::Permissions::from_mode(0o644));
+}
+
+#[cfg(not(unix))]
+fn share(_: &File) {}

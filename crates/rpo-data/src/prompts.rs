@@ -1,0 +1,65 @@
+//! Prompt templates and prompt sets.
+//!
+//! A template names two places: `{token}` for the subject's rare token ("[V]") and `{class}` for its class ("dog").
+//! `{}` is short for `{token} {class}`. [`fill`] puts the words in, or takes the token out without a trace:
+//!
+//! ```
+//! use rpo_data::prompts::fill;
+//! assert_eq!(fill("a {} in the snow", Some("[V]"), "dog"), "a [V] dog in the snow");
+//! assert_eq!(fill("a {token} red {class}", Some("[V]"), "dog"), "a [V] red dog");
+//! assert_eq!(fill("a {token} red {class}", None, "dog"), "a red dog");
+//! ```
+
+pub mod dreambench;
+
+use anyhow::{Result, bail};
+
+pub use dreambench::dreambench;
+
+/// The prompts of one benchmark, as templates. The sets share no prompt unless their source says so (see [`dreambench()`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptSet {
+    /// Prompts of the negatives, that is of the preference pairs.
+    pub train: Vec<String>,
+    /// Prompts whose reward chooses the checkpoint.
+    pub validation: Vec<String>,
+    /// Prompts of the results.
+    pub test: Vec<String>,
+}
+
+/// Puts `token` and `class` into `template`; without a token the place of `{token}` and one space beside it go too.
+pub fn fill(template: &str, token: Option<&str>, class: &str) -> String {
+    let template = template.replace("{}", "{token} {class}");
+    let template = match token {
+        Some(token) => template.replace("{token}", token),
+        None => template
+            .replace("{token} ", "")
+            .replace(" {token}", "")
+            .replace("{token}", ""),
+    };
+    template.replace("{class}", class)
+}
+
+/// Checks that a template has a place for the class, at most one for the token, and no other braces.
+///
+/// # Errors
+/// Names the template and the mend.
+pub fn check(template: &str) -> Result<()> {
+    let long = template.replace("{}", "{token} {class}");
+    let (tokens, classes) = (
+        long.matches("{token}").count(),
+        long.matches("{class}").count(),
+    );
+    if classes != 1 || tokens > 1 {
+        bail!(
+            "the prompt {template:?} names the class {classes} times and the token {tokens} times: write {{}} where \"[V] dog\" belongs, or {{token}} and {{class}} once each"
+        );
+    }
+    let rest = long.replace("{token}", "").replace("{class}", "");
+    if rest.contains(['{', '}']) {
+        bail!(
+            "the prompt {template:?} has braces around something else than token or class: only {{}}, {{token}} and {{class}} are known"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! StickerBench (under construction).
