@@ -1,0 +1,370 @@
+//! Which checkpoint of a trajectory is kept, and when the trajectory may stop.
+//!
+//! A rule reads the validations in order and never looks past its own stop. So its decision is a function of the
+//! validations up to there: it stays the same when another rule keeps the trajectory alive.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::mean::{Lambda, Mean, Score, ScoreOutOfRange, mean_reward};
+use crate::paired::{Interval, PairedError};
+
+/// The scores of one checkpoint on the validation prompts, always with the same noise and in the same order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Gradient steps done; the first validation is the base model at step 0.
+    pub step: usize,
+    /// One pair a picture.
+    pub scores: Vec<Score>,
+}
+
+impl Validation {
+    /// The reward of every picture.
+    #[must_use]
+    pub fn rewards(&self, mean: Mean, lambda: Lambda) -> Vec<f64> {
+        self.scores
+            .iter()
+            .map(|&score| mean.reward(score, lambda))
+            .collect()
+    }
+}
+
+/// What a rule looks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The highest reward.
+    #[default]
+    Best,
+    /// The last step, whatever its reward.
+    Last,
+}
+
+/// A rule of selection and stopping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Its name in tables and files.
+    pub name: String,
+    /// What it looks for.
+    #[serde(default)]
+    pub kind: Kind,
+    /// How a picture's two scores become one reward.
+    #[serde(default)]
+    pub mean: Mean,
+    /// λ_val. [`Kind::Last`] reads it for nothing but its reports.
+    pub lambda: Lambda,
+    /// How many validations in a row may bring no new maximum before the rule stops; `None` (written `"none"`):
+    /// it runs to the limit, as the paper and the official code do. [`Kind::Last`] ignores it.
+    #[serde(default = "default_patience", with = "patience")]
+    pub patience: Option<usize>,
+}
+
+/// Validations without a new maximum that a rule waits for when nothing else is asked.
+pub const DEFAULT_PATIENCE: usize = 3;
+
+fn default_patience() -> Option<usize> {
+    Some(DEFAULT_PATIENCE)
+}
+
+impl Rule {
+    /// The highest λ-`mean` reward, with the default patience.
+    pub fn best(name: impl Into<String>, mean: Mean, lambda: Lambda) -> Self {
+        Self {
+            name: name.into(),
+            kind: Kind::Best,
+            mean,
+            lambda,
+            patience: default_patience(),
+        }
+    }
+
+    /// The last step of the limit.
+    pub fn last(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            kind: Kind::Last,
+            mean: Mean::Harmonic,
+            lambda: Lambda::HALF,
+            patience: None,
+        }
+    }
+
+    /// The same rule with another patience.
+    #[must_use]
+    pub fn with_patience(self, patience: Option<usize>) -> Self {
+        Self { patience, ..self }
+    }
+}
+
+/// What a rule says of the validations so far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Index of the chosen validation; provisional until the rule has stopped.
+    pub chosen: usize,
+    /// Index of the validation at which the rule stopped; `None` while it still runs.
+    pub stopped_at: Option<usize>,
+    /// The same as `stopped_at.is_some()`: nothing that follows changes this decision.
+    pub finished: bool,
+    /// One sentence for the report, with steps and rewards.
+    pub reason: String,
+}
+
+/// Why a rule cannot decide. Only what lies before the rule's own stop is looked at.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SelectError {
+    /// Nothing was validated.
+    #[error("no validation to choose from: the base model at step 0 is always validated first")]
+    NoValidation,
+    /// A validation without pictures.
+    #[error(
+        "the validation of step {step} has no pictures: at least one validation prompt is needed"
+    )]
+    NoPictures {
+        /// Its step.
+        step: usize,
+    },
+    /// Two validations of different size.
+    #[error(
+        "the validation of step {step} has {found} pictures, the first one {expected}: rewards are comparable only on the same prompts and noise"
+    )]
+    Uneven {
+        /// Its step.
+        step: usize,
+        /// Its number of pictures.
+        found: usize,
+        /// That of the first validation.
+        expected: usize,
+    },
+    /// Steps that do not ascend.
+    #[error(
+        "step {step} is validated after step {before}: validations come in ascending order, each step once"
+    )]
+    Order {
+        /// The step.
+        step: usize,
+        /// The one before it.
+        before: usize,
+    },
+    /// A score that is NaN or out of range: the model has diverged, or an encoder is broken. It stops the choice
+    /// instead of being passed over, because everything after it comes from the same broken state.
+    #[error("step {step}, picture {picture}: {source}")]
+    Score {
+        /// The step of the validation.
+        step: usize,
+        /// Position of the picture in it.
+        picture: usize,
+        /// Which score it is.
+        source: ScoreOutOfRange,
+    },
+    /// A patience of 0 would stop before the first step.
+    #[error(
+        "rule `{0}`: patience = 0 stops before anything is learned; write 1 or more, or \"none\" to run to the limit"
+    )]
+    Patience(String),
+}
+
+/// What `rule` says of `validations`, the trajectory so far; `limit_reached` tells that no more will follow.
+///
+/// - [`Kind::Best`] chooses the highest mean reward up to its own stop, step 0 included, the earliest of equals.
+///   It stops at the validation that is the `patience`-th in a row without a new strict maximum, or at the limit.
+/// - [`Kind::Last`] chooses the latest validation and stops at the limit.
+///
+/// # Errors
+/// [`SelectError`]; a broken score after the rule's stop is not seen and changes nothing.
+pub fn decide(
+    rule: &Rule,
+    validations: &[Validation],
+    limit_reached: bool,
+) -> Result<Decision, SelectError> {
+    if rule.patience == Some(0) {
+        return Err(SelectError::Patience(rule.name.clone()));
+    }
+    let last = validations
+        .len()
+        .checked_sub(1)
+        .ok_or(SelectError::NoValidation)?;
+    let patience = match rule.kind {
+        Kind::Best => rule.patience,
+        Kind::Last => None,
+    };
+    let (mut best, mut best_reward) = (0, f64::NEG_INFINITY);
+    for index in 0..=last {
+        check(validations, index)?;
+        let reward = mean_reward(&validations[index].scores, rule.mean, rule.lambda);
+        if reward > best_reward {
+            (best, best_reward) = (index, reward);
+        } else if patience.is_some_and(|patience| index - best >= patience) {
+            let reason = format!(
+                "stopped at step {}: {} validations in a row brought nothing above {best_reward:.4} of step {}",
+                validations[index].step,
+                index - best,
+                validations[best].step
+            );
+            return Ok(Decision {
+                chosen: best,
+                stopped_at: Some(index),
+                finished: true,
+                reason,
+            });
+        }
+    }
+    let step = validations[last].step;
+    let (chosen, reason) = match (rule.kind, limit_reached) {
+        (Kind::Last, true) => (last, format!("ran to the limit, step {step}")),
+        (Kind::Last, false) => (last, format!("running, now at step {step}")),
+        (Kind::Best, true) => (
+            best,
+            format!(
+                "ran to the limit, step {step}; the highest reward is {best_reward:.4} of step {}",
+                validations[best].step
+            ),
+        ),
+        (Kind::Best, false) => (
+            best,
+            format!(
+                "running, now at step {step}; the highest reward so far is {best_reward:.4} of step {}",
+                validations[best].step
+            ),
+        ),
+    };
+    Ok(Decision {
+        chosen,
+        stopped_at: limit_reached.then_some(last),
+        finished: limit_reached,
+        reason,
+    })
+}
+
+/// The validations that have the highest reward of all for some λ of [`Lambda::grid`] under the harmonic or the
+/// arithmetic mean. Once a validation is not in the set it never comes back, so its weights may be deleted.
+///
+/// # Errors
+/// As [`decide`].
+pub fn winners_on_grid(validations: &[Validation]) -> Result<BTreeSet<usize>, SelectError> {
+    if validations.is_empty() {
+        return Err(SelectError::NoValidation);
+    }
+    for index in 0..validations.len() {
+        check(validations, index)?;
+    }
+    let mut winners = BTreeSet::new();
+    for mean in [Mean::Harmonic, Mean::Arithmetic] {
+        for lambda in Lambda::grid() {
+            let (mut best, mut best_reward) = (0, f64::NEG_INFINITY);
+            for (index, validation) in validations.iter().enumerate() {
+                let reward = mean_reward(&validation.scores, mean, lambda);
+                if reward > best_reward {
+                    (best, best_reward) = (index, reward);
+                }
+            }
+            winners.insert(best);
+        }
+    }
+    Ok(winners)
+}
+
+/// The validations whose weights must stay: what the rules have chosen, and the winners on the grid.
+/// A validation left out here is never asked for later, neither by a rule nor by the grid.
+///
+/// # Errors
+/// As [`decide`].
+pub fn kept(
+    rules: &[Rule],
+    validations: &[Validation],
+    limit_reached: bool,
+) -> Result<BTreeSet<usize>, SelectError> {
+    let mut kept = winners_on_grid(validations)?;
+    for rule in rules {
+        kept.insert(decide(rule, validations, limit_reached)?.chosen);
+    }
+    Ok(kept)
+}
+
+/// By how much the chosen validation beats the first one (step 0) in the rule's own reward: the mean of the
+/// per-picture differences, each pair drawn from the same noise, with its Student t interval over pictures.
+///
+/// It tells noise from gain on this validation set. It is no result: the choice was made on the same pictures,
+/// so the difference is biased upwards, and pictures of one subject say nothing of other subjects.
+///
+/// # Errors
+/// A validation that is missing, unpaired, or not finite.
+pub fn gain_over_first(
+    rule: &Rule,
+    validations: &[Validation],
+    chosen: usize,
+) -> Result<Interval, PairedError> {
+    let (Some(first), Some(chosen)) = (validations.first(), validations.get(chosen)) else {
+        return Err(PairedError::Empty);
+    };
+    Interval::of_difference(
+        &chosen.rewards(rule.mean, rule.lambda),
+        &first.rewards(rule.mean, rule.lambda),
+    )
+}
+
+fn check(validations: &[Validation], index: usize) -> Result<(), SelectError> {
+    let Validation { step, scores } = &validations[index];
+    let step = *step;
+    if scores.is_empty() {
+        return Err(SelectError::NoPictures { step });
+    }
+    let expected = validations[0].scores.len();
+    if scores.len() != expected {
+        return Err(SelectError::Uneven {
+            step,
+            found: scores.len(),
+            expected,
+        });
+    }
+    if index > 0 && step <= validations[index - 1].step {
+        return Err(SelectError::Order {
+            step,
+            before: validations[index - 1].step,
+        });
+    }
+    for (picture, score) in scores.iter().enumerate() {
+        score.check().map_err(|source| SelectError::Score {
+            step,
+            picture,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// A number, or `"none"`: TOML has no null, and a key left out means the default.
+mod patience {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(usize),
+        Word(String),
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        patience: &Option<usize>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match patience {
+            Some(number) => Written::Number(*number),
+            None => Written::Word("none".to_owned()),
+        }
+        .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<usize>, D::Error> {
+        const EXPECTED: &str =
+            "patience is a number of validations, 1 or more, or \"none\" to run to the limit";
+        match Written::deserialize(deserializer).map_err(|_| D::Error::custom(EXPECTED))? {
+            Written::Number(number) if number > 0 => Ok(Some(number)),
+            Written::Word(word) if word == "none" => Ok(None),
+            _ => Err(D::Error::custom(EXPECTED)),
+        }
+    }
+}
