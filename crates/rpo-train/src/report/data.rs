@@ -6,6 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use rpo_reward::Mean;
+pub use rpo_reward::select::Kind as RuleKind;
+
 pub use super::picture::Picture;
 pub use super::table::{Cell, Difference, Metric, RowKind, SubjectValues, TestRow, TestTable};
 
@@ -97,30 +100,6 @@ pub struct Times {
     pub validation: f64,
     /// Drawing and scoring test pictures.
     pub test: f64,
-}
-
-/// How image and text alignment are combined into a reward (Eq. 5 and its relatives).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mean {
-    /// `1 / (λ / image + (1 - λ) / text)`
-    #[default]
-    Harmonic,
-    /// `λ image + (1 - λ) text`
-    Arithmetic,
-    /// `image^λ text^(1 - λ)`
-    Geometric,
-}
-
-/// Which checkpoint a rule takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RuleKind {
-    /// The validation with the highest mean reward.
-    #[default]
-    Best,
-    /// The last step, whatever its reward.
-    Last,
 }
 
 /// A selection rule.

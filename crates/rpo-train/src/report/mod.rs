@@ -1,7 +1,147 @@
 //! The report: one self-contained HTML file that a person enjoys reading.
+//!
+//! [`render`] puts [`ReportData`] into a page as JSON, together with the page's style and scripts
+//! (`page/`). The page asks the network for nothing, and a policy in its head forbids it to.
 
+mod answer;
+mod compare;
 pub mod data;
+mod facts;
 mod picture;
 mod table;
 
+use anyhow::{Context, Result, bail};
+use minijinja::{AutoEscape, Environment, context};
+use serde::Serialize;
+
+pub use compare::compare;
 pub use data::ReportData;
+
+const CSS: &str = include_str!("page/report.css");
+const CHOOSE: &str = include_str!("page/choose.js");
+const CHARTS: &str = include_str!("page/charts.js");
+const RESULTS: &str = include_str!("page/results.js");
+
+/// The scripts of a run's page, in the order in which they need each other.
+const SCRIPTS: [&str; 6] = [
+    CHOOSE,
+    CHARTS,
+    RESULTS,
+    include_str!("page/trajectory.js"),
+    include_str!("page/slider.js"),
+    include_str!("page/page.js"),
+];
+
+/// The page of one run.
+///
+/// # Errors
+/// When a picture is no PNG data URI, a trajectory or a table contradicts itself, or a value cannot be
+/// written as JSON.
+pub fn render(data: &ReportData) -> Result<String> {
+    check(data)?;
+    let mut shown = data.clone();
+    let pictures = pool_pictures(&mut shown)?;
+    let json = embedded_json(&Embedded {
+        data: &shown,
+        pictures: &pictures,
+    })?;
+    environment("report.html", include_str!("page/report.html.j2"))?
+        .get_template("report.html")?
+        .render(context! {
+            data => context! {
+                title => &data.title, name => &data.name, description => &data.description,
+                created => &data.created, version => &data.version, notes => &data.notes,
+                settings => &data.settings, setup => context! { encoders => &data.setup.encoders },
+            },
+            answer => answer::answer(data),
+            facts => facts::facts(data),
+            css => CSS,
+            json => json,
+            scripts => SCRIPTS,
+        })
+        .context("rendering the report")
+}
+
+/// What the page's script reads: the report with its pictures gathered in one list, so that one that is
+/// shown in several places is written once.
+#[derive(Serialize)]
+struct Embedded<'a> {
+    #[serde(flatten)]
+    data: &'a ReportData,
+    pictures: &'a [String],
+}
+
+/// Refuses what the script would stumble over.
+fn check(data: &ReportData) -> Result<()> {
+    for t in &data.trajectories {
+        for v in &t.validations {
+            if let Some(p) = v
+                .pictures
+                .iter()
+                .find(|p| p.prompt >= t.validation_prompts.len())
+            {
+                bail!(
+                    "report: trajectory {:?}, step {}: a picture names validation prompt {}, of which there are {}",
+                    t.id,
+                    v.step,
+                    p.prompt,
+                    t.validation_prompts.len()
+                );
+            }
+        }
+        if !t.validations.is_sorted_by(|a, b| a.step < b.step) {
+            bail!(
+                "report: trajectory {:?}: its validations are not in order of steps",
+                t.id
+            );
+        }
+    }
+    for row in data.test.iter().flat_map(|test| &test.rows) {
+        let metrics = data.test.as_ref().map_or(0, |test| test.metrics.len());
+        if row.cells.len() != metrics || row.subjects.iter().any(|s| s.values.len() != metrics) {
+            bail!(
+                "report: test row {:?} does not have a value for each of the {metrics} metrics",
+                row.id
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Moves every picture into one list and leaves its place in that list behind.
+fn pool_pictures(data: &mut ReportData) -> Result<Vec<String>> {
+    let mut pool = picture::Pool::default();
+    for t in &mut data.trajectories {
+        for p in t.references.iter_mut().chain(&mut t.negatives) {
+            pool.take(p)?;
+        }
+        for p in t.validations.iter_mut().flat_map(|v| &mut v.strip) {
+            pool.take(p)?;
+        }
+    }
+    for p in data.samples.iter_mut().flat_map(|s| &mut s.pictures) {
+        pool.take(&mut p.picture)?;
+    }
+    Ok(pool.into_uris())
+}
+
+/// JSON that can stand inside a script element whatever the strings in it are.
+fn embedded_json(value: &impl Serialize) -> Result<String> {
+    let json = serde_json::to_string(value).context("writing the report's data")?;
+    Ok(json
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029"))
+}
+
+/// A template engine with one template in it, which escapes everything not marked safe.
+fn environment<'a>(name: &'a str, source: &'a str) -> Result<Environment<'a>> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment
+        .add_template(name, source)
+        .context("reading the report's template")?;
+    Ok(environment)
+}

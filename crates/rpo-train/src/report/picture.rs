@@ -1,5 +1,7 @@
 //! Pictures inside the page.
 
+use std::collections::HashMap;
+
 use anyhow::{Result, bail};
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
@@ -33,12 +35,42 @@ impl Picture {
         &self.0
     }
 
-    /// Whether it is a PNG data URI and nothing else (a deserialised one may be any string).
-    pub(super) fn is_png(&self) -> bool {
+    fn is_png(&self) -> bool {
         self.0.strip_prefix(PNG_URI).is_some_and(|code| {
             code.bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
         })
+    }
+}
+
+/// Every different picture of a page, once.
+#[derive(Default)]
+pub(super) struct Pool {
+    uris: Vec<String>,
+    places: HashMap<String, usize>,
+}
+
+impl Pool {
+    /// Takes a picture in and leaves its place in the list behind.
+    ///
+    /// # Errors
+    /// When it is not a PNG data URI (one that was read from a file may be any string).
+    pub(super) fn take(&mut self, picture: &mut Picture) -> Result<()> {
+        if !picture.is_png() {
+            let start: String = picture.0.chars().take(40).collect();
+            bail!("a picture of the report is not a PNG data URI: it begins with {start:?}");
+        }
+        let uri = std::mem::take(&mut picture.0);
+        let place = *self.places.entry(uri).or_insert_with_key(|uri| {
+            self.uris.push(uri.clone());
+            self.uris.len() - 1
+        });
+        picture.0 = place.to_string();
+        Ok(())
+    }
+
+    pub(super) fn into_uris(self) -> Vec<String> {
+        self.uris
     }
 }
 

@@ -1,0 +1,145 @@
+//! Several runs on one page: all their rows in one table, then each run's own table.
+
+use anyhow::{Context, Result};
+use minijinja::context;
+use serde::Serialize;
+
+use super::data::{Cell, Metric, ReportData, Rule, TestRow, TestTable};
+use super::{CHARTS, CHOOSE, CSS, RESULTS, answer, check, embedded_json, environment, facts};
+
+/// What the comparing page's script reads.
+#[derive(Serialize)]
+struct Compared<'a> {
+    combined: TestTable,
+    runs: Vec<Run<'a>>,
+}
+
+#[derive(Serialize)]
+struct Run<'a> {
+    test: Option<&'a TestTable>,
+    rules: &'a [Rule],
+}
+
+/// A page that holds several runs against each other.
+///
+/// # Errors
+/// As [`render`](super::render).
+pub fn compare(runs: &[ReportData]) -> Result<String> {
+    for run in runs {
+        check(run).with_context(|| format!("run {:?}", run.name))?;
+    }
+    let json = embedded_json(&Compared {
+        combined: combine(runs),
+        runs: runs
+            .iter()
+            .map(|run| Run {
+                test: run.test.as_ref(),
+                rules: &run.rules,
+            })
+            .collect(),
+    })?;
+    let heads: Vec<_> = runs
+        .iter()
+        .map(|run| {
+            context! {
+                title => &run.title, name => &run.name, created => &run.created,
+                description => &run.description, answer => answer::answer(run), facts => facts::facts(run),
+            }
+        })
+        .collect();
+    environment("compare.html", include_str!("page/compare.html.j2"))?
+        .get_template("compare.html")?
+        .render(context! {
+            runs => heads,
+            css => CSS,
+            json => json,
+            scripts => [CHOOSE, CHARTS, RESULTS, include_str!("page/compare.js")],
+        })
+        .context("rendering the comparison")
+}
+
+/// All rows of all runs, one group of rows a run. Two columns are one only if name and network agree.
+/// Differences are dropped: rows of different runs are not paired.
+fn combine(runs: &[ReportData]) -> TestTable {
+    let mut metrics: Vec<Metric> = Vec::new();
+    for metric in runs
+        .iter()
+        .filter_map(|r| r.test.as_ref())
+        .flat_map(|t| &t.metrics)
+    {
+        if !metrics.iter().any(|m| same(m, metric)) {
+            metrics.push(metric.clone());
+        }
+    }
+    let mut rows = Vec::new();
+    for (i, run) in runs.iter().enumerate() {
+        let Some(test) = &run.test else { continue };
+        for row in &test.rows {
+            let cells = metrics.iter().map(|wanted| {
+                let own = test.metrics.iter().position(|m| same(m, wanted));
+                own.map_or_else(Cell::default, |m| Cell {
+                    differences: vec![],
+                    ..row.cells[m].clone()
+                })
+            });
+            rows.push(TestRow {
+                id: format!("{i}/{}", row.id),
+                label: if row.arm.is_empty() {
+                    row.label.clone()
+                } else {
+                    format!("{} · {}", row.arm, row.label)
+                },
+                arm: format!("{}. {}", i + 1, run.title),
+                cells: cells.collect(),
+                subjects: vec![],
+                ..row.clone()
+            });
+        }
+    }
+    TestTable {
+        metrics,
+        rows,
+        ..TestTable::default()
+    }
+}
+
+fn same(a: &Metric, b: &Metric) -> bool {
+    a.label == b.label && a.encoder == b.encoder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_of_different_networks_stay_apart() {
+        let run = |encoder: &str| ReportData {
+            title: "t".into(),
+            test: Some(TestTable {
+                metrics: vec![Metric {
+                    label: "CLIP-I".into(),
+                    encoder: encoder.into(),
+                    ..Metric::default()
+                }],
+                rows: vec![TestRow {
+                    id: "a".into(),
+                    cells: vec![Cell {
+                        mean: Some(0.5),
+                        ..Cell::default()
+                    }],
+                    ..TestRow::default()
+                }],
+                ..TestTable::default()
+            }),
+            ..ReportData::default()
+        };
+        let apart = combine(&[run("ViT-B/16"), run("ViT-B/32")]);
+        assert_eq!(apart.metrics.len(), 2);
+        assert_eq!(apart.rows[1].cells[0].mean, None);
+        assert_eq!(apart.rows[1].cells[1].mean, Some(0.5));
+        assert_eq!(
+            combine(&[run("ViT-B/16"), run("ViT-B/16")]).metrics.len(),
+            1
+        );
+    }
+}

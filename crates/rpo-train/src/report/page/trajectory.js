@@ -1,0 +1,144 @@
+// One trajectory: its references, its pictures by step, its validation scores, samples and losses.
+"use strict";
+
+const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+
+function picture(data, index, caption, size) {
+  return el("button", { class: "picture", type: "button", style: size ? `width:${size}px` : null, onclick: () => enlarge(data.pictures[index], caption) },
+    el("img", { src: data.pictures[index], alt: caption }));
+}
+function enlarge(uri, caption) {
+  const dialog = byId("large");
+  dialog.replaceChildren(el("img", { src: uri, alt: caption }), el("p", {}, caption), el("form", { method: "dialog" }, el("button", { autofocus: true }, "Close")));
+  dialog.showModal();
+}
+
+function showReferences(box, data, t) {
+  const row = (title, note, pictures) => pictures.length ? el("div", {}, el("h4", {}, title), el("div", { class: "row" }, pictures.map((p, i) => picture(data, p, `${t.subject}: ${title.toLowerCase()} ${i + 1}`, 96))), el("p", { class: "small" }, note)) : null;
+  box.replaceChildren(el("div", { class: "pair" },
+    ...[row("References", `What the model learns from: ${t.references.length} pictures of “${t.subject}” (${t.class}).`, t.references),
+      row("Negatives", `Some of the ${data.setup.negatives} pictures drawn from the base model.`, t.negatives)].filter(Boolean)));
+}
+
+// The steps of a trajectory, those never reached included.
+function stepGrid(data, t) {
+  const grid = t.validations.map((v) => v.step);
+  const every = data.setup.validation_interval;
+  for (let s = (grid.at(-1) ?? -every) + every; every > 0 && s <= data.setup.steps; s += every) grid.push(s);
+  return grid;
+}
+
+function marksAt(data, t, step) {
+  return t.outcomes.filter((o) => o.chosen_step === step).map((o) => {
+    const i = data.rules.findIndex((r) => r.id === o.rule);
+    return glyph(ruleShape(i, data.rules[i]), ruleColor(i, data.rules[i]), `chosen by ${data.rules[i]?.label ?? o.rule}`);
+  });
+}
+
+function showStrip(box, data, t) {
+  const grid = stepGrid(data, t);
+  const scored = new Map(t.validations.map((v) => [v.step, v]));
+  const head = grid.map((step) => el("div", { class: scored.has(step) ? "step" : "step never" },
+    el("span", { class: "marks" }, marksAt(data, t, step)),
+    el("span", {}, step), el("span", { class: t.kept_steps.includes(step) ? "kept" : "kept none", title: t.kept_steps.includes(step) ? "weights kept" : null })));
+  const rows = t.strip_prompts.flatMap((prompt, k) => [
+    el("div", { class: "prompt" }, prompt),
+    ...grid.map((step) => {
+      const index = scored.get(step)?.strip[k];
+      return index === undefined ? el("div", { class: "hatched", role: "img", "aria-label": `step ${step}: nothing drawn` }) : picture(data, index, `${prompt} · step ${step}`);
+    })]);
+  box.replaceChildren(el("div", { class: "scroll" }, el("div", { class: "strip", style: `grid-template-columns:repeat(${grid.length},minmax(58px,1fr))` }, head, rows)),
+    legend(data), el("p", { class: "small" }, "A mark above a step: the rule chose it. ", el("span", { class: "kept" }), " weights kept. Hatched: training had stopped, nothing was drawn."));
+}
+
+// Means over pictures with the standard error of that mean.
+function meanSeries(t, value) {
+  return t.validations.map((v) => {
+    const values = v.pictures.map(value);
+    if (!values.length) return { x: v.step, y: NaN };
+    const m = mean(values), n = values.length;
+    const error = n > 1 ? Math.sqrt(values.reduce((a, b) => a + (b - m) ** 2, 0) / (n - 1) / n) : NaN;
+    return { x: v.step, y: m, low: m - error, high: m + error };
+  });
+}
+
+function showValidation(boxes, data, t) {
+  const last = t.validations.at(-1)?.step ?? 0;
+  const limit = Math.max(data.setup.steps, last, 1);
+  const hatched = [last, limit, "not scored"];
+  for (const [box, key, name] of [[boxes.image, "image", "ALIGN-I"], [boxes.text, "text", "ALIGN-T"]]) {
+    const points = meanSeries(t, (p) => p[key]);
+    lineChart(box, { label: `${name} by step`, height: 190, x: [0, limit], every: data.setup.validation_interval, hatched, dots: true, series: [{ color: "var(--ink)", points }],
+      lines: (x) => { const p = points.find((q) => q.x === x); return [el("strong", {}, `step ${x}`), `${name} ${number(p.y, 4)}`, Number.isFinite(p.low) ? `standard error ${number((p.high - p.low) / 2, 4)}` : ""]; } });
+  }
+  const curves = t.outcomes.map((o) => {
+    const i = data.rules.findIndex((r) => r.id === o.rule), rule = data.rules[i];
+    if (!rule || rule.kind === "last") return null;
+    const points = meanSeries(t, (p) => choose.reward(rule.mean, rule.lambda, p.image, p.text)).map((p) => ({ x: p.x, y: p.y }));
+    const stop = stopOf(data, o) ?? Infinity;
+    return { rule, o, color: ruleColor(i, rule), shape: ruleShape(i, rule), points, read: points.filter((p) => p.x <= stop), rest: points.filter((p) => p.x >= stop) };
+  }).filter(Boolean);
+  const at = (curve, x) => curve.points.find((p) => p.x === x);
+  lineChart(boxes.reward, {
+    label: "Mean reward of each rule by step", height: 280, x: [0, limit], every: data.setup.validation_interval, hatched, dots: true,
+    series: curves.flatMap((c) => [{ color: c.color, points: c.read }, { color: c.color, points: c.rest, faint: true }]),
+    marks: curves.filter((c) => at(c, c.o.chosen_step)).map((c) => ({ x: c.o.chosen_step, y: at(c, c.o.chosen_step).y, shape: c.shape, color: c.color })),
+    bars: curves.map((c) => ({ x: stopOf(data, c.o), color: c.color, y: at(c, stopOf(data, c.o))?.y })).filter((b) => b.y !== undefined),
+    lines: (x) => [el("strong", {}, `step ${x}`), ...curves.map((c) => el("div", {}, glyph(c.shape, c.color), ` ${c.rule.label}: ${number(at(c, x).y, 4)}`))],
+  });
+  boxes.legend.replaceChildren(legend(data, ["best"]));
+  boxes.outcomes.replaceChildren(el("div", { class: "scroll" }, el("table", { class: "plain" },
+    el("thead", {}, el("tr", {}, ["Rule", "Chose", "Stopped at", "Reward there", "Gain over step 0", "Why"].map((h) => el("th", { scope: "col" }, h)))),
+    el("tbody", {}, t.outcomes.map((o) => {
+      const i = data.rules.findIndex((r) => r.id === o.rule), rule = data.rules[i];
+      const gain = o.reward_chosen === null || o.reward_step0 === null ? null : o.reward_chosen - o.reward_step0;
+      return el("tr", {}, el("th", { scope: "row" }, glyph(ruleShape(i, rule), ruleColor(i, rule)), ` ${rule?.label ?? o.rule}`),
+        el("td", {}, `step ${o.chosen_step}`), el("td", {}, stopOf(data, o) === null ? "read to the end" : `step ${stopOf(data, o)}`),
+        el("td", {}, number(o.reward_chosen, 4)), el("td", {}, gain === null ? "–" : `${signed(gain, 4)} ${interval(o.difference_interval, 4, signed)}`), el("td", { class: "words" }, o.reason));
+    })))));
+}
+
+function showSamples(box, data, t) {
+  const rows = data.samples.filter((s) => s.trajectory === t.id);
+  box.closest("section").hidden = !data.samples.length;
+  if (!rows.length) return box.replaceChildren(el("p", { class: "note" }, "No test pictures of this subject are shown."));
+  // Rules that chose the same checkpoint share a column.
+  const columns = [];
+  for (const s of rows[0].pictures) {
+    const same = columns.find((c) => c.step === s.step);
+    if (same) same.labels.push(s.label); else columns.push({ step: s.step, labels: [s.label] });
+  }
+  columns.sort((a, b) => a.step - b.step);
+  const first = 6;
+  const draw = (all) => box.replaceChildren(
+    el("div", { class: "scroll" }, el("table", { class: "samples" },
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Test prompt"), columns.map((c) => el("th", { scope: "col" }, el("strong", {}, `step ${c.step}`),
+        c.labels.map((label) => {
+          const i = data.rules.findIndex((r) => r.label === label);
+          return el("span", { class: "small" }, i >= 0 ? glyph(ruleShape(i, data.rules[i]), ruleColor(i, data.rules[i])) : null, label === `step ${c.step}` ? "" : ` ${label}`);
+        }))))),
+      el("tbody", {}, rows.slice(0, all ? rows.length : first).map((row) => el("tr", {}, el("th", { scope: "row" }, row.prompt), columns.map((c) => {
+        const s = row.pictures.find((p) => p.step === c.step);
+        return el("td", {}, s ? picture(data, s.picture, `${row.prompt} · step ${c.step}`) : null);
+      })))))),
+    rows.length > first ? el("button", { class: "more", type: "button", onclick: () => draw(!all) }, all ? "Show fewer prompts" : `Show all ${rows.length} prompts`) : "");
+  draw(false);
+}
+
+function showLosses(box, data, t) {
+  box.closest("section").hidden = !data.trajectories.some((q) => q.training.length);
+  const limit = Math.max(t.training.at(-1)?.step ?? 0, 1);
+  // A centred running mean over a twentieth of the curve; the points themselves stay visible, faintly.
+  const smooth = (points) => {
+    const half = Math.max(1, Math.round(points.length / 40));
+    return points.map((p, i) => ({ x: p.x, y: mean(points.slice(Math.max(0, i - half), i + half + 1).map((q) => q.y)) }));
+  };
+  const panels = [["loss", "Loss"], ["l_sim", "L_sim"], ["l_pref", "L_pref"], ["grad_norm", "Norm of the gradient"]].map(([key, name]) => {
+    const holder = el("div");
+    const points = t.training.map((p) => ({ x: p.step, y: p[key] ?? NaN }));
+    queueMicrotask(() => lineChart(holder, { label: name, height: 160, x: [0, limit], series: [{ color: "var(--muted)", points, faint: true }, { color: "var(--ink)", points: smooth(points) }],
+      lines: (x) => [el("strong", {}, `step ${x}`), `${name} ${number(points.find((p) => p.x === x).y, 4)}`] }));
+    return el("div", { class: "panel" }, el("h4", {}, name), holder);
+  });
+  box.replaceChildren(...(t.training.length ? panels : [el("p", { class: "note" }, "No training step was taken.")]));
+}
