@@ -1,0 +1,254 @@
+//! The U-Net itself: down blocks, mid block, up blocks with skip connections.
+
+use candle_core::{Error, Result, Tensor, bail};
+use rpo_nn::layers::{Conv2d, GroupNorm};
+use rpo_nn::ops;
+use rpo_nn::weights::Scope;
+
+use super::config::UNetConfig;
+use super::time::TimeEmbedding;
+use super::transformer::{TextContext, Transformer2D};
+use crate::resnet::{ResnetBlock2D, Upsample2D, conv3x3, downsample};
+
+/// ResNet blocks at one resolution, each followed by an attention where the block type has them.
+#[derive(Debug, Clone)]
+struct Layers {
+    resnets: Vec<ResnetBlock2D>,
+    /// Empty, or one a ResNet block (the mid block: one less).
+    attentions: Vec<Transformer2D>,
+}
+
+impl Layers {
+    /// `widths`: channels in and out of each ResNet block.
+    fn new(
+        scope: &Scope,
+        config: &UNetConfig,
+        level: usize,
+        widths: &[(usize, usize)],
+        attentions: usize,
+        slots: &mut usize,
+    ) -> Result<Self> {
+        let resnets = widths.iter().enumerate().map(|(j, &(ci, co))| {
+            let scope = scope.sub("resnets").sub(j);
+            let time = Some(config.time_embed_dim());
+            ResnetBlock2D::new(
+                &scope,
+                ci,
+                co,
+                time,
+                config.norm_num_groups,
+                config.norm_eps,
+            )
+        });
+        Ok(Self {
+            resnets: resnets.collect::<Result<_>>()?,
+            attentions: (0..attentions)
+                .map(|j| Transformer2D::new(&scope.sub("attentions").sub(j), config, level, slots))
+                .collect::<Result<_>>()?,
+        })
+    }
+
+    fn forward(&self, j: usize, x: &Tensor, time: &Tensor, text: &TextContext) -> Result<Tensor> {
+        let h = self.resnets[j].forward(x, Some(time))?;
+        match self.attentions.get(j) {
+            Some(attention) => attention.forward(&h, text),
+            None => Ok(h),
+        }
+    }
+}
+
+/// The denoiser. Built on a trainable scope it learns, built on a frozen one it costs no gradient.
+#[derive(Debug, Clone)]
+pub struct UNet2DConditionModel {
+    in_channels: usize,
+    time_embedding: TimeEmbedding,
+    conv_in: Conv2d,
+    down: Vec<(Layers, Option<Conv2d>)>,
+    mid: Layers,
+    up: Vec<(Layers, Option<Upsample2D>)>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+impl UNet2DConditionModel {
+    /// Takes every tensor by its diffusers name. Errors name the missing or misshapen one.
+    pub fn new(config: &UNetConfig, scope: &Scope) -> Result<Self> {
+        let channels = &config.block_out_channels;
+        let (levels, first) = (config.blocks(), channels[0]);
+        let mut slots = 0;
+
+        // Channels of the skip connections, in the order the down path makes them.
+        let mut skips = vec![first];
+        let mut down = Vec::with_capacity(levels);
+        for (i, &co) in channels.iter().enumerate() {
+            let scope = scope.sub("down_blocks").sub(i);
+            let ci = channels[i.saturating_sub(1)];
+            let layers = config.layers(i);
+            let widths: Vec<_> = (0..layers)
+                .map(|j| (if j == 0 { ci } else { co }, co))
+                .collect();
+            let attentions = if config.down_block_types[i] == "CrossAttnDownBlock2D" {
+                layers
+            } else {
+                0
+            };
+            let block = Layers::new(&scope, config, i, &widths, attentions, &mut slots)?;
+            skips.extend(vec![co; layers]);
+            let sampler = if i + 1 < levels {
+                skips.push(co);
+                let scope = scope.sub("downsamplers").sub(0);
+                Some(downsample(&scope, co, [config.downsample_padding; 4])?)
+            } else {
+                None
+            };
+            down.push((block, sampler));
+        }
+
+        let deepest = channels[levels - 1];
+        let mid_widths = [(deepest, deepest); 2];
+        let mid = Layers::new(
+            &scope.sub("mid_block"),
+            config,
+            levels - 1,
+            &mid_widths,
+            1,
+            &mut slots,
+        )?;
+
+        let mut up = Vec::with_capacity(levels);
+        let mut ci = deepest;
+        for i in 0..levels {
+            let scope = scope.sub("up_blocks").sub(i);
+            let level = levels - 1 - i;
+            let co = channels[level];
+            let layers = config.layers(level) + 1;
+            let mut widths = Vec::with_capacity(layers);
+            for _ in 0..layers {
+                widths.push((ci + skips.pop().unwrap_or(0), co));
+                ci = co;
+            }
+            let attentions = if config.up_block_types[i] == "CrossAttnUpBlock2D" {
+                layers
+            } else {
+                0
+            };
+            let block = Layers::new(&scope, config, level, &widths, attentions, &mut slots)?;
+            let sampler = (i + 1 < levels)
+                .then(|| Upsample2D::new(&scope.sub("upsamplers").sub(0), co))
+                .transpose()?;
+            up.push((block, sampler));
+        }
+
+        Ok(Self {
+            in_channels: config.in_channels,
+            time_embedding: TimeEmbedding::new(config, &scope.sub("time_embedding"))?,
+            conv_in: conv3x3(&scope.sub("conv_in"), config.in_channels, first)?,
+            down,
+            mid,
+            up,
+            conv_norm_out: GroupNorm::new(
+                &scope.sub("conv_norm_out"),
+                config.norm_num_groups,
+                first,
+                config.norm_eps,
+            )?,
+            conv_out: conv3x3(&scope.sub("conv_out"), first, config.out_channels)?,
+        })
+    }
+
+    /// Keys and values of the text `[B, S, D]` for every cross-attention, to be used by any number of
+    /// [`forward_with`](Self::forward_with).
+    pub fn prepare_text(&self, encoder_hidden_states: &Tensor) -> Result<TextContext> {
+        let (batch, _, _) = encoder_hidden_states.dims3()?;
+        let down = self.down.iter().map(|(layers, _)| layers);
+        let up = self.up.iter().map(|(layers, _)| layers);
+        let mut keys_values = Vec::new();
+        for layers in down.chain([&self.mid]).chain(up) {
+            for attention in &layers.attentions {
+                attention.push_keys_values(encoder_hidden_states, &mut keys_values)?;
+            }
+        }
+        Ok(TextContext { keys_values, batch })
+    }
+
+    /// Predicts noise or velocity `[B, h, w, out]` from latents `[B, h, w, in]` of any size, timesteps (one, or one
+    /// a sample) and text states `[B, S, D]`.
+    pub fn forward(
+        &self,
+        latents: &Tensor,
+        timesteps: &[f64],
+        encoder_hidden_states: &Tensor,
+    ) -> Result<Tensor> {
+        self.forward_with(
+            latents,
+            timesteps,
+            &self.prepare_text(encoder_hidden_states)?,
+        )
+    }
+
+    /// [`forward`](Self::forward) on a text prepared before.
+    pub fn forward_with(
+        &self,
+        latents: &Tensor,
+        timesteps: &[f64],
+        text: &TextContext,
+    ) -> Result<Tensor> {
+        let time = self.time(latents, timesteps, text)?;
+        let mut h = self.conv_in.forward(latents)?;
+        let mut skips = vec![h.clone()];
+        for (layers, sampler) in &self.down {
+            for j in 0..layers.resnets.len() {
+                h = layers.forward(j, &h, &time, text)?;
+                skips.push(h.clone());
+            }
+            if let Some(sampler) = sampler {
+                h = sampler.forward(&h)?;
+                skips.push(h.clone());
+            }
+        }
+        for j in 0..self.mid.resnets.len() {
+            h = self.mid.forward(j, &h, &time, text)?;
+        }
+        for (layers, sampler) in &self.up {
+            for j in 0..layers.resnets.len() {
+                let skip = skips
+                    .pop()
+                    .ok_or_else(|| Error::msg("a skip connection is missing"))?;
+                h = layers.forward(j, &ops::concat_channels(&h, &skip)?, &time, text)?;
+            }
+            if let (Some(sampler), Some(skip)) = (sampler, skips.last()) {
+                // Not always twice the size: an odd one was rounded up on the way down.
+                let (_, height, width, _) = skip.dims4()?;
+                h = sampler.forward(&h, (height, width))?;
+            }
+        }
+        self.conv_out.forward(&self.conv_norm_out.forward_silu(&h)?)
+    }
+
+    /// Checks the inputs; the timestep embedding `[B, T]`.
+    fn time(&self, latents: &Tensor, timesteps: &[f64], text: &TextContext) -> Result<Tensor> {
+        let (batch, _, _, channels) = latents.dims4()?;
+        if channels != self.in_channels {
+            bail!(
+                "latents {:?}: the last dimension must be {}",
+                latents.shape(),
+                self.in_channels
+            );
+        }
+        if text.batch != batch {
+            bail!(
+                "{} texts for {batch} latents: one text a latent is needed",
+                text.batch
+            );
+        }
+        let each = match *timesteps {
+            [t] => vec![t; batch],
+            _ if timesteps.len() == batch => timesteps.to_vec(),
+            _ => bail!(
+                "{} timesteps for {batch} latents: give one, or one each",
+                timesteps.len()
+            ),
+        };
+        self.time_embedding.forward(&each, latents.device())
+    }
+}

@@ -1,0 +1,94 @@
+//! Timestep embedding.
+
+use candle_core::{Device, Result, Tensor};
+use rpo_nn::layers::Linear;
+use rpo_nn::ops::{self, Activation};
+use rpo_nn::weights::Scope;
+
+use super::config::UNetConfig;
+
+/// Sinusoids of t, then Linear, SiLU, Linear.
+#[derive(Debug, Clone)]
+pub(crate) struct TimeEmbedding {
+    channels: usize,
+    flip_sin_to_cos: bool,
+    freq_shift: f64,
+    linear_1: Linear,
+    linear_2: Linear,
+}
+
+impl TimeEmbedding {
+    pub(crate) fn new(config: &UNetConfig, scope: &Scope) -> Result<Self> {
+        let (channels, dim) = (config.block_out_channels[0], config.time_embed_dim());
+        Ok(Self {
+            channels,
+            flip_sin_to_cos: config.flip_sin_to_cos,
+            freq_shift: config.freq_shift,
+            linear_1: Linear::new(&scope.sub("linear_1"), channels, dim, true)?,
+            linear_2: Linear::new(&scope.sub("linear_2"), dim, dim, true)?,
+        })
+    }
+
+    /// `[B]` timesteps to `[B, 4 C]`, with the SiLU that every ResNet block applies first.
+    pub(crate) fn forward(&self, timesteps: &[f64], device: &Device) -> Result<Tensor> {
+        let rows = sinusoids(
+            timesteps,
+            self.channels,
+            self.flip_sin_to_cos,
+            self.freq_shift,
+        );
+        let x = Tensor::from_vec(rows, (timesteps.len(), self.channels), device)?;
+        let x = ops::activation(&self.linear_1.forward(&x)?, Activation::Silu)?;
+        ops::activation(&self.linear_2.forward(&x)?, Activation::Silu)
+    }
+}
+
+/// `sin(t w_i), cos(t w_i)` with `w_i = exp(-ln(10000) i / (C/2 - shift))` (Vaswani et al. 2017, section 3.5).
+/// The frequencies are rounded to f32 as PyTorch's are: at t = 999 their last bit is seen in the result.
+fn sinusoids(
+    timesteps: &[f64],
+    channels: usize,
+    flip_sin_to_cos: bool,
+    freq_shift: f64,
+) -> Vec<f32> {
+    let half = channels / 2;
+    let span = (half as f64 - freq_shift) as f32;
+    let frequency = |i: usize| {
+        let exponent = -(10000f64.ln() as f32) * i as f32 / span;
+        f64::from(exponent).exp() as f32
+    };
+    let frequencies: Vec<f32> = (0..half).map(frequency).collect();
+    let mut rows = Vec::with_capacity(timesteps.len() * channels);
+    for &t in timesteps {
+        let angles = || frequencies.iter().map(|w| f64::from(t as f32 * w));
+        let (sin, cos) = (
+            angles().map(|a| a.sin() as f32),
+            angles().map(|a| a.cos() as f32),
+        );
+        if flip_sin_to_cos {
+            rows.extend(cos.chain(sin));
+        } else {
+            rows.extend(sin.chain(cos));
+        }
+        // An odd width is filled up with a zero.
+        rows.extend(std::iter::repeat_n(0., channels % 2));
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sinusoids;
+
+    #[test]
+    fn orders_and_pads() {
+        let plain = sinusoids(&[0., 2.], 5, false, 0.);
+        assert_eq!(plain[..5], [0., 0., 1., 1., 0.]);
+        assert_eq!(plain[5], 2f64.sin() as f32);
+        assert!((f64::from(plain[6]) - 0.02f64.sin()).abs() < 1e-8);
+        let flipped = sinusoids(&[2.], 4, true, 1.);
+        assert_eq!(flipped[0], 2f64.cos() as f32);
+        // shift 1 puts the last frequency at 1/10000
+        assert!((f64::from(flipped[3]) - 2e-4).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,282 @@
+//! The U-Net against diffusers: outputs, and the gradient of every tensor of one training step.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Tensor, Var};
+use rpo_diffusion::{UNet2DConditionModel, UNetConfig};
+use rpo_nn::ops;
+use rpo_nn::weights::Params;
+use support::{Golden, assert_close, f64s, golden_path, micro_unet, relative, tiny_unet};
+
+fn times(t: &[usize]) -> Vec<f64> {
+    t.iter().map(|&t| t as f64).collect()
+}
+
+/// PyTorch's layout of a parameter's gradient.
+fn torch_layout(grad: &Tensor) -> Result<Tensor> {
+    match grad.rank() {
+        4 => grad.permute((3, 2, 0, 1))?.contiguous(),
+        _ => Ok(grad.clone()),
+    }
+}
+
+/// Gradients of `mean ||unet(x_t, t, c) - target||²`, in PyTorch's layout, and the loss.
+fn gradients(
+    unet: &UNet2DConditionModel,
+    params: &Params,
+    x_t: &Tensor,
+    t: &[usize],
+    hidden: &Tensor,
+    target: &Tensor,
+) -> Result<(BTreeMap<String, Tensor>, f64)> {
+    let output = unet.forward(x_t, &times(t), hidden)?;
+    let loss = ops::mean_squared_per_sample(&output, target)?.mean_all()?;
+    let grads = loss.backward()?;
+    let gradient = |(name, var): (String, Var)| {
+        let Some(grad) = grads.get(&var) else {
+            candle_core::bail!("{name} has no gradient")
+        };
+        Ok((name, torch_layout(grad)?))
+    };
+    let all = params
+        .vars()
+        .into_iter()
+        .map(gradient)
+        .collect::<Result<_>>()?;
+    Ok((all, f64::from(loss.to_scalar::<f32>()?)))
+}
+
+/// diffusers' forward and backward of a tiny random network, in full.
+fn tiny(name: &str) -> Result<()> {
+    let golden = Golden::load(name)?;
+    let (config, params) = tiny_unet(name, &golden, true)?;
+    let unet = UNet2DConditionModel::new(&config, &params.root())?;
+    assert_eq!(params.unused(), Vec::<String>::new());
+
+    let (x_t, hidden, target) = (
+        golden.nhwc("x_t")?,
+        golden.raw("hidden")?,
+        golden.nhwc("target")?,
+    );
+    let t = golden.timesteps("t")?;
+    let output = unet.forward(&x_t, &times(&t), &hidden)?;
+    assert_close(
+        &format!("{name} output"),
+        &output,
+        &golden.nhwc("out")?,
+        1e-5,
+    );
+
+    let (grads, loss) = gradients(&unet, &params, &x_t, &t, &hidden, &target)?;
+    let expected_loss = golden.f64s("loss")?[0];
+    assert!(
+        (loss - expected_loss).abs() < 1e-5 * expected_loss,
+        "{loss} {expected_loss}"
+    );
+    let expected = golden.below("grad.");
+    assert_eq!(grads.len(), expected.len());
+    let (mut off, mut norm, mut worst) = (0., 0., (0., String::new()));
+    for (key, grad) in &grads {
+        let reference = &expected[key];
+        let figure = relative(grad, reference)?;
+        assert!(
+            figure <= 1e-3,
+            "{name}: gradient of {key} is off by {figure:e}"
+        );
+        if figure > worst.0 {
+            worst = (figure, key.clone());
+        }
+        let square: f64 = f64s(reference)?.iter().map(|x| x * x).sum();
+        off += figure * figure * square;
+        norm += square;
+    }
+    let all = (off / norm).sqrt();
+    println!(
+        "{name} gradients: all {all:.2e}, worst {:.2e} ({})",
+        worst.0, worst.1
+    );
+    assert!(all <= 1e-4, "{name}: all gradients are off by {all:e}");
+    Ok(())
+}
+
+#[test]
+fn tiny_with_convolution_projections() -> Result<()> {
+    tiny("tiny_conv")
+}
+
+#[test]
+fn tiny_with_linear_projections_and_velocity() -> Result<()> {
+    tiny("tiny_linear")
+}
+
+#[test]
+fn micro_outputs_at_even_and_odd_sizes() -> Result<()> {
+    let golden = Golden::load("micro")?;
+    let (config, params) = micro_unet(false)?;
+    let unet = UNet2DConditionModel::new(&config, &params.root())?;
+    assert_eq!(params.unused(), Vec::<String>::new());
+    let hidden = Tensor::cat(&[golden.raw("cond")?, golden.raw("uncond")?], 0)?;
+    for size in ["square", "odd", "odd2"] {
+        let x = golden.nhwc(&format!("forward.{size}.x"))?;
+        let output = unet.forward(&x, &[1., 500., 999.], &hidden)?;
+        let expected = golden.nhwc(&format!("forward.{size}.out"))?;
+        assert_close(&format!("micro {size}"), &output, &expected, 1e-5);
+    }
+    Ok(())
+}
+
+/// Bit 63 of splitmix64(4 i + k) as a sign: the script's projections.
+fn sign(i: usize, k: u64) -> f64 {
+    let mut z = (i as u64 * 4 + k + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^= z >> 31;
+    if z >> 63 == 0 { 1. } else { -1. }
+}
+
+/// Every gradient of a training step of the micro model, through its norm and four random projections: the mean
+/// square of the projections of a difference is an unbiased estimate of its squared norm.
+#[test]
+fn micro_gradients_of_every_tensor() -> Result<()> {
+    let golden = Golden::load("micro")?;
+    let (config, params) = micro_unet(true)?;
+    let unet = UNet2DConditionModel::new(&config, &params.root())?;
+    let cond = golden.raw("cond")?;
+    let hidden = Tensor::cat(&[&cond, &cond], 0)?;
+    let (x_t, t, noise) = (
+        golden.nhwc("train.x_t")?,
+        golden.timesteps("train.t")?,
+        golden.nhwc("train.noise")?,
+    );
+    let (grads, loss) = gradients(&unet, &params, &x_t, &t, &hidden, &noise)?;
+    let expected_loss = golden.f64s("train.loss")?[0];
+    assert!(
+        (loss - expected_loss).abs() < 1e-5 * expected_loss,
+        "{loss} {expected_loss}"
+    );
+
+    let expected = golden.below("train.grad.");
+    assert_eq!(grads.len(), expected.len());
+    let (mut off, mut total, mut worst) = (0., 0., (0., String::new()));
+    for (key, grad) in &grads {
+        let reference = f64s(&expected[key])?;
+        let grad = f64s(grad)?;
+        let norm = grad.iter().map(|x| x * x).sum::<f64>().sqrt();
+        assert!(
+            (norm - reference[0]).abs() <= 1e-3 * reference[0],
+            "{key}: norm {norm} is not {}",
+            reference[0]
+        );
+        let square = (0..4u64)
+            .map(|k| {
+                let projection: f64 = grad.iter().enumerate().map(|(i, g)| g * sign(i, k)).sum();
+                (projection - reference[1 + k as usize]).powi(2)
+            })
+            .sum::<f64>()
+            / 4.;
+        let figure = square.sqrt() / reference[0];
+        assert!(
+            figure <= 1e-3,
+            "gradient of {key} is off by about {figure:e}"
+        );
+        if figure > worst.0 {
+            worst = (figure, key.clone());
+        }
+        off += square;
+        total += reference[0] * reference[0];
+    }
+    let all = (off / total).sqrt();
+    println!(
+        "micro gradients: all {all:.2e}, worst {:.2e} ({})",
+        worst.0, worst.1
+    );
+    assert!(all <= 1e-4, "all gradients are off by about {all:e}");
+    Ok(())
+}
+
+#[test]
+fn frozen_weights_record_nothing_and_see_every_step() -> Result<()> {
+    let golden = Golden::load("tiny_conv")?;
+    let (config, params) = tiny_unet("tiny_conv", &golden, true)?;
+    let frozen = UNet2DConditionModel::new(&config, &params.detached().root())?;
+    let (x, hidden) = (golden.nhwc("x_t")?, golden.raw("hidden")?);
+    let before = frozen.forward(&x, &[500.], &hidden)?;
+    assert!(!before.track_op());
+    for (_, var) in params.vars() {
+        // In place, as the optimiser does it.
+        let tensor = var.as_tensor();
+        var.set(&(tensor * 1.5)?)?;
+    }
+    let moved = frozen.forward(&x, &[500.], &hidden)?;
+    assert!(relative(&moved, &before)? > 1e-2);
+    // One timestep for all, or the same one each.
+    let each = frozen.forward(&x, &[500.; 3], &hidden)?;
+    assert_eq!(f64s(&each)?, f64s(&moved)?);
+    Ok(())
+}
+
+#[test]
+fn wrong_inputs_are_errors() -> Result<()> {
+    let golden = Golden::load("tiny_conv")?;
+    let (config, params) = tiny_unet("tiny_conv", &golden, false)?;
+    let unet = UNet2DConditionModel::new(&config, &params.root())?;
+    let (x, hidden) = (golden.nhwc("x_t")?, golden.raw("hidden")?);
+    let message = |r: Result<Tensor>| r.unwrap_err().to_string();
+    assert!(message(unet.forward(&x, &[1., 2.], &hidden)).contains("2 timesteps for 3 latents"));
+    assert!(
+        message(unet.forward(&x, &[1.], &hidden.narrow(0, 0, 2)?))
+            .contains("2 texts for 3 latents")
+    );
+    let wide = Tensor::cat(&[&x, &x], 3)?;
+    assert!(message(unet.forward(&wide, &[1.], &hidden)).contains("must be 4"));
+    Ok(())
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    let text = std::fs::read_to_string(golden_path("tiny_conv.json")).unwrap();
+    let refusal = |key: &str, value: &str| {
+        let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        config[key] = serde_json::from_str(value).unwrap();
+        match UNetConfig::from_json(&config.to_string(), "unet/config.json") {
+            Ok(_) => panic!("{key} = {value} was accepted"),
+            Err(e) => e.to_string(),
+        }
+    };
+    for (key, value, word) in [
+        ("addition_embed_type", "\"text_time\"", "SDXL"),
+        (
+            "_class_name",
+            "\"UNet3DConditionModel\"",
+            "UNet3DConditionModel",
+        ),
+        ("act_fn", "\"gelu\"", "act_fn"),
+        ("num_attention_heads", "4", "num_attention_heads"),
+        ("class_embed_type", "\"timestep\"", "class_embed_type"),
+        ("mid_block_scale_factor", "1.4", "mid_block_scale_factor"),
+        (
+            "resnet_time_scale_shift",
+            "\"scale_shift\"",
+            "resnet_time_scale_shift",
+        ),
+        (
+            "down_block_types",
+            "[\"AttnDownBlock2D\", \"DownBlock2D\"]",
+            "AttnDownBlock2D",
+        ),
+        ("up_block_types", "[\"UpBlock2D\"]", "same length"),
+        ("attention_head_dim", "[4]", "one entry for each"),
+        ("attention_head_dim", "3", "not a multiple of its 3 heads"),
+        ("norm_num_groups", "5", "norm_num_groups"),
+        ("norm_num_groups", "0", "norm_num_groups"),
+        ("a_new_key", "\"on\"", "a_new_key"),
+    ] {
+        let message = refusal(key, value);
+        assert!(
+            message.contains(word) && message.contains("unet/config.json"),
+            "{message}"
+        );
+    }
+}
