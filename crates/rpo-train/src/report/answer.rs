@@ -86,13 +86,13 @@ fn against_base(test: &TestTable, row: &TestRow) -> String {
             signed(d.mean)
         ),
         Some(i) if holds_zero(i) => format!(
-            "{start},{from} at {}: {} with a 95 % interval {} that includes 0, so no change is shown.",
+            "{start},{from} at {}: {} with a 95\u{a0}% interval {} that includes 0, so no change is shown.",
             base.label,
             signed(d.mean),
             interval(i)
         ),
         Some(i) => format!(
-            "{start},{from} at {}: {} with a 95 % interval {} over {}.",
+            "{start},{from} at {}: {} with a 95\u{a0}% interval {} over {}.",
             base.label,
             signed(d.mean),
             interval(i),
@@ -128,9 +128,9 @@ fn against_last(test: &TestTable, row: &TestRow) -> Option<String> {
 fn other_metrics(test: &TestTable, row: &TestRow) -> Option<String> {
     let base = other_row(test, row, RowKind::Base)?;
     let mut groups: [(&str, Vec<String>); 3] = [
-        ("better", vec![]),
-        ("worse", vec![]),
-        ("not told apart", vec![]),
+        ("better in", vec![]),
+        ("worse in", vec![]),
+        ("not told apart in", vec![]),
     ];
     for (m, metric) in test.metrics.iter().enumerate() {
         if m == test.primary {
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn an_interval_with_zero_in_it_claims_nothing() {
         let lead = answer(&run(Some([-0.02, 0.22]))).lead;
-        assert!(lead.contains("+0.100 with a 95 % interval [−0.020, +0.220] that includes 0, so no change is shown"), "{lead}");
+        assert!(lead.contains("+0.100 with a 95\u{a0}% interval [−0.020, +0.220] that includes 0, so no change is shown"), "{lead}");
         let lead = answer(&run(Some([0.02, 0.18]))).lead;
         assert!(!lead.contains("includes 0"), "{lead}");
     }

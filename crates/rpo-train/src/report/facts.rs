@@ -81,7 +81,7 @@ fn shares(data: &ReportData) -> Vec<String> {
     let times = &data.times;
     let share = |name, seconds: f64| {
         (times.total > 0.0 && seconds > 0.0)
-            .then(|| format!("{name} {:.0} %", 100.0 * seconds / times.total))
+            .then(|| format!("{name} {:.0}\u{a0}%", 100.0 * seconds / times.total))
     };
     let mut rest = [
         ("training", times.training),

@@ -1,13 +1,131 @@
 //! The page: what it holds, what no name can do to it, and that its script selects as the program does.
+//!
+//! `RPO_REPORT_TO=page.html cargo test -p rpo-train --test report` also writes the page, to look at it.
 
+mod choose;
 mod invented;
 
-use rpo_train::report;
+use rpo_train::report::{self, ReportData, data::Picture};
+
+/// What stands between two strings.
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let from = text.find(start).expect("the start is there") + start.len();
+    &text[from..from + text[from..].find(end).expect("the end is there")]
+}
+
+fn scripts(html: &str) -> Vec<&str> {
+    html.split("<script>")
+        .skip(1)
+        .map(|rest| &rest[..rest.find("</script>").expect("a closed script")])
+        .collect()
+}
 
 #[test]
 fn the_page_is_one_file_that_names_cannot_break() {
-    let html = report::render(&invented::run()).expect("a page");
+    let run = invented::run();
+    let html = report::render(&run).expect("a page");
     if let Some(path) = std::env::var_os("RPO_REPORT_TO") {
         std::fs::write(path, &html).expect("the page is written");
     }
+
+    // One JSON element and six scripts; those in names and settings stay text.
+    assert_eq!(html.matches("<script").count(), 7);
+    assert_eq!(html.matches("</script").count(), 7);
+    assert_eq!(html.matches("</pre>").count(), 1);
+    assert!(html.contains("&lt;script&gt;alert(2)"));
+
+    // Nothing is fetched: the one address is the name of SVG's namespace.
+    let addresses: Vec<_> = html.match_indices("://").collect();
+    assert_eq!(addresses.len(), 1);
+    assert!(html.contains("http://www.w3.org/2000/svg"));
+    assert!(html.contains("default-src 'none'"));
+
+    // What the script reads is what was given, each different picture once.
+    let json = between(
+        &html,
+        "<script type=\"application/json\" id=\"data\">",
+        "</script>",
+    );
+    let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    assert_eq!(
+        value["trajectories"][2]["subject"],
+        "<script>alert(1)</script>"
+    );
+    assert_eq!(value["trajectories"][2]["class"], "cat & \"friend\"");
+    let pictures: Vec<_> = value["pictures"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .collect();
+    let mut different = pictures.clone();
+    different.sort_by_key(|p| p.to_string());
+    different.dedup();
+    assert_eq!(pictures.len(), different.len());
+    let place: usize = value["trajectories"][1]["references"][3]
+        .as_str()
+        .and_then(|p| p.parse().ok())
+        .expect("a place in the list");
+    assert_eq!(pictures[place], run.trajectories[1].references[3].uri());
+}
+
+#[test]
+fn a_run_without_results_still_has_a_page() {
+    let html = report::render(&ReportData::default()).expect("a page");
+    assert!(html.contains("no result to state"));
+}
+
+#[test]
+fn runs_are_compared_on_one_page() {
+    let run = invented::run();
+    let mut other = run.clone();
+    other.title = "</script><b>other</b>".into();
+    let html = report::compare(&[run, other]).expect("a page");
+    if let Some(path) = std::env::var_os("RPO_COMPARE_TO") {
+        std::fs::write(path, &html).expect("the page is written");
+    }
+    assert_eq!(html.matches("<script").count(), 5);
+    assert!(!html.contains("<b>other"));
+    let json = between(
+        &html,
+        "<script type=\"application/json\" id=\"data\">",
+        "</script>",
+    );
+    let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    assert_eq!(value["combined"]["rows"].as_array().map(Vec::len), Some(12));
+    assert_eq!(
+        value["combined"]["rows"][6]["arm"],
+        "2. </script><b>other</b>"
+    );
+}
+
+#[test]
+fn contradictions_are_named() {
+    let said = |change: fn(&mut ReportData)| {
+        let mut run = invented::run();
+        change(&mut run);
+        report::render(&run).expect_err("refused").to_string()
+    };
+    let foreign = said(|run| {
+        run.samples[0].pictures[0].picture =
+            serde_json::from_str("\"https://example.org/x.png\"").expect("a string");
+    });
+    assert!(
+        foreign.contains("is not a PNG data URI: it begins with \"https://example.org"),
+        "{foreign}"
+    );
+    let row = said(|run| {
+        run.test.as_mut().expect("a table").rows[1].cells.pop();
+    });
+    assert!(
+        row.contains("\"harmonic-0.3\" does not have a value for each of the 6 metrics"),
+        "{row}"
+    );
+    let prompt = said(|run| run.trajectories[0].validations[2].pictures[0].prompt = 99);
+    assert!(
+        prompt.contains("step 80: a picture names validation prompt 99, of which there are 4"),
+        "{prompt}"
+    );
+    let order = said(|run| run.trajectories[0].validations.swap(0, 1));
+    assert!(order.contains("not in order of steps"), "{order}");
+    assert!(Picture::png(b"GIF89a").is_err());
 }

@@ -122,9 +122,22 @@ function hatch(x, y, width, height, label) {
     label && width > 84 ? svg("text", { x: x + width / 2, y: y + height / 2, class: "label halo", "text-anchor": "middle" }, label) : null);
 }
 
+function flags(list, x, top, foot) {
+  const groups = new Map();
+  for (const flag of list) groups.set(flag.x, [...(groups.get(flag.x) || []), flag]);
+  return [...groups].map(([at, group]) => svg("g", {},
+    group.some((f) => !f.stop) ? svg("line", { x1: x(at), x2: x(at), y1: top, y2: foot, class: "flag" }) : null,
+    group.map((f, k) => {
+      const px = x(at) + (k - (group.length - 1) / 2) * 11;
+      return f.stop ? svg("line", { x1: px, x2: px, y1: foot - 13, y2: foot - 2, class: "stop", style: `stroke:${f.color}` })
+        : shape(f.shape, px, foot - 9, 4.6, { class: "mark", style: `fill:${f.color}` });
+    })));
+}
+
 // A line chart. `series`: {label, color, points: [{x, y, low, high}], faint}; `every`: distance of ticks;
 // `marks`: {x, y, shape, color};
-// `bars`: {x, y, color}, short upright lines; `hatched`: [from, to, label]; `lines(x)`: the note at x.
+// `bars`: {x, y, color}, short upright lines; `flags`: the same at the foot of the chart, several at one x
+// side by side, with `stop` for a bar instead of a shape; `hatched`: [from, to, label]; `lines(x)`: the note at x.
 function lineChart(box, spec) {
   mount(box, (width) => {
     const height = spec.height || 220;
@@ -134,7 +147,8 @@ function lineChart(box, spec) {
     let low = Math.min(...values), high = Math.max(...values);
     if (!values.length) [low, high] = [0, 1];
     const pad = (high - low) * 0.08 || Math.abs(high) * 0.02 || 0.01;
-    [low, high] = [low - pad, high + pad];
+    // Flags need room at the foot.
+    [low, high] = [low - pad * (spec.flags ? 2.5 : 1), high + pad];
     const x = (v) => margin.left + ((v - spec.x[0]) / (spec.x[1] - spec.x[0] || 1)) * inner.width;
     const y = (v) => margin.top + (1 - (v - low) / (high - low)) * inner.height;
     const { ticks, digits } = niceTicks(low, high, inner.height / 36);
@@ -157,8 +171,9 @@ function lineChart(box, spec) {
       svg("line", { x1: margin.left, x2: width - margin.right, y1: margin.top + inner.height, y2: margin.top + inner.height, class: "axis" }),
       spec.series.map((s) => s.points.some((p) => Number.isFinite(p.low)) ? svg("path", { d: band(s.points), class: "band", style: `fill:${s.color}` }) : null),
       guide,
-      spec.series.map((s) => svg("path", { d: path(s.points), class: s.faint ? "line faint" : "line", style: `stroke:${s.color}` })),
+      spec.series.map((s) => svg("path", { d: path(s.points), class: s.raw ? "raw" : s.faint ? "line faint" : "line", style: `stroke:${s.color}` })),
       spec.dots ? spec.series.map((s) => s.points.map((p) => Number.isFinite(p.y) ? svg("circle", { cx: x(p.x), cy: y(p.y), r: 2.2, class: s.faint ? "dot faint" : "dot", style: `fill:${s.color}` }) : null)) : null,
+      flags(spec.flags || [], x, margin.top, margin.top + inner.height),
       (spec.bars || []).map((b) => svg("line", { x1: x(b.x), x2: x(b.x), y1: y(b.y) - 9, y2: y(b.y) + 9, class: "stop", style: `stroke:${b.color}` })),
       (spec.marks || []).map((m) => shape(m.shape, x(m.x), y(m.y), 6, { class: "mark", style: `fill:${m.color}` })));
 

@@ -44,6 +44,7 @@ function start() {
   function draw() {
     tip.hide();
     drawChooser();
+    for (const node of document.querySelectorAll(".arm-name")) node.textContent = arms.length > 1 ? `${current.arm || "without a name"}. ` : "";
     showSubjects(byId("subjects"), data, current.arm);
     showTimeline(byId("timeline"), data, current.arm, current, select);
     byId("timeline-legend").replaceChildren(legend(data));

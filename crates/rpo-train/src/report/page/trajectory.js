@@ -66,9 +66,11 @@ function showValidation(boxes, data, t) {
   const last = t.validations.at(-1)?.step ?? 0;
   const limit = Math.max(data.setup.steps, last, 1);
   const hatched = [last, limit, "not scored"];
+  const look = (o) => { const i = data.rules.findIndex((r) => r.id === o.rule); return { shape: ruleShape(i, data.rules[i]), color: ruleColor(i, data.rules[i]) }; };
+  const footFlags = t.outcomes.flatMap((o) => [{ x: o.chosen_step, ...look(o) }, stopOf(data, o) === null ? null : { x: stopOf(data, o), stop: true, ...look(o) }]).filter(Boolean);
   for (const [box, key, name] of [[boxes.image, "image", "ALIGN-I"], [boxes.text, "text", "ALIGN-T"]]) {
     const points = meanSeries(t, (p) => p[key]);
-    lineChart(box, { label: `${name} by step`, height: 190, x: [0, limit], every: data.setup.validation_interval, hatched, dots: true, series: [{ color: "var(--ink)", points }],
+    lineChart(box, { label: `${name} by step`, height: 190, x: [0, limit], every: data.setup.validation_interval, hatched, dots: true, flags: footFlags, series: [{ color: "var(--ink)", points }],
       lines: (x) => { const p = points.find((q) => q.x === x); return [el("strong", {}, `step ${x}`), `${name} ${number(p.y, 4)}`, Number.isFinite(p.low) ? `standard error ${number((p.high - p.low) / 2, 4)}` : ""]; } });
   }
   const curves = t.outcomes.map((o) => {
@@ -136,7 +138,7 @@ function showLosses(box, data, t) {
   const panels = [["loss", "Loss"], ["l_sim", "L_sim"], ["l_pref", "L_pref"], ["grad_norm", "Norm of the gradient"]].map(([key, name]) => {
     const holder = el("div");
     const points = t.training.map((p) => ({ x: p.step, y: p[key] ?? NaN }));
-    queueMicrotask(() => lineChart(holder, { label: name, height: 160, x: [0, limit], series: [{ color: "var(--muted)", points, faint: true }, { color: "var(--ink)", points: smooth(points) }],
+    queueMicrotask(() => lineChart(holder, { label: name, height: 160, x: [0, limit], series: [{ color: "var(--muted)", points, raw: true }, { color: "var(--ink)", points: smooth(points) }],
       lines: (x) => [el("strong", {}, `step ${x}`), `${name} ${number(points.find((p) => p.x === x).y, 4)}`] }));
     return el("div", { class: "panel" }, el("h4", {}, name), holder);
   });
