@@ -1,0 +1,26 @@
+//! `rpo-train doctor`: what this machine offers and which models are found.
+
+use crate::paths;
+use anyhow::Result;
+use std::path::Path;
+
+/// Prints threads, SIMD level, device and the embedded model.
+pub(super) fn doctor() -> Result<()> {
+    println!("rpo-train  {}", env!("CARGO_PKG_VERSION"));
+    println!("threads    {} (RAYON_NUM_THREADS changes it; the bits of a run do not depend on it)", rayon::current_num_threads());
+    println!("SIMD       {}", rpo_nn::simd_level());
+    println!("kernels    version {}", rpo_nn::KERNELS_VERSION);
+    println!("device     cpu (this build has no other)");
+    for (what, name) in [
+        ("model", "micro"),
+        ("reward", "micro/reward"),
+        ("CLIP judge", "micro/eval_clip"),
+        ("ViT judge", "micro/eval_dino"),
+    ] {
+        match paths::find(name, Path::new(".")) {
+            Ok(path) => println!("{what:<10} {}", path.display()),
+            Err(_) => println!("{what:<10} not found: `{name}`"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! `rpo-train generate`: pictures from a checkpoint of a run, or from the base model.
+
+use crate::failure::{BadInput, OrBadInput};
+use crate::experiment;
+use crate::progress::{Progress, Times};
+use crate::run_folder::{RunFolder, RunInfo};
+use crate::runner::draw::Request;
+use crate::runner::setup::{Setup, fingerprint};
+use crate::files;
+use anyhow::Result;
+use clap::Args;
+use rpo_data::picture::save_png;
+use rpo_data::prompts::fill;
+use std::path::PathBuf;
+
+/// Arguments of `generate`.
+#[derive(Args)]
+pub(super) struct GenerateArgs {
+    /// Run folder
+    run: PathBuf,
+    /// Trajectory, as `arm/subject/seed-0`; by default the run's first
+    #[arg(long)]
+    trajectory: Option<String>,
+    /// Checkpoint: a kept step, or `0` for the base model; by default the one the first rule chose
+    #[arg(long)]
+    step: Option<usize>,
+    /// Prompt; `{}` stands for token and class
+    #[arg(long = "prompt", default_value = "a photo of {}")]
+    prompts: Vec<String>,
+    /// Pictures a prompt
+    #[arg(short, long, default_value_t = 4)]
+    n: usize,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for the pictures
+    #[arg(long, default_value = "generated")]
+    out: PathBuf,
+}
+
+/// Draws the pictures and prints their paths.
+pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
+    let (experiment, layers) = experiment::read(&args.run.join("resolved.toml"), &[], &[])?;
+    let setup = Setup::load(experiment, &layers)?;
+    let info: RunInfo = files::read_json(&args.run.join("run.json")).or_bad_input("run folder")?;
+    let names: Vec<&str> = info.cells.iter().map(|c| c.id.as_str()).collect();
+    let wanted = args.trajectory.as_deref().or(names.first().copied()).unwrap_or_default();
+    let Some(cell) = info.cells.iter().find(|c| c.id == wanted) else {
+        return Err(BadInput::new(format!("no trajectory `{wanted}` in this run\n  mend: one of {}", names.join(", "))));
+    };
+    let folder = RunFolder { path: args.run.clone() }.trajectory(cell);
+    let kept = folder.kept_steps();
+    let step = match args.step {
+        Some(step) => step,
+        None => {
+            let choices = crate::runner::exam::choices(&setup, &folder).or_bad_input("nothing was chosen yet")?;
+            choices.steps[choices.decisions[0].chosen]
+        }
+    };
+    let params = setup.pipeline.unet_params.deep_copy(false)?;
+    if step > 0 {
+        if !kept.contains(&step) {
+            return Err(BadInput::new(format!("step {step} of `{wanted}` was not kept\n  mend: one of 0, {kept:?}")));
+        }
+        params.load_values(&folder.weights(step))?;
+    }
+    let subject = &setup.subjects[cell.subject];
+    let requests: Vec<Request> = args
+        .prompts
+        .iter()
+        .map(|p| fill(p, Some(&subject.token), &subject.class))
+        .flat_map(|prompt| (0..args.n).map(move |i| (prompt.clone(), i)))
+        .map(|(prompt, i)| Request {
+            names: vec![prompt.clone(), i.to_string()],
+            prompt,
+            seed: args.seed,
+            purpose: "generate",
+        })
+        .collect();
+    let drawer = setup.drawer();
+    let mut progress = Progress::new(drawer.cost(requests.len()), Times::default());
+    let unet = setup.pipeline.unet(&params)?;
+    let pictures = drawer.draw(&unet, &fingerprint(&params)?, &requests, &mut progress, "drawing")?;
+    progress.finish();
+    for (request, picture) in requests.iter().zip(&pictures) {
+        let name = crate::plan::folder_name(&format!("{}-{}", request.prompt, request.names[1]));
+        let path = args.out.join(format!("step-{step:06}-seed-{}-{name}.png", args.seed));
+        save_png(&path, picture)?;
+        println!("{}", path.display());
+    }
+    Ok(())
+}

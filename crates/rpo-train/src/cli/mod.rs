@@ -1,0 +1,125 @@
+//! The command line.
+
+mod check;
+mod doctor;
+mod generate;
+mod report;
+
+use crate::experiment::{self, Experiment, Layers};
+use crate::plan::cells;
+use crate::run_folder::RunFolder;
+use crate::runner::{self, setup::Setup};
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+const VERBS: [&str; 7] = ["run", "check", "generate", "report", "doctor", "schema", "help"];
+
+#[derive(Parser)]
+#[command(name = "rpo-train", version, about = "Personalises text-to-image models by Reward Preference Optimization, with the checkpoint chosen by a reward.")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run an experiment, or go on with it (the verb may be left away: `rpo-train FILE`)
+    Run {
+        #[command(flatten)]
+        file: ExperimentArgs,
+        /// Run folder; by default <output>/<name>-<hash of settings and inputs>
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Read an experiment and its inputs and print what would be run, without running it
+    Check {
+        #[command(flatten)]
+        file: ExperimentArgs,
+    },
+    /// Draw pictures with a checkpoint of a run, or with the base model
+    Generate(generate::GenerateArgs),
+    /// Render the report of a run again; with several runs, compare them
+    Report {
+        /// Run folders
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+        /// Where to write a comparison
+        #[arg(long, default_value = "comparison.html")]
+        out: PathBuf,
+    },
+    /// Print threads, SIMD level, device and the models found
+    Doctor,
+    /// Print the JSON schema of experiment files
+    Schema,
+}
+
+#[derive(Args)]
+struct ExperimentArgs {
+    /// Experiment file, for example experiments/quickstart.toml
+    experiment: PathBuf,
+    /// TOML files whose keys replace those of the experiment, for example experiments/sizes/paper.toml
+    #[arg(long = "with", value_name = "FILE")]
+    overlays: Vec<PathBuf>,
+    /// Replace one key: --set training.steps=40
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+impl ExperimentArgs {
+    fn read(&self) -> Result<(Experiment, Layers)> {
+        experiment::read(&self.experiment, &self.overlays, &self.sets)
+    }
+}
+
+/// Runs the program with its arguments, the program's name first.
+///
+/// # Errors
+/// What went wrong; [`crate::failure::exit_code`] tells bad input from failure. Wrong arguments end the process with code 2.
+pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
+    match Cli::parse_from(with_verb(args.collect())).verb {
+        Verb::Run { file, out } => {
+            let (experiment, layers) = file.read()?;
+            let setup = Setup::load(experiment, &layers)?;
+            let folder = RunFolder::open(&setup, out.as_deref(), &cells(&setup))?;
+            runner::run(&setup, &folder)
+        }
+        Verb::Check { file } => check::check(&file),
+        Verb::Generate(args) => generate::generate(&args),
+        Verb::Report { runs, out } => report::report(&runs, &out),
+        Verb::Doctor => doctor::doctor(),
+        Verb::Schema => {
+            println!("{}", serde_json::to_string_pretty(&experiment::schema())?);
+            Ok(())
+        }
+    }
+}
+
+/// `rpo-train FILE …` means `rpo-train run FILE …`.
+fn with_verb(mut args: Vec<String>) -> Vec<String> {
+    if args.get(1).is_some_and(|a| !a.starts_with('-') && !VERBS.contains(&a.as_str())) {
+        args.insert(1, "run".into());
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn a_file_alone_is_run() {
+        let to = |s: &[&str]| with_verb(s.iter().map(|s| (*s).to_owned()).collect());
+        assert_eq!(to(&["rpo-train", "a.toml"])[1], "run");
+        assert_eq!(to(&["rpo-train", "doctor"])[1], "doctor");
+        assert_eq!(to(&["rpo-train", "--help"])[1], "--help");
+    }
+
+    #[test]
+    fn every_verb_is_known() {
+        let command = Cli::command();
+        let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        assert!(names.iter().all(|n| VERBS.contains(n)), "{names:?}");
+    }
+}

@@ -1,0 +1,23 @@
+//! `rpo-train report RUN…`: renders a finished run again, or compares several.
+
+use crate::failure::OrBadInput;
+use crate::report;
+use crate::report::ReportData;
+use crate::{files, results};
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+/// One run: its report.html; several: a comparison at `out`.
+pub(super) fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
+    let data: Vec<ReportData> = runs
+        .iter()
+        .map(|run| files::read_json(&run.join(results::REPORT_DATA)).or_bad_input("the run has no results yet; run its experiment to the end"))
+        .collect::<Result<_>>()?;
+    let (path, html) = match data.as_slice() {
+        [one] => (runs[0].join("report.html"), report::render(one)?),
+        many => (out.to_path_buf(), report::compare(many)?),
+    };
+    files::write(&path, html.as_bytes())?;
+    println!("report {}", path.display());
+    Ok(())
+}

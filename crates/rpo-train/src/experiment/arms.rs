@@ -1,0 +1,93 @@
+//! Arms: the recipe and the optimiser of the file, with what each `[[arm]]` replaces.
+
+use super::fields::{Experiment, Training};
+use super::source::{Layers, describe};
+use anyhow::Result;
+use rpo_nn::optim::AdamWConfig;
+use rpo_pref::recipe::{Preset, Recipe, RecipeKeys};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// One way to train.
+#[derive(Clone, Debug)]
+pub struct TrainingArm {
+    /// Name in tables and folders.
+    pub name: String,
+    /// Preset that its recipe started from.
+    pub preset: Preset,
+    /// Its recipe, every key resolved.
+    pub recipe: Recipe,
+    /// Its optimiser and length.
+    pub training: Training,
+}
+
+impl TrainingArm {
+    /// The optimiser's settings.
+    pub fn adamw(&self) -> AdamWConfig {
+        let t = &self.training;
+        AdamWConfig {
+            lr: t.learning_rate,
+            beta1: t.beta1,
+            beta2: t.beta2,
+            eps: t.eps,
+            weight_decay: t.weight_decay,
+        }
+    }
+}
+
+impl Experiment {
+    /// The arms of the file; without `[[arm]]` the recipe alone, named after its preset.
+    ///
+    /// # Errors
+    /// [`crate::failure::BadInput`] at the line of a key that no recipe has, or of a value out of range.
+    pub fn training_arms(&self, layers: &Layers) -> Result<Vec<TrainingArm>> {
+        if self.arms.is_empty() {
+            let (preset, recipe) = resolve_recipe(&self.recipe, &toml::Table::new())
+                .map_err(|(key, e)| layers.error(&format!("recipe{key}"), &e))?;
+            let training = self.training.clone();
+            return Ok(vec![TrainingArm { name: preset.name().into(), preset, recipe, training }]);
+        }
+        let mut arms: Vec<TrainingArm> = Vec::new();
+        for (i, arm) in self.arms.iter().enumerate() {
+            if arm.name.is_empty() || arms.iter().any(|a| a.name == arm.name) {
+                return Err(layers.error(&format!("arm.{i}"), "every arm needs a `name` of its own"));
+            }
+            let (preset, recipe) = resolve_recipe(&self.recipe, &arm.recipe)
+                .map_err(|(key, e)| layers.error(&format!("arm.{i}.recipe{key}"), &e))?;
+            let training = over(&self.training, &arm.training)
+                .map_err(|e| layers.error(&format!("arm.{i}.training"), &e))?;
+            arms.push(TrainingArm { name: arm.name.clone(), preset, recipe, training });
+        }
+        Ok(arms)
+    }
+}
+
+/// The recipe of `common` with the keys of `arm` over it. An error comes with the key it is about, as `.key`.
+fn resolve_recipe(
+    common: &toml::Table,
+    arm: &toml::Table,
+) -> Result<(Preset, Recipe), (String, String)> {
+    let mut keys = common.clone();
+    keys.extend(arm.clone());
+    let preset = keys.remove("preset").unwrap_or("ours".into());
+    let with = |more: &[(&String, &toml::Value)]| -> Result<RecipeKeys, String> {
+        let mut table = toml::Table::from_iter([("preset".to_owned(), preset.clone())]);
+        table.extend(more.iter().map(|(k, v)| ((*k).clone(), (*v).clone())));
+        table.try_into().map_err(|e: toml::de::Error| describe(e.message()))
+    };
+    with(&[]).map_err(|e| (".preset".to_owned(), e))?;
+    // Key by key first, so that an error is about one of them.
+    for key in &keys {
+        with(&[key]).map_err(|e| (format!(".{}", key.0), e))?;
+    }
+    let all = with(&keys.iter().collect::<Vec<_>>()).map_err(|e| (String::new(), e))?;
+    let recipe = all.resolve().map_err(|e| (format!(".{}", e.key), e.to_string()))?;
+    Ok((all.preset, recipe))
+}
+
+/// `value` with some of its keys replaced.
+fn over<T: Serialize + DeserializeOwned>(value: &T, keys: &toml::Table) -> Result<T, String> {
+    let mut table = toml::Table::try_from(value).map_err(|e| e.to_string())?;
+    table.extend(keys.clone());
+    table.try_into().map_err(|e: toml::de::Error| describe(e.message()))
+}

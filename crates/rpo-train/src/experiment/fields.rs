@@ -1,0 +1,293 @@
+//! The keys of an experiment file with their defaults. One struct a table, one field a key.
+
+use rpo_diffusion::Solver;
+use rpo_reward::Mean;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A whole experiment. Every key has a default, so a file names only what it is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Experiment {
+    /// Name of the run; the run folder is `<output>/<name>-<hash of the resolved file and its inputs>`.
+    pub name: String,
+    /// The table or figure that the experiment reproduces.
+    pub reproduces: String,
+    /// Folder that run folders and the cache of drawn pictures are made in.
+    pub output: String,
+    /// One trajectory is trained for each subject, arm and seed.
+    pub seeds: Vec<u64>,
+    /// The diffusion model.
+    pub model: Model,
+    /// The encoders of the reward and of the evaluation.
+    pub encoders: Encoders,
+    /// Whose pictures are learned.
+    pub subjects: Subjects,
+    /// How pictures are drawn: negatives, validation and test alike.
+    pub sampler: Sampler,
+    /// The optimiser and its length.
+    pub training: Training,
+    /// The recipe: `preset` names one (`paper`, `official`, `dreambooth`, `ours`), every other key replaces one of its values.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub recipe: toml::Table,
+    /// Arms that change the training; without any there is one arm, the recipe itself.
+    #[serde(rename = "arm")]
+    pub arms: Vec<Arm>,
+    /// When trajectories are scored.
+    pub validation: Validation,
+    /// The rules that choose a checkpoint from the validation scores.
+    pub rules: Rules,
+    /// The pictures that results are computed from.
+    pub test: Test,
+}
+
+/// `[model]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Model {
+    /// A diffusers folder; `micro` is the embedded one.
+    pub path: String,
+    /// `cpu`.
+    pub device: String,
+    /// Side of the pictures in pixels; 0 takes the model's own size.
+    pub size: u32,
+}
+
+/// `[encoders]`: transformers folders, or a name below `micro/` in the embedded model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Encoders {
+    /// The reward's encoder: an `AlignModel` (ALIGN-I, ALIGN-T) or a `CLIPModel`.
+    pub reward: String,
+    /// The judge of CLIP-I and CLIP-T: a `CLIPModel`.
+    pub clip: String,
+    /// The judge of image similarity: a `ViTModel`.
+    pub vit: String,
+    /// What the tables call the image judge: `ViT-I` unless the folder really is DINO.
+    pub vit_name: String,
+    /// What computed the metrics, printed beside their names.
+    pub label: String,
+    /// Whether CLIP-T's text has the subject's token: most peers remove it, the official code keeps it.
+    pub clip_text: RewardText,
+}
+
+/// Whether a subject's token stays in the text that an encoder reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RewardText {
+    /// `a [V] dog in the snow` stays as it is.
+    Keep,
+    /// `a dog in the snow`.
+    Remove,
+}
+
+/// `[subjects]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Subjects {
+    /// Where the subjects come from.
+    pub source: SubjectSource,
+    /// `stickerbench`: how many of its subjects; `dreambench`: the first so many folders, 0 for all.
+    pub count: usize,
+    /// `stickerbench`: seed of its looks and scenes.
+    pub seed: u64,
+    /// `folder`: the photos; `dreambench`: the folder `dataset` of the benchmark.
+    pub path: String,
+    /// `folder`: what the subject is, as one would say it: "dog".
+    pub class: String,
+    /// The rare token that stands for the subject in prompts.
+    pub token: String,
+    /// `folder`: whether the subject is an animal or a person (other DreamBench prompts).
+    pub live: bool,
+}
+
+/// Where subjects come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectSource {
+    /// Rendered subjects with exact captions; needs nothing.
+    Stickerbench,
+    /// One folder of photos.
+    Folder,
+    /// A folder of subject folders in DreamBench's layout.
+    Dreambench,
+}
+
+/// `[sampler]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sampler {
+    /// `ddim` or `dpm_solver_pp_2m`.
+    #[schemars(with = "String")]
+    pub solver: Solver,
+    /// Solver steps a picture.
+    pub steps: usize,
+    /// Classifier-free guidance; 1 is none.
+    pub guidance: f64,
+    /// Pictures drawn at a time.
+    pub batch: usize,
+}
+
+/// `[training]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Training {
+    /// Gradient steps at most.
+    pub steps: usize,
+    /// AdamW's learning rate, constant.
+    pub learning_rate: f64,
+    /// AdamW's first decay rate.
+    pub beta1: f64,
+    /// AdamW's second decay rate.
+    pub beta2: f64,
+    /// AdamW's ε.
+    pub eps: f64,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// Pairs (reference, negative) a step.
+    pub batch: usize,
+}
+
+/// `[[arm]]`: a training that differs from the others in keys of the recipe or of the optimiser.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Arm {
+    /// Name in tables and folders.
+    pub name: String,
+    /// Keys of `[recipe]` that this arm replaces.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub recipe: toml::Table,
+    /// Keys of `[training]` that this arm replaces.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub training: toml::Table,
+}
+
+/// `[validation]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Validation {
+    /// Gradient steps between two validations; step 0 is always scored.
+    pub every: usize,
+    /// Pictures a validation prompt.
+    pub pictures_per_prompt: usize,
+    /// The first so many validation prompts; 0 for all.
+    pub prompts: usize,
+}
+
+/// `[rules]`: every λ with every mean is one rule over the same scores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rules {
+    /// λ_val: weight of the image alignment, in \[0, 1\].
+    pub lambda: Vec<f64>,
+    /// `harmonic`, `arithmetic`, `geometric`.
+    #[schemars(with = "Vec<String>")]
+    pub mean: Vec<Mean>,
+    /// Validations without a new best after which a rule stops; 0 runs all steps and takes the best, as the paper does.
+    pub patience: usize,
+    /// Also report the last step: what one gets without a rule. Trajectories then run to the limit.
+    pub last: bool,
+}
+
+/// `[test]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Test {
+    /// Pictures a test prompt.
+    pub pictures_per_prompt: usize,
+    /// The first so many test prompts; 0 for all.
+    pub prompts: usize,
+}
+
+impl Default for Experiment {
+    fn default() -> Self {
+        Self {
+            name: "experiment".into(),
+            reproduces: String::new(),
+            output: "runs".into(),
+            seeds: vec![0],
+            model: Model::default(),
+            encoders: Encoders::default(),
+            subjects: Subjects::default(),
+            sampler: Sampler::default(),
+            training: Training::default(),
+            recipe: toml::Table::from_iter([("preset".into(), "ours".into())]),
+            arms: Vec::new(),
+            validation: Validation::default(),
+            rules: Rules::default(),
+            test: Test::default(),
+        }
+    }
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self { path: "micro".into(), device: "cpu".into(), size: 0 }
+    }
+}
+
+impl Default for Encoders {
+    fn default() -> Self {
+        Self {
+            reward: "micro/reward".into(),
+            clip: "micro/eval_clip".into(),
+            vit: "micro/eval_dino".into(),
+            vit_name: "ViT-I".into(),
+            label: "micro".into(),
+            clip_text: RewardText::Remove,
+        }
+    }
+}
+
+impl Default for Subjects {
+    fn default() -> Self {
+        Self {
+            source: SubjectSource::Stickerbench,
+            count: 8,
+            seed: 0,
+            path: String::new(),
+            class: String::new(),
+            token: "[v]".into(),
+            live: false,
+        }
+    }
+}
+
+impl Default for Sampler {
+    fn default() -> Self {
+        Self { solver: Solver::DpmSolverPp2m, steps: 15, guidance: 3.0, batch: 16 }
+    }
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            steps: 300,
+            learning_rate: 2e-4,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 1e-2,
+            batch: 4,
+        }
+    }
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self { every: 20, pictures_per_prompt: 2, prompts: 0 }
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { lambda: vec![0.3, 0.5, 0.7], mean: vec![Mean::Harmonic], patience: 3, last: true }
+    }
+}
+
+impl Default for Test {
+    fn default() -> Self {
+        Self { pictures_per_prompt: 2, prompts: 0 }
+    }
+}

@@ -1,0 +1,18 @@
+//! Experiment files: what the user typed ([`source`]), what it resolves to ([`Experiment`]) and whether it can be run ([`check`]).
+
+mod arms;
+mod check;
+mod fields;
+mod source;
+
+pub use arms::TrainingArm;
+pub use fields::{
+    Arm, Encoders, Experiment, Model, RewardText, Rules, Sampler, Subjects, SubjectSource, Test,
+    Training, Validation,
+};
+pub use source::{Layers, read};
+
+/// The JSON schema of an experiment file, as committed in `experiments/schema.json`.
+pub fn schema() -> serde_json::Value {
+    serde_json::to_value(schemars::schema_for!(Experiment)).expect("a schema is plain JSON")
+}

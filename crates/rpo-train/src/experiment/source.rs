@@ -1,0 +1,175 @@
+//! Reads experiment files: several TOML layers, the later over the earlier, with errors that name file, line, key and mend.
+
+use super::fields::Experiment;
+use crate::failure::BadInput;
+use anyhow::Result;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
+
+/// One layer: a file or the `--set` options.
+struct Layer {
+    label: String,
+    text: String,
+}
+
+/// The layers of an experiment, kept to say where a value came from.
+pub struct Layers {
+    layers: Vec<Layer>,
+    /// Folder of the experiment file: relative paths are also looked for from here.
+    pub folder: PathBuf,
+}
+
+/// Reads `file`, then each file of `overlays`, then each `key=value` of `sets`; later ones win.
+///
+/// # Errors
+/// [`BadInput`] naming file, line and key.
+pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Experiment, Layers)> {
+    let mut layers = Vec::new();
+    for path in std::iter::once(file).chain(overlays.iter().map(PathBuf::as_path)) {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            BadInput::new(format!("{}: {e}\n  mend: name an experiment file, for example experiments/quickstart.toml", path.display()))
+        })?;
+        layers.push(Layer { label: path.display().to_string(), text });
+    }
+    for set in sets {
+        layers.push(Layer { label: format!("--set {set}"), text: set_to_toml(set)? });
+    }
+    let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
+    let layers = Layers { layers, folder };
+    let mut merged = toml::Table::new();
+    for layer in &layers.layers {
+        // Each layer alone must be a valid file: this finds unknown keys and wrong types with their line.
+        if let Err(e) = toml::from_str::<Experiment>(&layer.text) {
+            return Err(layer.error_at(e.span(), &describe(e.message())));
+        }
+        let table: toml::Table =
+            toml::from_str(&layer.text).map_err(|e| layer.error_at(e.span(), e.message()))?;
+        merge(&mut merged, table);
+    }
+    let experiment: Experiment =
+        merged.try_into().map_err(|e: toml::de::Error| BadInput::new(describe(e.message())))?;
+    super::check::check(&experiment, &layers)?;
+    Ok((experiment, layers))
+}
+
+impl Layers {
+    /// An error about `key` (dotted), at the place of the last layer that sets it.
+    pub fn error(&self, key: &str, message: &str) -> anyhow::Error {
+        for layer in self.layers.iter().rev() {
+            if let Some(span) = locate(&layer.text, key) {
+                return layer.error_at(Some(span), &format!("`{key}`: {message}"));
+            }
+        }
+        let file = self.layers.first().map_or("experiment", |l| l.label.as_str());
+        BadInput::new(format!("{file}: `{key}` (default): {message}"))
+    }
+}
+
+impl Layer {
+    fn error_at(&self, span: Option<Range<usize>>, message: &str) -> anyhow::Error {
+        match span {
+            Some(span) => {
+                let line = 1 + self.text[..span.start.min(self.text.len())].matches('\n').count();
+                BadInput::new(format!("{}:{line}: {message}", self.label))
+            }
+            None => BadInput::new(format!("{}: {message}", self.label)),
+        }
+    }
+}
+
+/// Tables are merged key by key; everything else, arrays of arms included, is replaced.
+fn merge(into: &mut toml::Table, from: toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+/// `training.steps=40` as a TOML text. A value that is no TOML is taken as a string.
+fn set_to_toml(set: &str) -> Result<String> {
+    let Some((key, value)) = set.split_once('=') else {
+        return Err(BadInput::new(format!("--set {set}: no `=`\n  mend: write --set key=value, for example --set training.steps=40")));
+    };
+    let (key, value) = (key.trim(), value.trim());
+    let plain = format!("{key} = {value}");
+    if toml::from_str::<toml::Table>(&plain).is_ok() {
+        return Ok(plain);
+    }
+    let quoted = format!("{key} = {}", toml::Value::String(value.to_owned()));
+    toml::from_str::<toml::Table>(&quoted)
+        .map_err(|e| BadInput::new(format!("--set {set}: {}", e.message())))?;
+    Ok(quoted)
+}
+
+/// Place of a dotted key in a TOML text. An index such as `arm.1.name` counts array entries.
+fn locate(text: &str, key: &str) -> Option<Range<usize>> {
+    let table = DeTable::parse(text).ok()?;
+    let mut parts = key.split('.').peekable();
+    let (found, mut value) = table.get_ref().get_key_value(parts.next()?)?;
+    let mut span = found.span();
+    for part in parts {
+        match value.get_ref() {
+            DeValue::Table(t) => {
+                let (k, v) = t.get_key_value(part)?;
+                (span, value) = (k.span(), v);
+            }
+            DeValue::Array(a) => {
+                value = a.get(part.parse::<usize>().ok()?)?;
+                span = value.span();
+            }
+            _ => return None,
+        }
+    }
+    Some(span)
+}
+
+/// Adds the nearest known key to serde's message about an unknown one.
+pub(super) fn describe(message: &str) -> String {
+    let message = message.trim();
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let (true, Some((unknown, known))) = (message.starts_with("unknown "), quoted.split_first())
+    else {
+        return message.to_owned();
+    };
+    let kind = if message.starts_with("unknown variant") { "value" } else { "key" };
+    let nearest = known
+        .iter()
+        .map(|k| (strsim::jaro_winkler(unknown, k), *k))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let mend = match nearest {
+        Some((score, name)) if score > 0.7 => format!("did you mean `{name}`?"),
+        _ => format!("known here: {}", known.join(", ")),
+    };
+    format!("unknown {kind} `{unknown}`\n  mend: {mend}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_name_the_nearest() {
+        let text = describe("unknown field `lamda`, expected one of `lambda`, `mean`, `patience`");
+        assert_eq!(text, "unknown key `lamda`\n  mend: did you mean `lambda`?");
+    }
+
+    #[test]
+    fn keys_are_located_in_tables_and_arrays() {
+        let text = "name = 'a'\n[training]\nsteps = 3\n[[arm]]\nname = 'x'\n[[arm]]\nname = 'y'\n";
+        let line = |key| 1 + text[..locate(text, key).unwrap().start].matches('\n').count();
+        assert_eq!((line("name"), line("training.steps"), line("arm.1.name")), (1, 3, 7));
+        assert_eq!(locate(text, "training.batch"), None);
+    }
+
+    #[test]
+    fn set_takes_toml_and_bare_words() {
+        assert_eq!(set_to_toml("training.steps=40").unwrap(), "training.steps = 40");
+        assert_eq!(set_to_toml("model.path=a/b c").unwrap(), "model.path = \"a/b c\"");
+        assert!(set_to_toml("training.steps").is_err());
+    }
+}

@@ -1,0 +1,43 @@
+//! Two ways to end badly: the input is wrong (exit code 2) or the work failed (exit code 1).
+
+use std::fmt;
+
+/// The user's input is at fault: a file, a key or a value. The message names it and says how to mend it.
+#[derive(Debug)]
+pub struct BadInput(String);
+
+impl fmt::Display for BadInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadInput {}
+
+impl BadInput {
+    /// A message that names what is wrong and the mend, as an [`anyhow::Error`].
+    #[expect(clippy::new_ret_no_self, reason = "it is only ever used as an anyhow::Error")]
+    pub fn new(message: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Self(message.into()))
+    }
+}
+
+/// Marks every error of a computation over the user's files as bad input.
+pub trait OrBadInput<T> {
+    /// Turns the error into [`BadInput`], with `what` in front of its message.
+    ///
+    /// # Errors
+    /// The same error, marked.
+    fn or_bad_input(self, what: impl fmt::Display) -> anyhow::Result<T>;
+}
+
+impl<T, E: fmt::Display> OrBadInput<T> for Result<T, E> {
+    fn or_bad_input(self, what: impl fmt::Display) -> anyhow::Result<T> {
+        self.map_err(|e| BadInput::new(format!("{what}: {e:#}")))
+    }
+}
+
+/// The process exit code of an error: 2 for bad input, else 1.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| cause.is::<BadInput>()) { 2 } else { 1 }
+}

@@ -1,0 +1,19 @@
+//! `rpo-train FILE` runs an experiment; `rpo-train help` lists the other verbs.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // candle's elementwise thread pool spins while it waits; the kernels bring their own threads.
+    if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
+        // SAFETY: nothing else runs yet, so no other thread can read the environment meanwhile.
+        unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    }
+    // candle walks the graph of a backward pass recursively.
+    match rpo_nn::on_big_stack(|| rpo_train::cli::main(std::env::args())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(rpo_train::failure::exit_code(&error))
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What the user sees while a run goes on: bars on a terminal, plain lines elsewhere; and where the time went.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// What time is spent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Drawing negatives and preparing what training reads.
+    Negatives,
+    /// Gradient steps.
+    Training,
+    /// Drawing and scoring validation pictures.
+    Validation,
+    /// Drawing and scoring test pictures.
+    Test,
+}
+
+/// Seconds spent in each phase, over all resumptions.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Times {
+    /// See [`Phase::Negatives`].
+    pub negatives: f64,
+    /// See [`Phase::Training`].
+    pub training: f64,
+    /// See [`Phase::Validation`].
+    pub validation: f64,
+    /// See [`Phase::Test`].
+    pub test: f64,
+    /// From start to end, loading included.
+    pub total: f64,
+}
+
+impl Times {
+    /// Seconds of one phase.
+    pub fn phase(&mut self, phase: Phase) -> &mut f64 {
+        match phase {
+            Phase::Negatives => &mut self.negatives,
+            Phase::Training => &mut self.training,
+            Phase::Validation => &mut self.validation,
+            Phase::Test => &mut self.test,
+        }
+    }
+
+    /// Share of all phases that went into validation, in \[0, 1\].
+    pub fn validation_share(&self) -> f64 {
+        let all = self.negatives + self.training + self.validation + self.test;
+        if all > 0.0 { self.validation / all } else { 0.0 }
+    }
+}
+
+/// Reports one unit of work after another.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    started: Instant,
+    before: f64,
+    last_line: Instant,
+    work_done: f64,
+    work_all: f64,
+    work_resumed: f64,
+    /// Where the time went so far.
+    pub times: Times,
+}
+
+impl Progress {
+    /// `work_all`: cost of the whole run in U-Net forwards, from which the time left is told; `times`: of earlier starts.
+    pub fn new(work_all: f64, times: Times) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr_with_hz(5));
+            let style = ProgressStyle::with_template("{bar:24} {percent:>3}% {msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        let now = Instant::now();
+        Self {
+            bar,
+            started: now,
+            before: times.total,
+            last_line: now,
+            work_done: 0.0,
+            work_all,
+            work_resumed: 0.0,
+            times,
+        }
+    }
+
+    /// Seconds since this start, plus those of earlier starts.
+    pub fn total(&self) -> f64 {
+        self.before + self.started.elapsed().as_secs_f64()
+    }
+
+    /// Runs `work`, adding its time to `phase`.
+    pub fn timed<T>(&mut self, phase: Phase, work: impl FnOnce(&mut Self) -> T) -> T {
+        let start = Instant::now();
+        let result = work(self);
+        *self.times.phase(phase) += start.elapsed().as_secs_f64();
+        self.times.total = self.total();
+        result
+    }
+
+    /// `forwards` U-Net forwards were done; `resumed` ones came from disk and say nothing about the rate.
+    pub fn advance(&mut self, forwards: f64, resumed: bool, message: &str) {
+        self.work_done += forwards;
+        if resumed {
+            self.work_resumed += forwards;
+        }
+        let line = format!("{message} · {}", self.left());
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position((1000.0 * self.work_done / self.work_all.max(1.0)) as u64);
+                bar.set_message(line);
+            }
+            None if self.last_line.elapsed() > Duration::from_secs(10) => {
+                self.last_line = Instant::now();
+                let percent = 100.0 * self.work_done / self.work_all.max(1.0);
+                eprintln!("{percent:3.0} % {line}");
+            }
+            None => {}
+        }
+    }
+
+    /// Work that turned out not to be needed (an early stop) leaves the estimate.
+    pub fn skip(&mut self, forwards: f64) {
+        self.work_all = (self.work_all - forwards).max(self.work_done);
+    }
+
+    /// A line that stays.
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn left(&self) -> String {
+        let done = self.work_done - self.work_resumed;
+        let seconds = self.started.elapsed().as_secs_f64();
+        let validation = 100.0 * self.times.validation_share();
+        if done < 1.0 || seconds < 1.0 {
+            return format!("validation {validation:.0} % of the time");
+        }
+        let rate = done / seconds;
+        let left = (self.work_all - self.work_done).max(0.0) / rate;
+        format!("{rate:.0} forwards/s · {} left · validation {validation:.0} % of the time", duration(left))
+    }
+}
+
+/// `75` seconds as `1 min 15 s`.
+pub fn duration(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match (s / 3600, s / 60 % 60, s % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s:02} s"),
+        (h, m, _) => format!("{h} h {m:02} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn durations_read_naturally() {
+        assert_eq!([5.2, 75.0, 7260.0].map(duration), ["5 s", "1 min 15 s", "2 h 01 min"]);
+    }
+}

@@ -1,0 +1,37 @@
+//! TensorBoard event files: losses and validation alignments of every trajectory.
+
+use crate::plan::Cell;
+use crate::run_folder::RunFolder;
+use crate::runner::setup::Setup;
+use crate::runner::state::Record;
+use crate::tensorboard::EventWriter;
+use anyhow::Result;
+
+/// Writes `tensorboard/<trajectory>/` anew from `metrics.jsonl`.
+pub(super) fn write(_setup: &Setup, run: &RunFolder, cells: &[Cell]) -> Result<()> {
+    for cell in cells {
+        let folder = run.path.join("tensorboard").join(&cell.id);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        let mut writer = EventWriter::create(&folder, 0.0)?;
+        for record in run.trajectory(cell).records()? {
+            match record {
+                Record::Step { step, l_sim, l_pref, loss, grad_norm } => {
+                    let scalars = [("l_sim", l_sim), ("l_pref", l_pref), ("loss", loss), ("grad_norm", grad_norm)];
+                    for (name, value) in scalars {
+                        writer.scalar(&format!("training/{name}"), step, value, 0.0)?;
+                    }
+                }
+                Record::Validation { step, scores } => {
+                    let n = scores.len() as f64;
+                    let image = scores.iter().map(|s| s.image).sum::<f64>() / n;
+                    let text = scores.iter().map(|s| s.text).sum::<f64>() / n;
+                    writer.scalar("validation/ALIGN-I", step, image, 0.0)?;
+                    writer.scalar("validation/ALIGN-T", step, text, 0.0)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

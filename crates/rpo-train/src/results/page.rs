@@ -1,0 +1,399 @@
+//! Gathers the report's data from a run folder.
+
+use super::rows::Row;
+use crate::plan::Cell;
+use crate::report::data::{
+    self, Encoder, Picture, PictureScore, ReportData, RowKind, RuleOutcome, Sample, SampleRow,
+    Setup as SetupData, SubjectValues, TestRow, TestTable, TrainingPoint, Trajectory,
+};
+use crate::run_folder::{RunFolder, machine};
+use crate::runner::exam::choices;
+use crate::runner::prepare::negatives_per_prompt;
+use crate::runner::setup::Setup;
+use crate::runner::state::Record;
+use crate::runner::validation_templates;
+use anyhow::{Context, Result};
+use rpo_data::prompts::fill;
+use rpo_eval::stats::Interval;
+use rpo_eval::table::Table;
+use rpo_reward::Mean;
+use rpo_reward::select::{Kind, Rule, gain_over_first};
+use std::path::Path;
+
+/// Pictures of a validation that the strip shows.
+const STRIP: usize = 3;
+/// Test prompts of a subject whose pictures are shown.
+const SAMPLE_PROMPTS: usize = 6;
+/// Points of a loss curve.
+const CURVE: usize = 120;
+
+/// The whole report.
+pub(super) fn data(
+    setup: &Setup,
+    folder: &RunFolder,
+    cells: &[Cell],
+    rows: &[Row],
+    table: &Table,
+) -> Result<ReportData> {
+    let e = &setup.experiment;
+    let times = folder.times();
+    let trajectories: Vec<Trajectory> =
+        cells.iter().map(|c| trajectory(setup, folder, c)).collect::<Result<_>>()?;
+    Ok(ReportData {
+        title: e.name.replace('_', " "),
+        name: e.name.clone(),
+        description: e.reproduces.clone(),
+        created: finished(folder),
+        version: env!("CARGO_PKG_VERSION").into(),
+        setup: setup_data(setup),
+        times: data::Times {
+            total: times.total,
+            negatives: times.negatives,
+            training: times.training,
+            validation: times.validation,
+            test: times.test,
+        },
+        rules: setup.rules.iter().map(rule).collect(),
+        trajectories,
+        test: Some(test_table(setup, rows, table)),
+        samples: samples(setup, folder, cells, rows)?,
+        settings: toml::to_string_pretty(e)?,
+        notes: table.notes.clone(),
+    })
+}
+
+fn setup_data(setup: &Setup) -> SetupData {
+    let e = &setup.experiment;
+    let encoder = |role: &str, name: &str, stands_for: &str| Encoder {
+        role: role.into(),
+        name: name.into(),
+        stands_for: stands_for.into(),
+    };
+    let prompts = setup.prompts(&setup.subjects[0]);
+    let arm = &setup.arms[0];
+    let validation = validation_templates(setup, arm, &setup.subjects[0]).len();
+    SetupData {
+        model: e.model.path.clone(),
+        recipes: setup.arms.iter().map(|a| a.recipe.describe(a.preset)).collect(),
+        encoders: vec![
+            encoder("reward", &e.encoders.reward, "ALIGN-I and ALIGN-T of the reward"),
+            encoder("CLIP", &e.encoders.clip, "the judge of CLIP-I and CLIP-T"),
+            encoder("ViT", &e.encoders.vit, "the judge of image similarity"),
+        ],
+        device: machine(),
+        seeds: e.seeds.clone(),
+        steps: e.training.steps,
+        validation_interval: e.validation.every,
+        validation_pictures: validation * e.validation.pictures_per_prompt,
+        test_pictures_per_prompt: e.test.pictures_per_prompt,
+        test_prompts: prompts.test.len(),
+        negatives: prompts.train.len() * negatives_per_prompt(&arm.recipe),
+        solver: format!("{:?}", e.sampler.solver),
+        sampler_steps: e.sampler.steps,
+        guidance: e.sampler.guidance,
+    }
+}
+
+fn rule(rule: &Rule) -> data::Rule {
+    data::Rule {
+        id: rule.name.clone(),
+        label: rule.name.clone(),
+        kind: match rule.kind {
+            Kind::Best => data::RuleKind::Best,
+            Kind::Last => data::RuleKind::Last,
+        },
+        mean: match rule.mean {
+            Mean::Harmonic => data::Mean::Harmonic,
+            Mean::Arithmetic => data::Mean::Arithmetic,
+            Mean::Geometric => data::Mean::Geometric,
+        },
+        lambda: rule.lambda.get(),
+        patience: rule.patience,
+    }
+}
+
+fn trajectory(setup: &Setup, run: &RunFolder, cell: &Cell) -> Result<Trajectory> {
+    let folder = run.trajectory(cell);
+    let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
+    let chosen = choices(setup, &folder)?;
+    let records = folder.records()?;
+    let each = setup.experiment.validation.pictures_per_prompt;
+    let prompts: Vec<String> = validation_templates(setup, arm, subject)
+        .iter()
+        .map(|t| fill(t, Some(&subject.token), &subject.class))
+        .collect();
+    let shown: Vec<usize> = spread(prompts.len(), STRIP);
+    let validations = chosen
+        .validations
+        .iter()
+        .map(|v| {
+            let strip = shown
+                .iter()
+                .map(|p| png(&folder.samples("validation", v.step).join(format!("prompt-{p:02}-0.png"))))
+                .collect::<Result<_>>()?;
+            let pictures = v
+                .scores
+                .iter()
+                .enumerate()
+                .map(|(i, s)| PictureScore { prompt: i / each, image: s.image, text: s.text })
+                .collect();
+            Ok(data::Validation { step: v.step, pictures, strip })
+        })
+        .collect::<Result<_>>()?;
+    let outcomes = setup
+        .rules
+        .iter()
+        .zip(&chosen.decisions)
+        .map(|(rule, d)| {
+            let best = rule.kind == Kind::Best;
+            let gain = gain_over_first(rule, &chosen.validations, d.chosen)?;
+            let reward = |i: usize| best.then(|| chosen.validations[i].reward(rule.mean, rule.lambda));
+            Ok(RuleOutcome {
+                rule: rule.name.clone(),
+                chosen_step: chosen.steps[d.chosen],
+                stopped_at_step: d.stopped_at.map(|i| chosen.steps[i]),
+                reason: d.reason.clone(),
+                reward_chosen: reward(d.chosen),
+                reward_step0: reward(0),
+                difference_interval: if best { ends(&gain) } else { None },
+            })
+        })
+        .collect::<Result<_>>()?;
+    Ok(Trajectory {
+        id: cell.id.clone(),
+        subject: subject.name.clone(),
+        class: subject.class.clone(),
+        arm: if setup.arms.len() > 1 { arm.name.clone() } else { String::new() },
+        seed: cell.seed,
+        references: pictures(&folder.0.join("references"))?,
+        negatives: pictures(&folder.0.join("negatives"))?,
+        strip_prompts: shown.iter().map(|p| prompts[*p].clone()).collect(),
+        validation_prompts: prompts,
+        validations,
+        training: curve(&records),
+        kept_steps: folder.kept_steps(),
+        stopped_step: chosen.steps.last().copied().unwrap_or(0),
+        outcomes,
+    })
+}
+
+/// Losses, averaged over equal stretches of steps.
+fn curve(records: &[Record]) -> Vec<TrainingPoint> {
+    let points: Vec<TrainingPoint> = records
+        .iter()
+        .filter_map(|r| match r {
+            Record::Step { step, l_sim, l_pref, loss, grad_norm } => Some(TrainingPoint {
+                step: *step,
+                l_sim: *l_sim,
+                l_pref: *l_pref,
+                loss: *loss,
+                grad_norm: *grad_norm,
+            }),
+            Record::Validation { .. } => None,
+        })
+        .collect();
+    points
+        .chunks(points.len().div_ceil(CURVE).max(1))
+        .map(|chunk| {
+            let mean = |f: fn(&TrainingPoint) -> f64| chunk.iter().map(f).sum::<f64>() / chunk.len() as f64;
+            TrainingPoint {
+                step: chunk[chunk.len() - 1].step,
+                l_sim: mean(|p| p.l_sim),
+                l_pref: mean(|p| p.l_pref),
+                loss: mean(|p| p.loss),
+                grad_norm: mean(|p| p.grad_norm),
+            }
+        })
+        .collect()
+}
+
+fn test_table(setup: &Setup, rows: &[Row], table: &Table) -> TestTable {
+    let explain = |name: &str| match name {
+        "CLIP-I" => "Mean cosine between a picture and the references, by the CLIP judge.",
+        "CLIP-T" => "Cosine between a picture and its prompt, by the CLIP judge.",
+        name if name.ends_with("Harmonic") => "λ-harmonic mean of image and text alignment, by the reward's encoder, on test pictures.",
+        _ => "Mean cosine between a picture and the references, by the image judge.",
+    };
+    let metrics = table
+        .metrics
+        .iter()
+        .map(|m| data::Metric {
+            label: m.name.clone(),
+            encoder: m.encoder.clone(),
+            explanation: explain(&m.name).into(),
+            higher_is_better: Some(true),
+        })
+        .collect();
+    let table_rows = rows
+        .iter()
+        .zip(&table.rows)
+        .map(|(row, computed)| {
+            let rule = row.rule.map(|i| &setup.rules[i]);
+            let cells = computed
+                .cells
+                .iter()
+                .map(|c| data::Cell {
+                    mean: Some(c.mean.mean),
+                    interval: ends(&c.mean),
+                    std: c.paper_std,
+                    differences: c
+                        .comparisons
+                        .iter()
+                        .map(|d| data::Difference {
+                            against: d.against.clone(),
+                            mean: d.difference.mean,
+                            interval: ends(&d.difference),
+                            p_holm: d.p_holm,
+                        })
+                        .collect(),
+                })
+                .collect();
+            let same: Vec<String> = computed.cells[0]
+                .comparisons
+                .iter()
+                .filter_map(|c| c.same_checkpoint.filter(|s| s.same > 0).map(|s| format!("same checkpoint as {} in {} of {}", c.against, s.same, s.of)))
+                .collect();
+            TestRow {
+                id: row.name.clone(),
+                label: row.name.clone(),
+                arm: if setup.arms.len() > 1 { setup.arms[row.arm].name.clone() } else { String::new() },
+                rule: rule.map(|r| r.name.clone()),
+                kind: match rule.map(|r| r.kind) {
+                    None => RowKind::Base,
+                    Some(Kind::Best) => RowKind::Chosen,
+                    Some(Kind::Last) => RowKind::Last,
+                },
+                cells,
+                subjects: subject_values(setup, row),
+                median_step: median(row.results.iter().map(|(_, r)| r.step).collect()),
+                same_checkpoint: (!same.is_empty()).then(|| same.join("; ")),
+            }
+        })
+        .collect();
+    TestTable {
+        metrics,
+        primary: 4,
+        rows: table_rows,
+        statistics: "Figures are averaged within a subject first; the unit is the subject. Intervals are Student t at 95 % over per-subject values or paired differences; p is corrected over the rows by Holm.".into(),
+    }
+}
+
+fn subject_values(setup: &Setup, row: &Row) -> Vec<SubjectValues> {
+    let several_seeds = setup.experiment.seeds.len() > 1;
+    row.results
+        .iter()
+        .map(|(cell, result)| {
+            let name = &setup.subjects[cell.subject].name;
+            let n = result.pictures.len() as f64;
+            let mut values = vec![0.0; 3];
+            for p in &result.pictures {
+                for (sum, v) in values.iter_mut().zip([p.vit_i, p.clip_i, p.clip_t]) {
+                    *sum += v / n;
+                }
+            }
+            for lambda in [0.3, 0.5, 0.7] {
+                let lambda = rpo_reward::Lambda::try_new(lambda).unwrap_or(rpo_reward::Lambda::HALF);
+                let scores: Vec<_> = result.pictures.iter().map(|p| p.score).collect();
+                values.push(rpo_reward::mean_reward(&scores, Mean::Harmonic, lambda));
+            }
+            SubjectValues {
+                subject: if several_seeds { format!("{name} (seed {})", cell.seed) } else { name.clone() },
+                step: Some(result.step),
+                values: values.into_iter().map(|v| v.is_finite().then_some(v)).collect(),
+            }
+        })
+        .collect()
+}
+
+/// Some test prompts of every trajectory, one picture a row of the table.
+fn samples(setup: &Setup, run: &RunFolder, cells: &[Cell], rows: &[Row]) -> Result<Vec<SampleRow>> {
+    let mut all = Vec::new();
+    for cell in cells {
+        let folder = run.trajectory(cell);
+        let of_cell: Vec<_> = rows
+            .iter()
+            .filter(|r| r.rule.is_none() || r.arm == cell.arm)
+            .filter_map(|r| {
+                let same = |c: &Cell| c.subject == cell.subject && c.seed == cell.seed;
+                r.results.iter().find(|(c, _)| same(c)).map(|(_, result)| (r, result))
+            })
+            .collect();
+        let Some((_, first)) = of_cell.first() else { continue };
+        for prompt in spread(first.prompts.len(), SAMPLE_PROMPTS) {
+            let pictures = of_cell
+                .iter()
+                .map(|(row, result)| {
+                    let file = folder.samples("test", result.step).join(format!("prompt-{prompt:02}-0.png"));
+                    Ok(Sample { label: row.name.clone(), step: result.step, picture: png(&file)? })
+                })
+                .collect::<Result<_>>()?;
+            all.push(SampleRow { trajectory: cell.id.clone(), prompt: first.prompts[prompt].clone(), pictures });
+        }
+    }
+    Ok(all)
+}
+
+/// `count` places spread over `0..n`.
+fn spread(n: usize, count: usize) -> Vec<usize> {
+    let count = count.min(n);
+    (0..count).map(|i| i * n / count).collect()
+}
+
+fn ends(interval: &Interval) -> Option<[f64; 2]> {
+    interval.interval.map(|(low, high)| [low, high])
+}
+
+fn median(mut steps: Vec<usize>) -> Option<f64> {
+    steps.sort_unstable();
+    let n = steps.len();
+    (n > 0).then(|| (steps[(n - 1) / 2] + steps[n / 2]) as f64 / 2.0)
+}
+
+fn png(path: &Path) -> Result<Picture> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    Picture::png(&bytes)
+}
+
+/// All PNG files of a folder by name.
+fn pictures(folder: &Path) -> Result<Vec<Picture>> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let mut paths: Vec<_> = entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|x| x == "png")).collect();
+    paths.sort();
+    paths.iter().map(|p| png(p)).collect()
+}
+
+/// When the last trajectory was written, in UTC.
+fn finished(folder: &RunFolder) -> String {
+    let time = std::fs::metadata(folder.path.join("times.json")).and_then(|m| m.modified());
+    let seconds = time.ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |d| d.as_secs());
+    let (y, m, d) = civil(seconds / 86400);
+    format!("{y}-{m:02}-{d:02} {:02}:{:02} UTC", seconds / 3600 % 24, seconds / 60 % 60)
+}
+
+/// Days since 1970 as year, month, day (Howard Hinnant's `civil_from_days`).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let z = days + 719_468;
+    let (era, doe) = (z / 146_097, z % 146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    (yoe + era * 400 + u64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(19_782), (2024, 2, 29));
+    }
+
+    #[test]
+    fn places_are_spread() {
+        assert_eq!(spread(8, 3), [0, 2, 5]);
+        assert_eq!(spread(2, 3), [0, 1]);
+    }
+}

@@ -1,0 +1,128 @@
+//! Draws pictures, each from its own named noise, and keeps them by content: what was drawn once is never drawn again.
+
+use crate::files;
+use crate::progress::Progress;
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use image::RgbImage;
+use rpo_data::random;
+use rpo_diffusion::{Pipeline, SamplerConfig, UNet2DConditionModel, sample};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// One picture to draw.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The prompt as the text encoder reads it.
+    pub prompt: String,
+    /// Names of its initial noise: seed, purpose and what is drawn.
+    pub seed: u64,
+    /// Purpose of the noise stream.
+    pub purpose: &'static str,
+    /// What is drawn.
+    pub names: Vec<String>,
+}
+
+/// Draws with one model's VAE, text encoder and schedule; the U-Net is given with each call.
+pub struct Drawer<'a> {
+    /// The model.
+    pub pipeline: &'a Pipeline,
+    /// Hash of everything in the model but the U-Net's weights.
+    pub model: String,
+    /// Solver, steps, guidance, batch.
+    pub sampler: SamplerConfig,
+    /// Side of the pictures in pixels.
+    pub size: u32,
+    /// Folder of the cache.
+    pub cache: PathBuf,
+}
+
+impl Drawer<'_> {
+    /// Draws one picture a request with the U-Net whose weights hash to `weights`.
+    ///
+    /// Every picture starts from its own noise, so it does not depend on what else is drawn.
+    ///
+    /// # Errors
+    /// Sampling and I/O errors.
+    pub fn draw(
+        &self,
+        unet: &UNet2DConditionModel,
+        weights: &str,
+        requests: &[Request],
+        progress: &mut Progress,
+        message: &str,
+    ) -> Result<Vec<RgbImage>> {
+        let forwards = self.cost(requests.len());
+        let path = self.cache.join(format!("{}.safetensors", self.key(weights, requests)));
+        if path.exists() {
+            match files::read_tensors(&path).and_then(|(t, _)| to_pictures(&t["pictures"])) {
+                Ok(pictures) => {
+                    progress.advance(forwards, true, message);
+                    return Ok(pictures);
+                }
+                Err(e) => progress.line(&format!("drawing again what a damaged cache file held ({e:#})")),
+            }
+        }
+        let side = self.pipeline.latent_size(self.size);
+        let channels = self.pipeline.latent_channels();
+        let mut noise = Vec::with_capacity(requests.len() * side * side * channels);
+        for request in requests {
+            let names: Vec<&str> = request.names.iter().map(String::as_str).collect();
+            let mut stream = random::stream(request.seed, request.purpose, &names);
+            noise.extend(random::normal(&mut stream, side * side * channels));
+        }
+        let latents =
+            Tensor::from_vec(noise, (requests.len(), side, side, channels), &Device::Cpu)?;
+        let prompts: Vec<String> = requests.iter().map(|r| r.prompt.clone()).collect();
+        let cond = self.pipeline.encode_prompts(&prompts)?;
+        let uncond = self.pipeline.encode_prompts(&[String::new()])?;
+        let each = forwards / (requests.len() * self.sampler.steps) as f64;
+        let latents = sample(
+            unet,
+            &self.pipeline.schedule,
+            &self.sampler,
+            &latents,
+            &cond,
+            &uncond,
+            &mut |pictures| progress.advance(each * pictures as f64, false, message),
+        )?;
+        let pictures = self.pipeline.decode(&latents, self.sampler.batch)?;
+        let tensors = BTreeMap::from([("pictures".to_owned(), to_tensor(&pictures)?)]);
+        let text = serde_json::to_string(&prompts)?;
+        files::write_tensors(&path, &tensors, &text).context("keeping drawn pictures")?;
+        Ok(pictures)
+    }
+
+    /// U-Net forwards that `pictures` pictures cost.
+    pub fn cost(&self, pictures: usize) -> f64 {
+        let passes = if self.sampler.guidance == 1.0 { 1 } else { 2 };
+        (pictures * self.sampler.steps * passes) as f64
+    }
+
+    /// Hash of everything that the bits of the pictures depend on.
+    fn key(&self, weights: &str, requests: &[Request]) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{weights}|{}|{:?}|{}|", self.model, self.sampler, self.size).as_bytes());
+        hasher.update(format!("f32|kernels {}|{}|", rpo_nn::KERNELS_VERSION, rpo_nn::simd_level()).as_bytes());
+        for request in requests {
+            hasher.update(format!("{request:?}\n").as_bytes());
+        }
+        hasher.finalize().to_hex()[..32].to_owned()
+    }
+}
+
+fn to_tensor(pictures: &[RgbImage]) -> Result<Tensor> {
+    let (w, h) = pictures.first().map_or((0, 0), RgbImage::dimensions);
+    let bytes: Vec<u8> = pictures.iter().flat_map(|p| p.as_raw().iter().copied()).collect();
+    Ok(Tensor::from_vec(bytes, (pictures.len(), h as usize, w as usize, 3), &Device::Cpu)?)
+}
+
+fn to_pictures(tensor: &Tensor) -> Result<Vec<RgbImage>> {
+    let (n, h, w, _) = tensor.dims4()?;
+    (0..n)
+        .map(|i| {
+            let bytes = tensor.get(i)?.flatten_all()?.to_vec1::<u8>()?;
+            RgbImage::from_raw(w as u32, h as u32, bytes).context("picture of another size")
+        })
+        .collect()
+}

@@ -1,0 +1,218 @@
+//! The test: pictures on test prompts and test noise from the checkpoints that rules chose. Every result comes from here.
+
+use super::draw::Request;
+use super::setup::{Setup, fingerprint};
+use super::state::{Folder, Latest, validations};
+use crate::experiment::RewardText;
+use crate::files;
+use crate::plan::Cell;
+use crate::progress::{Phase, Progress};
+use anyhow::{Context, Result};
+use image::RgbImage;
+use rpo_data::picture::save_png;
+use rpo_data::prompts::fill;
+use rpo_eval::metrics::{ImageJudge, TextJudge};
+use rpo_pref::recipe::TokenInReward;
+use rpo_reward::Score;
+use rpo_reward::select::{self, Decision, Kind};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// What one test picture scored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PictureResult {
+    /// Place of its test prompt.
+    pub prompt: usize,
+    /// Number among that prompt's pictures.
+    pub picture: usize,
+    /// Mean cosine to the references, by the ViT judge.
+    pub vit_i: f64,
+    /// Mean cosine to the references, by the CLIP judge.
+    pub clip_i: f64,
+    /// Cosine to the prompt, by the CLIP judge.
+    pub clip_t: f64,
+    /// The reward encoder's pair, for λ-means on test pictures.
+    pub score: Score,
+}
+
+/// `test/step-000120.json`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepResult {
+    /// Steps taken by the checkpoint.
+    pub step: usize,
+    /// The prompts, filled in.
+    pub prompts: Vec<String>,
+    /// One result a picture, prompt by prompt.
+    pub pictures: Vec<PictureResult>,
+}
+
+/// What the rules chose on one trajectory.
+#[derive(Clone, Debug)]
+pub struct Choices {
+    /// The scored steps.
+    pub steps: Vec<usize>,
+    /// Their scores.
+    pub validations: Vec<select::Validation>,
+    /// One decision a rule.
+    pub decisions: Vec<Decision>,
+}
+
+/// The two judges, loaded once.
+pub struct Judges {
+    vit: ImageJudge,
+    clip: TextJudge,
+}
+
+impl Judges {
+    /// Loads the judges of a setup.
+    ///
+    /// # Errors
+    /// Names the folder.
+    pub fn load(setup: &Setup) -> Result<Self> {
+        Ok(Self { vit: ImageJudge::load(&setup.vit)?, clip: TextJudge::load(&setup.clip)? })
+    }
+}
+
+/// The decisions of every rule on a trajectory that is over.
+///
+/// # Errors
+/// A damaged record.
+pub fn choices(setup: &Setup, folder: &Folder) -> Result<Choices> {
+    let validations = validations(&folder.records()?);
+    let decisions = setup
+        .rules
+        .iter()
+        .map(|rule| select::decide(rule, &validations, true))
+        .collect::<Result<_, _>>()
+        .with_context(|| folder.0.display().to_string())?;
+    Ok(Choices { steps: validations.iter().map(|v| v.step).collect(), validations, decisions })
+}
+
+/// Draws and scores the test pictures of step 0 and of every chosen step.
+///
+/// # Errors
+/// Sampling, scoring and I/O errors.
+pub fn examine(
+    setup: &Setup,
+    judges: &Judges,
+    cell: &Cell,
+    folder: &Folder,
+    progress: &mut Progress,
+) -> Result<()> {
+    let choices = choices(setup, folder)?;
+    let steps: BTreeSet<usize> = chosen_steps(&choices);
+    let params = setup.pipeline.unet_params.deep_copy(false)?;
+    let unet = setup.pipeline.unet(&params)?;
+    let planned = setup.rules.len() + usize::from(!setup.rules.iter().any(|r| r.kind == Kind::Last));
+    let pictures = test_requests(setup, cell).0.len();
+    for &step in &steps {
+        let path = result_path(folder, step);
+        if path.exists() && files::read_json::<StepResult>(&path).is_ok() {
+            progress.advance(setup.drawer().cost(pictures), true, &cell.id);
+            continue;
+        }
+        progress.timed(Phase::Test, |progress| -> Result<()> {
+            let weights = if step == 0 {
+                params_from_base(setup, &params)?;
+                setup.base_weights.clone()
+            } else {
+                params.load_values(&folder.weights(step))?;
+                fingerprint(&params)?
+            };
+            let (requests, prompts) = test_requests(setup, cell);
+            let note = format!("{} · test pictures of step {step}", cell.id);
+            let drawn = setup.drawer().draw(&unet, &weights, &requests, progress, &note)?;
+            let result = judge(setup, judges, cell, step, prompts, &drawn)?;
+            for (picture, r) in drawn.iter().zip(&result.pictures) {
+                let name = format!("prompt-{:02}-{}.png", r.prompt, r.picture);
+                save_png(folder.samples("test", step).join(name), picture)?;
+            }
+            files::write_json(&path, &result)
+        })?;
+    }
+    progress.skip(setup.drawer().cost(pictures) * (planned.saturating_sub(steps.len())) as f64);
+    Ok(())
+}
+
+/// `test/step-000120.json`
+pub fn result_path(folder: &Folder, step: usize) -> std::path::PathBuf {
+    folder.0.join(format!("test/step-{step:06}.json"))
+}
+
+/// Step 0 and the steps that rules chose.
+pub fn chosen_steps(choices: &Choices) -> BTreeSet<usize> {
+    let chosen = choices.decisions.iter().map(|d| choices.steps[d.chosen]);
+    std::iter::once(0).chain(chosen).collect()
+}
+
+/// Whether the trajectory's training is over.
+///
+/// # Errors
+/// A damaged state file.
+pub fn is_trained(folder: &Folder) -> Result<bool> {
+    Ok(folder.latest()?.is_some_and(|Latest { done, .. }| done))
+}
+
+fn params_from_base(setup: &Setup, params: &rpo_nn::weights::Params) -> Result<()> {
+    Ok(params.copy_values(&setup.pipeline.unet_params)?)
+}
+
+fn test_requests(setup: &Setup, cell: &Cell) -> (Vec<Request>, Vec<String>) {
+    let subject = &setup.subjects[cell.subject];
+    let prompts: Vec<String> = setup
+        .prompts(subject)
+        .test
+        .iter()
+        .map(|t| fill(t, Some(&subject.token), &subject.class))
+        .collect();
+    let each = setup.experiment.test.pictures_per_prompt;
+    let requests = prompts
+        .iter()
+        .flat_map(|prompt| (0..each).map(move |i| (prompt, i)))
+        .map(|(prompt, i)| Request {
+            prompt: prompt.clone(),
+            seed: cell.seed,
+            purpose: "test",
+            names: vec![subject.name.clone(), prompt.clone(), i.to_string()],
+        })
+        .collect();
+    (requests, prompts)
+}
+
+fn judge(
+    setup: &Setup,
+    judges: &Judges,
+    cell: &Cell,
+    step: usize,
+    prompts: Vec<String>,
+    pictures: &[RgbImage],
+) -> Result<StepResult> {
+    let subject = &setup.subjects[cell.subject];
+    let each = setup.experiment.test.pictures_per_prompt;
+    let texts = |keep: bool| -> Vec<String> {
+        let token = keep.then_some(subject.token.as_str());
+        let all = setup.prompts(subject).test;
+        all.iter().flat_map(|t| std::iter::repeat_n(fill(t, token, &subject.class), each)).collect()
+    };
+    let references: Vec<RgbImage> = subject.references.iter().map(|r| r.picture.clone()).collect();
+    let vit_i = judges.vit.similarity(pictures, &references)?;
+    let clip_i = judges.clip.image_similarity(pictures, &references)?;
+    let clip_t = judges.clip.text_similarity(
+        pictures,
+        &texts(setup.experiment.encoders.clip_text == RewardText::Keep),
+    )?;
+    let features = setup.rewarder.references(&references)?;
+    let keep = setup.arms[cell.arm].recipe.token_in_reward == TokenInReward::Keep;
+    let scores = setup.rewarder.score(&features, pictures, &texts(keep))?;
+    let pictures = (0..pictures.len())
+        .map(|i| PictureResult {
+            prompt: i / each,
+            picture: i % each,
+            vit_i: vit_i[i],
+            clip_i: clip_i[i],
+            clip_t: clip_t[i],
+            score: scores[i],
+        })
+        .collect();
+    Ok(StepResult { step, prompts, pictures })
+}

@@ -1,0 +1,72 @@
+//! Runs a plan: train every cell, examine what the rules chose, write the results. Interrupted anywhere, it goes on where it was.
+
+pub mod draw;
+pub mod exam;
+pub mod prepare;
+pub mod setup;
+pub mod state;
+pub mod step;
+mod trajectory;
+
+pub use trajectory::validation_templates;
+
+use crate::plan::{Cell, cells};
+use crate::progress::{Progress, Times, duration};
+use crate::results;
+use crate::run_folder::RunFolder;
+use anyhow::Result;
+use setup::Setup;
+
+/// Runs the whole experiment in `folder`.
+///
+/// # Errors
+/// The first failure, with the cell's name; everything written before it stays and the same command goes on from there.
+pub fn run(setup: &Setup, folder: &RunFolder) -> Result<()> {
+    let cells = cells(setup);
+    let times: Times = folder.times();
+    let mut progress = Progress::new(total_cost(setup, &cells), times);
+    let judges = exam::Judges::load(setup)?;
+    for cell in &cells {
+        let trajectory = folder.trajectory(cell);
+        trajectory::train(setup, cell, &trajectory, &mut progress)?;
+        exam::examine(setup, &judges, cell, &trajectory, &mut progress)?;
+        folder.write_times(&progress.times)?;
+    }
+    progress.times.total = progress.total();
+    folder.write_times(&progress.times)?;
+    progress.finish();
+    let table = results::write(setup, folder, &cells)?;
+    println!("{table}");
+    let t = &progress.times;
+    println!(
+        "time {} · negatives {} · training {} · validation {} ({:.0} %) · test {}",
+        duration(t.total),
+        duration(t.negatives),
+        duration(t.training),
+        duration(t.validation),
+        100.0 * t.validation_share(),
+        duration(t.test)
+    );
+    println!("report {}", folder.path.join("report.html").display());
+    Ok(())
+}
+
+/// U-Net forwards of the whole experiment if no trajectory stops early; a backward counts as two.
+pub fn total_cost(setup: &Setup, cells: &[Cell]) -> f64 {
+    let drawer = setup.drawer();
+    let mut total = 0.0;
+    let mut drawn = std::collections::BTreeSet::new();
+    for cell in cells {
+        let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
+        let prompts = setup.prompts(subject);
+        let negatives = prompts.train.len() * prepare::negatives_per_prompt(&arm.recipe);
+        let class_pictures = prepare::class_pictures(&arm.recipe);
+        if drawn.insert((&subject.class, cell.seed, negatives, class_pictures)) {
+            total += drawer.cost(negatives + class_pictures);
+        }
+        let rows = setup.rules.len() + 1;
+        total += cell.training_cost(setup);
+        total += rows as f64 * drawer.cost(prompts.test.len() * setup.experiment.test.pictures_per_prompt);
+    }
+    total
+}

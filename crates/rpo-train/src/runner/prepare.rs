@@ -1,0 +1,204 @@
+//! What training reads and never changes: latents of references and negatives, text states, preference probabilities.
+
+use super::draw::{Drawer, Request};
+use super::setup::Setup;
+use crate::experiment::TrainingArm;
+use crate::progress::{Phase, Progress};
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+use image::RgbImage;
+use rpo_data::picture;
+use rpo_data::prompts::fill;
+use rpo_data::subject::Subject;
+use rpo_diffusion::{Posterior, UNet2DConditionModel};
+use rpo_pref::recipe::{Crop, TokenInReward, class_prompt};
+use rpo_pref::{PairSampler, Pair, Recipe, labels};
+use rpo_reward::{Lambda, Mean, Score};
+
+/// The inputs of one trajectory's training.
+pub struct TrainingSet {
+    /// The references, shorter side at the model's size; cut square when they are read.
+    pub references: Vec<RgbImage>,
+    /// Latents of the centred references; per reference, `None` where the crop is drawn anew each step.
+    pub reference_latents: Posterior,
+    /// Whether some reference is not square and the recipe crops at random.
+    pub random_crop: bool,
+    /// Latents of the negatives, prompt by prompt.
+    pub negative_latents: Option<Posterior>,
+    /// The negatives themselves.
+    pub negatives: Vec<RgbImage>,
+    /// Negatives a prompt.
+    pub per_prompt: usize,
+    /// Text states of c = "a photo of \[V\] class": `[1, S, D]`.
+    pub c: Tensor,
+    /// Text states of every c_mod: `[prompts, S, D]`.
+    pub c_mod: Tensor,
+    /// Text states of "a photo of a class", for prior preservation: `[1, S, D]`.
+    pub class: Tensor,
+    /// Latents of the base model's pictures of the class, where the recipe preserves the prior.
+    pub class_latents: Option<Posterior>,
+    /// Rewards of both sides of a pair; `None` where the recipe has no preference loss.
+    pub preference: Option<Preference>,
+}
+
+/// Rewards of references and negatives, from which labels come.
+pub struct Preference {
+    /// Draws pairs.
+    pub pairs: PairSampler,
+    /// `[prompt][reference]`
+    reference: Vec<Vec<f64>>,
+    /// `[prompt][picture]`
+    negative: Vec<Vec<f64>>,
+}
+
+impl Preference {
+    /// P(the pair's reference is preferred to its negative), Eq. 6.
+    pub fn probability(&self, pair: Pair, recipe: &Recipe) -> f64 {
+        let references = self.reference.first().map_or(1, Vec::len);
+        let judged = recipe.label_reward.compared(pair, references);
+        let r_ref = self.reference[judged.prompt][judged.reference];
+        let r_gen = self.negative[judged.prompt][judged.picture];
+        labels::probability(r_ref, r_gen, recipe.tau)
+    }
+}
+
+/// Draws the negatives (or takes them from the cache) and turns everything into latents, text states and probabilities.
+///
+/// # Errors
+/// Sampling, scoring and I/O errors.
+pub fn prepare(
+    setup: &Setup,
+    drawer: &Drawer,
+    base: &UNet2DConditionModel,
+    arm: &TrainingArm,
+    subject: &Subject,
+    seed: u64,
+    progress: &mut Progress,
+) -> Result<TrainingSet> {
+    progress.timed(Phase::Negatives, |progress| {
+        let (recipe, token, class) = (&arm.recipe, subject.token.as_str(), subject.class.as_str());
+        let templates = setup.prompts(subject).train;
+        let text = |token: Option<&str>| -> Vec<String> {
+            templates.iter().map(|t| fill(t, token, class)).collect()
+        };
+        let per_prompt = negatives_per_prompt(recipe);
+        let c_mod = text(Some(token));
+        let requests: Vec<Request> = c_mod
+            .iter()
+            .flat_map(|prompt| (0..per_prompt).map(move |i| (prompt, i)))
+            .map(|(prompt, i)| Request {
+                prompt: prompt.clone(),
+                seed,
+                purpose: "negatives",
+                names: vec![class.into(), prompt.clone(), i.to_string()],
+            })
+            .collect();
+        let note = format!("{} negatives of {class}", requests.len());
+        let negatives = draw_some(drawer, base, &setup.base_weights, &requests, progress, &note)?;
+
+        let class_prompt = class_prompt(class);
+        let requests: Vec<Request> = (0..class_pictures(recipe))
+            .map(|i| Request {
+                prompt: class_prompt.clone(),
+                seed,
+                purpose: "class",
+                names: vec![class.into(), i.to_string()],
+            })
+            .collect();
+        let note = format!("{} class pictures of {class}", requests.len());
+        let class_pictures = draw_some(drawer, base, &setup.base_weights, &requests, progress, &note)?;
+
+        let references: Vec<RgbImage> = subject
+            .references
+            .iter()
+            .map(|r| match &r.picture {
+                p if p.width() == p.height() => picture::center_square(p, setup.size),
+                p => p.clone(),
+            })
+            .collect();
+        let random_crop =
+            recipe.crop == Crop::Random && references.iter().any(|p| p.width() != p.height());
+        let squares: Vec<RgbImage> =
+            references.iter().map(|p| picture::center_square(p, setup.size)).collect();
+        let encode = |pictures: &[RgbImage]| -> Result<Option<Posterior>> {
+            if pictures.is_empty() {
+                return Ok(None);
+            }
+            Ok(Some(setup.pipeline.encode_pictures(pictures)?))
+        };
+        let texts = |prompts: &[String]| setup.pipeline.encode_prompts(prompts);
+        let preference = if per_prompt > 0 {
+            let reward_text = text(match recipe.token_in_reward {
+                TokenInReward::Keep => Some(token),
+                TokenInReward::Remove => None,
+            });
+            Some(preference(setup, recipe, &squares, &negatives, &reward_text)?)
+        } else {
+            None
+        };
+        Ok(TrainingSet {
+            reference_latents: encode(&squares)?.context("a subject without references")?,
+            references,
+            random_crop,
+            negative_latents: encode(&negatives)?,
+            negatives,
+            per_prompt,
+            c: texts(&[format!("a photo of {token} {class}")])?,
+            c_mod: texts(&c_mod)?,
+            class: texts(&[class_prompt])?,
+            class_latents: encode(&class_pictures)?,
+            preference,
+        })
+    })
+}
+
+fn draw_some(
+    drawer: &Drawer,
+    base: &UNet2DConditionModel,
+    weights: &str,
+    requests: &[Request],
+    progress: &mut Progress,
+    note: &str,
+) -> Result<Vec<RgbImage>> {
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
+    drawer.draw(base, weights, requests, progress, note)
+}
+
+/// Rewards of every reference and every negative under each training prompt.
+fn preference(
+    setup: &Setup,
+    recipe: &Recipe,
+    references: &[RgbImage],
+    negatives: &[RgbImage],
+    prompts: &[String],
+) -> Result<Preference> {
+    let rewarder = &setup.rewarder;
+    let features = rewarder.references(references)?;
+    // The paper's labels are λ-harmonic rewards (Eq. 5 and 6).
+    let lambda = Lambda::try_new(recipe.lambda_train)?;
+    let rewards = |pictures: &[RgbImage], prompt: &String| -> Result<Vec<f64>> {
+        let scores = rewarder.score(&features, pictures, &vec![prompt.clone(); pictures.len()])?;
+        Ok(scores.into_iter().map(|s: Score| Mean::Harmonic.reward(s, lambda)).collect())
+    };
+    let per_prompt = recipe.negatives_per_prompt;
+    let reference = prompts.iter().map(|p| rewards(references, p)).collect::<Result<_>>()?;
+    let negative = prompts
+        .iter()
+        .zip(negatives.chunks(per_prompt))
+        .map(|(p, pictures)| rewards(pictures, p))
+        .collect::<Result<_>>()?;
+    let pairs = PairSampler::new(recipe.pairs, references.len(), prompts.len(), per_prompt)?;
+    Ok(Preference { pairs, reference, negative })
+}
+
+/// Negatives a training prompt that a recipe reads; 0 without a preference loss.
+pub fn negatives_per_prompt(recipe: &Recipe) -> usize {
+    if recipe.l_pref_weight > 0.0 { recipe.negatives_per_prompt } else { 0 }
+}
+
+/// Class pictures that a recipe reads; 0 without prior preservation.
+pub fn class_pictures(recipe: &Recipe) -> usize {
+    if recipe.prior_weight > 0.0 { recipe.class_pictures } else { 0 }
+}

@@ -1,0 +1,215 @@
+//! One trajectory: train, score at step 0 and every k steps, stop when every rule has stopped, keep the weights that win.
+
+use super::draw::{Drawer, Request};
+use super::prepare::{TrainingSet, prepare};
+use super::setup::{Setup, fingerprint};
+use super::state::{Folder, Record, validations};
+use super::step::Step;
+use crate::experiment::TrainingArm;
+use crate::files;
+use crate::plan::Cell;
+use crate::progress::{Phase, Progress};
+use anyhow::{Context, Result, bail};
+use image::RgbImage;
+use rpo_data::picture::save_png;
+use rpo_data::prompts::fill;
+use rpo_data::random;
+use rpo_data::subject::Subject;
+use rpo_diffusion::UNet2DConditionModel;
+use rpo_nn::optim::{self, AdamW};
+use rpo_nn::weights::Params;
+use rpo_pref::recipe::{TokenInReward, ValidationNoise, ValidationPrompts};
+use rpo_reward::Score;
+use rpo_reward::select::{self, Validation};
+use std::collections::BTreeSet;
+
+/// Trains a cell to its end, going on from where an earlier start was interrupted.
+///
+/// # Errors
+/// A loss that is not finite, a parameter without gradient, sampling and I/O errors.
+pub fn train(setup: &Setup, cell: &Cell, folder: &Folder, progress: &mut Progress) -> Result<()> {
+    if folder.latest()?.is_some_and(|l| l.done) {
+        progress.advance(cell.training_cost(setup), true, &cell.id);
+        return Ok(());
+    }
+    let base_params = &setup.pipeline.unet_params;
+    let params = base_params.deep_copy(true)?;
+    let run = Training {
+        setup,
+        cell,
+        arm: &setup.arms[cell.arm],
+        subject: &setup.subjects[cell.subject],
+        folder,
+        drawer: setup.drawer(),
+        base: setup.pipeline.unet(base_params)?,
+        theta: setup.pipeline.unet(&params)?,
+        // The same storage without the graph: it sees every step and remembers nothing.
+        theta_frozen: setup.pipeline.unet(&params.detached())?,
+        params,
+    };
+    std::fs::create_dir_all(&folder.0).with_context(|| folder.0.display().to_string())?;
+    let set = prepare(setup, &run.drawer, &run.base, run.arm, run.subject, cell.seed, progress)?;
+    run.save_pictures(&set)?;
+    run.run(&set, progress)
+}
+
+struct Training<'a> {
+    setup: &'a Setup,
+    cell: &'a Cell,
+    arm: &'a TrainingArm,
+    subject: &'a Subject,
+    folder: &'a Folder,
+    drawer: Drawer<'a>,
+    base: UNet2DConditionModel,
+    theta: UNet2DConditionModel,
+    theta_frozen: UNet2DConditionModel,
+    params: Params,
+}
+
+impl Training<'_> {
+    fn run(&self, set: &TrainingSet, progress: &mut Progress) -> Result<()> {
+        let limit = self.arm.training.steps;
+        let mut optimizer = AdamW::new(self.arm.adamw(), self.params.vars())?;
+        let mut scored: Vec<Validation> = Vec::new();
+        let mut first = 0;
+        match self.folder.latest()? {
+            Some(latest) => {
+                self.folder.load(&latest, &self.params, &mut optimizer)?;
+                scored = validations(&self.folder.records()?);
+                first = latest.step + 1;
+                progress.advance(self.cell.cost_until(self.setup, latest.step), true, &self.cell.id);
+            }
+            None => self.folder.cut(0)?,
+        }
+        let mut pending = Vec::new();
+        for step in first..=limit {
+            if step > 0 {
+                let record = progress
+                    .timed(Phase::Training, |_| self.step(set, step, &mut optimizer))
+                    .with_context(|| format!("{}: step {step}", self.cell.id))?;
+                let note = format!("{} · step {step}/{limit}", self.cell.id);
+                progress.advance(self.cell.step_cost(self.setup), false, &note);
+                pending.push(record);
+            }
+            if step % self.setup.experiment.validation.every == 0 || step == limit {
+                let scores = progress.timed(Phase::Validation, |p| self.validate(step, p))?;
+                scored.push(Validation { step, scores: scores.clone() });
+                pending.push(Record::Validation { step, scores });
+                let finished = self.keep(&scored, step == limit)?;
+                self.folder.append(&std::mem::take(&mut pending))?;
+                self.folder.save(step, &self.params, &optimizer, finished || step == limit)?;
+                if finished && step < limit {
+                    progress.skip(self.cell.training_cost(self.setup) - self.cell.cost_until(self.setup, step));
+                    progress.line(&format!("{}: every rule has stopped at step {step}", self.cell.id));
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One gradient step; clipping by the global norm as the recipe says.
+    fn step(&self, set: &TrainingSet, step: usize, optimizer: &mut AdamW) -> Result<Record> {
+        let names = [self.subject.name.as_str(), &step.to_string()];
+        let mut rng = random::stream(self.cell.seed, "training", &names);
+        let step_of = Step { pipeline: &self.setup.pipeline, set, arm: self.arm, size: self.setup.size };
+        let losses = step_of.losses(&self.theta, &self.base, &mut rng)?;
+        let loss = f64::from(losses.total.to_scalar::<f32>()?);
+        if !loss.is_finite() {
+            bail!("the loss is {loss} (L_sim {}, L_pref {}); the state of the last validation is kept\n  mend: lower training.learning_rate ({})", losses.l_sim, losses.l_pref, self.arm.training.learning_rate);
+        }
+        let grads = losses.total.backward()?;
+        let vars = self.params.vars();
+        if step == 1 {
+            optim::check_gradients(&vars, &grads)?;
+        }
+        let grad_norm = optim::global_norm(&grads, &vars)?;
+        if !grad_norm.is_finite() {
+            bail!("the gradient's norm is {grad_norm}\n  mend: lower training.learning_rate ({})", self.arm.training.learning_rate);
+        }
+        let scale = match self.arm.recipe.clip_grad_norm {
+            Some(max) if grad_norm > max => max / grad_norm,
+            _ => 1.0,
+        };
+        optimizer.step(&grads, scale)?;
+        Ok(Record::Step { step, l_sim: losses.l_sim, l_pref: losses.l_pref, loss, grad_norm })
+    }
+
+    /// Draws the validation pictures of the current weights and scores them.
+    fn validate(&self, step: usize, progress: &mut Progress) -> Result<Vec<Score>> {
+        let (requests, texts) = self.validation_requests(step);
+        let weights = if step == 0 { self.setup.base_weights.clone() } else { fingerprint(&self.params.detached())? };
+        let note = format!("{} · validation at step {step}", self.cell.id);
+        let pictures = self.drawer.draw(&self.theta_frozen, &weights, &requests, progress, &note)?;
+        let each = self.setup.experiment.validation.pictures_per_prompt;
+        for (i, picture) in pictures.iter().enumerate() {
+            let name = format!("prompt-{:02}-{}.png", i / each, i % each);
+            save_png(self.folder.samples("validation", step).join(name), picture)?;
+        }
+        let references: Vec<RgbImage> = self.subject.references.iter().map(|r| r.picture.clone()).collect();
+        let features = self.setup.rewarder.references(&references)?;
+        Ok(self.setup.rewarder.score(&features, &pictures, &texts)?)
+    }
+
+    /// What to draw at a validation, and the text each picture is scored with.
+    fn validation_requests(&self, step: usize) -> (Vec<Request>, Vec<String>) {
+        let recipe = &self.arm.recipe;
+        let (token, class) = (self.subject.token.as_str(), self.subject.class.as_str());
+        let each = self.setup.experiment.validation.pictures_per_prompt;
+        let reward_token = (recipe.token_in_reward == TokenInReward::Keep).then_some(token);
+        let mut texts = Vec::new();
+        let mut requests = Vec::new();
+        for template in validation_templates(self.setup, self.arm, self.subject) {
+            let prompt = fill(&template, Some(token), class);
+            for i in 0..each {
+                let mut names = vec![self.subject.name.clone(), prompt.clone(), i.to_string()];
+                if recipe.validation_noise == ValidationNoise::Fresh {
+                    names.push(step.to_string());
+                }
+                texts.push(fill(&template, reward_token, class));
+                requests.push(Request { prompt: prompt.clone(), seed: self.cell.seed, purpose: "validation", names });
+            }
+        }
+        (requests, texts)
+    }
+
+    /// Keeps the weights of every step that a rule has chosen or some λ would choose; tells whether every rule has stopped.
+    fn keep(&self, scored: &[Validation], limit_reached: bool) -> Result<bool> {
+        let mut keep: BTreeSet<usize> = select::winners_on_grid(scored)?;
+        let mut finished = true;
+        for rule in &self.setup.rules {
+            let decision = select::decide(rule, scored, limit_reached)?;
+            keep.insert(decision.chosen);
+            finished &= decision.finished;
+        }
+        let steps: BTreeSet<usize> = keep.iter().map(|i| scored[*i].step).collect();
+        let now = scored.last().map_or(0, |v| v.step);
+        if steps.contains(&now) {
+            let config = serde_json::to_value(&self.setup.pipeline.unet_config)?;
+            files::write_json(&self.folder.unet(now).join("config.json"), &config)?;
+            self.params.save(&self.folder.weights(now)).context("keeping a checkpoint")?;
+        }
+        self.folder.keep_weights(&steps)?;
+        Ok(finished)
+    }
+
+    /// References and a few negatives, for the report.
+    fn save_pictures(&self, set: &TrainingSet) -> Result<()> {
+        for (i, reference) in set.references.iter().enumerate() {
+            save_png(self.folder.0.join(format!("references/{i:02}.png")), reference)?;
+        }
+        for (i, negative) in set.negatives.iter().step_by(set.per_prompt.max(1)).enumerate() {
+            save_png(self.folder.0.join(format!("negatives/{i:02}.png")), negative)?;
+        }
+        Ok(())
+    }
+}
+
+/// The templates that a trajectory is scored on: held-out ones, or the training prompts where the recipe says so.
+pub fn validation_templates(setup: &Setup, arm: &TrainingArm, subject: &Subject) -> Vec<String> {
+    let set = setup.prompts(subject);
+    match arm.recipe.validation_prompts {
+        ValidationPrompts::Validation => set.validation,
+        ValidationPrompts::Training => set.train,
+    }
+}
