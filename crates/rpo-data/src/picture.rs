@@ -5,9 +5,9 @@ use std::io::{BufReader, Cursor, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use fast_image_resize::images::Image as Plane;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+
+use crate::resample::{Filter, resize_rgb};
 
 /// Reads a picture as a viewer would show it: EXIF orientation applied, transparency over white, grey, 16-bit and CMYK
 /// brought to 8-bit RGB. The format is taken from the content, not from the file's name.
@@ -90,24 +90,9 @@ pub fn square_at(picture: &RgbImage, size: u32, across: f64, down: f64) -> RgbIm
     resize(&square, size, size)
 }
 
-/// `picture` at `width` x `height`, antialiased Lanczos (window 3, Pillow's LANCZOS); a copy if the size is right already.
+/// `picture` at `width` x `height`, antialiased Lanczos (Pillow's LANCZOS); a copy if the size is right already.
 pub fn resize(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
-    if picture.dimensions() == (width, height) {
-        return picture.clone();
-    }
-    if width == 0 || height == 0 || picture.width() == 0 || picture.height() == 0 {
-        return RgbImage::new(width, height);
-    }
-    let (w, h) = picture.dimensions();
-    let from = Plane::from_vec_u8(w, h, picture.as_raw().clone(), PixelType::U8x3)
-        .expect("an RgbImage holds width x height x 3 bytes");
-    let mut to = Plane::new(width, height, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
-    Resizer::new()
-        .resize(&from, &mut to, &options)
-        .expect("both planes are non-empty U8x3");
-    RgbImage::from_raw(width, height, to.into_vec())
-        .expect("the plane holds width x height x 3 bytes")
+    resize_rgb(picture, width, height, Filter::Lanczos)
 }
 
 /// `picture` as the bytes of a PNG file.

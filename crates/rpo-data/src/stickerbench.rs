@@ -1,1 +1,31 @@
-//! StickerBench (under construction).
+//! StickerBench: DreamBench in miniature, endless, free and exact.
+//!
+//! A picture is 64 x 64 pixels: one Twemoji sticker in a drawn scene, with a caption that says exactly what is there
+//! ([`caption::Caption`]). A **subject** is a sticker with a look that no caption word names: a hue and a pattern laid over
+//! its opaque pixels. Its references lie in two scenes ([`REFERENCE_SCENES`]) which no prompt uses, so that a model which
+//! copies their background shows it.
+//!
+//! Everything random about a picture is a value in a parameter struct ([`world::Picture`]); drawing is a pure function of
+//! it, equal to the Python prototype `scripts/micro/world.py` pixel by pixel (Pillow's resampling, rotation,
+//! compositing and drawing are rebuilt in [`crate::resample`], [`rotate`] and [`raster`]).
+//!
+//! Twemoji graphics: Copyright Twitter, Inc and other contributors, CC-BY 4.0, by way of the crate `twemoji-assets`.
+
+pub mod caption;
+pub mod prompts;
+pub mod raster;
+pub mod rotate;
+pub mod scene;
+pub mod sprites;
+pub mod sticker;
+pub mod subjects;
+pub mod world;
+
+pub use prompts::prompts;
+pub use subjects::subjects;
+
+/// Side of a picture in pixels.
+pub const SIDE: u32 = 64;
+
+/// The scenes of the reference pictures.
+pub const REFERENCE_SCENES: [scene::Scene; 2] = [scene::Scene::WoodenFloor, scene::Scene::Street];

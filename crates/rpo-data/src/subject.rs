@@ -35,7 +35,7 @@ pub struct Reference {
 /// Whether a class names an animal, so that "wearing a red hat" makes sense for it. DreamBench's living subjects are dogs
 /// and cats; the rest of the list serves one's own folders.
 pub fn is_live(class: &str) -> bool {
-    const ANIMALS: [&str; 40] = [
+    const ANIMALS: [&str; 41] = [
         "alpaca",
         "bear",
         "bee",
@@ -75,6 +75,7 @@ pub fn is_live(class: &str) -> bool {
         "tiger",
         "tortoise",
         "turtle",
+        "unicorn",
         "wolf",
     ];
     ANIMALS.contains(&class.trim().to_lowercase().as_str())

@@ -1,0 +1,113 @@
+//! The subjects of StickerBench: stickers with a look that no caption word names.
+
+use image::RgbaImage;
+
+use super::REFERENCE_SCENES;
+use super::sprites::{NOUNS, sticker};
+use super::sticker::{Look, Pattern, PatternKind};
+use super::world::{Picture, draw};
+use crate::picture;
+use crate::random::{choose, shuffle, stream, unit};
+use crate::subject::{Reference, Subject, is_live};
+
+/// The token of the subjects; the micro model's tokenizer knows it (in lower case) and its base model ignores it.
+pub const TOKEN: &str = "[V]";
+
+/// Reference pictures of a subject.
+pub const REFERENCES: usize = 5;
+
+/// Not a subject: it is an accessory too, and "wearing a crown" asks for a second one.
+const LEFT_OUT: [&str; 1] = ["crown"];
+
+/// The looks of the first `count` subjects of `seed`: distinct nouns (75 at most), each with a pattern that stands out.
+///
+/// A subject depends on the seed and its noun only, and asking for more subjects changes none.
+pub fn looks(seed: u64, count: usize) -> Vec<Look> {
+    let mut nouns: Vec<_> = NOUNS
+        .into_iter()
+        .filter(|n| !LEFT_OUT.contains(n))
+        .collect();
+    shuffle(&mut stream(seed, "stickerbench nouns", &[]), &mut nouns);
+    nouns
+        .into_iter()
+        .take(count)
+        .map(|noun| look(seed, noun))
+        .collect()
+}
+
+fn look(seed: u64, noun: &str) -> Look {
+    let mut rng = stream(seed, "stickerbench look", &[noun]);
+    let mut best: Option<(f64, Look)> = None;
+    for _ in 0..16 {
+        let (kind, hue) = (*choose(&mut rng, &PatternKind::ALL), unit(&mut rng));
+        let look = Look {
+            pattern: Some(Pattern::sample(kind, hue, &mut rng)),
+            ..Look::plain(noun)
+        };
+        let change = sticker(noun).map_or(0.0, |plain| mean_change(plain, &look.draw()));
+        if change >= STANDS_OUT {
+            return look;
+        }
+        if best.as_ref().is_none_or(|(most, _)| change > *most) {
+            best = Some((change, look));
+        }
+    }
+    best.map_or_else(|| Look::plain(noun), |(_, look)| look)
+}
+
+/// A look stands out if it changes the opaque pixels by this much on average (of 255); orange stripes on a carrot do not.
+const STANDS_OUT: f64 = 40.0;
+
+/// Mean absolute difference of the colours where `plain` is opaque.
+fn mean_change(plain: &RgbaImage, changed: &RgbaImage) -> f64 {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for (a, b) in plain
+        .pixels()
+        .zip(changed.pixels())
+        .filter(|(a, _)| a.0[3] > 127)
+    {
+        sum += (0..3)
+            .map(|c| f64::from(a.0[c].abs_diff(b.0[c])))
+            .sum::<f64>();
+        count += 3.0;
+    }
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
+/// The first `count` subjects of `seed` (75 at most; see [`looks`]), each with 5 references that lie in two scenes,
+/// on a wooden floor and on a street. References have no caption: the prompt of the class is used.
+///
+/// Pictures are 64 x 64, or resized (Lanczos) to `size`.
+pub fn subjects(seed: u64, count: usize, size: u32) -> Vec<Subject> {
+    looks(seed, count)
+        .into_iter()
+        .map(|look| Subject {
+            name: look.noun.clone(),
+            class: look.noun.clone(),
+            token: TOKEN.to_string(),
+            live: is_live(&look.noun),
+            references: (0..REFERENCES)
+                .map(|i| Reference {
+                    name: format!("{i:02}"),
+                    picture: picture::resize(&draw(&reference(seed, &look, i)), size, size),
+                    caption: None,
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// The parameters of a subject's reference `index`, e.g. for its mask or for another view of it.
+pub fn reference(seed: u64, look: &Look, index: usize) -> Picture {
+    let mut rng = stream(
+        seed,
+        "stickerbench reference",
+        &[&look.noun, &index.to_string()],
+    );
+    Picture::sample(
+        look.clone(),
+        None,
+        REFERENCE_SCENES[index % REFERENCE_SCENES.len()],
+        &mut rng,
+    )
+}
