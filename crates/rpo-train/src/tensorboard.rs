@@ -107,16 +107,16 @@ impl EventWriter {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn scalar(&mut self, clock: f64, step: usize, tag: &str, value: f64) -> Result<()> {
+    pub fn scalar(&mut self, tag: &str, step: usize, value: f64, clock: f64) -> Result<()> {
         // The format has single precision; NaN is allowed and shown as a gap.
-        self.summary(clock, step, tag, Value::Simple(value as f32))
+        self.summary(tag, step, Value::Simple(value as f32), clock)
     }
 
     /// Writes a picture under `tag`, given as the bytes of a PNG file.
     ///
     /// # Errors
     /// When the bytes are no PNG file, or the file cannot be written.
-    pub fn image(&mut self, clock: f64, step: usize, tag: &str, png: &[u8]) -> Result<()> {
+    pub fn image(&mut self, tag: &str, step: usize, png: &[u8], clock: f64) -> Result<()> {
         let Some((width, height, colorspace)) = png_header(png) else {
             bail!("TensorBoard events: picture {tag:?} of step {step} is not a PNG file");
         };
@@ -126,7 +126,7 @@ impl EventWriter {
             colorspace,
             encoded: png.to_vec(),
         };
-        self.summary(clock, step, tag, Value::Image(image))
+        self.summary(tag, step, Value::Image(image), clock)
     }
 
     /// Hands everything written so far to the disk.
@@ -139,7 +139,7 @@ impl EventWriter {
             .with_context(|| format!("writing {}", self.path.display()))
     }
 
-    fn summary(&mut self, clock: f64, step: usize, tag: &str, value: Value) -> Result<()> {
+    fn summary(&mut self, tag: &str, step: usize, value: Value, clock: f64) -> Result<()> {
         let value = SummaryValue {
             tag: tag.into(),
             value: Some(value),

@@ -13,16 +13,16 @@ fn write(dir: &Path) -> PathBuf {
     let clock = 1_700_000_000.25;
     let mut events = EventWriter::create(dir, clock).expect("a file");
     events
-        .scalar(clock + 1.0, 1, "owl/l_sim", 0.125)
+        .scalar("owl/l_sim", 1, 0.125, clock + 1.0)
         .expect("written");
     events
-        .scalar(clock + 2.0, 2, "owl/l_sim", -1e-3)
+        .scalar("owl/l_sim", 2, -1e-3, clock + 2.0)
         .expect("written");
     events
-        .scalar(clock + 2.0, 2, "löss/λ", f64::NAN)
+        .scalar("löss/λ", 2, f64::NAN, clock + 2.0)
         .expect("written");
     events
-        .image(clock + 3.5, 300, "owl/in a library", PNG)
+        .image("owl/in a library", 300, PNG, clock + 3.5)
         .expect("written");
     events.flush().expect("flushed");
     events.path().to_path_buf()
@@ -50,7 +50,7 @@ fn what_is_no_picture_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut events = EventWriter::create(folder.path(), 0.0).expect("a file");
     let error = events
-        .image(0.0, 40, "owl/strip", b"\x89PNG\r\n\x1a\n short")
+        .image("owl/strip", 40, b"\x89PNG\r\n\x1a\n short", 0.0)
         .expect_err("refused");
     assert_eq!(
         error.to_string(),

@@ -222,7 +222,7 @@ pub struct SampleRow {
 /// A test picture.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Sample {
-    /// Column head, e.g. `step 0`, `λ = 0.3 harmonic`, `last`.
+    /// Column head, e.g. `step 0`; one that equals a [`Rule::label`] gets that rule's mark.
     pub label: String,
     /// Step of the checkpoint.
     pub step: usize,

@@ -68,6 +68,67 @@ fn the_page_is_one_file_that_names_cannot_break() {
     assert_eq!(pictures[place], run.trajectories[1].references[3].uri());
 }
 
+/// Two arms and two seeds: what every section has to keep apart.
+fn with_arms() -> ReportData {
+    let mut run = invented::run();
+    let once = std::mem::take(&mut run.trajectories);
+    let samples = std::mem::take(&mut run.samples);
+    for arm in ["λ_train = 0", "λ_train = 0.5"] {
+        for seed in [0, 1] {
+            for t in &once {
+                let id = format!("{arm}/{}/{seed}", t.subject);
+                run.samples
+                    .extend(samples.iter().filter(|s| s.trajectory == t.id).map(|s| {
+                        let mut s = s.clone();
+                        s.trajectory.clone_from(&id);
+                        s
+                    }));
+                let mut t = t.clone();
+                (t.id, t.arm, t.seed) = (id, arm.into(), seed);
+                run.trajectories.push(t);
+            }
+        }
+    }
+    run.setup.seeds = vec![0, 1];
+    let test = run.test.as_mut().expect("a table");
+    let own: Vec<_> = test.rows.drain(1..).collect();
+    for (shift, arm) in [(0.0, "λ_train = 0"), (0.02, "λ_train = 0.5")] {
+        for row in &own {
+            let mut row = row.clone();
+            row.id = format!("{arm}/{}", row.id);
+            row.arm = arm.into();
+            for cell in &mut row.cells {
+                cell.mean = cell.mean.map(|m| m + shift);
+                cell.interval = cell.interval.map(|[low, high]| [low + shift, high + shift]);
+                for d in cell.differences.iter_mut().filter(|d| d.against == "last") {
+                    d.against = format!("{arm}/last");
+                    d.mean -= shift;
+                }
+            }
+            test.rows.push(row);
+        }
+    }
+    run
+}
+
+#[test]
+fn an_answer_stays_within_its_arm() {
+    let mut run = with_arms();
+    let html = report::render(&run).expect("a page");
+    if let Some(path) = std::env::var_os("RPO_ARMS_TO") {
+        std::fs::write(path, &html).expect("the page is written");
+    }
+    assert!(html.contains("λ = 0.3 harmonic (λ_train = 0) chooses"));
+    assert!(html.contains("8 subjects, 2 arms"));
+    let first = between(&html, "Against the last step, ", "</p>").to_owned();
+    // With the first arm gone the second one answers, against its own last step.
+    let test = run.test.as_mut().expect("a table");
+    test.rows.retain(|r| r.arm != "λ_train = 0");
+    let html = report::render(&run).expect("a page");
+    assert!(html.contains("λ = 0.3 harmonic (λ_train = 0.5) chooses"));
+    assert_ne!(between(&html, "Against the last step, ", "</p>"), first);
+}
+
 #[test]
 fn a_run_without_results_still_has_a_page() {
     let html = report::render(&ReportData::default()).expect("a page");

@@ -38,7 +38,10 @@ function start() {
         face(s) === undefined ? null : el("img", { src: data.pictures[face(s)], alt: "" }), el("span", {}, s)))),
       el("div", { class: "menus" }, ...[menu("Arm", arms, current.arm, (a) => select(find(current.subject, a, current.seed))),
         menu("Seed", seeds, current.seed, (s) => select(find(current.subject, current.arm, s)))].filter(Boolean)));
-    box.querySelector(".subjects").scrollLeft = scroll;
+    const list = box.querySelector(".subjects");
+    list.scrollLeft = scroll;
+    const pressed = list.querySelector("[aria-pressed=true]");
+    if (pressed.offsetLeft < list.scrollLeft || pressed.offsetLeft + pressed.offsetWidth > list.scrollLeft + list.clientWidth) list.scrollLeft = pressed.offsetLeft - 20;
   }
 
   function draw() {
@@ -57,5 +60,8 @@ function start() {
   }
   draw();
 }
+
+// On paper there is nothing to unfold.
+addEventListener("beforeprint", () => { for (const d of document.querySelectorAll("details")) d.open = true; });
 
 start();

@@ -90,7 +90,9 @@ function showResults(box, data, id = "against") {
 function showSubjects(box, data, arm) {
   const table = data.test;
   const rows = table ? table.rows.filter((r) => (r.arm === arm || r.kind === "base") && r.subjects.length) : [];
-  const shown = rows.filter((r, i) => r.kind !== "base" || rows.findIndex((q) => q.kind === "base") === i);
+  // One base model: this arm's own where it has one.
+  const bases = rows.filter((r) => r.kind === "base"), base = bases.find((r) => r.arm === arm) || bases[0];
+  const shown = rows.filter((r) => r.kind !== "base" || r === base);
   box.closest("figure").hidden = shown.length < 2;
   if (shown.length < 2) return;
   box.replaceChildren(...table.metrics.map((metric, m) => {
@@ -140,10 +142,10 @@ function showTimeline(box, data, arm, current, select) {
         const y = top + (i + 0.5) * row;
         const groups = new Map();
         t.outcomes.forEach((o) => groups.set(o.chosen_step, [...(groups.get(o.chosen_step) || []), o]));
-        const name = `${t.subject}${several ? ` · seed ${t.seed}` : ""}`;
+        const seed = several ? ` · seed ${t.seed}` : "", name = t.subject + seed, room = several ? 13 : 22;
         const line = svg("g", { class: t === current ? "row current" : "row", onclick: () => select(t) },
           svg("rect", { x: 0, y: y - row / 2, width, height: row, class: "hit" }),
-          svg("text", { x: left - 12, y, dy: "0.32em", "text-anchor": "end", class: "label strong" }, name.length > 20 ? `${name.slice(0, 19)}…` : name),
+          svg("text", { x: left - 12, y, dy: "0.32em", "text-anchor": "end", class: "label strong" }, (t.subject.length > room ? `${t.subject.slice(0, room - 1)}…` : t.subject) + seed),
           t.stopped_step < limit ? hatch(x(t.stopped_step), y - 5, x(limit) - x(t.stopped_step), 10) : null,
           svg("line", { x1: x(0), x2: x(t.stopped_step), y1: y, y2: y, class: "track" }),
           [...groups].map(([step, outcomes]) => outcomes.map((o, k) => {
