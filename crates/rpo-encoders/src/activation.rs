@@ -1,0 +1,24 @@
+//! The activations that configs name.
+
+use candle_core::{Result, bail};
+use rpo_nn::ops::Activation;
+
+/// The activation that transformers calls `name` (`hidden_act` of a config).
+///
+/// # Errors
+/// A name that is not known here; the message lists the ones that are.
+pub fn by_name(name: &str) -> Result<Activation> {
+    Ok(match name {
+        "gelu" => Activation::Gelu,
+        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Activation::GeluTanh,
+        "quick_gelu" => Activation::QuickGelu,
+        "relu" => Activation::Relu,
+        "silu" | "swish" => Activation::Silu,
+        "sigmoid" => Activation::Sigmoid,
+        "tanh" => Activation::Tanh,
+        _ => bail!(
+            "key `hidden_act`: {name} is not known here; it must be gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, \
+             quick_gelu, relu, silu, swish, sigmoid or tanh"
+        ),
+    })
+}

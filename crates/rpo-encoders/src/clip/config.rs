@@ -1,0 +1,146 @@
+//! `config.json` of `CLIPModel` and `CLIPTextModel`; keys that a file leaves out have transformers' defaults.
+
+use std::path::Path;
+
+use candle_core::Result;
+use serde::Deserialize;
+
+use crate::patches::Extent;
+
+use crate::folder;
+
+/// The text tower.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ClipTextConfig {
+    /// Number of token ids.
+    pub vocab_size: usize,
+    /// Width of the tokens.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward part.
+    pub intermediate_size: usize,
+    /// Number of layers.
+    pub num_hidden_layers: usize,
+    /// Heads of the attention.
+    pub num_attention_heads: usize,
+    /// Longest sequence.
+    pub max_position_embeddings: usize,
+    /// Activation of the feed-forward part, by transformers' name.
+    pub hidden_act: String,
+    /// Epsilon of the layer norms.
+    pub layer_norm_eps: f64,
+    /// The id at whose first place the pooled output is read; 2 stands for "the highest id", see [`super::ClipTextModel`].
+    pub eos_token_id: u32,
+}
+
+impl Default for ClipTextConfig {
+    fn default() -> Self {
+        Self {
+            vocab_size: 49408,
+            hidden_size: 512,
+            intermediate_size: 2048,
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            hidden_act: "quick_gelu".to_string(),
+            layer_norm_eps: 1e-5,
+            eos_token_id: 49407,
+        }
+    }
+}
+
+/// The vision tower.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ClipVisionConfig {
+    /// Width of the tokens.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward part.
+    pub intermediate_size: usize,
+    /// Number of layers.
+    pub num_hidden_layers: usize,
+    /// Heads of the attention.
+    pub num_attention_heads: usize,
+    /// Channels of the image.
+    pub num_channels: usize,
+    /// Size of the image.
+    pub image_size: Extent,
+    /// Size of a patch.
+    pub patch_size: Extent,
+    /// Activation of the feed-forward part, by transformers' name.
+    pub hidden_act: String,
+    /// Epsilon of the layer norms.
+    pub layer_norm_eps: f64,
+}
+
+impl Default for ClipVisionConfig {
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            num_channels: 3,
+            image_size: Extent::Square(224),
+            patch_size: Extent::Square(32),
+            hidden_act: "quick_gelu".to_string(),
+            layer_norm_eps: 1e-5,
+        }
+    }
+}
+
+/// Both towers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClipConfig {
+    /// The text tower.
+    pub text: ClipTextConfig,
+    /// The vision tower.
+    pub vision: ClipVisionConfig,
+    /// Width of the common space.
+    pub projection_dim: usize,
+}
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    text_config: Option<ClipTextConfig>,
+    #[serde(default)]
+    vision_config: Option<ClipVisionConfig>,
+    /// Old files write these beside the others, and these win.
+    #[serde(default)]
+    text_config_dict: Option<ClipTextConfig>,
+    #[serde(default)]
+    vision_config_dict: Option<ClipVisionConfig>,
+    projection_dim: Option<usize>,
+}
+
+impl ClipConfig {
+    /// Reads `config.json` of a `CLIPModel` folder.
+    ///
+    /// # Errors
+    /// See [`folder::read_json`].
+    pub fn load(dir: &Path) -> Result<Self> {
+        let file: File = folder::read_config(dir)?;
+        Ok(Self {
+            text: file
+                .text_config_dict
+                .or(file.text_config)
+                .unwrap_or_default(),
+            vision: file
+                .vision_config_dict
+                .or(file.vision_config)
+                .unwrap_or_default(),
+            projection_dim: file.projection_dim.unwrap_or(512),
+        })
+    }
+}
+
+impl ClipTextConfig {
+    /// Reads `config.json` of a `CLIPTextModel` folder (`text_encoder` of a Stable Diffusion pipeline).
+    ///
+    /// # Errors
+    /// See [`folder::read_json`].
+    pub fn load(dir: &Path) -> Result<Self> {
+        folder::read_config(dir)
+    }
+}

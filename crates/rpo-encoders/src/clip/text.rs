@@ -1,0 +1,115 @@
+//! CLIP's text tower.
+
+use candle_core::{Result, Tensor};
+use rpo_nn::layers::{Embedding, LayerNorm};
+use rpo_nn::ops::Mask;
+use rpo_nn::weights::Scope;
+
+use super::{ClipTextConfig, LAYER};
+use crate::activation;
+use crate::transformer::{Layer, Norm, Width, add_positions, flat_ids};
+
+/// `CLIPTextModel`: token and position embeddings, causal pre-norm layers, a final norm.
+#[derive(Debug, Clone)]
+pub struct ClipTextModel {
+    tokens: Embedding,
+    positions: Tensor,
+    layers: Vec<Layer>,
+    final_norm: LayerNorm,
+    config: ClipTextConfig,
+}
+
+/// What the text tower says of `B` texts of `S` tokens.
+#[derive(Debug, Clone)]
+pub struct ClipTextOutput {
+    /// `[B, S, D]`, after the final norm: what Stable Diffusion is conditioned on.
+    pub last_hidden_state: Tensor,
+    /// `[B, D]`: the state at the first EOS.
+    pub pooled: Tensor,
+}
+
+impl ClipTextModel {
+    /// Builds the tower from the tensors below `scope`, with or without the prefix `text_model` (transformers 4
+    /// writes it, transformers 5 does not).
+    ///
+    /// # Errors
+    /// A config that contradicts itself, a tensor that is missing or has another shape.
+    pub fn new(config: &ClipTextConfig, scope: &Scope) -> Result<Self> {
+        let scope = if scope.contains("text_model.final_layer_norm.weight") {
+            scope.sub("text_model")
+        } else {
+            scope.clone()
+        };
+        let width = Width {
+            hidden: config.hidden_size,
+            intermediate: config.intermediate_size,
+            heads: config.num_attention_heads,
+            eps: config.layer_norm_eps,
+            activation: activation::by_name(&config.hidden_act)?,
+        };
+        width.check()?;
+        let embeddings = scope.sub("embeddings");
+        let layers = scope.sub("encoder").sub("layers");
+        Ok(Self {
+            tokens: Embedding::new(
+                &embeddings.sub("token_embedding"),
+                config.vocab_size,
+                config.hidden_size,
+            )?,
+            positions: embeddings.sub("position_embedding").tensor(
+                "weight",
+                &[config.max_position_embeddings, config.hidden_size],
+            )?,
+            layers: (0..config.num_hidden_layers)
+                .map(|index| Layer::new(&width, Norm::Pre, &LAYER, &layers.sub(index)))
+                .collect::<Result<_>>()?,
+            final_norm: LayerNorm::new(
+                &scope.sub("final_layer_norm"),
+                config.hidden_size,
+                config.layer_norm_eps,
+            )?,
+            config: config.clone(),
+        })
+    }
+
+    /// The config that the tower was built from.
+    pub fn config(&self) -> &ClipTextConfig {
+        &self.config
+    }
+
+    /// Encodes rows of token ids, all of one length. There is no padding mask: Stable Diffusion uses none, and the
+    /// causal mask keeps what follows EOS out of the pooled state.
+    ///
+    /// The pooled state is read at the first `eos_token_id`, at the first token if there is none, and, where the
+    /// config says 2 (as all files from before 2023 wrongly do), at the first occurrence of the row's highest id.
+    ///
+    /// # Errors
+    /// Rows of different lengths, too long ones, ids outside the vocabulary.
+    pub fn forward(&self, ids: &[Vec<u32>]) -> Result<ClipTextOutput> {
+        let (flat, batch, length) = flat_ids(ids, self.config.vocab_size)?;
+        let x = self.tokens.forward(&flat, &[batch, length])?;
+        let mut x = add_positions(&x, &self.positions)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, &Mask::Causal)?;
+        }
+        let last_hidden_state = self.final_norm.forward(&x)?;
+        let rows: Result<Vec<Tensor>> = ids
+            .iter()
+            .enumerate()
+            .map(|(row, ids)| last_hidden_state.get(row)?.get(self.pooled_at(ids)))
+            .collect();
+        let pooled = Tensor::stack(&rows?, 0)?;
+        Ok(ClipTextOutput {
+            last_hidden_state,
+            pooled,
+        })
+    }
+
+    fn pooled_at(&self, ids: &[u32]) -> usize {
+        let wanted = match self.config.eos_token_id {
+            2 => ids.iter().max().copied(),
+            eos => Some(eos),
+        };
+        ids.iter().position(|id| Some(*id) == wanted).unwrap_or(0)
+    }
+}

@@ -1,0 +1,93 @@
+//! CLIP's vision tower.
+
+use candle_core::{Result, Tensor};
+use rpo_nn::layers::LayerNorm;
+use rpo_nn::ops::Mask;
+use rpo_nn::weights::Scope;
+
+use super::{ClipVisionConfig, LAYER};
+use crate::activation;
+use crate::patches::PatchEmbedding;
+use crate::transformer::{Layer, Norm, Width};
+
+/// `CLIPVisionModel`: patches and a class token, a norm, pre-norm layers, a norm over the class token.
+#[derive(Debug, Clone)]
+pub struct ClipVisionModel {
+    embedding: PatchEmbedding,
+    pre_norm: LayerNorm,
+    layers: Vec<Layer>,
+    post_norm: LayerNorm,
+}
+
+/// What the vision tower says of `B` images of `N` patches.
+#[derive(Debug, Clone)]
+pub struct ClipVisionOutput {
+    /// `[B, 1 + N, D]`, no norm after the last layer.
+    pub last_hidden_state: Tensor,
+    /// `[B, D]`: the class token after the last norm.
+    pub pooled: Tensor,
+}
+
+impl ClipVisionModel {
+    /// Builds the tower from the tensors below `scope`, with or without the prefix `vision_model`.
+    ///
+    /// # Errors
+    /// A config that contradicts itself, a tensor that is missing or has another shape.
+    pub fn new(config: &ClipVisionConfig, scope: &Scope) -> Result<Self> {
+        let scope = if scope.contains("vision_model.post_layernorm.weight") {
+            scope.sub("vision_model")
+        } else {
+            scope.clone()
+        };
+        let width = Width {
+            hidden: config.hidden_size,
+            intermediate: config.intermediate_size,
+            heads: config.num_attention_heads,
+            eps: config.layer_norm_eps,
+            activation: activation::by_name(&config.hidden_act)?,
+        };
+        width.check()?;
+        let hidden = config.hidden_size;
+        let patches = PatchEmbedding::patches(config.image_size, config.patch_size)?;
+        let (ph, pw) = config.patch_size.sides();
+        let embeddings = scope.sub("embeddings");
+        let layers = scope.sub("encoder").sub("layers");
+        Ok(Self {
+            embedding: PatchEmbedding::new(
+                &embeddings
+                    .sub("patch_embedding")
+                    .conv("weight", [hidden, config.num_channels, ph, pw])?,
+                None,
+                embeddings.tensor("class_embedding", &[hidden])?,
+                embeddings
+                    .sub("position_embedding")
+                    .tensor("weight", &[1 + patches, hidden])?,
+                config.image_size,
+            )?,
+            // The missing letter is in every CLIP file.
+            pre_norm: LayerNorm::new(&scope.sub("pre_layrnorm"), hidden, config.layer_norm_eps)?,
+            layers: (0..config.num_hidden_layers)
+                .map(|index| Layer::new(&width, Norm::Pre, &LAYER, &layers.sub(index)))
+                .collect::<Result<_>>()?,
+            post_norm: LayerNorm::new(&scope.sub("post_layernorm"), hidden, config.layer_norm_eps)?,
+        })
+    }
+
+    /// Encodes pixels `[B, H, W, 3]` of the config's image size.
+    ///
+    /// # Errors
+    /// Pixels of another size.
+    pub fn forward(&self, pixels: &Tensor) -> Result<ClipVisionOutput> {
+        let mut x = self.pre_norm.forward(&self.embedding.forward(pixels)?)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, &Mask::None)?;
+        }
+        let pooled = self
+            .post_norm
+            .forward(&x.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?)?;
+        Ok(ClipVisionOutput {
+            last_hidden_state: x,
+            pooled,
+        })
+    }
+}

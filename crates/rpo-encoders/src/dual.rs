@@ -1,0 +1,284 @@
+//! Pictures and texts in one space: `AlignModel` or `CLIPModel`, whichever the folder holds.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Result, Tensor, bail};
+use image::RgbImage;
+use ndarray::{Array2, Axis};
+use rpo_nn::ops;
+use rpo_nn::weights::Scope;
+use serde::Deserialize;
+
+use crate::bert::{BertConfig, BertModel};
+use crate::clip::{ClipConfig, ClipTextModel, ClipVisionModel};
+use crate::efficientnet::{EfficientNet, EfficientNetConfig};
+use crate::embeddings::{BATCH, in_batches, unit_rows};
+use crate::folder;
+use crate::image_processor::ImageProcessor;
+use crate::tokenizer::{ClipTokenizer, WordPiece};
+
+/// Which model a folder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `AlignModel`: EfficientNet and BERT.
+    Align,
+    /// `CLIPModel`: two transformers.
+    Clip,
+}
+
+/// Two towers that put pictures and texts into one space. Every embedding has length 1.
+#[derive(Debug, Clone)]
+pub struct DualEncoder {
+    towers: Towers,
+    processor: ImageProcessor,
+    dim: usize,
+    folder: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+enum Towers {
+    Align {
+        image: EfficientNet,
+        text: BertModel,
+        projection: Projection,
+        tokenizer: WordPiece,
+    },
+    Clip {
+        image: ClipVisionModel,
+        image_projection: Projection,
+        text: ClipTextModel,
+        text_projection: Projection,
+        tokenizer: ClipTokenizer,
+    },
+}
+
+/// A linear map into the common space.
+#[derive(Debug, Clone)]
+struct Projection {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Projection {
+    fn new(scope: &Scope, from: usize, to: usize, bias: bool) -> Result<Self> {
+        Ok(Self {
+            weight: scope.tensor("weight", &[to, from])?,
+            bias: if bias {
+                Some(scope.tensor("bias", &[to])?)
+            } else {
+                None
+            },
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, self.bias.as_ref())
+    }
+}
+
+#[derive(Deserialize)]
+struct KindFile {
+    model_type: Option<String>,
+    #[serde(default)]
+    architectures: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct AlignFile {
+    #[serde(default)]
+    text_config: BertConfig,
+    #[serde(default)]
+    vision_config: EfficientNetConfig,
+    #[serde(default = "align_projection")]
+    projection_dim: usize,
+}
+
+fn align_projection() -> usize {
+    640
+}
+
+impl DualEncoder {
+    /// Reads `config.json`, the weights, `preprocessor_config.json` and the tokenizer of the folder `dir`.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed, another kind of model, parts that do not fit each other.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let (towers, dim) = match Self::kind_of(dir)? {
+            Kind::Align => Self::load_align(dir)?,
+            Kind::Clip => Self::load_clip(dir)?,
+        };
+        Ok(Self {
+            towers,
+            processor: ImageProcessor::load(dir)?,
+            dim,
+            folder: dir.to_path_buf(),
+        })
+    }
+
+    fn kind_of(dir: &Path) -> Result<Kind> {
+        let file: KindFile = folder::read_config(dir)?;
+        let named = |kind: &str, class: &str| {
+            file.model_type.as_deref() == Some(kind)
+                || file.architectures.iter().any(|a| a == class)
+        };
+        if named("align", "AlignModel") {
+            Ok(Kind::Align)
+        } else if named("clip", "CLIPModel") {
+            Ok(Kind::Clip)
+        } else {
+            bail!(
+                "{}, key `model_type`: {} is not an encoder of pictures and texts; it must be align or clip",
+                dir.join("config.json").display(),
+                file.model_type.as_deref().unwrap_or("(missing)")
+            )
+        }
+    }
+
+    fn load_align(dir: &Path) -> Result<(Towers, usize)> {
+        let config: AlignFile = folder::read_config(dir)?;
+        let scope = folder::open_params(dir, false)?.root();
+        let image = EfficientNet::new(&config.vision_config, &scope.sub("vision_model"))?;
+        let text = BertModel::new(&config.text_config, &scope.sub("text_model"))?;
+        let dim = config.projection_dim;
+        if image.width() != dim {
+            bail!(
+                "{}, key `projection_dim`: texts have {dim} numbers, but pictures {}",
+                dir.join("config.json").display(),
+                image.width()
+            );
+        }
+        let tokenizer = WordPiece::load(dir)?;
+        let length = tokenizer
+            .max_length()
+            .min(config.text_config.max_position_embeddings);
+        let towers = Towers::Align {
+            image,
+            text,
+            projection: Projection::new(
+                &scope.sub("text_projection"),
+                config.text_config.hidden_size,
+                dim,
+                true,
+            )?,
+            tokenizer: tokenizer.with_max_length(length)?,
+        };
+        Ok((towers, dim))
+    }
+
+    fn load_clip(dir: &Path) -> Result<(Towers, usize)> {
+        let config = ClipConfig::load(dir)?;
+        let scope = folder::open_params(dir, false)?.root();
+        let dim = config.projection_dim;
+        let tokenizer = ClipTokenizer::load(dir)?;
+        let length = tokenizer
+            .max_length()
+            .min(config.text.max_position_embeddings);
+        let towers = Towers::Clip {
+            image: ClipVisionModel::new(&config.vision, &scope.sub("vision_model"))?,
+            image_projection: Projection::new(
+                &scope.sub("visual_projection"),
+                config.vision.hidden_size,
+                dim,
+                false,
+            )?,
+            text: ClipTextModel::new(&config.text, &scope.sub("text_model"))?,
+            text_projection: Projection::new(
+                &scope.sub("text_projection"),
+                config.text.hidden_size,
+                dim,
+                false,
+            )?,
+            tokenizer: tokenizer.with_max_length(length)?,
+        };
+        Ok((towers, dim))
+    }
+
+    /// The embeddings of the pictures, a row each: `get_image_features` of transformers, divided by its length.
+    ///
+    /// # Errors
+    /// A picture without pixels, an embedding that is not finite.
+    pub fn embed_images(&self, pictures: &[RgbImage]) -> Result<Array2<f32>> {
+        in_batches(pictures, self.dim, |batch| {
+            let pixels = self.processor.preprocess(batch)?;
+            match &self.towers {
+                Towers::Align { image, .. } => image.forward(&pixels),
+                Towers::Clip {
+                    image,
+                    image_projection,
+                    ..
+                } => image_projection.forward(&image.forward(&pixels)?.pooled),
+            }
+        })
+    }
+
+    /// The embeddings of the texts, a row each: `get_text_features` of transformers on texts padded to the longest
+    /// length, divided by its length. Equal texts are computed once.
+    ///
+    /// # Errors
+    /// An embedding that is not finite.
+    pub fn embed_texts(&self, texts: &[String]) -> Result<Array2<f32>> {
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        let mut distinct: Vec<&str> = Vec::new();
+        let rows: Vec<usize> = texts
+            .iter()
+            .map(|text| {
+                *places.entry(text).or_insert_with(|| {
+                    distinct.push(text);
+                    distinct.len() - 1
+                })
+            })
+            .collect();
+        let mut all = Array2::zeros((distinct.len(), self.dim));
+        for (index, batch) in distinct.chunks(BATCH).enumerate() {
+            let first = index * BATCH;
+            let rows = unit_rows(&self.text_features(batch)?, first)?;
+            all.slice_mut(ndarray::s![first..first + batch.len(), ..])
+                .assign(&rows);
+        }
+        Ok(all.select(Axis(0), &rows))
+    }
+
+    fn text_features(&self, texts: &[&str]) -> Result<Tensor> {
+        match &self.towers {
+            Towers::Align {
+                text,
+                projection,
+                tokenizer,
+                ..
+            } => projection.forward(&text.class_state(&tokenizer.encode_batch(texts)?)?),
+            Towers::Clip {
+                text,
+                text_projection,
+                tokenizer,
+                ..
+            } => text_projection.forward(&text.forward(&tokenizer.encode_batch(texts)?)?.pooled),
+        }
+    }
+
+    /// Length of an embedding.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Which model this is.
+    pub fn kind(&self) -> Kind {
+        match self.towers {
+            Towers::Align { .. } => Kind::Align,
+            Towers::Clip { .. } => Kind::Clip,
+        }
+    }
+
+    /// The name of the folder, for tables and logs.
+    pub fn name(&self) -> String {
+        folder::name(&self.folder)
+    }
+
+    /// The files that decide what the embeddings are; hash them for a cache key.
+    ///
+    /// # Errors
+    /// The weights have gone since they were read.
+    pub fn source_files(&self) -> Result<Vec<PathBuf>> {
+        folder::source_files(&self.folder)
+    }
+}

@@ -1,0 +1,116 @@
+//! EfficientNet, as the vision tower of `AlignModel`: a stem, inverted bottlenecks with squeeze and excitation, a pool.
+//!
+//! Batch norms are folded into the convolutions when the weights are read.
+//! Source: `AlignVisionModel` in `transformers/models/align/modeling_align.py`, 5.23.
+
+mod block;
+mod config;
+mod fold;
+
+use candle_core::{Result, Tensor, bail};
+use rpo_nn::ops::{self, Activation, ConvSpec};
+use rpo_nn::weights::Scope;
+
+pub use config::{BlockConfig, EfficientNetConfig, Pooling};
+
+use crate::{activation, pooling};
+use block::Block;
+use fold::BatchNorm;
+
+/// `AlignVisionModel`.
+#[derive(Debug, Clone)]
+pub struct EfficientNet {
+    stem_weight: Tensor,
+    stem_bias: Tensor,
+    activation: Activation,
+    blocks: Vec<Block>,
+    pooling: Pooling,
+    window: usize,
+    width: usize,
+}
+
+impl EfficientNet {
+    /// Builds the tower from the tensors below `scope`.
+    ///
+    /// # Errors
+    /// A config that contradicts itself, a tensor that is missing or has another shape.
+    pub fn new(config: &EfficientNetConfig, scope: &Scope) -> Result<Self> {
+        let activation = activation::by_name(&config.hidden_act)?;
+        let layout = config.blocks()?;
+        let stem = config.round_filters(32);
+        let embeddings = scope.sub("embeddings");
+        let norm = BatchNorm::new(&embeddings.sub("batchnorm"), stem, config.batch_norm_eps)?;
+        let weight = embeddings
+            .sub("convolution")
+            .conv("weight", [stem, config.num_channels, 3, 3])?;
+        let blocks = scope.sub("encoder").sub("blocks");
+        let mut channels = stem;
+        for (index, block) in layout.iter().enumerate() {
+            if block.input != channels {
+                bail!(
+                    "keys `in_channels` and `out_channels`: block {index} takes {} channels, but {channels} come in",
+                    block.input
+                );
+            }
+            channels = block.output;
+        }
+        Ok(Self {
+            stem_weight: norm.scale_last(&weight)?,
+            stem_bias: norm.bias()?,
+            activation,
+            blocks: layout
+                .iter()
+                .enumerate()
+                .map(|(index, block)| {
+                    Block::new(block, activation, config.batch_norm_eps, &blocks.sub(index))
+                })
+                .collect::<Result<_>>()?,
+            pooling: config.pooling_type,
+            window: config.hidden_dim,
+            width: channels,
+        })
+    }
+
+    /// Pixels `[B, H, W, 3]` to the pooled features `[B, D]`.
+    ///
+    /// # Errors
+    /// Pixels so large that the last feature map is larger than the pooling window (`hidden_dim`), or so small that a
+    /// kernel does not fit.
+    pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        let x = self.features(pixels)?;
+        let (_, height, width, _) = x.dims4()?;
+        if height > self.window || width > self.window {
+            bail!(
+                "a last feature map of {height}x{width} is larger than the pooling window, key `hidden_dim`: {}",
+                self.window
+            );
+        }
+        match self.pooling {
+            Pooling::Mean => pooling::mean(&x),
+            Pooling::Max => pooling::max(&x),
+        }
+    }
+
+    /// Pixels `[B, H, W, 3]` to the last feature map `[B, h, w, D]`.
+    ///
+    /// # Errors
+    /// Pixels so small that a kernel does not fit.
+    pub fn features(&self, pixels: &Tensor) -> Result<Tensor> {
+        // The stem pads at the right and the bottom only.
+        let spec = ConvSpec {
+            stride: 2,
+            padding: [0, 1, 0, 1],
+        };
+        let x = ops::conv2d(pixels, &self.stem_weight, Some(&self.stem_bias), spec)?;
+        let mut x = ops::activation(&x, self.activation)?;
+        for block in &self.blocks {
+            x = block.forward(&x)?;
+        }
+        Ok(x)
+    }
+
+    /// Length of the pooled features.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+}

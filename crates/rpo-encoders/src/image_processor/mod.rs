@@ -1,0 +1,345 @@
+//! Pictures to input tensors, as the image processors of transformers (Pillow backend) make them:
+//! resize, centre crop, rescale, normalise, in this order; 8-bit values after the resize, f32 after that.
+
+mod resample;
+
+use std::path::Path;
+
+use candle_core::{Device, Result, Tensor, bail};
+use image::RgbImage;
+use rayon::prelude::*;
+use serde::Deserialize;
+
+pub use resample::{Filter, resize};
+
+use crate::folder;
+
+/// The name of the file in a model folder.
+const FILE: &str = "preprocessor_config.json";
+
+/// Which defaults hold for keys that the file leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Clip,
+    Vit,
+    EfficientNet,
+}
+
+/// `size` and `crop_size`: a number in old files, an object in new ones.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum SizeEntry {
+    Edge(u32),
+    Fields {
+        height: Option<u32>,
+        width: Option<u32>,
+        shortest_edge: Option<u32>,
+        longest_edge: Option<u32>,
+    },
+}
+
+/// One number for all channels, or one each.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum PerChannel {
+    One(f32),
+    Each([f32; 3]),
+}
+
+impl PerChannel {
+    fn each(&self) -> [f32; 3] {
+        match self {
+            Self::One(value) => [*value; 3],
+            Self::Each(values) => *values,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Config {
+    image_processor_type: Option<String>,
+    feature_extractor_type: Option<String>,
+    do_resize: Option<bool>,
+    size: Option<SizeEntry>,
+    resample: Option<u64>,
+    do_center_crop: Option<bool>,
+    crop_size: Option<SizeEntry>,
+    do_rescale: Option<bool>,
+    rescale_factor: Option<f64>,
+    rescale_offset: Option<bool>,
+    do_normalize: Option<bool>,
+    include_top: Option<bool>,
+    image_mean: Option<PerChannel>,
+    image_std: Option<PerChannel>,
+}
+
+/// How the size after the resize follows from the picture's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Size {
+    Exact { width: u32, height: u32 },
+    ShortestEdge(u32),
+}
+
+/// Turns pictures into the input of an encoder.
+#[derive(Debug, Clone)]
+pub struct ImageProcessor {
+    size: Option<(Size, Filter)>,
+    crop: Option<(u32, u32)>,
+    /// What becomes of every 8-bit value, for each channel.
+    values: Box<[[f32; 256]; 3]>,
+}
+
+impl ImageProcessor {
+    /// Reads `preprocessor_config.json` of a `CLIPImageProcessor`, `ViTImageProcessor` or
+    /// `EfficientNetImageProcessor` (or one of their older names: `...FeatureExtractor`, `...Fast`).
+    ///
+    /// # Errors
+    /// A missing or malformed file, another kind of processor, a resample code or size that makes no sense;
+    /// the message names file and key.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let config: Config = folder::read_json(dir, FILE)?;
+        let path = dir.join(FILE);
+        Self::new(&config).map_err(|error| error.context(path.display().to_string()))
+    }
+
+    fn new(config: &Config) -> Result<Self> {
+        let family = config.family()?;
+        let size = if config.do_resize.unwrap_or(true) {
+            let code = config.resample.unwrap_or(match family {
+                Family::Vit => 2,
+                Family::Clip | Family::EfficientNet => 3,
+            });
+            let Some(filter) = Filter::from_code(code) else {
+                bail!(
+                    "key `resample`: {code} is no Pillow filter; it must be 0 to 5 (3 is bicubic)"
+                );
+            };
+            Some((config.size(family)?, filter))
+        } else {
+            None
+        };
+        let crop = if config.do_center_crop.unwrap_or(family == Family::Clip) {
+            Some(config.crop(family)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            size,
+            crop,
+            values: config.values(family)?,
+        })
+    }
+
+    /// The tensor `[B, H, W, 3]` of the pictures. Pictures of one size give one size; after a crop or an exact
+    /// resize all do.
+    ///
+    /// # Errors
+    /// No picture, an empty picture, or pictures whose sizes differ after the last step.
+    pub fn preprocess(&self, pictures: &[RgbImage]) -> Result<Tensor> {
+        let prepared: Result<Vec<RgbImage>> = pictures
+            .par_iter()
+            .map(|picture| self.resize_and_crop(picture))
+            .collect();
+        let prepared = prepared?;
+        let Some(first) = prepared.first() else {
+            bail!("no picture to preprocess");
+        };
+        let (width, height) = first.dimensions();
+        if let Some(other) = prepared.iter().find(|p| p.dimensions() != (width, height)) {
+            bail!(
+                "pictures of different sizes in one batch: {width}x{height} and {}x{} after preprocessing; \
+                 this processor keeps the aspect ratio, so crop the pictures to one shape first",
+                other.width(),
+                other.height()
+            );
+        }
+        let (width, height) = (width as usize, height as usize);
+        let mut data = vec![0f32; prepared.len() * width * height * 3];
+        data.par_chunks_exact_mut(width * height * 3)
+            .zip(&prepared)
+            .for_each(|(target, picture)| {
+                for (out, rgb) in target
+                    .chunks_exact_mut(3)
+                    .zip(picture.as_raw().chunks_exact(3))
+                {
+                    for channel in 0..3 {
+                        out[channel] = self.values[channel][usize::from(rgb[channel])];
+                    }
+                }
+            });
+        Tensor::from_vec(data, (prepared.len(), height, width, 3), &Device::Cpu)
+    }
+
+    /// The 8-bit picture that the encoder will see, before rescaling and normalising.
+    ///
+    /// # Errors
+    /// A picture without pixels.
+    pub fn resize_and_crop(&self, picture: &RgbImage) -> Result<RgbImage> {
+        let (width, height) = picture.dimensions();
+        if width == 0 || height == 0 {
+            bail!("a picture of {width}x{height} pixels cannot be preprocessed");
+        }
+        let mut current = match self.size {
+            Some((Size::Exact { width, height }, filter)) => resize(picture, width, height, filter),
+            Some((Size::ShortestEdge(edge), filter)) => {
+                let long = |long: u32, short: u32| {
+                    (u64::from(edge) * u64::from(long) / u64::from(short)) as u32
+                };
+                let (width, height) = if width <= height {
+                    (edge, long(height, width))
+                } else {
+                    (long(width, height), edge)
+                };
+                resize(picture, width, height, filter)
+            }
+            None => picture.clone(),
+        };
+        if let Some((width, height)) = self.crop {
+            current = center_crop(&current, width, height);
+        }
+        Ok(current)
+    }
+}
+
+impl Config {
+    fn family(&self) -> Result<Family> {
+        let Some(name) = self
+            .image_processor_type
+            .as_ref()
+            .or(self.feature_extractor_type.as_ref())
+        else {
+            bail!(
+                "key `image_processor_type` is missing: it must be CLIPImageProcessor, ViTImageProcessor or \
+                 EfficientNetImageProcessor"
+            );
+        };
+        let plain = name
+            .trim_end_matches("Fast")
+            .trim_end_matches("Pil")
+            .trim_end_matches("ImageProcessor")
+            .trim_end_matches("FeatureExtractor");
+        Ok(match plain {
+            "CLIP" => Family::Clip,
+            "ViT" => Family::Vit,
+            "EfficientNet" => Family::EfficientNet,
+            _ => bail!(
+                "key `image_processor_type`: {name} is not known here; it must be CLIPImageProcessor, \
+                 ViTImageProcessor or EfficientNetImageProcessor"
+            ),
+        })
+    }
+
+    fn size(&self, family: Family) -> Result<Size> {
+        let default = match family {
+            Family::Clip | Family::Vit => 224,
+            Family::EfficientNet => 346,
+        };
+        let size = match self.size.unwrap_or(SizeEntry::Edge(default)) {
+            // A bare number means the shortest edge to CLIP, and a square to the others.
+            SizeEntry::Edge(edge) if family == Family::Clip => Size::ShortestEdge(edge),
+            SizeEntry::Edge(edge) => Size::Exact {
+                width: edge,
+                height: edge,
+            },
+            SizeEntry::Fields {
+                height: Some(height),
+                width: Some(width),
+                shortest_edge: None,
+                longest_edge: None,
+            } => Size::Exact { width, height },
+            SizeEntry::Fields {
+                height: None,
+                width: None,
+                shortest_edge: Some(edge),
+                longest_edge: None,
+            } => Size::ShortestEdge(edge),
+            SizeEntry::Fields { .. } => {
+                bail!("key `size` must be {{height, width}}, {{shortest_edge}} or one number")
+            }
+        };
+        match size {
+            Size::Exact { width: 0, .. }
+            | Size::Exact { height: 0, .. }
+            | Size::ShortestEdge(0) => bail!("key `size`: a length of 0 pixels"),
+            size => Ok(size),
+        }
+    }
+
+    fn crop(&self, family: Family) -> Result<(u32, u32)> {
+        let default = match family {
+            Family::Clip | Family::Vit => 224,
+            Family::EfficientNet => 289,
+        };
+        match self.crop_size.unwrap_or(SizeEntry::Edge(default)) {
+            SizeEntry::Edge(edge) if edge > 0 => Ok((edge, edge)),
+            SizeEntry::Fields {
+                height: Some(height),
+                width: Some(width),
+                ..
+            } if height > 0 && width > 0 => Ok((width, height)),
+            _ => {
+                bail!("key `crop_size` must be {{height, width}} or one number, all above zero")
+            }
+        }
+    }
+
+    /// Rescaling and normalising as a table: f32 at every step, as transformers computes.
+    fn values(&self, family: Family) -> Result<Box<[[f32; 256]; 3]>> {
+        let (mean, std) = match family {
+            Family::Clip => (
+                [0.481_454_66, 0.457_827_5, 0.408_210_73],
+                [0.268_629_54, 0.261_302_6, 0.275_777_1],
+            ),
+            Family::Vit | Family::EfficientNet => ([0.5; 3], [0.5; 3]),
+        };
+        let mean = self.image_mean.as_ref().map_or(mean, PerChannel::each);
+        let std = self.image_std.as_ref().map_or(std, PerChannel::each);
+        if std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
+            bail!("key `image_std`: {std:?} must be above zero");
+        }
+        let rescale = self.do_rescale.unwrap_or(true);
+        let factor = self.rescale_factor.unwrap_or(1.0 / 255.0);
+        let efficient = family == Family::EfficientNet;
+        let offset = efficient && self.rescale_offset.unwrap_or(false);
+        let again = efficient && self.include_top.unwrap_or(true);
+        let normalize = self.do_normalize.unwrap_or(true);
+        let mut values = Box::new([[0f32; 256]; 3]);
+        for channel in 0..3 {
+            for (level, value) in values[channel].iter_mut().enumerate() {
+                let mut x = level as f32;
+                if rescale {
+                    x = (level as f64 * factor) as f32;
+                    if offset {
+                        x -= 1.0;
+                    }
+                }
+                if normalize {
+                    x = (x - mean[channel]) / std[channel];
+                }
+                if again {
+                    x /= std[channel];
+                }
+                *value = x;
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Cuts `width` x `height` out of the middle; where the picture is smaller, black surrounds it.
+fn center_crop(image: &RgbImage, width: u32, height: u32) -> RgbImage {
+    // Along one axis: from where in the source, to where in the target, how many.
+    let place = |source: u32, length: u32| match source.checked_sub(length) {
+        Some(spare) => (spare / 2, 0, length),
+        None => (0, (length - source).div_ceil(2), source),
+    };
+    let (from_x, to_x, columns) = place(image.width(), width);
+    let (from_y, to_y, rows) = place(image.height(), height);
+    let mut out = RgbImage::new(width, height);
+    for y in 0..rows {
+        for x in 0..columns {
+            out.put_pixel(x + to_x, y + to_y, *image.get_pixel(x + from_x, y + from_y));
+        }
+    }
+    out
+}

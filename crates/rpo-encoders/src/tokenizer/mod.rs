@@ -1,0 +1,8 @@
+//! Text to token ids, exactly as transformers' `CLIPTokenizer` and `BertTokenizer` make them.
+
+mod clip;
+mod special;
+mod wordpiece;
+
+pub use clip::ClipTokenizer;
+pub use wordpiece::{TokenBatch, WordPiece};

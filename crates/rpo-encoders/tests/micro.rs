@@ -1,0 +1,165 @@
+//! The embedded models against transformers on the same float16 weights raised to f32.
+
+mod support;
+
+use image::RgbImage;
+use ndarray::Array2;
+use rpo_encoders::clip::{ClipTextConfig, ClipTextModel};
+use rpo_encoders::dual::{DualEncoder, Kind};
+use rpo_encoders::folder;
+use rpo_encoders::image_processor::ImageProcessor;
+use rpo_encoders::tokenizer::ClipTokenizer;
+use rpo_encoders::vit::VitEncoder;
+use serde::Deserialize;
+use support::{close, json, least_cosine, micro, picture, relative_error, tensors, values};
+
+#[derive(Deserialize)]
+struct Inputs {
+    pictures: Vec<String>,
+    prompts: Vec<String>,
+}
+
+fn inputs() -> (Vec<RgbImage>, Vec<String>) {
+    let inputs: Inputs = json("micro.json");
+    (
+        inputs.pictures.iter().map(|name| picture(name)).collect(),
+        inputs.prompts,
+    )
+}
+
+/// Cosine at least 0.99999 in every row, and no number further off than 1e-4 of the largest.
+fn same(what: &str, got: &Array2<f32>, golden: &str) {
+    let want = &tensors("micro.safetensors")[golden];
+    assert_eq!(got.shape(), want.dims(), "{what}");
+    let (got, want, width) = (
+        got.iter().copied().collect::<Vec<_>>(),
+        values(want),
+        got.ncols(),
+    );
+    let (cosine, error) = (
+        least_cosine(&got, &want, width),
+        relative_error(&got, &want),
+    );
+    println!(
+        "{what}: 1 - cosine {:.1e}, relative error {error:.1e}",
+        1.0 - cosine
+    );
+    assert!(cosine >= 0.99999, "{what}: cosine {cosine}");
+    assert!(error <= 1e-4, "{what}: {error:.1e}");
+    for row in got.chunks_exact(width) {
+        let norm: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
+        assert!((norm - 1.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn reward() {
+    let (pictures, prompts) = inputs();
+    let encoder = DualEncoder::load(&micro("reward")).unwrap();
+    assert_eq!(
+        (encoder.kind(), encoder.dim(), encoder.name().as_str()),
+        (Kind::Align, 128, "reward")
+    );
+    same(
+        "reward, pictures",
+        &encoder.embed_images(&pictures).unwrap(),
+        "reward_image",
+    );
+    same(
+        "reward, texts",
+        &encoder.embed_texts(&prompts).unwrap(),
+        "reward_text",
+    );
+    let pixels = ImageProcessor::load(&micro("reward"))
+        .unwrap()
+        .preprocess(&pictures)
+        .unwrap();
+    close(
+        "reward, pixels",
+        &pixels,
+        &tensors("micro.safetensors")["reward_pixels"],
+        1e-6,
+    );
+}
+
+#[test]
+fn eval_clip() {
+    let (pictures, prompts) = inputs();
+    let encoder = DualEncoder::load(&micro("eval_clip")).unwrap();
+    assert_eq!((encoder.kind(), encoder.dim()), (Kind::Clip, 128));
+    same(
+        "eval_clip, pictures",
+        &encoder.embed_images(&pictures).unwrap(),
+        "eval_clip_image",
+    );
+    same(
+        "eval_clip, texts",
+        &encoder.embed_texts(&prompts).unwrap(),
+        "eval_clip_text",
+    );
+}
+
+#[test]
+fn eval_dino() {
+    let encoder = VitEncoder::load(&micro("eval_dino")).unwrap();
+    same(
+        "eval_dino",
+        &encoder.embed_images(&inputs().0).unwrap(),
+        "eval_dino_image",
+    );
+    let files = encoder.source_files().unwrap();
+    assert_eq!(files.len(), 3, "{files:?}");
+}
+
+#[test]
+fn text_encoder() {
+    let dir = micro("text_encoder");
+    let tokenizer = ClipTokenizer::load(&micro("tokenizer")).unwrap();
+    let params = folder::open_params(&dir, false).unwrap();
+    let model = ClipTextModel::new(&ClipTextConfig::load(&dir).unwrap(), &params.root()).unwrap();
+    assert!(params.unused().is_empty(), "{:?}", params.unused());
+    let ids = tokenizer.encode_batch(&inputs().1).unwrap();
+    let out = model.forward(&ids).unwrap();
+    let want = tensors("micro.safetensors");
+    let hidden = &want["text_encoder_last_hidden_state"];
+    close("text_encoder", &out.last_hidden_state, hidden, 1e-4);
+    close(
+        "text_encoder, pooled",
+        &out.pooled,
+        &want["text_encoder_pooled"],
+        1e-4,
+    );
+    let cosine = least_cosine(&values(&out.last_hidden_state), &values(hidden), 128);
+    assert!(cosine >= 0.99999, "{cosine}");
+}
+
+/// 70 pictures and texts fill two batches and a part of a third; each must be what it is on its own.
+#[test]
+fn batches() {
+    let (pictures, prompts) = inputs();
+    let encoder = DualEncoder::load(&micro("reward")).unwrap();
+    let (one, text) = (
+        encoder.embed_images(&pictures).unwrap(),
+        encoder.embed_texts(&prompts).unwrap(),
+    );
+    let many: Vec<RgbImage> = (0..70)
+        .map(|k| pictures[k % pictures.len()].clone())
+        .collect();
+    let texts: Vec<String> = (0..70)
+        .map(|k| prompts[k % prompts.len()].clone())
+        .collect();
+    let (all, all_texts) = (
+        encoder.embed_images(&many).unwrap(),
+        encoder.embed_texts(&texts).unwrap(),
+    );
+    for k in 0..70 {
+        let (a, b) = (all.row(k), one.row(k % pictures.len()));
+        assert!(
+            a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6),
+            "picture {k}"
+        );
+        assert_eq!(all_texts.row(k), text.row(k % prompts.len()), "text {k}");
+    }
+    assert_eq!(encoder.embed_images(&[]).unwrap().shape(), [0, 128]);
+    assert_eq!(encoder.embed_texts(&[]).unwrap().shape(), [0, 128]);
+}

@@ -1,0 +1,178 @@
+//! Token ids against transformers, over texts in many scripts, emoji, control characters, special tokens, overlong ones.
+
+mod support;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rpo_encoders::tokenizer::{ClipTokenizer, WordPiece};
+use serde_json::Value;
+use support::{json, micro};
+
+fn texts(golden: &HashMap<String, Value>) -> Vec<String> {
+    let texts = serde_json::from_value::<Vec<String>>(golden["texts"].clone()).unwrap();
+    assert!(texts.len() >= 60);
+    texts
+}
+
+fn rows(golden: &HashMap<String, Value>, name: &str) -> Vec<Vec<u32>> {
+    serde_json::from_value::<Vec<String>>(golden[name].clone())
+        .unwrap()
+        .iter()
+        .map(|row| row.split(' ').map(|id| id.parse().unwrap()).collect())
+        .collect()
+}
+
+fn copy(from: &Path, names: &[&str], to: &Path) {
+    for name in names {
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+}
+
+/// Sets keys in a JSON file of a copied folder.
+fn set(path: &Path, keys: &[(&str, Value)]) {
+    let mut value: serde_json::Map<String, Value> =
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    for (key, new) in keys {
+        value.insert((*key).to_string(), new.clone());
+    }
+    std::fs::write(path, serde_json::to_string(&value).unwrap()).unwrap();
+}
+
+fn check_clip(name: &str, tokenizer: &ClipTokenizer) {
+    let golden = json("tokens.json");
+    for (text, want) in texts(&golden).iter().zip(rows(&golden, name)) {
+        assert_eq!(tokenizer.encode(text).unwrap(), want, "{name}: {text:?}");
+    }
+}
+
+fn check_bert(name: &str, tokenizer: &WordPiece) {
+    let golden = json("tokens.json");
+    let lengths: Vec<u32> =
+        serde_json::from_value(golden[&format!("{name}_length")].clone()).unwrap();
+    for ((text, want), length) in texts(&golden).iter().zip(rows(&golden, name)).zip(lengths) {
+        let (ids, mask) = tokenizer.encode(text).unwrap();
+        assert_eq!(ids, want, "{name}: {text:?}");
+        assert_eq!(mask.len(), ids.len());
+        assert_eq!(mask.iter().sum::<u32>(), length, "{name}: {text:?}");
+        assert!(mask.is_sorted_by(|a, b| a >= b), "{name}: {text:?}");
+    }
+}
+
+#[test]
+fn clip_pipeline() {
+    let tokenizer = ClipTokenizer::load(&micro("tokenizer")).unwrap();
+    assert_eq!(tokenizer.max_length(), 24);
+    assert_eq!(
+        (tokenizer.bos(), tokenizer.eos(), tokenizer.pad()),
+        (585, 586, 586)
+    );
+    check_clip("tokenizer", &tokenizer);
+}
+
+#[test]
+fn clip_judge() {
+    check_clip(
+        "eval_clip",
+        &ClipTokenizer::load(&micro("eval_clip")).unwrap(),
+    );
+}
+
+/// OpenCLIP's tokenizers (Stable Diffusion 2) pad with "!", which then is special inside texts too.
+#[test]
+fn clip_with_another_pad_token() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(
+        &micro("tokenizer"),
+        &[
+            "vocab.json",
+            "merges.txt",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+        ],
+        folder.path(),
+    );
+    for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+        set(&folder.path().join(name), &[("pad_token", "!".into())]);
+    }
+    let tokenizer = ClipTokenizer::load(folder.path()).unwrap();
+    assert_ne!(tokenizer.pad(), tokenizer.eos());
+    check_clip("pad_exclamation", &tokenizer);
+}
+
+/// A vocabulary and its merges are enough: the rest has CLIP's defaults.
+#[test]
+fn clip_without_configs() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(
+        &micro("tokenizer"),
+        &["vocab.json", "merges.txt"],
+        folder.path(),
+    );
+    let tokenizer = ClipTokenizer::load(folder.path()).unwrap();
+    assert_eq!(tokenizer.max_length(), 77);
+    check_clip("tokenizer", &tokenizer.with_max_length(24).unwrap());
+}
+
+#[test]
+fn wordpiece_reward() {
+    check_bert("reward", &WordPiece::load(&micro("reward")).unwrap());
+}
+
+#[test]
+fn wordpiece_cased() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(
+        &micro("reward"),
+        &["vocab.txt", "tokenizer_config.json"],
+        folder.path(),
+    );
+    set(
+        &folder.path().join("tokenizer_config.json"),
+        &[
+            ("do_lower_case", false.into()),
+            ("strip_accents", true.into()),
+            ("tokenize_chinese_chars", false.into()),
+        ],
+    );
+    check_bert("cased", &WordPiece::load(folder.path()).unwrap());
+}
+
+#[test]
+fn every_caption_word_is_one_token() {
+    let tokenizer = ClipTokenizer::load(&micro("tokenizer")).unwrap();
+    for word in ["dog", "backpack", "jungle", "sunglasses", "purple"] {
+        assert_eq!(tokenizer.word_ids(word).unwrap().len(), 1, "{word}");
+    }
+}
+
+#[test]
+fn errors_name_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = ClipTokenizer::load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("vocab.json"), "{error}");
+    copy(
+        &micro("tokenizer"),
+        &["vocab.json", "merges.txt"],
+        folder.path(),
+    );
+    std::fs::write(
+        folder.path().join("tokenizer_config.json"),
+        r#"{"model_max_length": "long"}"#,
+    )
+    .unwrap();
+    let error = ClipTokenizer::load(folder.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("tokenizer_config.json") && error.contains("model_max_length"),
+        "{error}"
+    );
+    std::fs::write(
+        folder.path().join("tokenizer_config.json"),
+        r#"{"eos_token": "<end>"}"#,
+    )
+    .unwrap();
+    assert!(
+        ClipTokenizer::load(folder.path())
+            .is_ok_and(|t| t.token(t.eos()).as_deref() == Some("<end>"))
+    );
+}
