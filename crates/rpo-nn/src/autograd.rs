@@ -1,0 +1,230 @@
+//! Bridge from slice kernels to candle's custom ops.
+
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage,
+    Tensor, bail,
+};
+
+/// A contiguous f32 argument.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) dims: &'a [usize],
+}
+
+impl View<'_> {
+    /// The size of the last dimension.
+    pub(crate) fn last(&self) -> usize {
+        self.dims.last().copied().unwrap_or(1)
+    }
+}
+
+/// The gradient with respect to one argument.
+pub(crate) enum Gradient {
+    /// Not wanted.
+    None,
+    /// The gradient of the result itself, in the shape of the argument.
+    Same,
+    /// These values, in the shape of the argument.
+    Values(Vec<f32>),
+}
+
+impl Gradient {
+    /// `Values(f())` if wanted.
+    pub(crate) fn when(wanted: bool, f: impl FnOnce() -> Vec<f32>) -> Self {
+        if wanted {
+            Self::Values(f())
+        } else {
+            Self::None
+        }
+    }
+
+    pub(crate) fn same_when(wanted: bool) -> Self {
+        if wanted { Self::Same } else { Self::None }
+    }
+}
+
+/// An operation of `N` arguments on slices. Shapes have been checked before it is applied.
+pub(crate) trait Differentiable<const N: usize>: Send + Sync + 'static {
+    const NAME: &'static str;
+
+    /// Values and shape of the result.
+    fn forward(&self, args: [View<'_>; N]) -> Result<(Vec<f32>, Vec<usize>)>;
+
+    /// The gradients of the arguments that are wanted, from the result `out` and its gradient `grad`.
+    fn backward(
+        &self,
+        args: [View<'_>; N],
+        wanted: [bool; N],
+        out: View<'_>,
+        grad: View<'_>,
+    ) -> Result<[Gradient; N]>;
+}
+
+struct Bridge<K>(K);
+
+/// Applies `op`; arguments that are not contiguous are copied first.
+pub(crate) fn apply1<K: Differentiable<1>>(op: K, a: &Tensor) -> Result<Tensor> {
+    prepare(K::NAME, a)?.apply_op1(Bridge(op))
+}
+
+/// See [`apply1`].
+pub(crate) fn apply2<K: Differentiable<2>>(op: K, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    prepare(K::NAME, a)?.apply_op2(&prepare(K::NAME, b)?, Bridge(op))
+}
+
+/// See [`apply1`].
+pub(crate) fn apply3<K: Differentiable<3>>(
+    op: K,
+    a: &Tensor,
+    b: &Tensor,
+    c: &Tensor,
+) -> Result<Tensor> {
+    prepare(K::NAME, a)?.apply_op3(&prepare(K::NAME, b)?, &prepare(K::NAME, c)?, Bridge(op))
+}
+
+fn prepare(name: &str, t: &Tensor) -> Result<Tensor> {
+    if t.dtype() != DType::F32 {
+        bail!(
+            "{name}: an argument {:?} is {:?}, these operations take f32",
+            t.shape(),
+            t.dtype()
+        )
+    }
+    if !matches!(t.device(), Device::Cpu) {
+        bail!("{name}: an argument {:?} is not on the CPU", t.shape())
+    }
+    t.contiguous()
+}
+
+fn view<'a>(storage: &'a CpuStorage, layout: &'a Layout) -> Result<View<'a>> {
+    let Some((from, to)) = layout.contiguous_offsets() else {
+        bail!("a kernel met a tensor that is not contiguous: {layout:?}")
+    };
+    Ok(View {
+        data: &storage.as_slice::<f32>()?[from..to],
+        dims: layout.dims(),
+    })
+}
+
+/// Calls `f` with the values of contiguous f32 CPU tensors.
+pub(crate) fn with_views<const N: usize, T>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([View<'_>; N]) -> Result<T>,
+) -> Result<T> {
+    let guards = tensors.map(Tensor::storage_and_layout);
+    let mut views = [View {
+        data: &[],
+        dims: &[],
+    }; N];
+    for (slot, (storage, layout)) in views.iter_mut().zip(&guards) {
+        *slot = match &**storage {
+            Storage::Cpu(storage) => view(storage, layout)?,
+            _ => bail!("a kernel met a tensor that is not on the CPU"),
+        };
+    }
+    f(views)
+}
+
+fn result((values, dims): (Vec<f32>, Vec<usize>)) -> Result<(CpuStorage, Shape)> {
+    debug_assert_eq!(values.len(), dims.iter().product::<usize>());
+    Ok((CpuStorage::F32(values), Shape::from(dims)))
+}
+
+fn gradient(g: Gradient, arg: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    Ok(match g {
+        Gradient::None => None,
+        Gradient::Same => Some(grad.reshape(arg.shape())?),
+        Gradient::Values(values) => Some(Tensor::from_vec(values, arg.shape(), &Device::Cpu)?),
+    })
+}
+
+impl<K: Differentiable<1>> CustomOp1 for Bridge<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout) -> Result<(CpuStorage, Shape)> {
+        result(self.0.forward([view(s1, l1)?])?)
+    }
+
+    fn bwd(&self, a: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let [ga] = with_views([a, out, &grad], |[va, out, grad]| {
+            self.0.backward([va], [a.track_op()], out, grad)
+        })?;
+        gradient(ga, a, &grad)
+    }
+}
+
+impl<K: Differentiable<2>> CustomOp2 for Bridge<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        result(self.0.forward([view(s1, l1)?, view(s2, l2)?])?)
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let [ga, gb] = with_views([a, b, out, &grad], |[va, vb, out, grad]| {
+            self.0
+                .backward([va, vb], [a.track_op(), b.track_op()], out, grad)
+        })?;
+        Ok((gradient(ga, a, &grad)?, gradient(gb, b, &grad)?))
+    }
+}
+
+impl<K: Differentiable<3>> CustomOp3 for Bridge<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        result(
+            self.0
+                .forward([view(s1, l1)?, view(s2, l2)?, view(s3, l3)?])?,
+        )
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let [ga, gb, gc] = with_views([a, b, c, out, &grad], |[va, vb, vc, out, grad]| {
+            let wanted = [a.track_op(), b.track_op(), c.track_op()];
+            self.0.backward([va, vb, vc], wanted, out, grad)
+        })?;
+        Ok((
+            gradient(ga, a, &grad)?,
+            gradient(gb, b, &grad)?,
+            gradient(gc, c, &grad)?,
+        ))
+    }
+}

@@ -1,0 +1,30 @@
+//! Layers whose backward exists, is exact and is fast on the CPU; parameters; AdamW.
+//!
+//! * [`ops`]: differentiable operations on channels-last (`[B, H, W, C]`, `[B, N, C]`) f32 tensors. Each is one
+//!   candle custom op with its own backward; gradients of frozen arguments are not computed.
+//! * [`weights`]: all tensors of one network by their diffusers / transformers name, read from and written to safetensors.
+//! * [`layers`]: thin structs that hold the weights an op needs.
+//! * [`optim`]: AdamW in place, gradient norm and clipping, the check that every trainable tensor is trained.
+//!
+//! Results do not depend on the number of threads: work is cut into chunks, and sums into trees, by shapes alone.
+//! They do depend, in the last bits, on [`simd_level`] and on the caches that the `gemm` crate detects.
+//!
+//! candle walks the graph recursively in `backward`; call it from [`on_big_stack`].
+
+mod autograd;
+pub mod layers;
+mod math;
+mod matrix;
+pub mod ops;
+pub mod optim;
+mod parallel;
+mod simd;
+mod stack;
+pub mod weights;
+
+pub use simd::simd_level;
+pub use stack::on_big_stack;
+
+/// Version of the arithmetic: raised whenever a change alters the bits that a kernel returns, so that caches of
+/// computed features can tell. Part of every cache key, next to [`simd_level`].
+pub const KERNELS_VERSION: u32 = 1;

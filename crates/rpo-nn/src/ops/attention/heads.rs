@@ -1,0 +1,103 @@
+//! Between `[B, N, heads d]` and one contiguous matrix a head.
+
+use crate::parallel;
+
+/// All sizes of one attention.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heads {
+    pub(super) batch: usize,
+    pub(super) heads: usize,
+    /// Channels of a head.
+    pub(super) dim: usize,
+    pub(super) queries: usize,
+    pub(super) keys: usize,
+}
+
+impl Heads {
+    pub(super) fn scale(&self) -> f32 {
+        (1.0 / (self.dim as f64).sqrt()) as f32
+    }
+
+    /// Rows from `first` on of head `bh % heads` of image `bh / heads` of `x` `[B, len, C]`, times `scale`, into `out` `[rows, d]`.
+    pub(super) fn gather(
+        &self,
+        x: &[f32],
+        len: usize,
+        bh: usize,
+        first: usize,
+        scale: f32,
+        out: &mut [f32],
+    ) {
+        let (d, c) = (self.dim, self.dim * self.heads);
+        let (b, h) = (bh / self.heads, bh % self.heads);
+        for (r, out) in (b * len + first..).zip(out.chunks_exact_mut(d)) {
+            for (out, x) in out.iter_mut().zip(&x[r * c + h * d..][..d]) {
+                *out = x * scale;
+            }
+        }
+    }
+
+    /// `[B, len, C]` to `[B, heads, len, d]`, times `scale`.
+    pub(super) fn split(&self, x: &[f32], len: usize, scale: f32) -> Vec<f32> {
+        let mut out = vec![0f32; x.len()];
+        parallel::for_chunks(&mut out, len * self.dim, |bh, out| {
+            self.gather(x, len, bh, 0, scale, out);
+        });
+        out
+    }
+
+    /// `[B, len, C]` to `[B, heads, d, len]`.
+    pub(super) fn split_transposed(&self, x: &[f32], len: usize) -> Vec<f32> {
+        let mut out = vec![0f32; x.len()];
+        parallel::for_chunks(&mut out, len * self.dim, |bh, out| {
+            let mut rows = vec![0f32; len * self.dim];
+            self.gather(x, len, bh, 0, 1.0, &mut rows);
+            transpose(&rows, self.dim, out);
+        });
+        out
+    }
+
+    /// `[B, heads, len, stride]`, of which the first d of each row count, to `[B, len, C]`.
+    pub(super) fn join(&self, x: &[f32], len: usize, stride: usize) -> Vec<f32> {
+        self.merge(len, |bh, r| &x[(bh * len + r) * stride..])
+    }
+
+    /// Matrices `[len, d]` that lie `from` elements into each of the blocks of `block` elements a head, to `[B, len, C]`.
+    pub(super) fn join_parts(&self, x: &[f32], block: usize, from: usize, len: usize) -> Vec<f32> {
+        self.merge(len, |bh, r| &x[bh * block + from + r * self.dim..])
+    }
+
+    fn merge<'a>(&self, len: usize, row: impl Fn(usize, usize) -> &'a [f32] + Sync) -> Vec<f32> {
+        let (d, c) = (self.dim, self.dim * self.heads);
+        let mut out = vec![0f32; self.batch * len * c];
+        let rows = parallel::rows_per_task(c);
+        parallel::for_chunks(&mut out, rows * c, |i, out| {
+            for (r, out) in (i * rows..).zip(out.chunks_exact_mut(c)) {
+                for (h, out) in out.chunks_exact_mut(d).enumerate() {
+                    out.copy_from_slice(&row(r / len * self.heads + h, r % len)[..d]);
+                }
+            }
+        });
+        out
+    }
+}
+
+/// The transpose of `x` `[len, d]`.
+pub(super) fn transposed(x: &[f32], len: usize, d: usize) -> Vec<f32> {
+    let mut out = vec![0f32; len * d];
+    transpose(x, d, &mut out);
+    out
+}
+
+fn transpose(x: &[f32], d: usize, out: &mut [f32]) {
+    const BLOCK: usize = 16;
+    let len = x.len() / d;
+    for r0 in (0..len).step_by(BLOCK) {
+        let end = (r0 + BLOCK).min(len);
+        for j in 0..d {
+            for (r, out) in (r0..end).zip(&mut out[j * len + r0..j * len + end]) {
+                *out = x[r * d + j];
+            }
+        }
+    }
+}

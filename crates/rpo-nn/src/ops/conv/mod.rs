@@ -1,0 +1,201 @@
+//! Two-dimensional convolution, channels last.
+
+mod direct;
+mod im2col;
+
+use super::rows::sum_rows;
+use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
+use candle_core::{Result, Tensor, bail};
+
+/// Stride and zero padding of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvSpec {
+    /// Step between outputs, in both directions; at least 1.
+    pub stride: usize,
+    /// Rows or columns of zeros at the top, bottom, left, right.
+    pub padding: [usize; 4],
+}
+
+impl ConvSpec {
+    /// Stride 1 and padding (k - 1) / 2 all around: for odd `k` the result is as large as the input.
+    pub fn same(k: usize) -> Self {
+        Self::new(1, k.saturating_sub(1) / 2)
+    }
+
+    /// The same padding on all sides.
+    pub fn new(stride: usize, padding: usize) -> Self {
+        Self {
+            stride,
+            padding: [padding; 4],
+        }
+    }
+
+    /// Height and width of the result; an error if the kernel does not fit into the padded input.
+    pub(super) fn output(
+        &self,
+        name: &str,
+        input: [usize; 2],
+        kernel: [usize; 2],
+    ) -> Result<[usize; 2]> {
+        let [top, bottom, left, right] = self.padding;
+        let padded = [input[0] + top + bottom, input[1] + left + right];
+        if self.stride == 0 {
+            bail!("{name}: stride 0")
+        }
+        if kernel.contains(&0) || kernel[0] > padded[0] || kernel[1] > padded[1] {
+            bail!("{name}: a kernel {kernel:?} does not fit into an input {input:?} with {self:?}")
+        }
+        Ok([
+            (padded[0] - kernel[0]) / self.stride + 1,
+            (padded[1] - kernel[1]) / self.stride + 1,
+        ])
+    }
+}
+
+/// All sizes of one convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Geometry {
+    pub(super) batch: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
+    pub(super) out_height: usize,
+    pub(super) out_width: usize,
+    pub(super) out_channels: usize,
+    pub(super) kernel: [usize; 2],
+    pub(super) spec: ConvSpec,
+}
+
+impl Geometry {
+    /// Output positions of the whole batch.
+    pub(super) fn positions(&self) -> usize {
+        self.batch * self.out_height * self.out_width
+    }
+
+    /// Inputs of one output: kernel area times input channels.
+    pub(super) fn patch(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.channels
+    }
+
+    /// Whether every output sees one input position, the one at the same place.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.spec == ConvSpec::new(1, 0)
+    }
+}
+
+/// Convolution (cross-correlation) of `x` `[B, H, W, Ci]` with `w` `[kh, kw, Ci, Co]`, plus `b` `[Co]`; the result is
+/// `[B, Ho, Wo, Co]` with Ho = (H + top + bottom - kh) / stride + 1.
+///
+/// # Errors
+/// If the shapes do not fit or a dtype is not f32.
+pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, spec: ConvSpec) -> Result<Tensor> {
+    let (&[batch, height, width, channels], &[kh, kw, ci, co]) = (x.dims(), w.dims()) else {
+        bail!(
+            "conv2d: x {:?}, w {:?}; expected [B, H, W, Ci] and [kh, kw, Ci, Co]",
+            x.shape(),
+            w.shape()
+        )
+    };
+    if ci != channels || b.is_some_and(|b| b.dims() != [co]) {
+        bail!(
+            "conv2d: x {:?}, w {:?}, b {:?}; expected [B, H, W, Ci], [kh, kw, Ci, Co], [Co]",
+            x.shape(),
+            w.shape(),
+            b.map(Tensor::shape)
+        )
+    }
+    let [out_height, out_width] = spec.output("conv2d", [height, width], [kh, kw])?;
+    let geometry = Geometry {
+        batch,
+        height,
+        width,
+        channels,
+        out_height,
+        out_width,
+        out_channels: co,
+        kernel: [kh, kw],
+        spec,
+    };
+    match b {
+        Some(b) => apply3(Conv(geometry), x, w, b),
+        None => apply2(Conv(geometry), x, w),
+    }
+}
+
+struct Conv(Geometry);
+
+impl Conv {
+    fn run(&self, x: View<'_>, w: View<'_>, b: Option<&[f32]>) -> (Vec<f32>, Vec<usize>) {
+        let g = &self.0;
+        let y = if g.is_pointwise() {
+            direct::forward(g, x.data, w.data, b)
+        } else {
+            im2col::forward(g, x.data, w.data, b)
+        };
+        (y, vec![g.batch, g.out_height, g.out_width, g.out_channels])
+    }
+
+    fn gradients(
+        &self,
+        x: View<'_>,
+        w: View<'_>,
+        grad: &[f32],
+        wanted: [bool; 2],
+    ) -> [Gradient; 2] {
+        let g = &self.0;
+        [
+            Gradient::when(wanted[0], || {
+                if g.is_pointwise() {
+                    direct::input_gradient(g, w.data, grad)
+                } else {
+                    im2col::input_gradient(g, w.data, grad)
+                }
+            }),
+            Gradient::when(wanted[1], || {
+                if g.is_pointwise() {
+                    direct::weight_gradient(g, x.data, grad)
+                } else {
+                    im2col::weight_gradient(g, x.data, grad)
+                }
+            }),
+        ]
+    }
+}
+
+impl Differentiable<2> for Conv {
+    const NAME: &'static str = "conv2d";
+
+    fn forward(&self, [x, w]: [View<'_>; 2]) -> Result<(Vec<f32>, Vec<usize>)> {
+        Ok(self.run(x, w, None))
+    }
+
+    fn backward(
+        &self,
+        [x, w]: [View<'_>; 2],
+        wanted: [bool; 2],
+        _out: View<'_>,
+        grad: View<'_>,
+    ) -> Result<[Gradient; 2]> {
+        Ok(self.gradients(x, w, grad.data, wanted))
+    }
+}
+
+impl Differentiable<3> for Conv {
+    const NAME: &'static str = "conv2d";
+
+    fn forward(&self, [x, w, b]: [View<'_>; 3]) -> Result<(Vec<f32>, Vec<usize>)> {
+        Ok(self.run(x, w, Some(b.data)))
+    }
+
+    fn backward(
+        &self,
+        [x, w, _]: [View<'_>; 3],
+        [wx, ww, wb]: [bool; 3],
+        _out: View<'_>,
+        grad: View<'_>,
+    ) -> Result<[Gradient; 3]> {
+        let [dx, dw] = self.gradients(x, w, grad.data, [wx, ww]);
+        let db = Gradient::when(wb, || sum_rows(grad.data, self.0.out_channels));
+        Ok([dx, dw, db])
+    }
+}

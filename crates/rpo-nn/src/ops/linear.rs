@@ -1,0 +1,108 @@
+//! y = x W^T + b.
+
+use super::rows::{fill_rows, sum_rows};
+use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
+use crate::matrix::{Matrix, product_parallel};
+use candle_core::{Result, Tensor, bail};
+
+struct Linear;
+
+/// y = x W^T + b for `x` `[.., in]`, `w` `[out, in]`, `b` `[out]`; the result is `[.., out]`.
+///
+/// # Errors
+/// If the shapes do not fit or a dtype is not f32.
+pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    let (&[rows, cols], Some(&last)) = (w.dims(), x.dims().last()) else {
+        bail!(
+            "linear: x {:?}, w {:?}; expected [.., in] and [out, in]",
+            x.shape(),
+            w.shape()
+        )
+    };
+    if last != cols || b.is_some_and(|b| b.dims() != [rows]) {
+        bail!(
+            "linear: x {:?}, w {:?}, b {:?}; expected [.., in], [out, in], [out]",
+            x.shape(),
+            w.shape(),
+            b.map(Tensor::shape)
+        )
+    }
+    match b {
+        Some(b) => apply3(Linear, x, w, b),
+        None => apply2(Linear, x, w),
+    }
+}
+
+fn forward(x: View<'_>, w: View<'_>, b: Option<&[f32]>) -> (Vec<f32>, Vec<usize>) {
+    let (o, i) = (w.dims[0], w.dims[1]);
+    let rows = x.dims[..x.dims.len() - 1].iter().product();
+    let mut y = vec![0f32; rows * o];
+    if let Some(b) = b {
+        fill_rows(&mut y, b);
+    }
+    product_parallel(
+        &mut y,
+        Matrix::new(x.data, rows, i),
+        Matrix::new(w.data, o, i).t(),
+        b.is_some(),
+    );
+    let mut dims = x.dims.to_vec();
+    *dims.last_mut().expect("checked: x has a last dimension") = o;
+    (y, dims)
+}
+
+fn backward(x: View<'_>, w: View<'_>, grad: &[f32], wanted: [bool; 2]) -> [Gradient; 2] {
+    let (o, i) = (w.dims[0], w.dims[1]);
+    let rows = x.dims[..x.dims.len() - 1].iter().product();
+    let g = Matrix::new(grad, rows, o);
+    [
+        Gradient::when(wanted[0], || {
+            let mut dx = vec![0f32; rows * i];
+            product_parallel(&mut dx, g, Matrix::new(w.data, o, i), false);
+            dx
+        }),
+        Gradient::when(wanted[1], || {
+            let mut dw = vec![0f32; o * i];
+            product_parallel(&mut dw, g.t(), Matrix::new(x.data, rows, i), false);
+            dw
+        }),
+    ]
+}
+
+impl Differentiable<2> for Linear {
+    const NAME: &'static str = "linear";
+
+    fn forward(&self, [x, w]: [View<'_>; 2]) -> Result<(Vec<f32>, Vec<usize>)> {
+        Ok(forward(x, w, None))
+    }
+
+    fn backward(
+        &self,
+        [x, w]: [View<'_>; 2],
+        wanted: [bool; 2],
+        _out: View<'_>,
+        grad: View<'_>,
+    ) -> Result<[Gradient; 2]> {
+        Ok(backward(x, w, grad.data, wanted))
+    }
+}
+
+impl Differentiable<3> for Linear {
+    const NAME: &'static str = "linear";
+
+    fn forward(&self, [x, w, b]: [View<'_>; 3]) -> Result<(Vec<f32>, Vec<usize>)> {
+        Ok(forward(x, w, Some(b.data)))
+    }
+
+    fn backward(
+        &self,
+        [x, w, b]: [View<'_>; 3],
+        [wx, ww, wb]: [bool; 3],
+        _out: View<'_>,
+        grad: View<'_>,
+    ) -> Result<[Gradient; 3]> {
+        let [dx, dw] = backward(x, w, grad.data, [wx, ww]);
+        let db = Gradient::when(wb, || sum_rows(grad.data, b.data.len()));
+        Ok([dx, dw, db])
+    }
+}

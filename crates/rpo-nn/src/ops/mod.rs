@@ -1,0 +1,31 @@
+//! Differentiable operations on contiguous f32 tensors, channels last.
+//!
+//! Every function checks shapes and dtypes and names the operation in its errors. Arguments that are not contiguous are
+//! copied. The backward pass computes the gradients of tracked arguments only.
+
+mod activation;
+mod attention;
+mod conv;
+mod depthwise;
+mod elementwise;
+mod embedding;
+mod geglu;
+mod group_norm;
+mod layer_norm;
+mod linear;
+mod loss;
+mod resize;
+mod rows;
+
+pub use activation::{Activation, activation};
+pub use attention::{Mask, attention};
+pub use conv::{ConvSpec, conv2d};
+pub use depthwise::depthwise_conv2d;
+pub use elementwise::{add, add_channels, concat_channels, mul_channels};
+pub use embedding::embedding;
+pub use geglu::geglu;
+pub use group_norm::group_norm;
+pub use layer_norm::layer_norm;
+pub use linear::linear;
+pub use loss::mean_squared_per_sample;
+pub use resize::upsample_nearest;

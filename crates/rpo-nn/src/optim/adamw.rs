@@ -1,0 +1,285 @@
+//! Adam with decoupled weight decay (Loshchilov and Hutter 2019), in place.
+
+use super::gradients::gradient;
+use crate::autograd::with_views;
+use crate::parallel::GRAIN;
+use crate::simd::simd;
+use crate::weights::{Stored, read, write};
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Var, bail};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// Hyperparameters of [`AdamW`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWConfig {
+    /// Learning rate η.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// λ; the weights shrink by the factor 1 - η λ every step.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWConfig {
+    /// PyTorch's defaults.
+    fn default() -> Self {
+        Self {
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 1e-2,
+        }
+    }
+}
+
+struct Slot {
+    name: String,
+    var: Var,
+    /// First and second moment.
+    moments: Mutex<(Vec<f32>, Vec<f32>)>,
+}
+
+/// AdamW as `torch.optim.AdamW`. Weights change in place: tensors that share their storage see every step.
+pub struct AdamW {
+    config: AdamWConfig,
+    slots: Vec<Slot>,
+    steps: u64,
+}
+
+/// The factors of one step.
+#[derive(Clone, Copy)]
+struct Factors {
+    grad_scale: f32,
+    beta1: f32,
+    beta2: f32,
+    /// 1 - η λ.
+    keep: f32,
+    /// η / (1 - beta1^t).
+    rate: f32,
+    /// 1 / sqrt(1 - beta2^t).
+    unbias: f32,
+    eps: f32,
+}
+
+#[inline(always)]
+fn update_body<const FMA: bool>(
+    w: &mut [f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    g: &[f32],
+    f: Factors,
+) {
+    for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(g) {
+        let g = g * f.grad_scale;
+        *m = *m + (1.0 - f.beta1) * (g - *m);
+        *v = f.beta2 * *v + (1.0 - f.beta2) * (g * g);
+        *w = *w * f.keep - f.rate * *m / (v.sqrt() * f.unbias + f.eps);
+    }
+}
+
+simd! {
+    fn update(w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], f: Factors) = update_body;
+}
+
+/// One tensor's step.
+struct Update<'a> {
+    moments: &'a Mutex<(Vec<f32>, Vec<f32>)>,
+    grad: &'a [f32],
+    factors: Factors,
+}
+
+impl InplaceOp1 for Update<'_> {
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (CpuStorage::F32(data), Some((from, to))) = (storage, layout.contiguous_offsets())
+        else {
+            bail!("adamw: a variable is not contiguous f32: {layout:?}")
+        };
+        let mut moments = match self.moments.lock() {
+            Ok(moments) => moments,
+            Err(_) => bail!("adamw: an earlier step panicked"),
+        };
+        let (m, v) = &mut *moments;
+        data[from..to]
+            .par_chunks_mut(GRAIN)
+            .zip(m.par_chunks_mut(GRAIN))
+            .zip(v.par_chunks_mut(GRAIN))
+            .zip(self.grad.par_chunks(GRAIN))
+            .for_each(|(((w, m), v), g)| update(w, m, v, g, self.factors));
+        Ok(())
+    }
+}
+
+impl AdamW {
+    /// An optimiser of `vars` with moments 0.
+    ///
+    /// # Errors
+    /// If there is nothing to train, a variable is not f32, or a hyperparameter is out of range.
+    pub fn new(config: AdamWConfig, vars: Vec<(String, Var)>) -> Result<Self> {
+        let AdamWConfig {
+            lr,
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+        } = config;
+        let share = 0.0..1.0;
+        if !(lr >= 0.0
+            && share.contains(&beta1)
+            && share.contains(&beta2)
+            && eps >= 0.0
+            && weight_decay >= 0.0)
+        {
+            bail!("AdamW: hyperparameters out of range: {config:?}")
+        }
+        if vars.is_empty() {
+            bail!("AdamW: nothing to train; are the parameters trainable and the model built?")
+        }
+        let mut slots = Vec::with_capacity(vars.len());
+        for (name, var) in vars {
+            if var.dtype() != candle_core::DType::F32 {
+                bail!("AdamW: {name} is {:?}, not f32", var.dtype())
+            }
+            let n = var.elem_count();
+            slots.push(Slot {
+                name,
+                var,
+                moments: Mutex::new((vec![0.0; n], vec![0.0; n])),
+            });
+        }
+        Ok(Self {
+            config,
+            slots,
+            steps: 0,
+        })
+    }
+
+    /// Changes the learning rate from the next step on.
+    pub fn set_lr(&mut self, lr: f64) {
+        self.config.lr = lr;
+    }
+
+    /// The learning rate.
+    pub fn lr(&self) -> f64 {
+        self.config.lr
+    }
+
+    /// Steps made so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// One step with the gradients times `grad_scale` (clipping, averaging over micro-batches; 1 otherwise).
+    ///
+    /// # Errors
+    /// If a variable has no gradient; the message names it and nothing has been changed.
+    pub fn step(&mut self, grads: &GradStore, grad_scale: f64) -> Result<()> {
+        let found = self
+            .slots
+            .iter()
+            .map(|s| gradient(grads, &s.name, &s.var)?.contiguous())
+            .collect::<Result<Vec<_>>>()?;
+        self.steps += 1;
+        let c = &self.config;
+        let t = i32::try_from(self.steps).unwrap_or(i32::MAX);
+        let factors = Factors {
+            grad_scale: grad_scale as f32,
+            beta1: c.beta1 as f32,
+            beta2: c.beta2 as f32,
+            keep: (1.0 - c.lr * c.weight_decay) as f32,
+            rate: (c.lr / (1.0 - c.beta1.powi(t))) as f32,
+            unbias: (1.0 / (1.0 - c.beta2.powi(t)).sqrt()) as f32,
+            eps: c.eps as f32,
+        };
+        for (slot, grad) in self.slots.iter().zip(&found) {
+            with_views([grad], |[grad]| {
+                let update = Update {
+                    moments: &slot.moments,
+                    grad: grad.data,
+                    factors,
+                };
+                slot.var.inplace_op1(&update)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes the moments and the number of steps as safetensors: `NAME.exp_avg`, `NAME.exp_avg_sq` (flat) and `steps` (two
+    /// numbers: steps mod 2^20, steps / 2^20). The file appears whole or not at all.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save_state(&self, path: &Path) -> Result<()> {
+        let mut tensors = BTreeMap::new();
+        let mut put = |name: String, values: Vec<f32>| {
+            let shape = vec![values.len()];
+            tensors.insert(name, Stored { values, shape });
+        };
+        for slot in &self.slots {
+            let moments = slot.moments.lock().map_err(|_| poisoned())?;
+            put(format!("{}.exp_avg", slot.name), moments.0.clone());
+            put(format!("{}.exp_avg_sq", slot.name), moments.1.clone());
+        }
+        put(
+            "steps".into(),
+            vec![
+                (self.steps % STEPS_BASE) as f32,
+                (self.steps / STEPS_BASE) as f32,
+            ],
+        );
+        write(path, &tensors)
+    }
+
+    /// Reads what [`Self::save_state`] wrote for the same variables.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or lacks or has too many tensors, or a size differs. Then nothing has been changed.
+    pub fn load_state(&mut self, path: &Path) -> Result<()> {
+        let mut file = read(path)?;
+        let mut take = |name: String, len: usize| match file.remove(&name) {
+            Some(t) if t.values.len() == len => Ok(t.values),
+            Some(t) => bail!(
+                "{}: {name} has {} values, not {len}",
+                path.display(),
+                t.values.len()
+            ),
+            None => bail!("{}: {name} is missing", path.display()),
+        };
+        let steps = take("steps".into(), 2)?;
+        let mut moments = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            let n = slot.var.elem_count();
+            let first = take(format!("{}.exp_avg", slot.name), n)?;
+            moments.push((first, take(format!("{}.exp_avg_sq", slot.name), n)?));
+        }
+        if let Some(name) = file.keys().next() {
+            bail!(
+                "{}: {name} belongs to no variable that is trained",
+                path.display()
+            )
+        }
+        for (slot, moments) in self.slots.iter_mut().zip(moments) {
+            slot.moments = Mutex::new(moments);
+        }
+        self.steps = steps[0] as u64 + steps[1] as u64 * STEPS_BASE;
+        Ok(())
+    }
+}
+
+/// f32 holds integers up to 2^24 exactly.
+const STEPS_BASE: u64 = 1 << 20;
+
+fn poisoned() -> candle_core::Error {
+    candle_core::Error::msg("AdamW: an earlier step panicked")
+}

@@ -1,0 +1,85 @@
+//! Gradients of a set of variables.
+
+use crate::autograd::with_views;
+use crate::parallel::{GRAIN, map};
+use crate::simd::simd;
+use candle_core::backprop::GradStore;
+use candle_core::{Result, Tensor, Var, bail};
+
+#[inline(always)]
+fn squares_body<const FMA: bool>(x: &[f32]) -> f64 {
+    // Squares in f64: a gradient of 1e-25 or 1e25 neither vanishes nor overflows.
+    let mut lanes = [0f64; 8];
+    for x in x.chunks(8) {
+        for (lane, &x) in lanes.iter_mut().zip(x) {
+            *lane += f64::from(x) * f64::from(x);
+        }
+    }
+    lanes.iter().sum()
+}
+
+simd! {
+    fn squares(x: &[f32]) -> f64 = squares_body;
+}
+
+/// The sum of the squares of a tensor.
+fn sum_of_squares(t: &Tensor) -> Result<f64> {
+    with_views([&t.contiguous()?], |[t]| {
+        let parts = map(t.data.len().div_ceil(GRAIN), |i| {
+            squares(&t.data[i * GRAIN..((i + 1) * GRAIN).min(t.data.len())])
+        });
+        Ok(parts.iter().sum())
+    })
+}
+
+pub(super) fn gradient<'a>(grads: &'a GradStore, name: &str, var: &Var) -> Result<&'a Tensor> {
+    match grads.get(var) {
+        Some(grad) if grad.dims() == var.dims() => Ok(grad),
+        Some(grad) => bail!(
+            "{name}: gradient {:?} of a tensor {:?}",
+            grad.shape(),
+            var.shape()
+        ),
+        None => bail!("{name}: no gradient; the loss does not depend on this tensor"),
+    }
+}
+
+/// The Euclidean norm of all gradients of `vars` together, summed in f64. NaN or infinite if a gradient is.
+///
+/// # Errors
+/// If a variable has no gradient; the message names it.
+pub fn global_norm(grads: &GradStore, vars: &[(String, Var)]) -> Result<f64> {
+    let mut total = 0.0;
+    for (name, var) in vars {
+        total += sum_of_squares(gradient(grads, name, var)?)?;
+    }
+    Ok(total.sqrt())
+}
+
+/// The factor that brings a gradient of norm `norm` down to `max_norm`: min(1, max_norm / norm), as
+/// `torch.nn.utils.clip_grad_norm_` but exactly 1 when nothing is clipped. To be passed to [`super::AdamW::step`].
+pub fn clip_scale(norm: f64, max_norm: f64) -> f64 {
+    // The last bits of f32 products must not lift the norm over the limit.
+    if norm > max_norm {
+        max_norm / norm * (1.0 - 1e-7)
+    } else {
+        1.0
+    }
+}
+
+/// Checks that every variable has a finite gradient that is not all 0.
+///
+/// # Errors
+/// Naming the first variable of which this is not true, and why.
+pub fn check_gradients(vars: &[(String, Var)], grads: &GradStore) -> Result<()> {
+    for (name, var) in vars {
+        let norm = sum_of_squares(gradient(grads, name, var)?)?.sqrt();
+        if !norm.is_finite() {
+            bail!("{name}: the gradient is not finite (norm {norm})")
+        }
+        if norm == 0.0 {
+            bail!("{name}: the gradient is 0 everywhere; the tensor would not be trained")
+        }
+    }
+    Ok(())
+}

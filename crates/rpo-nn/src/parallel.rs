@@ -1,0 +1,91 @@
+//! Parallel loops over disjoint chunks of an output. Chunks are cut by the sizes given, never by the number of threads.
+
+use rayon::prelude::*;
+
+/// Elements a task should touch: long enough to pay for its scheduling, short enough to share.
+pub(crate) const GRAIN: usize = 16 * 1024;
+
+/// Rows of `row` elements that make up one task of about [`GRAIN`] elements.
+pub(crate) fn rows_per_task(row: usize) -> usize {
+    (GRAIN / row.max(1)).max(1)
+}
+
+/// `f(i, chunk i of out)` for all chunks of `chunk` elements; a single chunk runs in the caller's thread.
+pub(crate) fn for_chunks(
+    out: &mut [f32],
+    chunk: usize,
+    f: impl Fn(usize, &mut [f32]) + Send + Sync,
+) {
+    let chunk = chunk.max(1);
+    if out.len() <= chunk {
+        if !out.is_empty() {
+            f(0, out);
+        }
+    } else {
+        out.par_chunks_mut(chunk)
+            .enumerate()
+            .for_each(|(i, out)| f(i, out));
+    }
+}
+
+/// As [`for_chunks`], and the results of `f` in the order of the chunks.
+pub(crate) fn map_chunks<T: Send>(
+    out: &mut [f32],
+    chunk: usize,
+    f: impl Fn(usize, &mut [f32]) -> T + Send + Sync,
+) -> Vec<T> {
+    let chunk = chunk.max(1);
+    if out.len() <= chunk {
+        if out.is_empty() {
+            vec![]
+        } else {
+            vec![f(0, out)]
+        }
+    } else {
+        out.par_chunks_mut(chunk)
+            .enumerate()
+            .map(|(i, out)| f(i, out))
+            .collect()
+    }
+}
+
+/// The results of `f(0..n)`, in order.
+pub(crate) fn map<T: Send>(n: usize, f: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
+    if n <= 1 {
+        (0..n).map(f).collect()
+    } else {
+        (0..n).into_par_iter().map(f).collect()
+    }
+}
+
+/// Cuts `out` into images of `image` elements and these into chunks of `chunk`; the results of
+/// `f(image index, offset inside the image, chunk)`, in order.
+pub(crate) fn map_image_chunks<T: Send>(
+    out: &mut [f32],
+    image: usize,
+    chunk: usize,
+    f: impl Fn(usize, usize, &mut [f32]) -> T + Send + Sync,
+) -> Vec<T> {
+    let (image, chunk) = (image.max(1), chunk.max(1));
+    let parts: Vec<_> = out
+        .chunks_mut(image)
+        .enumerate()
+        .flat_map(|(b, image)| {
+            image
+                .chunks_mut(chunk)
+                .enumerate()
+                .map(move |(i, part)| (b, i * chunk, part))
+        })
+        .collect();
+    if parts.len() <= 1 {
+        parts
+            .into_iter()
+            .map(|(b, at, part)| f(b, at, part))
+            .collect()
+    } else {
+        parts
+            .into_par_iter()
+            .map(|(b, at, part)| f(b, at, part))
+            .collect()
+    }
+}

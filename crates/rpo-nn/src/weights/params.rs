@@ -1,0 +1,376 @@
+//! The set of tensors of one network.
+
+use super::Scope;
+use super::file::{self, Stored};
+use candle_core::{DType, Device, Error, Result, Tensor, Var, bail};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How a tensor lies in memory, compared with its checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrangement {
+    /// As stored.
+    Stored,
+    /// Stored `[co, ci, kh, kw]`, kept `[kh, kw, ci, co]`.
+    Conv,
+    /// Stored `[c, 1, kh, kw]`, kept `[kh, kw, c]`.
+    Depthwise,
+}
+
+impl Arrangement {
+    /// The shape in memory of a tensor stored in `shape`.
+    fn shape(self, shape: &[usize]) -> Vec<usize> {
+        match (self, shape) {
+            (Self::Conv, &[co, ci, kh, kw]) => vec![kh, kw, ci, co],
+            (Self::Depthwise, &[c, _, kh, kw]) => vec![kh, kw, c],
+            _ => shape.to_vec(),
+        }
+    }
+
+    /// Stored values to those in memory. Only tensors of four dimensions have another arrangement.
+    fn arrange(self, values: Vec<f32>, stored: &[usize]) -> Vec<f32> {
+        match (self, stored) {
+            (Self::Stored, _) => values,
+            (_, &[a, b, c, d]) => transpose(&values, a * b, c * d, |r| r % b * a + r / b),
+            _ => values,
+        }
+    }
+
+    /// The inverse of [`Self::arrange`].
+    fn restore(self, values: Vec<f32>, stored: &[usize]) -> Vec<f32> {
+        match (self, stored) {
+            (Self::Stored, _) => values,
+            (_, &[a, b, c, d]) => {
+                let mut out = vec![0f32; values.len()];
+                for (i, &v) in values.iter().enumerate() {
+                    let (pixel, r) = (i / (a * b), i % (a * b));
+                    out[(r % a * b + r / a) * c * d + pixel] = v;
+                }
+                out
+            }
+            _ => values,
+        }
+    }
+}
+
+/// out[j, place(i)] = values[i, j].
+fn transpose(values: &[f32], rows: usize, cols: usize, place: impl Fn(usize) -> usize) -> Vec<f32> {
+    let mut out = vec![0f32; values.len()];
+    for i in 0..rows {
+        for j in 0..cols {
+            out[j * rows + place(i)] = values[i * cols + j];
+        }
+    }
+    out
+}
+
+struct Entry {
+    /// Shape in the checkpoint.
+    stored: Vec<usize>,
+    arrangement: Arrangement,
+    /// A [`Var`]'s tensor if the set is trainable.
+    tensor: Tensor,
+    /// Whether a layer asked for it; from then on the arrangement is fixed.
+    asked: bool,
+}
+
+impl Entry {
+    fn values(&self) -> Result<Vec<f32>> {
+        let values = self.tensor.flatten_all()?.to_vec1::<f32>()?;
+        Ok(self.arrangement.restore(values, &self.stored))
+    }
+}
+
+struct Shared {
+    label: String,
+    trainable: bool,
+    entries: Mutex<BTreeMap<String, Entry>>,
+}
+
+/// All tensors of one network by name. Clones share the tensors.
+///
+/// Convolution kernels are kept as the kernels want them (`[kh, kw, Ci, Co]`) from the moment a layer asks for them, and
+/// written in the layout of the checkpoint.
+#[derive(Clone)]
+pub struct Params {
+    shared: Arc<Shared>,
+    /// Whether tensors handed out are variables.
+    tracked: bool,
+}
+
+impl std::fmt::Debug for Params {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Params({}, {} tensors)",
+            self.shared.label,
+            self.entries().len()
+        )
+    }
+}
+
+fn tensor(values: Vec<f32>, shape: &[usize], trainable: bool) -> Result<Tensor> {
+    if trainable {
+        Ok(Var::from_vec(values, shape, &Device::Cpu)?.into_inner())
+    } else {
+        Tensor::from_vec(values, shape, &Device::Cpu)
+    }
+}
+
+impl Params {
+    /// Reads one safetensors file; f16, bf16 and f64 become f32. Integer tensors (buffers such as `position_ids`) are left out.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is truncated or is not safetensors, or holds a tensor of another dtype. Messages name the file
+    /// and the tensor.
+    pub fn open(path: &Path, trainable: bool) -> Result<Self> {
+        let mut entries = BTreeMap::new();
+        for (name, Stored { values, shape }) in file::read(path)? {
+            let tensor = tensor(values, &shape, trainable)?;
+            let entry = Entry {
+                stored: shape,
+                arrangement: Arrangement::Stored,
+                tensor,
+                asked: false,
+            };
+            entries.insert(name, entry);
+        }
+        Ok(Self::new(path.display().to_string(), trainable, entries))
+    }
+
+    /// Takes tensors in the layout of a checkpoint; `label` stands for the file name in messages. Values are copied and
+    /// converted to f32.
+    ///
+    /// # Errors
+    /// If a tensor cannot be converted to f32.
+    pub fn from_tensors(
+        tensors: impl IntoIterator<Item = (String, Tensor)>,
+        label: &str,
+        trainable: bool,
+    ) -> Result<Self> {
+        let mut entries = BTreeMap::new();
+        for (name, t) in tensors {
+            let values = t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            let tensor = tensor(values, t.dims(), trainable)?;
+            let stored = t.dims().to_vec();
+            entries.insert(
+                name,
+                Entry {
+                    stored,
+                    arrangement: Arrangement::Stored,
+                    tensor,
+                    asked: false,
+                },
+            );
+        }
+        Ok(Self::new(label.to_string(), trainable, entries))
+    }
+
+    fn new(label: String, trainable: bool, entries: BTreeMap<String, Entry>) -> Self {
+        let shared = Shared {
+            label,
+            trainable,
+            entries: Mutex::new(entries),
+        };
+        Self {
+            shared: Arc::new(shared),
+            tracked: trainable,
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        // Every change of the map is one assignment, so that a panic elsewhere leaves it whole.
+        self.shared
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file, or the label given, for messages.
+    pub fn label(&self) -> &str {
+        &self.shared.label
+    }
+
+    /// Where layers ask for their tensors.
+    pub fn root(&self) -> Scope {
+        Scope::root(self.clone())
+    }
+
+    /// The same tensors, not tracked: a model built on it computes no gradients and sees every step of the optimiser.
+    pub fn detached(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            tracked: false,
+        }
+    }
+
+    /// A copy with storage of its own.
+    ///
+    /// # Errors
+    /// If memory cannot be read back as f32, which does not happen for tensors of this type.
+    pub fn deep_copy(&self, trainable: bool) -> Result<Self> {
+        let mut copy = BTreeMap::new();
+        for (name, e) in self.entries().iter() {
+            let values = e.tensor.flatten_all()?.to_vec1::<f32>()?;
+            let tensor = tensor(values, e.tensor.dims(), trainable)?;
+            copy.insert(
+                name.clone(),
+                Entry {
+                    stored: e.stored.clone(),
+                    arrangement: e.arrangement,
+                    tensor,
+                    asked: false,
+                },
+            );
+        }
+        Ok(Self::new(self.shared.label.clone(), trainable, copy))
+    }
+
+    /// The variables that layers asked for, sorted by name; none if the set is frozen or detached. Build the model first.
+    pub fn vars(&self) -> Vec<(String, Var)> {
+        if !self.tracked {
+            return vec![];
+        }
+        self.entries()
+            .iter()
+            .filter(|(_, e)| e.asked)
+            .filter_map(|(name, e)| Some((name.clone(), Var::from_tensor(&e.tensor).ok()?)))
+            .collect()
+    }
+
+    /// Names of tensors that no layer asked for, sorted.
+    pub fn unused(&self) -> Vec<String> {
+        self.entries()
+            .iter()
+            .filter(|(_, e)| !e.asked)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Copies of all tensors in the layout of the checkpoint, sorted by name.
+    ///
+    /// # Errors
+    /// If memory cannot be read back as f32, which does not happen for tensors of this type.
+    pub fn tensors_sorted(&self) -> Result<Vec<(String, Tensor)>> {
+        self.entries()
+            .iter()
+            .map(|(name, e)| Ok((name.clone(), tensor(e.values()?, &e.stored, false)?)))
+            .collect()
+    }
+
+    /// Writes all tensors as f32 safetensors in the layout of the checkpoint. The file appears whole or not at all.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let stored = self
+            .entries()
+            .iter()
+            .map(|(name, e)| {
+                Ok((
+                    name.clone(),
+                    Stored {
+                        values: e.values()?,
+                        shape: e.stored.clone(),
+                    },
+                ))
+            })
+            .collect::<Result<_>>()?;
+        file::write(path, &stored)
+    }
+
+    /// Copies the values of a file that [`Self::save`] wrote into the existing tensors: models built on them see the values.
+    ///
+    /// # Errors
+    /// If the file cannot be read, lacks a tensor, has one too many, or one of another shape. Then nothing has been changed.
+    pub fn load_values(&self, path: &Path) -> Result<()> {
+        let mut file = file::read(path)?;
+        let entries = self.entries();
+        for (name, e) in entries.iter() {
+            match file.get(name) {
+                None => bail!("{}: tensor {name} is missing", path.display()),
+                Some(t) if t.shape != e.stored => bail!(
+                    "{}: tensor {name} has shape {:?}, {} has {:?}",
+                    path.display(),
+                    t.shape,
+                    self.shared.label,
+                    e.stored
+                ),
+                Some(_) => {}
+            }
+        }
+        if let Some(name) = file.keys().find(|name| !entries.contains_key(*name)) {
+            bail!(
+                "{}: tensor {name} is not one of {}",
+                path.display(),
+                self.shared.label
+            )
+        }
+        for (name, e) in entries.iter() {
+            if let Some(t) = file.remove(name) {
+                let values = e.arrangement.arrange(t.values, &e.stored);
+                e.tensor.inplace_op1(&super::file::Overwrite(values))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries().contains_key(name)
+    }
+
+    /// The tensor `name`, which must be stored in `shape`, in `arrangement`.
+    pub(super) fn get(
+        &self,
+        name: &str,
+        shape: &[usize],
+        arrangement: Arrangement,
+    ) -> Result<Tensor> {
+        let mut entries = self.entries();
+        let label = &self.shared.label;
+        let Some(entry) = entries.get_mut(name) else {
+            let near = entries
+                .keys()
+                .filter(|k| closeness(k, name) > 0)
+                .max_by_key(|k| closeness(k, name));
+            let hint = near.map(|n| format!(" (there is {n})")).unwrap_or_default();
+            return Err(Error::msg(format!(
+                "{label}: tensor {name} {shape:?} is missing{hint}"
+            )));
+        };
+        if entry.stored != shape {
+            bail!(
+                "{label}: tensor {name} has shape {:?}, the configuration asks for {shape:?}",
+                entry.stored
+            )
+        }
+        if entry.arrangement != arrangement {
+            if entry.asked {
+                bail!(
+                    "{label}: tensor {name} is asked for as {arrangement:?} and as {:?}",
+                    entry.arrangement
+                )
+            }
+            let values = arrangement.arrange(entry.values()?, shape);
+            entry.tensor = tensor(values, &arrangement.shape(shape), self.shared.trainable)?;
+            entry.arrangement = arrangement;
+        }
+        entry.asked = true;
+        Ok(if self.tracked {
+            entry.tensor.clone()
+        } else {
+            entry.tensor.detach()
+        })
+    }
+}
+
+/// Length of the common start, if it reaches beyond the first dot.
+fn closeness(a: &str, b: &str) -> usize {
+    let common = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    if a.as_bytes()[..common].contains(&b'.') {
+        common
+    } else {
+        0
+    }
+}
