@@ -122,13 +122,13 @@ function hatch(x, y, width, height, label) {
     label && width > 84 ? svg("text", { x: x + width / 2, y: y + height / 2, class: "label halo", "text-anchor": "middle" }, label) : null);
 }
 
-function flags(list, x, top, foot) {
+function flags(list, x, top, foot, room) {
   const groups = new Map();
   for (const flag of list) groups.set(flag.x, [...(groups.get(flag.x) || []), flag]);
   return [...groups].map(([at, group]) => svg("g", {},
     group.some((f) => !f.stop) ? svg("line", { x1: x(at), x2: x(at), y1: top, y2: foot, class: "flag" }) : null,
     group.map((f, k) => {
-      const px = x(at) + (k - (group.length - 1) / 2) * 11;
+      const px = x(at) + (k - (group.length - 1) / 2) * Math.min(11, room / group.length);
       return f.stop ? svg("line", { x1: px, x2: px, y1: foot - 13, y2: foot - 2, class: "stop", style: `stroke:${f.color}` })
         : shape(f.shape, px, foot - 9, 4.6, { class: "mark", style: `fill:${f.color}` });
     })));
@@ -173,7 +173,7 @@ function lineChart(box, spec) {
       guide,
       spec.series.map((s) => svg("path", { d: path(s.points), class: s.raw ? "raw" : s.faint ? "line faint" : "line", style: `stroke:${s.color}` })),
       spec.dots ? spec.series.map((s) => s.points.map((p) => Number.isFinite(p.y) ? svg("circle", { cx: x(p.x), cy: y(p.y), r: 2.2, class: s.faint ? "dot faint" : "dot", style: `fill:${s.color}` }) : null)) : null,
-      flags(spec.flags || [], x, margin.top, margin.top + inner.height),
+      flags(spec.flags || [], x, margin.top, margin.top + inner.height, spec.every ? 0.85 * (x(spec.every) - x(0)) : 99),
       (spec.bars || []).map((b) => svg("line", { x1: x(b.x), x2: x(b.x), y1: y(b.y) - 9, y2: y(b.y) + 9, class: "stop", style: `stroke:${b.color}` })),
       (spec.marks || []).map((m) => shape(m.shape, x(m.x), y(m.y), 6, { class: "mark", style: `fill:${m.color}` })));
 

@@ -150,7 +150,7 @@ function showTimeline(box, data, arm, current, select) {
           svg("line", { x1: x(0), x2: x(t.stopped_step), y1: y, y2: y, class: "track" }),
           [...groups].map(([step, outcomes]) => outcomes.map((o, k) => {
             const r = data.rules.findIndex((q) => q.id === o.rule);
-            return shape(ruleShape(r, data.rules[r]), x(step) + (k - (outcomes.length - 1) / 2) * 9, y, 5, { class: "mark", style: `fill:${ruleColor(r, data.rules[r])}` });
+            return shape(ruleShape(r, data.rules[r]), x(step) + (k - (outcomes.length - 1) / 2) * Math.min(9, (0.85 * (x(data.setup.validation_interval) - x(0))) / outcomes.length || 9), y, 5, { class: "mark", style: `fill:${ruleColor(r, data.rules[r])}` });
           })));
         return tip.on(line, () => [el("strong", {}, name), `trained to step ${t.stopped_step}`,
           ...t.outcomes.map((o) => `${(data.rules.find((r) => r.id === o.rule) || { label: o.rule }).label}: step ${o.chosen_step}${stopOf(data, o) === null ? "" : `, stopped at ${stopOf(data, o)}`}`)]);
