@@ -1,0 +1,164 @@
+//! Figures of pictures: how like the references, how like the prompt, how unlike each other.
+//!
+//! All are plain cosines of unit embeddings, in `[-1, 1]`, one a picture. What they are called in a table is the
+//! caller's choice ([`crate::table::Metric`]) and has to name the encoder.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use image::RgbImage;
+use ndarray::{Array2, ArrayView2};
+use rpo_encoders::dual::DualEncoder;
+use rpo_encoders::vit::VitEncoder;
+use rpo_reward::alignment::cosine;
+
+/// The mean cosine of every picture to the references; both are rows of unit length.
+/// NaN where there are no references.
+#[must_use]
+pub fn image_similarity(
+    pictures: ArrayView2<'_, f32>,
+    references: ArrayView2<'_, f32>,
+) -> Vec<f64> {
+    let mean = |picture| {
+        let sum: f64 = references
+            .outer_iter()
+            .map(|reference| cosine(picture, reference))
+            .sum();
+        sum / references.nrows() as f64
+    };
+    pictures.outer_iter().map(mean).collect()
+}
+
+/// The cosine of every picture with the text in the same row.
+#[must_use]
+pub fn text_similarity(pictures: ArrayView2<'_, f32>, texts: ArrayView2<'_, f32>) -> Vec<f64> {
+    pictures
+        .outer_iter()
+        .zip(texts.outer_iter())
+        .map(|(picture, text)| cosine(picture, text))
+        .collect()
+}
+
+/// How unlike the pictures of one prompt are: the mean over all pairs of `1 - cos`, in `[0, 2]`.
+/// `None` for fewer than two pictures.
+#[must_use]
+pub fn diversity(pictures: ArrayView2<'_, f32>) -> Option<f64> {
+    let n = pictures.nrows();
+    if n < 2 {
+        return None;
+    }
+    let pairs = (0..n).flat_map(|i| (0..i).map(move |j| (i, j)));
+    let sum: f64 = pairs
+        .map(|(i, j)| 1.0 - cosine(pictures.row(i), pictures.row(j)))
+        .sum();
+    Some(sum / (n * (n - 1) / 2) as f64)
+}
+
+/// An image encoder as a judge of pictures: "ViT-I".
+#[derive(Debug)]
+pub struct ImageJudge(VitEncoder);
+
+impl ImageJudge {
+    /// Reads a `ViTModel` folder.
+    ///
+    /// # Errors
+    /// A folder that holds none, or not all of it.
+    pub fn load(dir: &Path) -> Result<Self> {
+        Ok(Self(VitEncoder::load(dir).with_context(|| {
+            format!("image judge in {}", dir.display())
+        })?))
+    }
+
+    /// The embeddings of pictures, for several figures of the same ones.
+    ///
+    /// # Errors
+    /// A picture that cannot be embedded.
+    pub fn embed(&self, pictures: &[RgbImage]) -> Result<Array2<f32>> {
+        Ok(self.0.embed_images(pictures)?)
+    }
+
+    /// The mean cosine of every picture to the references.
+    ///
+    /// # Errors
+    /// No reference, or a picture that cannot be embedded.
+    pub fn similarity(&self, pictures: &[RgbImage], references: &[RgbImage]) -> Result<Vec<f64>> {
+        some(references)?;
+        Ok(image_similarity(
+            self.embed(pictures)?.view(),
+            self.embed(references)?.view(),
+        ))
+    }
+
+    /// How unlike the pictures of one prompt are; `None` for fewer than two.
+    ///
+    /// # Errors
+    /// A picture that cannot be embedded.
+    pub fn diversity(&self, pictures: &[RgbImage]) -> Result<Option<f64>> {
+        Ok(diversity(self.embed(pictures)?.view()))
+    }
+}
+
+/// A two-tower encoder as a judge of pictures and texts: "CLIP-I", "CLIP-T".
+#[derive(Debug)]
+pub struct TextJudge(DualEncoder);
+
+impl TextJudge {
+    /// Reads a `CLIPModel` (or `AlignModel`) folder.
+    ///
+    /// # Errors
+    /// A folder that holds none, or not all of it.
+    pub fn load(dir: &Path) -> Result<Self> {
+        Ok(Self(DualEncoder::load(dir).with_context(|| {
+            format!("text judge in {}", dir.display())
+        })?))
+    }
+
+    /// The embeddings of pictures, for several figures of the same ones.
+    ///
+    /// # Errors
+    /// A picture that cannot be embedded.
+    pub fn embed(&self, pictures: &[RgbImage]) -> Result<Array2<f32>> {
+        Ok(self.0.embed_images(pictures)?)
+    }
+
+    /// The mean cosine of every picture to the references.
+    ///
+    /// # Errors
+    /// No reference, or a picture that cannot be embedded.
+    pub fn image_similarity(
+        &self,
+        pictures: &[RgbImage],
+        references: &[RgbImage],
+    ) -> Result<Vec<f64>> {
+        some(references)?;
+        Ok(image_similarity(
+            self.embed(pictures)?.view(),
+            self.embed(references)?.view(),
+        ))
+    }
+
+    /// The cosine of every picture with its own text: `texts[i]` belongs to `pictures[i]`. The texts are read as
+    /// they are; a table has to say whether they hold the subject's token.
+    ///
+    /// # Errors
+    /// Not as many texts as pictures; something that cannot be embedded.
+    pub fn text_similarity(&self, pictures: &[RgbImage], texts: &[String]) -> Result<Vec<f64>> {
+        if pictures.len() != texts.len() {
+            bail!(
+                "{} pictures and {} texts: every picture is compared with its own",
+                pictures.len(),
+                texts.len()
+            );
+        }
+        let texts = self.0.embed_texts(texts)?;
+        Ok(text_similarity(self.embed(pictures)?.view(), texts.view()))
+    }
+}
+
+fn some(references: &[RgbImage]) -> Result<()> {
+    ensure!(
+        !references.is_empty(),
+        "without references there is nothing to be like: at least one is needed"
+    );
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! The recipes, row by row, and how an experiment file changes them.
+
+use rpo_pref::recipe::{
+    Crop, Latent, Passes, Recipe, RecipeKeys, ReferencePrompt, Sharing, TokenInReward,
+    ValidationNoise, ValidationPrompts, class_prompt,
+};
+use rpo_pref::{LabelKind, LabelReward, Norm, Pairs, Preset};
+
+#[test]
+fn paper_and_official_row_by_row() {
+    let (paper, official) = (Recipe::paper(), Recipe::official());
+    assert_eq!((paper.norm, official.norm), (Norm::Sum, Norm::Mean));
+    assert_eq!(
+        (paper.reference_prompt, official.reference_prompt),
+        (ReferencePrompt::CMod, ReferencePrompt::C)
+    );
+    assert_eq!(
+        (paper.pair_timestep, official.pair_timestep),
+        (Sharing::Shared, Sharing::Independent)
+    );
+    assert_eq!(
+        (paper.pair_noise, official.pair_noise),
+        (Sharing::Independent, Sharing::Independent)
+    );
+    assert_eq!(
+        (paper.pairs, official.pairs),
+        (Pairs::Uniform, Pairs::Official)
+    );
+    assert_eq!(
+        (paper.label_reward, official.label_reward),
+        (LabelReward::Pair, LabelReward::FirstOfPrompt)
+    );
+    assert_eq!(
+        (paper.negatives_per_prompt, official.negatives_per_prompt),
+        (4, 16)
+    );
+    assert_eq!(
+        (paper.clip_grad_norm, official.clip_grad_norm),
+        (Some(1.0), None)
+    );
+    assert_eq!(
+        (paper.token_in_reward, official.token_in_reward),
+        (TokenInReward::Remove, TokenInReward::Keep)
+    );
+    assert_eq!((paper.crop, official.crop), (Crop::Centre, Crop::Random));
+    assert_eq!(
+        (paper.latent, official.latent),
+        (Latent::Mean, Latent::Sample)
+    );
+    assert_eq!(
+        (paper.validation_noise, official.validation_noise),
+        (ValidationNoise::Fixed, ValidationNoise::Fresh)
+    );
+    for recipe in [&paper, &official] {
+        assert_eq!(recipe.validation_prompts, ValidationPrompts::Training);
+        assert_eq!(
+            (recipe.beta, recipe.tau, recipe.label),
+            (1.0, 1.0, LabelKind::Sampled)
+        );
+        assert_eq!(
+            (
+                recipe.lambda_train,
+                recipe.l_sim_weight,
+                recipe.l_pref_weight
+            ),
+            (0.0, 1.0, 1.0)
+        );
+        assert_eq!(recipe.prior_weight, 0.0);
+    }
+    assert_eq!(
+        paper.passes(),
+        Passes {
+            trainable: 3,
+            frozen: 2
+        }
+    );
+    assert_eq!(
+        official.passes(),
+        Passes {
+            trainable: 2,
+            frozen: 2
+        }
+    );
+}
+
+#[test]
+fn dreambooth_has_a_prior_and_no_preference() {
+    let recipe = Recipe::dreambooth();
+    assert_eq!(
+        (
+            recipe.l_sim_weight,
+            recipe.l_pref_weight,
+            recipe.prior_weight
+        ),
+        (1.0, 0.0, 1.0)
+    );
+    assert!(recipe.class_pictures > 0);
+    assert_eq!(
+        recipe.passes(),
+        Passes {
+            trainable: 2,
+            frozen: 0
+        }
+    );
+    assert_eq!(class_prompt("teapot"), "a photo of a teapot");
+}
+
+#[test]
+fn every_preset_passes_its_own_check_and_survives_a_file() {
+    for preset in Preset::ALL {
+        let recipe = preset.recipe();
+        recipe.check().unwrap();
+        let text = toml::to_string(&recipe).unwrap();
+        assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), recipe, "{text}");
+        assert_eq!(recipe.describe(preset), preset.name());
+        assert_eq!(
+            toml::from_str::<RecipeKeys>(&format!("preset = \"{preset}\""))
+                .unwrap()
+                .resolve()
+                .unwrap(),
+            recipe
+        );
+        assert_eq!(RecipeKeys::from(preset).resolve().unwrap(), recipe);
+    }
+    assert!(
+        toml::to_string(&Recipe::official())
+            .unwrap()
+            .contains("clip_grad_norm = \"none\"")
+    );
+}
+
+#[test]
+fn a_file_changes_single_keys() {
+    let keys: RecipeKeys = toml::from_str(
+        "preset = \"paper\"\nnorm = \"mean\"\nbeta = 2\nclip_grad_norm = \"none\"\n",
+    )
+    .unwrap();
+    let recipe = keys.resolve().unwrap();
+    assert_eq!(
+        recipe,
+        Recipe {
+            norm: Norm::Mean,
+            beta: 2.0,
+            clip_grad_norm: None,
+            ..Recipe::paper()
+        }
+    );
+    assert_eq!(
+        recipe.describe(Preset::Paper),
+        "paper, beta = 2.0, clip_grad_norm = \"none\", norm = \"mean\""
+    );
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (text, expected) in [
+        ("bete = 1", "unknown field `bete`"),
+        ("norm = \"median\"", "unknown variant `median`"),
+        ("clip_grad_norm = \"off\"", "expected a number or \"none\""),
+    ] {
+        let error = toml::from_str::<RecipeKeys>(&format!("preset = \"paper\"\n{text}"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(expected) && error.contains("line 2"),
+            "{error}"
+        );
+    }
+    for (text, key) in [
+        ("beta = 0", "beta = 0"),
+        ("beta = nan", "beta = NaN"),
+        ("tau = -1", "tau = -1"),
+        ("lambda_train = 1.5", "lambda_train = 1.5"),
+        ("clip_grad_norm = 0", "clip_grad_norm = 0"),
+        ("l_pref_weight = -1", "l_pref_weight = -1"),
+        ("negatives_per_prompt = 0", "negatives_per_prompt = 0"),
+        ("prior_weight = 1", "class_pictures = 0"),
+        ("l_sim_weight = 0\nl_pref_weight = 0", "l_sim_weight = 0"),
+    ] {
+        let keys: RecipeKeys = toml::from_str(&format!("preset = \"paper\"\n{text}")).unwrap();
+        let error = keys.resolve().unwrap_err().to_string();
+        assert!(error.starts_with(key), "{error}");
+    }
+}
