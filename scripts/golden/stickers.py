@@ -2,7 +2,9 @@
 
 Writes into crates/rpo-data/tests/golden:
 - stickers.json: the parameters of every case (the structures of rpo_data::stickerbench::world::Picture);
-- stickers.png: their pictures, 64 x 64 each, 12 a row in the order of the file.
+- stickers.png: their pictures, 64 x 64 each, 12 a row in the order of the file;
+- resized.png: a part of stickers.png resized by Pillow to the sizes in RESIZED, with each filter, below one another;
+- cmyk.jpg: a red CMYK photo as image programs write it.
 
 Cases: every scene three times; every accessory, pattern, colour and tree; 76 nouns, one each. The seed is fixed.
 Made with Python 3, Pillow 13.0, numpy 2 and twemoji-assets 1.5.1. From the root of the workspace:
@@ -23,6 +25,8 @@ import world as W  # noqa: E402
 
 OUT = os.path.join(ROOT, "crates", "rpo-data", "tests", "golden")
 ROW = 12
+PART = (0, 0, 301, 203)  # of stickers.png
+RESIZED = [(64, 64), (33, 70), (97, 21), (310, 230)]
 
 
 def case(R, index):
@@ -71,6 +75,14 @@ def main():
         sheet.paste(draw(p), (index % ROW * W.S, index // ROW * W.S))
     os.makedirs(OUT, exist_ok=True)
     sheet.save(os.path.join(OUT, "stickers.png"), optimize=True)
+    resized = Image.new("RGB", (310, 3 * sum(h for _, h in RESIZED)))
+    top = 0
+    for name in ("BILINEAR", "BICUBIC", "LANCZOS"):
+        for size in RESIZED:
+            resized.paste(sheet.crop(PART).resize(size, Image.Resampling[name]), (0, top))
+            top += size[1]
+    resized.save(os.path.join(OUT, "resized.png"), optimize=True)
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(os.path.join(OUT, "cmyk.jpg"), quality=90)
     with open(os.path.join(OUT, "stickers.json"), "w") as file:
         file.write("[\n" + ",\n".join(json.dumps(p) for p in cases) + "\n]\n")
     print(f"{len(cases)} cases")

@@ -1,8 +1,10 @@
-//! Antialiased resizing, equal to Pillow's `Image.resize` bit for bit.
+//! Antialiased resizing as Pillow's `Image.resize` does it, bit for bit.
 //!
-//! After `libImaging/Resample.c` and `Convert.c` of Pillow 13 (MIT-CMU licence), which is what diffusers, transformers and
-//! torchvision resize photos with: two passes, horizontal and then vertical, 22-bit coefficients, 8 bits between the passes.
-//! Pictures with transparency are multiplied by alpha before and divided by it afterwards.
+//! After `libImaging/Resample.c` and `Convert.c` of Pillow (MIT-CMU licence), with which diffusers and transformers resize
+//! photos: two passes, horizontal and then vertical, 22-bit coefficients, 8 bits between the passes. Pictures with
+//! transparency are multiplied by alpha before and divided by it afterwards.
+//! Pillow 13 takes the vertical pass first for some shapes that shrink more in height than in width; those differ in the
+//! last bit. A square resized to a square never does.
 
 use std::f64::consts::PI;
 
