@@ -42,7 +42,7 @@ def randomise(model, generator):
     for name, p in model.named_parameters():
         noise = torch.randn(p.shape, generator=generator)
         if p.ndim > 1:
-            p.data = noise * 1.2 / p[0].numel() ** 0.5
+            p.data = noise * 0.8 / p[0].numel() ** 0.5
         else:
             p.data = noise * 0.1 + (1.0 if name.endswith("weight") else 0.0)
         p.data = p.data.half().float()
@@ -209,9 +209,9 @@ def main():
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
     )
     tiny_unet(
-        "tiny_linear", 2, (13, 11), DDPMScheduler(**sd, prediction_type="v_prediction"),
-        block_out_channels=(4, 8, 8), norm_num_groups=4, layers_per_block=2, cross_attention_dim=10, attention_head_dim=(1, 2, 4),
-        use_linear_projection=True, transformer_layers_per_block=(1, 2, 1), norm_eps=1e-6, flip_sin_to_cos=False, freq_shift=1,
+        "tiny_linear", 8, (13, 11), DDPMScheduler(**sd, prediction_type="v_prediction"),
+        block_out_channels=(4, 8, 8), norm_num_groups=2, layers_per_block=2, cross_attention_dim=10, attention_head_dim=(1, 2, 4),
+        use_linear_projection=True, transformer_layers_per_block=(1, 2, 1), norm_eps=1e-4, flip_sin_to_cos=False, freq_shift=1,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
     )

@@ -33,7 +33,8 @@ fn gradients(
 ) -> Result<(BTreeMap<String, Tensor>, f64)> {
     let output = unet.forward(x_t, &times(t), hidden)?;
     let loss = ops::mean_squared_per_sample(&output, target)?.mean_all()?;
-    let grads = loss.backward()?;
+    // candle walks the graph recursively.
+    let grads = rpo_nn::on_big_stack(|| loss.backward())?;
     let gradient = |(name, var): (String, Var)| {
         let Some(grad) = grads.get(&var) else {
             candle_core::bail!("{name} has no gradient")

@@ -251,3 +251,40 @@ impl UNetConfig {
         self.transformer_layers_per_block.get(i).unwrap_or(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys that the published folders have, Stable Diffusion 1.5 and 2.1.
+    #[test]
+    fn published_configurations_are_accepted() -> Result<()> {
+        let types = r#""down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+            "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+            "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.6.0", "act_fn": "silu", "center_input_sample": false,
+            "block_out_channels": [320, 640, 1280, 1280], "downsample_padding": 1, "flip_sin_to_cos": true, "freq_shift": 0,
+            "in_channels": 4, "layers_per_block": 2, "mid_block_scale_factor": 1, "norm_eps": 1e-05, "norm_num_groups": 32,
+            "out_channels": 4"#;
+        let one = format!(
+            r#"{{{types}, "attention_head_dim": 8, "cross_attention_dim": 768, "sample_size": 64}}"#
+        );
+        let one = UNetConfig::from_json(&one, "1.5")?;
+        assert_eq!(
+            (one.heads(0), one.heads(3), one.layers(3), one.depth(0)),
+            (8, 8, 2, 1)
+        );
+        assert!(!one.use_linear_projection);
+        let two = format!(
+            r#"{{{types}, "attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "dual_cross_attention": false,
+            "num_class_embeds": null, "only_cross_attention": false, "upcast_attention": true, "use_linear_projection": true,
+            "sample_size": 96}}"#
+        );
+        let two = UNetConfig::from_json(&two, "2.1")?;
+        assert_eq!(
+            (two.heads(0), two.heads(3), two.time_embed_dim()),
+            (5, 20, 1280)
+        );
+        assert!(two.use_linear_projection);
+        Ok(())
+    }
+}

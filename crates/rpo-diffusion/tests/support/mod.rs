@@ -8,29 +8,29 @@ use candle_core::{DType, Device, Result, Tensor};
 use rpo_diffusion::{AutoencoderKL, NoiseSchedule, UNetConfig, VaeConfig};
 use rpo_nn::weights::Params;
 
-pub fn golden_path(file: &str) -> PathBuf {
+pub(crate) fn golden_path(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(file)
 }
 
-pub fn micro(part: &str) -> PathBuf {
+pub(crate) fn micro(part: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../assets/micro")
         .join(part)
 }
 
 /// One golden file.
-pub struct Golden(HashMap<String, Tensor>);
+pub(crate) struct Golden(HashMap<String, Tensor>);
 
 impl Golden {
-    pub fn load(name: &str) -> Result<Self> {
+    pub(crate) fn load(name: &str) -> Result<Self> {
         let path = golden_path(&format!("{name}.safetensors"));
         Ok(Self(candle_core::safetensors::load(path, &Device::Cpu)?))
     }
 
     /// As stored.
-    pub fn raw(&self, name: &str) -> Result<Tensor> {
+    pub(crate) fn raw(&self, name: &str) -> Result<Tensor> {
         match self.0.get(name) {
             Some(tensor) => Ok(tensor.clone()),
             None => candle_core::bail!("no golden {name}"),
@@ -38,39 +38,39 @@ impl Golden {
     }
 
     /// NCHW to NHWC f32.
-    pub fn nhwc(&self, name: &str) -> Result<Tensor> {
+    pub(crate) fn nhwc(&self, name: &str) -> Result<Tensor> {
         self.raw(name)?
             .permute((0, 2, 3, 1))?
             .contiguous()?
             .to_dtype(DType::F32)
     }
 
-    pub fn f64s(&self, name: &str) -> Result<Vec<f64>> {
+    pub(crate) fn f64s(&self, name: &str) -> Result<Vec<f64>> {
         self.raw(name)?
             .to_dtype(DType::F64)?
             .flatten_all()?
             .to_vec1()
     }
 
-    pub fn timesteps(&self, name: &str) -> Result<Vec<usize>> {
+    pub(crate) fn timesteps(&self, name: &str) -> Result<Vec<usize>> {
         let values = self.raw(name)?.to_vec1::<i64>()?;
         Ok(values.into_iter().map(|t| t as usize).collect())
     }
 
     /// The tensors below a prefix, without it.
-    pub fn below(&self, prefix: &str) -> HashMap<String, Tensor> {
+    pub(crate) fn below(&self, prefix: &str) -> HashMap<String, Tensor> {
         let strip =
             |(k, v): (&String, &Tensor)| Some((k.strip_prefix(prefix)?.to_owned(), v.clone()));
         self.0.iter().filter_map(strip).collect()
     }
 }
 
-pub fn f64s(t: &Tensor) -> Result<Vec<f64>> {
+pub(crate) fn f64s(t: &Tensor) -> Result<Vec<f64>> {
     t.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
 /// `||a - b|| / ||b||`; infinite if a is not finite or the shapes differ.
-pub fn relative(a: &Tensor, b: &Tensor) -> Result<f64> {
+pub(crate) fn relative(a: &Tensor, b: &Tensor) -> Result<f64> {
     if a.dims() != b.dims() {
         return Ok(f64::INFINITY);
     }
@@ -83,7 +83,7 @@ pub fn relative(a: &Tensor, b: &Tensor) -> Result<f64> {
 
 /// Prints the figure and holds it to the tolerance.
 #[track_caller]
-pub fn assert_close(what: &str, a: &Tensor, b: &Tensor, tolerance: f64) {
+pub(crate) fn assert_close(what: &str, a: &Tensor, b: &Tensor, tolerance: f64) {
     let figure = relative(a, b).unwrap();
     println!("{what}: relative L2 {figure:.2e}");
     assert!(
@@ -92,7 +92,11 @@ pub fn assert_close(what: &str, a: &Tensor, b: &Tensor, tolerance: f64) {
     );
 }
 
-pub fn tiny_unet(name: &str, golden: &Golden, trainable: bool) -> Result<(UNetConfig, Params)> {
+pub(crate) fn tiny_unet(
+    name: &str,
+    golden: &Golden,
+    trainable: bool,
+) -> Result<(UNetConfig, Params)> {
     let config = UNetConfig::load(&golden_path(&format!("{name}.json")))?;
     let weights = golden.below("weight.").into_iter();
     let weights = weights
@@ -101,7 +105,7 @@ pub fn tiny_unet(name: &str, golden: &Golden, trainable: bool) -> Result<(UNetCo
     Ok((config, Params::from_tensors(weights, name, trainable)?))
 }
 
-pub fn micro_unet(trainable: bool) -> Result<(UNetConfig, Params)> {
+pub(crate) fn micro_unet(trainable: bool) -> Result<(UNetConfig, Params)> {
     let folder = micro("unet");
     Ok((
         UNetConfig::load(&folder.join("config.json"))?,
@@ -112,7 +116,7 @@ pub fn micro_unet(trainable: bool) -> Result<(UNetConfig, Params)> {
     ))
 }
 
-pub fn micro_vae() -> Result<AutoencoderKL> {
+pub(crate) fn micro_vae() -> Result<AutoencoderKL> {
     let folder = micro("vae");
     let config = VaeConfig::load(&folder.join("config.json"))?;
     let params = Params::open(&folder.join("diffusion_pytorch_model.safetensors"), false)?;
@@ -121,6 +125,6 @@ pub fn micro_vae() -> Result<AutoencoderKL> {
     Ok(vae)
 }
 
-pub fn micro_schedule() -> Result<NoiseSchedule> {
+pub(crate) fn micro_schedule() -> Result<NoiseSchedule> {
     NoiseSchedule::load(&micro("scheduler/scheduler_config.json"))
 }
