@@ -237,6 +237,11 @@ proptest! {
         };
         prop_assert_eq!(Caption::parse(&caption.to_string()), Some(caption));
     }
+}
+
+proptest! {
+    // Each case draws two pictures.
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
     fn samples_are_what_their_parameters_say(seed: u64, looks in 0.0f64..=1.0) {

@@ -41,30 +41,19 @@ fn bicubic(source: &RgbaImage, x: f64, y: f64) -> Rgba<u8> {
     let (x, y) = (x - 0.5, y - 0.5);
     let (left, top) = (x.floor() as i32 - 1, y.floor() as i32 - 1);
     let (dx, dy) = (x - x.floor(), y - y.floor());
-    let pixel = |i: i32, j: i32, c: usize| {
-        f64::from(
-            source
-                .get_pixel(
-                    (left + i).clamp(0, width - 1) as u32,
-                    (top + j).clamp(0, height - 1) as u32,
-                )
-                .0[c],
-        )
-    };
+    let inside = |at: i32, length: i32| at.clamp(0, length - 1) as u32;
+    let near: [[[u8; 4]; 4]; 4] = std::array::from_fn(|j| {
+        let row = inside(top + j as i32, height);
+        std::array::from_fn(|i| source.get_pixel(inside(left + i as i32, width), row).0)
+    });
+    // Most of the canvas around a sticker is empty.
+    if near == [[[0; 4]; 4]; 4] {
+        return Rgba([0; 4]);
+    }
     Rgba(std::array::from_fn(|c| {
-        let row = |j: i32| {
-            cubic(
-                [
-                    pixel(0, j, c),
-                    pixel(1, j, c),
-                    pixel(2, j, c),
-                    pixel(3, j, c),
-                ],
-                dx,
-            )
-        };
+        let rows = near.map(|row| cubic(row.map(|pixel| f64::from(pixel[c])), dx));
         // The cast cuts off as C's does, and clamps.
-        cubic([row(0), row(1), row(2), row(3)], dy) as u8
+        cubic(rows, dy) as u8
     }))
 }
 
