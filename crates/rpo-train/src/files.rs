@@ -38,6 +38,14 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write(path, &text)
 }
 
+/// Writes a picture as PNG; its folder is made.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_png(path: &Path, picture: &image::RgbImage) -> Result<()> {
+    write(path, &rpo_data::picture::png_bytes(picture))
+}
+
 /// Reads a JSON file.
 ///
 /// # Errors

@@ -12,7 +12,9 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
     let cells = cells(&setup);
     let e = &setup.experiment;
     println!("{}: {}", e.name, e.reproduces);
-    println!("model      {} ({} px, {} parameters)", e.model.path, setup.size, setup.pipeline.unet_params.parameter_count());
+    let tensors = setup.pipeline.unet_params.tensors_sorted()?;
+    let parameters: usize = tensors.iter().map(|(_, t)| t.elem_count()).sum();
+    println!("model      {} ({} px, U-Net of {:.2} M parameters)", e.model.path, setup.size, parameters as f64 / 1e6);
     println!("subjects   {}", setup.subjects.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "));
     for arm in &setup.arms {
         println!("arm        {}: {}", arm.name, arm.recipe.describe(arm.preset));

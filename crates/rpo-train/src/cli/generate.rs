@@ -9,7 +9,6 @@ use crate::runner::setup::{Setup, fingerprint};
 use crate::files;
 use anyhow::Result;
 use clap::Args;
-use rpo_data::picture::save_png;
 use rpo_data::prompts::fill;
 use std::path::PathBuf;
 
@@ -85,7 +84,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     for (request, picture) in requests.iter().zip(&pictures) {
         let name = crate::plan::folder_name(&format!("{}-{}", request.prompt, request.names[1]));
         let path = args.out.join(format!("step-{step:06}-seed-{}-{name}.png", args.seed));
-        save_png(&path, picture)?;
+        files::write_png(&path, picture)?;
         println!("{}", path.display());
     }
     Ok(())

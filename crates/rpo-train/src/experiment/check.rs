@@ -9,7 +9,7 @@ use rpo_reward::Lambda;
 ///
 /// # Errors
 /// [`crate::failure::BadInput`] about the first key that is out of range.
-pub fn check(e: &Experiment, layers: &Layers) -> Result<()> {
+pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     let at_least_one = [
         ("training.steps", e.training.steps),
         ("training.batch", e.training.batch),

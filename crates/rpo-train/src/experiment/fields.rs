@@ -118,7 +118,7 @@ pub enum SubjectSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sampler {
-    /// `ddim` or `dpm_solver_pp_2m`.
+    /// `ddim` or `dpmpp_2m`.
     #[schemars(with = "String")]
     pub solver: Solver,
     /// Solver steps a picture.

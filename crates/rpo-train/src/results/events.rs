@@ -2,13 +2,12 @@
 
 use crate::plan::Cell;
 use crate::run_folder::RunFolder;
-use crate::runner::setup::Setup;
 use crate::runner::state::Record;
 use crate::tensorboard::EventWriter;
 use anyhow::Result;
 
 /// Writes `tensorboard/<trajectory>/` anew from `metrics.jsonl`.
-pub(super) fn write(_setup: &Setup, run: &RunFolder, cells: &[Cell]) -> Result<()> {
+pub(super) fn write(run: &RunFolder, cells: &[Cell]) -> Result<()> {
     for cell in cells {
         let folder = run.path.join("tensorboard").join(&cell.id);
         if folder.exists() {
@@ -32,6 +31,7 @@ pub(super) fn write(_setup: &Setup, run: &RunFolder, cells: &[Cell]) -> Result<(
                 }
             }
         }
+        writer.flush()?;
     }
     Ok(())
 }

@@ -30,6 +30,6 @@ pub fn write(setup: &Setup, folder: &RunFolder, cells: &[Cell]) -> Result<String
     let data = page::data(setup, folder, cells, &rows, &table)?;
     files::write(&folder.path.join("report.html"), report::render(&data)?.as_bytes())?;
     files::write_json(&folder.path.join(REPORT_DATA), &data)?;
-    events::write(setup, folder, cells)?;
+    events::write(folder, cells)?;
     Ok(text)
 }

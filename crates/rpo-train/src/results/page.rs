@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use rpo_data::prompts::fill;
 use rpo_eval::stats::Interval;
 use rpo_eval::table::Table;
-use rpo_reward::Mean;
+use rpo_reward::{Mean, mean_reward};
 use rpo_reward::select::{Kind, Rule, gain_over_first};
 use std::path::Path;
 
@@ -56,7 +56,7 @@ pub(super) fn data(
         rules: setup.rules.iter().map(rule).collect(),
         trajectories,
         test: Some(test_table(setup, rows, table)),
-        samples: samples(setup, folder, cells, rows)?,
+        samples: samples(folder, cells, rows)?,
         settings: toml::to_string_pretty(e)?,
         notes: table.notes.clone(),
     })
@@ -98,15 +98,8 @@ fn rule(rule: &Rule) -> data::Rule {
     data::Rule {
         id: rule.name.clone(),
         label: rule.name.clone(),
-        kind: match rule.kind {
-            Kind::Best => data::RuleKind::Best,
-            Kind::Last => data::RuleKind::Last,
-        },
-        mean: match rule.mean {
-            Mean::Harmonic => data::Mean::Harmonic,
-            Mean::Arithmetic => data::Mean::Arithmetic,
-            Mean::Geometric => data::Mean::Geometric,
-        },
+        kind: rule.kind,
+        mean: rule.mean,
         lambda: rule.lambda.get(),
         patience: rule.patience,
     }
@@ -147,7 +140,9 @@ fn trajectory(setup: &Setup, run: &RunFolder, cell: &Cell) -> Result<Trajectory>
         .map(|(rule, d)| {
             let best = rule.kind == Kind::Best;
             let gain = gain_over_first(rule, &chosen.validations, d.chosen)?;
-            let reward = |i: usize| best.then(|| chosen.validations[i].reward(rule.mean, rule.lambda));
+            let reward = |i: usize| {
+                best.then(|| mean_reward(&chosen.validations[i].scores, rule.mean, rule.lambda))
+            };
             Ok(RuleOutcome {
                 rule: rule.name.clone(),
                 chosen_step: chosen.steps[d.chosen],
@@ -294,7 +289,7 @@ fn subject_values(setup: &Setup, row: &Row) -> Vec<SubjectValues> {
             for lambda in [0.3, 0.5, 0.7] {
                 let lambda = rpo_reward::Lambda::try_new(lambda).unwrap_or(rpo_reward::Lambda::HALF);
                 let scores: Vec<_> = result.pictures.iter().map(|p| p.score).collect();
-                values.push(rpo_reward::mean_reward(&scores, Mean::Harmonic, lambda));
+                values.push(mean_reward(&scores, Mean::Harmonic, lambda));
             }
             SubjectValues {
                 subject: if several_seeds { format!("{name} (seed {})", cell.seed) } else { name.clone() },
@@ -306,7 +301,7 @@ fn subject_values(setup: &Setup, row: &Row) -> Vec<SubjectValues> {
 }
 
 /// Some test prompts of every trajectory, one picture a row of the table.
-fn samples(setup: &Setup, run: &RunFolder, cells: &[Cell], rows: &[Row]) -> Result<Vec<SampleRow>> {
+fn samples(run: &RunFolder, cells: &[Cell], rows: &[Row]) -> Result<Vec<SampleRow>> {
     let mut all = Vec::new();
     for cell in cells {
         let folder = run.trajectory(cell);

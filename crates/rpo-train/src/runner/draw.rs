@@ -63,8 +63,8 @@ impl Drawer<'_> {
                 Err(e) => progress.line(&format!("drawing again what a damaged cache file held ({e:#})")),
             }
         }
-        let side = self.pipeline.latent_size(self.size);
-        let channels = self.pipeline.latent_channels();
+        let side = self.size as usize / self.pipeline.vae.config.factor();
+        let channels = self.pipeline.vae.config.latent_channels;
         let mut noise = Vec::with_capacity(requests.len() * side * side * channels);
         for request in requests {
             let names: Vec<&str> = request.names.iter().map(String::as_str).collect();

@@ -9,7 +9,6 @@ use crate::plan::Cell;
 use crate::progress::{Phase, Progress};
 use anyhow::{Context, Result};
 use image::RgbImage;
-use rpo_data::picture::save_png;
 use rpo_data::prompts::fill;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_pref::recipe::TokenInReward;
@@ -101,8 +100,7 @@ pub fn examine(
 ) -> Result<()> {
     let choices = choices(setup, folder)?;
     let steps: BTreeSet<usize> = chosen_steps(&choices);
-    let params = setup.pipeline.unet_params.deep_copy(false)?;
-    let unet = setup.pipeline.unet(&params)?;
+    let base = &setup.pipeline.unet_params;
     let planned = setup.rules.len() + usize::from(!setup.rules.iter().any(|r| r.kind == Kind::Last));
     let pictures = test_requests(setup, cell).0.len();
     for &step in &steps {
@@ -112,12 +110,12 @@ pub fn examine(
             continue;
         }
         progress.timed(Phase::Test, |progress| -> Result<()> {
-            let weights = if step == 0 {
-                params_from_base(setup, &params)?;
-                setup.base_weights.clone()
+            let (unet, weights) = if step == 0 {
+                (setup.pipeline.unet(base)?, setup.base_weights.clone())
             } else {
+                let params = base.deep_copy(false)?;
                 params.load_values(&folder.weights(step))?;
-                fingerprint(&params)?
+                (setup.pipeline.unet(&params)?, fingerprint(&params)?)
             };
             let (requests, prompts) = test_requests(setup, cell);
             let note = format!("{} · test pictures of step {step}", cell.id);
@@ -125,7 +123,7 @@ pub fn examine(
             let result = judge(setup, judges, cell, step, prompts, &drawn)?;
             for (picture, r) in drawn.iter().zip(&result.pictures) {
                 let name = format!("prompt-{:02}-{}.png", r.prompt, r.picture);
-                save_png(folder.samples("test", step).join(name), picture)?;
+                files::write_png(&folder.samples("test", step).join(name), picture)?;
             }
             files::write_json(&path, &result)
         })?;
@@ -151,10 +149,6 @@ pub fn chosen_steps(choices: &Choices) -> BTreeSet<usize> {
 /// A damaged state file.
 pub fn is_trained(folder: &Folder) -> Result<bool> {
     Ok(folder.latest()?.is_some_and(|Latest { done, .. }| done))
-}
-
-fn params_from_base(setup: &Setup, params: &rpo_nn::weights::Params) -> Result<()> {
-    Ok(params.copy_values(&setup.pipeline.unet_params)?)
 }
 
 fn test_requests(setup: &Setup, cell: &Cell) -> (Vec<Request>, Vec<String>) {

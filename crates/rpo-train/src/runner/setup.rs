@@ -5,7 +5,6 @@ use crate::experiment::{Experiment, Layers, SubjectSource, TrainingArm};
 use crate::failure::{BadInput, OrBadInput};
 use crate::{files, paths};
 use anyhow::Result;
-use image::RgbImage;
 use rpo_data::prompts::{PromptSet, dreambench};
 use rpo_data::subject::{self, Subject};
 use rpo_data::stickerbench;
@@ -63,7 +62,7 @@ impl Setup {
         let pipeline = Pipeline::load(&model).or_bad_input("model")?;
         let rewarder = Rewarder::load(&reward).or_bad_input("reward encoder")?;
         let size = match experiment.model.size {
-            0 => pipeline.native_size(),
+            0 => pipeline.sample_size as u32,
             size => size,
         };
         let base_weights = fingerprint(&pipeline.unet_params)?;
@@ -161,7 +160,7 @@ fn subjects(experiment: &Experiment, layers: &Layers) -> Result<Vec<Subject>> {
         SubjectSource::Dreambench => {
             let path = paths::find(&s.path, &layers.folder)
                 .map_err(|e| layers.error("subjects.path", &e.to_string()))?;
-            subject::load_dreambench(&path, &s.token, s.count).or_bad_input("subjects.path")?
+            dreambench_subjects(&path, &s.token, s.count)?
         }
     };
     if s.source == SubjectSource::Folder {
@@ -171,6 +170,21 @@ fn subjects(experiment: &Experiment, layers: &Layers) -> Result<Vec<Subject>> {
         return Err(layers.error("subjects", "no subject was found"));
     }
     Ok(found)
+}
+
+/// The subject folders in `folder` by name, the first `count` of them, 0 for all.
+fn dreambench_subjects(folder: &Path, token: &str, count: usize) -> Result<Vec<Subject>> {
+    let entries = std::fs::read_dir(folder).or_bad_input(folder.display())?;
+    let mut folders: Vec<PathBuf> =
+        entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    folders.sort();
+    if count > 0 {
+        folders.truncate(count);
+    }
+    folders
+        .iter()
+        .map(|f| subject::load_folder(f, None, token).or_bad_input("subjects.path"))
+        .collect()
 }
 
 /// Hash of a network's names, shapes and values.
@@ -183,15 +197,6 @@ pub fn fingerprint(params: &Params) -> Result<String> {
         files::hash_tensor(&mut hasher, &name, &tensor)?;
     }
     Ok(hasher.finalize().to_hex()[..32].to_owned())
-}
-
-/// Hash of a list of pictures, for tests and records.
-pub fn hash_pictures(pictures: &[RgbImage]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for p in pictures {
-        hasher.update(p.as_raw());
-    }
-    hasher.finalize().to_hex()[..16].to_owned()
 }
 
 /// Hash of all files of some folders, by name and content.

@@ -98,7 +98,7 @@ impl Folder {
         if !done {
             fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
             params.save(&folder.join("unet.safetensors")).context("saving weights")?;
-            optimizer.save(&folder.join("adamw.safetensors")).context("saving moments")?;
+            optimizer.save_state(&folder.join("adamw.safetensors")).context("saving moments")?;
         }
         let metrics_bytes = fs::metadata(self.metrics()).map_or(0, |m| m.len());
         files::write_json(&self.0.join("state/latest.json"), &Latest { step, metrics_bytes, done })?;
@@ -113,7 +113,7 @@ impl Folder {
     pub fn load(&self, latest: &Latest, params: &Params, optimizer: &mut AdamW) -> Result<()> {
         let folder = self.state(latest.step);
         params.load_values(&folder.join("unet.safetensors"))?;
-        optimizer.load(&folder.join("adamw.safetensors"))?;
+        optimizer.load_state(&folder.join("adamw.safetensors"))?;
         self.cut(latest.metrics_bytes)
     }
 

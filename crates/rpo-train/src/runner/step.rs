@@ -83,7 +83,8 @@ impl Step<'_> {
             blocks.len() - 1
         };
         let plain_pair = recipe.reference_prompt == ReferencePrompt::C;
-        let (mut sim, mut pair) = (None, None);
+        let sim;
+        let mut pair = None;
         let mut labels = Vec::new();
         if let (Some(preference), Some(negatives)) = (&self.set.preference, &self.set.negative_latents) {
             let place = |p: &Pair| (p.prompt * self.set.per_prompt + p.picture) as u32;

@@ -11,7 +11,6 @@ use crate::plan::Cell;
 use crate::progress::{Phase, Progress};
 use anyhow::{Context, Result, bail};
 use image::RgbImage;
-use rpo_data::picture::save_png;
 use rpo_data::prompts::fill;
 use rpo_data::random;
 use rpo_data::subject::Subject;
@@ -27,7 +26,7 @@ use std::collections::BTreeSet;
 ///
 /// # Errors
 /// A loss that is not finite, a parameter without gradient, sampling and I/O errors.
-pub fn train(setup: &Setup, cell: &Cell, folder: &Folder, progress: &mut Progress) -> Result<()> {
+pub(super) fn train(setup: &Setup, cell: &Cell, folder: &Folder, progress: &mut Progress) -> Result<()> {
     if folder.latest()?.is_some_and(|l| l.done) {
         progress.advance(cell.training_cost(setup), true, &cell.id);
         return Ok(());
@@ -127,10 +126,8 @@ impl Training<'_> {
         if !grad_norm.is_finite() {
             bail!("the gradient's norm is {grad_norm}\n  mend: lower training.learning_rate ({})", self.arm.training.learning_rate);
         }
-        let scale = match self.arm.recipe.clip_grad_norm {
-            Some(max) if grad_norm > max => max / grad_norm,
-            _ => 1.0,
-        };
+        let clip = self.arm.recipe.clip_grad_norm;
+        let scale = clip.map_or(1.0, |max| optim::clip_scale(grad_norm, max));
         optimizer.step(&grads, scale)?;
         Ok(Record::Step { step, l_sim: losses.l_sim, l_pref: losses.l_pref, loss, grad_norm })
     }
@@ -144,7 +141,7 @@ impl Training<'_> {
         let each = self.setup.experiment.validation.pictures_per_prompt;
         for (i, picture) in pictures.iter().enumerate() {
             let name = format!("prompt-{:02}-{}.png", i / each, i % each);
-            save_png(self.folder.samples("validation", step).join(name), picture)?;
+            files::write_png(&self.folder.samples("validation", step).join(name), picture)?;
         }
         let references: Vec<RgbImage> = self.subject.references.iter().map(|r| r.picture.clone()).collect();
         let features = self.setup.rewarder.references(&references)?;
@@ -185,8 +182,9 @@ impl Training<'_> {
         let steps: BTreeSet<usize> = keep.iter().map(|i| scored[*i].step).collect();
         let now = scored.last().map_or(0, |v| v.step);
         if steps.contains(&now) {
-            let config = serde_json::to_value(&self.setup.pipeline.unet_config)?;
-            files::write_json(&self.folder.unet(now).join("config.json"), &config)?;
+            // The configuration as it was read, so that the folder opens wherever the base model's does.
+            let config = std::fs::read(self.setup.pipeline.folder.join("unet/config.json"))?;
+            files::write(&self.folder.unet(now).join("config.json"), &config)?;
             self.params.save(&self.folder.weights(now)).context("keeping a checkpoint")?;
         }
         self.folder.keep_weights(&steps)?;
@@ -196,10 +194,10 @@ impl Training<'_> {
     /// References and a few negatives, for the report.
     fn save_pictures(&self, set: &TrainingSet) -> Result<()> {
         for (i, reference) in set.references.iter().enumerate() {
-            save_png(self.folder.0.join(format!("references/{i:02}.png")), reference)?;
+            files::write_png(&self.folder.0.join(format!("references/{i:02}.png")), reference)?;
         }
         for (i, negative) in set.negatives.iter().step_by(set.per_prompt.max(1)).enumerate() {
-            save_png(self.folder.0.join(format!("negatives/{i:02}.png")), negative)?;
+            files::write_png(&self.folder.0.join(format!("negatives/{i:02}.png")), negative)?;
         }
         Ok(())
     }
