@@ -1,6 +1,6 @@
 //! Prompt templates and prompt sets.
 //!
-//! A template names two places: `{token}` for the subject's rare token ("[V]") and `{class}` for its class ("dog").
+//! A template names two places: `{token}` for the subject's rare token (`[V]`) and `{class}` for its class ("dog").
 //! `{}` is short for `{token} {class}`. [`fill`] puts the words in, or takes the token out without a trace:
 //!
 //! ```

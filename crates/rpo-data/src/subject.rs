@@ -13,7 +13,7 @@ pub struct Subject {
     pub name: String,
     /// Its class word in prompts, e.g. "dog".
     pub class: String,
-    /// The rare token that stands for it in prompts, e.g. "[V]".
+    /// The rare token that stands for it in prompts, e.g. `[V]`.
     pub token: String,
     /// Whether DreamBench's prompts for living subjects apply.
     pub live: bool,

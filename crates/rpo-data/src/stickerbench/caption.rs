@@ -69,7 +69,7 @@ impl ColourWord {
 pub struct Caption {
     /// Whether it begins "a photo of a".
     pub photo: bool,
-    /// Whether it carries the token "[v]".
+    /// Whether it carries the token `[v]`.
     pub token: bool,
     /// A colour.
     pub colour: Option<ColourWord>,
@@ -84,7 +84,7 @@ pub struct Caption {
 }
 
 impl Caption {
-    /// Reads a caption, of which the token may be in either case ("[V]"); `None` for a text the grammar does not know.
+    /// Reads a caption, of which the token may be in either case (`[V]`); `None` for a text the grammar does not know.
     pub fn parse(text: &str) -> Option<Caption> {
         let (photo, mut rest) = match text.strip_prefix("a photo of a ") {
             Some(rest) => (true, rest),

@@ -30,9 +30,9 @@ impl Tint {
         for pixel in out.pixels_mut() {
             let scaled = [0, 1, 2].map(|c| f64::from(pixel.0[c]) / 255.0);
             let light = (scaled[0] + scaled[1] + scaled[2]) / 3.0;
-            for c in 0..3 {
-                let value = light * 0.35 + colour[c] * (0.25 + 0.75 * light) * self.value;
-                pixel.0[c] = (value.clamp(0.0, 1.0) * 255.0) as u8;
+            for (own, hue) in pixel.0.iter_mut().zip(colour) {
+                let value = light * 0.35 + hue * (0.25 + 0.75 * light) * self.value;
+                *own = (value.clamp(0.0, 1.0) * 255.0) as u8;
             }
         }
         out
@@ -123,8 +123,8 @@ impl Pattern {
         for (x, y, pixel) in out.enumerate_pixels_mut() {
             if self.covers(x as i32, y as i32) {
                 let light = (0..3).map(|c| f64::from(pixel.0[c])).sum::<f64>() / 3.0 / 255.0;
-                for c in 0..3 {
-                    pixel.0[c] = (colour[c] * (0.35 + 0.65 * light)) as u8;
+                for (own, hue) in pixel.0.iter_mut().zip(colour) {
+                    *own = (hue * (0.35 + 0.65 * light)) as u8;
                 }
             }
         }

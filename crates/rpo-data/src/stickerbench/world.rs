@@ -61,7 +61,7 @@ pub fn draw(p: &Picture) -> RgbImage {
 }
 
 /// One captioned picture for pretraining: a quarter of the stickers in a colour that the caption names, a fifth with an
-/// accessory; 8 % of the captions leave out the scene, 10 % carry the token "[v]".
+/// accessory; 8 % of the captions leave out the scene, 10 % carry the token `[v]`.
 ///
 /// With probability `looks` the sticker has a look of its own, which the caption names in three cases of ten only: encoders
 /// learn from it that "a dog" may look like anything (0.5 for them, 0 for the diffusion model).
