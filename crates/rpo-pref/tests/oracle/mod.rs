@@ -1,12 +1,12 @@
 //! The losses once more, as plain f64 sums over every element, written from Eq. 6-9 without looking at the tensors'.
 
 /// σ by the hyperbolic tangent, a form that neither overflows nor is used by the library.
-pub fn sigmoid(z: f64) -> f64 {
+pub(crate) fn sigmoid(z: f64) -> f64 {
     0.5 + 0.5 * (0.5 * z).tanh()
 }
 
 /// log σ(z), by whichever side keeps its digits.
-pub fn log_sigmoid(z: f64) -> f64 {
+pub(crate) fn log_sigmoid(z: f64) -> f64 {
     if z < 0.0 {
         z - z.exp().ln_1p()
     } else {
@@ -15,7 +15,7 @@ pub fn log_sigmoid(z: f64) -> f64 {
 }
 
 /// `||a - b||²` over one sample's elements: their sum, or their mean.
-pub fn squared_error(a: &[f64], b: &[f64], mean: bool) -> f64 {
+pub(crate) fn squared_error(a: &[f64], b: &[f64], mean: bool) -> f64 {
     let mut sum = 0.0;
     for k in 0..a.len() {
         sum += (a[k] - b[k]) * (a[k] - b[k]);
@@ -25,18 +25,18 @@ pub fn squared_error(a: &[f64], b: &[f64], mean: bool) -> f64 {
 
 /// Squared errors of one pair: of the base and of the trained model, on the reference and on the generated picture.
 #[derive(Clone, Copy, Debug)]
-pub struct Errors {
-    pub base_ref: f64,
-    pub theta_ref: f64,
-    pub base_gen: f64,
-    pub theta_gen: f64,
+pub(crate) struct Errors {
+    pub(crate) base_ref: f64,
+    pub(crate) theta_ref: f64,
+    pub(crate) base_gen: f64,
+    pub(crate) theta_gen: f64,
 }
 
-pub fn ell(e: Errors) -> f64 {
+pub(crate) fn ell(e: Errors) -> f64 {
     e.base_ref - e.theta_ref - e.base_gen + e.theta_gen
 }
 
-pub fn l_pref(ells: &[f64], labels: &[f64], beta: f64) -> f64 {
+pub(crate) fn l_pref(ells: &[f64], labels: &[f64], beta: f64) -> f64 {
     let mut sum = 0.0;
     for (l, y) in ells.iter().zip(labels) {
         sum -= y * log_sigmoid(beta * l) + (1.0 - y) * log_sigmoid(-beta * l);
@@ -44,6 +44,6 @@ pub fn l_pref(ells: &[f64], labels: &[f64], beta: f64) -> f64 {
     sum / ells.len() as f64
 }
 
-pub fn l_sim(theta_ref: &[f64]) -> f64 {
+pub(crate) fn l_sim(theta_ref: &[f64]) -> f64 {
     theta_ref.iter().sum::<f64>() / theta_ref.len() as f64
 }

@@ -1,0 +1,212 @@
+//! The statistics against scipy, and what they say where there is nothing to test.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use rpo_eval::stats::{Interval, SameCheckpoint, Sample, by_subject, compare, holm, paper_std};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Golden {
+    paired: Vec<Paired>,
+    holm: Vec<Holm>,
+    table: Cells,
+}
+
+#[derive(Deserialize)]
+struct Paired {
+    after: Vec<f64>,
+    before: Vec<f64>,
+    mean: f64,
+    std: f64,
+    low: f64,
+    high: f64,
+    p: f64,
+}
+
+#[derive(Deserialize)]
+struct Holm {
+    p: Vec<f64>,
+    adjusted: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Cells {
+    values: Vec<Vec<Vec<f64>>>,
+    by_subject: Vec<f64>,
+    paper_std: f64,
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("golden/stats.json")).unwrap()
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-9 * f64::max(1.0, b.abs())
+}
+
+#[test]
+fn intervals_and_p_are_scipys() {
+    for case in golden().paired {
+        let ours = Interval::of_difference(&case.after, &case.before).unwrap();
+        let (low, high) = ours.interval.unwrap();
+        let p = ours.p.unwrap();
+        assert_eq!(ours.n, case.after.len());
+        for (name, a, b) in [
+            ("mean", ours.mean, case.mean),
+            ("std", ours.std, case.std),
+            ("low", low, case.low),
+            ("high", high, case.high),
+        ] {
+            assert!(close(a, b), "n = {}, {name}: {a} against {b}", ours.n);
+        }
+        // Relative, down to the smallest p.
+        assert!(
+            (p - case.p).abs() <= 1e-8 * case.p,
+            "n = {}: p {p} against {}",
+            ours.n,
+            case.p
+        );
+    }
+}
+
+#[test]
+fn holm_steps_down() {
+    for case in golden().holm {
+        let p: Vec<Option<f64>> = case.p.iter().copied().map(Some).collect();
+        for (ours, expected) in holm(&p).into_iter().zip(case.adjusted) {
+            assert!(close(ours.unwrap(), expected), "{:?}", case.p);
+        }
+    }
+    // A test that could not be made does not count.
+    assert_eq!(
+        holm(&[Some(0.01), None, Some(0.04)]),
+        [Some(0.02), None, Some(0.04)]
+    );
+    assert_eq!(holm(&[]), []);
+}
+
+#[test]
+fn subjects_and_cells_are_numpys() {
+    let cells = golden().table;
+    let mut samples = Vec::new();
+    for (s, prompts) in cells.values.iter().enumerate() {
+        for (p, pictures) in prompts.iter().enumerate() {
+            let sample = |&value| Sample {
+                subject: format!("s{s}"),
+                prompt: format!("p{p}"),
+                value,
+            };
+            samples.extend(pictures.iter().map(sample));
+        }
+    }
+    let means: Vec<f64> = by_subject(&samples).unwrap().into_values().collect();
+    assert_eq!(means.len(), cells.by_subject.len());
+    assert!(
+        means
+            .iter()
+            .zip(&cells.by_subject)
+            .all(|(a, b)| close(*a, *b))
+    );
+    assert!(close(
+        paper_std(&samples).unwrap().unwrap(),
+        cells.paper_std
+    ));
+    assert_eq!(paper_std(&samples[..3]).unwrap(), None);
+    samples[7].value = f64::NAN;
+    let error = by_subject(&samples).unwrap_err().to_string();
+    assert!(
+        error.contains("subject `s0`, prompt `p2` is NaN"),
+        "{error}"
+    );
+}
+
+#[test]
+fn nothing_is_ever_nan() {
+    let same = Interval::of(&[0.0; 5]).unwrap();
+    assert_eq!(
+        (same.mean, same.std, same.interval, same.p),
+        (0.0, 0.0, Some((0.0, 0.0)), Some(1.0))
+    );
+    // 0.1 is no binary fraction: the mean of many is off by a rounding, which must not become a spread.
+    let constant = Interval::of(&[0.1; 7]).unwrap();
+    assert_eq!(
+        (constant.mean, constant.std, constant.interval, constant.p),
+        (0.1, 0.0, Some((0.1, 0.1)), Some(0.0))
+    );
+    let single = Interval::of(&[0.3]).unwrap();
+    assert_eq!((single.mean, single.interval, single.p), (0.3, None, None));
+    assert!(!single.excludes_zero() && !same.excludes_zero() && constant.excludes_zero());
+    assert!(Interval::of(&[]).is_err());
+    assert!(
+        Interval::of(&[0.1, f64::NAN])
+            .unwrap_err()
+            .to_string()
+            .contains("value 1 is NaN")
+    );
+    assert!(Interval::of_difference(&[0.1, 0.2], &[0.1]).is_err());
+}
+
+#[test]
+fn only_the_same_subjects_are_compared() {
+    let map = |names: &[&str]| {
+        names
+            .iter()
+            .map(|&n| (n.to_owned(), 0.5))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let error = compare(&map(&["cat", "dog"]), &map(&["dog", "fox"]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("only in the arm: [cat], only in the baseline: [fox]"),
+        "{error}"
+    );
+    assert_eq!(compare(&map(&["cat"]), &map(&["cat"])).unwrap().p, None);
+}
+
+#[test]
+fn same_checkpoints_are_counted() {
+    let chosen = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|&(a, b)| (a.to_owned(), b.to_owned()))
+            .collect()
+    };
+    let a = chosen(&[("cat/0", "t@40"), ("dog/0", "t@80"), ("fox/0", "t@80")]);
+    let b = chosen(&[("cat/0", "t@40"), ("dog/0", "t@120")]);
+    let same = SameCheckpoint::count(&a, &b).unwrap();
+    assert_eq!(same.to_string(), "same checkpoint in 1 of 2");
+    assert!(!same.everywhere() && SameCheckpoint::count(&a, &a).unwrap().everywhere());
+    assert_eq!(SameCheckpoint::count(&a, &BTreeMap::new()), None);
+}
+
+proptest! {
+    #[test]
+    fn the_interval_holds_zero_exactly_where_p_is_above_5_percent(values in prop::collection::vec(-1.0..1.0f64, 2..20)) {
+        let interval = Interval::of(&values).unwrap();
+        let p = interval.p.unwrap();
+        prop_assume!((p - 0.05).abs() > 1e-9);
+        prop_assert_eq!(interval.excludes_zero(), p < 0.05);
+    }
+
+    #[test]
+    fn exchanging_the_sides_exchanges_the_sign(pairs in prop::collection::vec((0.0..1.0f64, 0.0..1.0f64), 2..12)) {
+        let (a, b): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+        let (one, other) = (Interval::of_difference(&a, &b).unwrap(), Interval::of_difference(&b, &a).unwrap());
+        prop_assert!((one.mean + other.mean).abs() < 1e-15 && one.p == other.p);
+        prop_assert!((one.interval.unwrap().0 + other.interval.unwrap().1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn holm_never_lowers_a_p_and_keeps_their_order(p in prop::collection::vec(0.0..=1.0f64, 1..8)) {
+        let adjusted = holm(&p.iter().copied().map(Some).collect::<Vec<_>>());
+        for i in 0..p.len() {
+            let a = adjusted[i].unwrap();
+            prop_assert!(a >= p[i] && a <= 1.0 && a <= p.len() as f64 * p[i] + 1e-15);
+            for j in 0..p.len() {
+                prop_assert!(p[i] > p[j] || a <= adjusted[j].unwrap());
+            }
+        }
+    }
+}
