@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 /// Two towers that put pictures and texts into one space. Every embedding has length 1.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DualEncoder {
     towers: Towers,
     processor: ImageProcessor,
@@ -51,6 +51,16 @@ enum Towers {
         text_projection: Projection,
         tokenizer: ClipTokenizer,
     },
+}
+
+impl std::fmt::Debug for DualEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DualEncoder")
+            .field("folder", &self.folder)
+            .field("kind", &self.kind())
+            .field("dim", &self.dim)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A linear map into the common space.
@@ -118,9 +128,9 @@ impl DualEncoder {
 
     fn kind_of(dir: &Path) -> Result<Kind> {
         let file: KindFile = folder::read_config(dir)?;
-        let named = |kind: &str, class: &str| {
-            file.model_type.as_deref() == Some(kind)
-                || file.architectures.iter().any(|a| a == class)
+        let named = |kind: &str, class: &str| match &file.model_type {
+            Some(model_type) => model_type == kind,
+            None => file.architectures.iter().any(|a| a == class),
         };
         if named("align", "AlignModel") {
             Ok(Kind::Align)

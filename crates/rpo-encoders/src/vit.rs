@@ -185,11 +185,20 @@ impl VitModel {
 }
 
 /// A `ViTModel` folder with its image processor: pictures in, unit vectors out.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct VitEncoder {
     model: VitModel,
     processor: ImageProcessor,
     folder: PathBuf,
+}
+
+impl std::fmt::Debug for VitEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VitEncoder")
+            .field("folder", &self.folder)
+            .field("dim", &self.dim())
+            .finish_non_exhaustive()
+    }
 }
 
 impl VitEncoder {

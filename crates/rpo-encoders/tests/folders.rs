@@ -44,7 +44,7 @@ fn configs() {
     };
     wrong(
         |c| c["model_type"] = json!("blip"),
-        &["config.json", "model_type", "blip"].map(|w| w),
+        &["config.json", "model_type", "blip"],
     );
     wrong(
         |c| c["text_config"]["hidden_size"] = json!("wide"),

@@ -40,14 +40,14 @@ fn set(path: &Path, keys: &[(&str, Value)]) {
 }
 
 fn check_clip(name: &str, tokenizer: &ClipTokenizer) {
-    let golden = json("tokens.json");
+    let golden: HashMap<String, Value> = json("tokens.json");
     for (text, want) in texts(&golden).iter().zip(rows(&golden, name)) {
         assert_eq!(tokenizer.encode(text).unwrap(), want, "{name}: {text:?}");
     }
 }
 
 fn check_bert(name: &str, tokenizer: &WordPiece) {
-    let golden = json("tokens.json");
+    let golden: HashMap<String, Value> = json("tokens.json");
     let lengths: Vec<u32> =
         serde_json::from_value(golden[&format!("{name}_length")].clone()).unwrap();
     for ((text, want), length) in texts(&golden).iter().zip(rows(&golden, name)).zip(lengths) {

@@ -81,12 +81,21 @@ enum Size {
 }
 
 /// Turns pictures into the input of an encoder.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ImageProcessor {
     size: Option<(Size, Filter)>,
     crop: Option<(u32, u32)>,
     /// What becomes of every 8-bit value, for each channel.
     values: Box<[[f32; 256]; 3]>,
+}
+
+impl std::fmt::Debug for ImageProcessor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImageProcessor")
+            .field("size", &self.size)
+            .field("crop", &self.crop)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ImageProcessor {

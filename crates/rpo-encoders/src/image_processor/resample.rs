@@ -1,7 +1,8 @@
 //! Pillow's `Image.resize` for 8-bit RGB, bit for bit: two passes with 22-bit fixed-point weights.
 //!
 //! The scores of published encoders were made with Pillow, and a resize that rounds otherwise moves them.
-//! Source: `src/libImaging/Resample.c` and `Geometry.c` of Pillow 13.
+//! Source: `src/libImaging/Resample.c` and `Geometry.c` of Pillow 12, which always resizes horizontally first. Pillow 13
+//! turns the passes round where the height shrinks much more than the width; next to hard edges that is a few levels.
 
 use image::RgbImage;
 
@@ -88,7 +89,7 @@ fn sinc(x: f64) -> f64 {
     t.sin() / t
 }
 
-/// Resizes `image` to `width` x `height` as Pillow does, without `reducing_gap`.
+/// Resizes `image` to `width` x `height` as Pillow 12 does, without `reducing_gap`: horizontally, then vertically.
 ///
 /// An axis whose length does not change is left as it is. All four lengths must be above zero.
 pub fn resize(image: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {

@@ -9,44 +9,44 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use image::RgbImage;
 
-pub fn micro(folder: &str) -> PathBuf {
+pub(crate) fn micro(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../assets/micro")
         .join(folder)
 }
 
-pub fn golden(name: &str) -> PathBuf {
+pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name)
 }
 
-pub fn tensors(name: &str) -> HashMap<String, Tensor> {
+pub(crate) fn tensors(name: &str) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(golden(name), &Device::Cpu).unwrap()
 }
 
-pub fn json<T: serde::de::DeserializeOwned>(name: &str) -> T {
+pub(crate) fn json<T: serde::de::DeserializeOwned>(name: &str) -> T {
     serde_json::from_str(&std::fs::read_to_string(golden(name)).unwrap()).unwrap()
 }
 
 /// Grey is repeated and alpha dropped, as Pillow's `convert("RGB")` does.
-pub fn picture(name: &str) -> RgbImage {
+pub(crate) fn picture(name: &str) -> RgbImage {
     image::open(golden("pictures").join(name))
         .unwrap()
         .to_rgb8()
 }
 
-pub fn values(tensor: &Tensor) -> Vec<f32> {
+pub(crate) fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-pub fn ids(tensor: &Tensor) -> Vec<Vec<u32>> {
+pub(crate) fn ids(tensor: &Tensor) -> Vec<Vec<u32>> {
     let rows = tensor.to_dtype(candle_core::DType::U32).unwrap();
     rows.to_vec2().unwrap()
 }
 
 /// max |got - want| / max |want|
-pub fn relative_error(got: &[f32], want: &[f32]) -> f64 {
+pub(crate) fn relative_error(got: &[f32], want: &[f32]) -> f64 {
     assert_eq!(got.len(), want.len());
     let difference = got
         .iter()
@@ -58,7 +58,7 @@ pub fn relative_error(got: &[f32], want: &[f32]) -> f64 {
 }
 
 /// The smallest cosine between rows of width `width`.
-pub fn least_cosine(got: &[f32], want: &[f32], width: usize) -> f64 {
+pub(crate) fn least_cosine(got: &[f32], want: &[f32], width: usize) -> f64 {
     assert_eq!(got.len(), want.len());
     got.chunks_exact(width)
         .zip(want.chunks_exact(width))
@@ -75,7 +75,7 @@ pub fn least_cosine(got: &[f32], want: &[f32], width: usize) -> f64 {
 }
 
 /// Prints the error and holds it against `limit`.
-pub fn close(what: &str, got: &Tensor, want: &Tensor, limit: f64) {
+pub(crate) fn close(what: &str, got: &Tensor, want: &Tensor, limit: f64) {
     assert_eq!(got.dims(), want.dims(), "{what}");
     let error = relative_error(&values(got), &values(want));
     println!("{what}: relative error {error:.2e}");
