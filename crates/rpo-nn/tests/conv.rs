@@ -139,6 +139,31 @@ fn conv2d_is_the_naive_convolution() {
     }
 }
 
+/// Sizes for which Winograd's algorithm is chosen (multiples of 16 channels), with whole and cut tiles. Its rounding errors are larger than those of the direct sum.
+#[test]
+fn winograd_is_the_naive_convolution() {
+    for (n, ([b, h, w, ci, co], padding)) in
+        [([3, 8, 8, 16, 32], [1; 4]), ([2, 9, 14, 32, 16], [1; 4])]
+            .into_iter()
+            .enumerate()
+    {
+        let spec = ConvSpec { stride: 1, padding };
+        let seed = n as u64;
+        let inputs = [
+            Array::random(seed, &[b, h, w, ci]),
+            Array::random(seed + 100, &[3, 3, ci, co]),
+            Array::random(seed + 200, &[co]),
+        ];
+        check(
+            &format!("conv2d 3x3 {spec:?} {b}x{h}x{w} {ci}->{co}"),
+            &inputs,
+            8e-6,
+            |t| ops::conv2d(&t[0], &t[1], Some(&t[2]), spec),
+            |a| naive(a, spec, false),
+        );
+    }
+}
+
 #[test]
 fn depthwise_conv2d_is_the_naive_convolution() {
     for (s, &(kh, kw, spec)) in SPECS.iter().enumerate() {

@@ -1,9 +1,10 @@
 //! Convolution of any kernel, stride and padding as matrix products over gathered patches.
 
-use super::{ConvSpec, Geometry};
+use super::Geometry;
 use crate::matrix::{Matrix, product, product_parallel};
 use crate::ops::rows::{add_to, fill_rows};
 use crate::parallel;
+use crate::scratch;
 
 /// Elements of a tile of patches that one task gathers: a tile stays in the second-level cache.
 const TILE: usize = 192 * 1024;
@@ -41,6 +42,12 @@ fn gather(g: &Geometry, x: &[f32], first: usize, patches: &mut [f32]) {
     }
 }
 
+/// Estimated cost in multiply-adds of a large matrix product.
+pub(super) fn cost(g: &Geometry) -> f64 {
+    let patches = (g.positions() * g.patch()) as f64;
+    patches * (g.out_channels as f64 + 2.0)
+}
+
 /// Cuts `rows` rows of `row` elements into equal tiles of about `budget` elements and at least `least` rows.
 fn tile_rows(rows: usize, row: usize, budget: usize, least: usize) -> usize {
     let tile = (budget / row.max(1)).max(least).min(rows.max(1));
@@ -55,12 +62,13 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> 
     let weights = Matrix::new(w, patch, co);
     parallel::for_chunks(&mut y, tile * co, |i, y| {
         let count = y.len() / co;
-        let mut patches = vec![0f32; count * patch];
-        gather(g, x, i * tile, &mut patches);
         if let Some(b) = b {
             fill_rows(y, b);
         }
-        product(y, Matrix::new(&patches, count, patch), weights, b.is_some());
+        scratch::with(count * patch, |patches| {
+            gather(g, x, i * tile, patches);
+            product(y, Matrix::new(patches, count, patch), weights, b.is_some());
+        });
     });
     y
 }
@@ -87,36 +95,6 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32>
     dw
 }
 
-/// With stride 1 the input gradient is itself a convolution: of the output gradient with the kernel turned by 180
-/// degrees and its channels exchanged, padded by k - 1 less the padding.
-pub(super) fn input_gradient(g: &Geometry, w: &[f32], grad: &[f32]) -> Vec<f32> {
-    match transposed(g) {
-        Some(back) => forward(&back, grad, &turn_kernel(g, w), None),
-        None => scatter(g, w, grad),
-    }
-}
-
-/// The geometry of the convolution that computes the input gradient, if there is one.
-pub(super) fn transposed(g: &Geometry) -> Option<Geometry> {
-    let [kh, kw] = g.kernel;
-    let [top, bottom, left, right] = g.spec.padding;
-    let inside = top < kh && bottom < kh && left < kw && right < kw;
-    (g.spec.stride == 1 && inside).then(|| Geometry {
-        batch: g.batch,
-        height: g.out_height,
-        width: g.out_width,
-        channels: g.out_channels,
-        out_height: g.height,
-        out_width: g.width,
-        out_channels: g.channels,
-        kernel: g.kernel,
-        spec: ConvSpec {
-            stride: 1,
-            padding: [kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right],
-        },
-    })
-}
-
 /// `[kh, kw, Ci, Co]` to `[kh, kw, Co, Ci]`, taps in reverse order.
 pub(super) fn turn_kernel(g: &Geometry, w: &[f32]) -> Vec<f32> {
     const BLOCK: usize = 16;
@@ -137,8 +115,8 @@ pub(super) fn turn_kernel(g: &Geometry, w: &[f32]) -> Vec<f32> {
     turned
 }
 
-/// Gradient of the patches, added up where they overlap; one task an image.
-fn scatter(g: &Geometry, w: &[f32], grad: &[f32]) -> Vec<f32> {
+/// The input gradient of any convolution: the gradients of the patches, added up where they overlap; one task an image.
+pub(super) fn scatter(g: &Geometry, w: &[f32], grad: &[f32]) -> Vec<f32> {
     let (patch, c, co) = (g.patch(), g.channels, g.out_channels);
     let [top, _, left, _] = g.spec.padding;
     let positions = g.out_height * g.out_width;

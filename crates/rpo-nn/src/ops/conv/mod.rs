@@ -2,6 +2,8 @@
 
 mod direct;
 mod im2col;
+mod planes;
+mod winograd;
 
 use super::rows::sum_rows;
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
@@ -77,6 +79,38 @@ impl Geometry {
         self.kernel[0] * self.kernel[1] * self.channels
     }
 
+    /// The way to compute it, by estimated cost; depends on the sizes alone.
+    fn algorithm(&self) -> Algorithm {
+        if self.is_pointwise() {
+            Algorithm::Direct
+        } else if winograd::applies(self) && winograd::cost(self) < im2col::cost(self) {
+            Algorithm::Winograd
+        } else {
+            Algorithm::Im2col
+        }
+    }
+
+    /// The geometry of the convolution that computes the input gradient, if there is one.
+    fn transposed(&self) -> Option<Geometry> {
+        let [kh, kw] = self.kernel;
+        let [top, bottom, left, right] = self.spec.padding;
+        let inside = top < kh && bottom < kh && left < kw && right < kw;
+        (self.spec.stride == 1 && inside).then(|| Geometry {
+            batch: self.batch,
+            height: self.out_height,
+            width: self.out_width,
+            channels: self.out_channels,
+            out_height: self.height,
+            out_width: self.width,
+            out_channels: self.channels,
+            kernel: self.kernel,
+            spec: ConvSpec {
+                stride: 1,
+                padding: [kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right],
+            },
+        })
+    }
+
     /// Whether every output sees one input position, the one at the same place.
     fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.spec == ConvSpec::new(1, 0)
@@ -122,17 +156,22 @@ pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, spec: ConvSpec) -> Res
     }
 }
 
+/// See [`Geometry::algorithm`].
+enum Algorithm {
+    Direct,
+    Im2col,
+    Winograd,
+}
+
 struct Conv(Geometry);
 
 impl Conv {
     fn run(&self, x: View<'_>, w: View<'_>, b: Option<&[f32]>) -> (Vec<f32>, Vec<usize>) {
         let g = &self.0;
-        let y = if g.is_pointwise() {
-            direct::forward(g, x.data, w.data, b)
-        } else {
-            im2col::forward(g, x.data, w.data, b)
-        };
-        (y, vec![g.batch, g.out_height, g.out_width, g.out_channels])
+        (
+            forward(g, x.data, w.data, b),
+            vec![g.batch, g.out_height, g.out_width, g.out_channels],
+        )
     }
 
     fn gradients(
@@ -144,21 +183,33 @@ impl Conv {
     ) -> [Gradient; 2] {
         let g = &self.0;
         [
-            Gradient::when(wanted[0], || {
-                if g.is_pointwise() {
-                    direct::input_gradient(g, w.data, grad)
-                } else {
-                    im2col::input_gradient(g, w.data, grad)
-                }
-            }),
-            Gradient::when(wanted[1], || {
-                if g.is_pointwise() {
-                    direct::weight_gradient(g, x.data, grad)
-                } else {
-                    im2col::weight_gradient(g, x.data, grad)
-                }
+            Gradient::when(wanted[0], || input_gradient(g, w.data, grad)),
+            Gradient::when(wanted[1], || match g.algorithm() {
+                Algorithm::Direct => direct::weight_gradient(g, x.data, grad),
+                Algorithm::Im2col => im2col::weight_gradient(g, x.data, grad),
+                Algorithm::Winograd => winograd::weight_gradient(g, x.data, grad),
             }),
         ]
+    }
+}
+
+fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
+    match g.algorithm() {
+        Algorithm::Direct => direct::forward(g, x, w, b),
+        Algorithm::Im2col => im2col::forward(g, x, w, b),
+        Algorithm::Winograd => winograd::forward(g, x, w, b),
+    }
+}
+
+/// With stride 1 the input gradient is itself a convolution: of the output gradient with the kernel turned by 180 degrees and
+/// its channels exchanged, padded by k - 1 less the padding.
+fn input_gradient(g: &Geometry, w: &[f32], grad: &[f32]) -> Vec<f32> {
+    if g.is_pointwise() {
+        return direct::input_gradient(g, w, grad);
+    }
+    match g.transposed() {
+        Some(back) => forward(&back, grad, &im2col::turn_kernel(g, w), None),
+        None => im2col::scatter(g, w, grad),
     }
 }
 
