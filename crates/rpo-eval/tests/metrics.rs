@@ -1,6 +1,7 @@
 //! The figures by hand on small vectors, and what must hold for the micro judges whatever their weights are.
 
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 
 use image::{Rgb, RgbImage};
 use ndarray::{Array2, array};
@@ -46,7 +47,7 @@ fn the_image_judge_knows_a_picture_again() {
     let judge = ImageJudge::load(&folder("eval_dino")).unwrap();
     let (a, b, c) = (picture(1), picture(2), picture(4));
     let alone = judge
-        .similarity(&[a.clone(), b.clone()], &[a.clone()])
+        .similarity(&[a.clone(), b.clone()], from_ref(&a))
         .unwrap();
     assert!(
         (alone[0] - 1.0).abs() < 1e-6 && alone[1] < 1.0 - 1e-4,
@@ -54,13 +55,13 @@ fn the_image_judge_knows_a_picture_again() {
     );
     // The mean over the references is the mean of the figures with each.
     let both = judge
-        .similarity(&[c.clone()], &[a.clone(), b.clone()])
+        .similarity(from_ref(&c), &[a.clone(), b.clone()])
         .unwrap()[0];
-    let each = [&a, &b].map(|r| judge.similarity(&[c.clone()], &[r.clone()]).unwrap()[0]);
+    let each = [&a, &b].map(|r| judge.similarity(from_ref(&c), from_ref(r)).unwrap()[0]);
     assert!((both - (each[0] + each[1]) / 2.0).abs() < 1e-6);
     let spread = judge.diversity(&[a.clone(), b.clone()]).unwrap().unwrap();
     assert!((spread - (1.0 - alone[1])).abs() < 1e-6);
-    assert_eq!(judge.diversity(&[a.clone()]).unwrap(), None);
+    assert_eq!(judge.diversity(from_ref(&a)).unwrap(), None);
     assert!(
         judge
             .similarity(&[a], &[])

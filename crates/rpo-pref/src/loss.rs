@@ -113,8 +113,8 @@ pub fn total(terms: &[Term<'_>]) -> Result<Tensor> {
 
 /// `log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|))`.
 ///
-/// `-|z|` is written `z - 2 max(z, 0)`: candle's derivatives of `abs` and `relu` are 0 at 0, where every training
-/// starts (the trained model is the base model, so ℓ = 0), while that of `maximum` is the 1/2 that belongs there.
+/// `-|z|` is written `z - 2 max(z, 0)`: candle's `maximum` halves its gradient at a tie, so the slope at 0, where
+/// every training starts (the trained model is the base model, so ℓ = 0), is 1/2 without two kinks having to cancel.
 fn softplus(z: &Tensor) -> Result<Tensor> {
     let positive = z.maximum(&z.zeros_like()?)?;
     let minus_abs = (z - positive.affine(2.0, 0.0)?)?;

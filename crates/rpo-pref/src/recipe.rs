@@ -6,127 +6,13 @@ use crate::labels::LabelKind;
 use crate::loss::Norm;
 use crate::pairs::{LabelReward, Pairs};
 
-/// The prompt that conditions the reference in ℓ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReferencePrompt {
-    /// The pair's training prompt, as for the generated picture: a second pass on the same x_t as L_sim's (paper).
-    CMod,
-    /// The plain prompt of L_sim: one pass serves both losses (official).
-    C,
-}
+mod choices;
+mod preset;
 
-/// Whether the two pictures of a pair have something in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sharing {
-    /// One draw for both.
-    Shared,
-    /// A draw for each.
-    Independent,
-}
-
-/// What happens to the subject's token in the text that the reward model reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenInReward {
-    /// It stays (official).
-    Keep,
-    /// It is taken out.
-    Remove,
-}
-
-/// How a picture that is not square, or too large, is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Crop {
-    /// The centre square.
-    Centre,
-    /// A random square, anew at every step (official).
-    Random,
-}
-
-/// Which latent the VAE's posterior stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Latent {
-    /// Its mean, computed once.
-    Mean,
-    /// A sample, anew at every step (official).
-    Sample,
-}
-
-/// The noise that validation pictures start from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ValidationNoise {
-    /// The same at every validation: checkpoints differ by their weights alone.
-    Fixed,
-    /// New at every validation (official, where the seed is 0 or none).
-    Fresh,
-}
-
-/// The prompts that checkpoints are validated on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ValidationPrompts {
-    /// Those that training uses (paper, official).
-    Training,
-    /// Held-out ones.
-    Validation,
-}
-
-/// A recipe by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Preset {
-    /// [`Recipe::paper`].
-    Paper,
-    /// [`Recipe::official`].
-    Official,
-    /// [`Recipe::dreambooth`].
-    Dreambooth,
-    /// [`Recipe::ours`].
-    Ours,
-}
-
-impl Preset {
-    /// All of them.
-    pub const ALL: [Preset; 4] = [
-        Preset::Paper,
-        Preset::Official,
-        Preset::Dreambooth,
-        Preset::Ours,
-    ];
-
-    /// The recipe of this name.
-    #[must_use]
-    pub fn recipe(self) -> Recipe {
-        match self {
-            Preset::Paper => Recipe::paper(),
-            Preset::Official => Recipe::official(),
-            Preset::Dreambooth => Recipe::dreambooth(),
-            Preset::Ours => Recipe::ours(),
-        }
-    }
-
-    /// The name as it is written in experiment files and tables.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Preset::Paper => "paper",
-            Preset::Official => "official",
-            Preset::Dreambooth => "dreambooth",
-            Preset::Ours => "ours",
-        }
-    }
-}
-
-impl std::fmt::Display for Preset {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
+pub use choices::{
+    Crop, Latent, ReferencePrompt, Sharing, TokenInReward, ValidationNoise, ValidationPrompts,
+};
+pub use preset::Preset;
 
 /// Declares [`Recipe`] and, with the same keys, all optional, [`RecipeKeys`].
 macro_rules! recipe {

@@ -157,7 +157,7 @@ proptest! {
 
 #[test]
 fn at_the_start_the_gradient_is_half_minus_the_label() {
-    // The trained model is the base model: ℓ = 0, where candle's relu and abs have no slope.
+    // The trained model is the base model: ℓ = 0, the kink of max(z, 0).
     for dtype in [DType::F32, DType::F64] {
         for (label, beta) in [(0.0, 1.0), (1.0, 1.0), (0.25, 50.0)] {
             let var = Var::from_tensor(&tensor(&[0.0]).to_dtype(dtype).unwrap()).unwrap();

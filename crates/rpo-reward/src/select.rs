@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::mean::{Lambda, Mean, Score, ScoreOutOfRange, mean_reward};
 use crate::paired::{Interval, PairedError};
 
+mod rule;
+
+pub use rule::{DEFAULT_PATIENCE, Kind, Rule};
+
 /// The scores of one checkpoint on the validation prompts, always with the same noise and in the same order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
@@ -27,74 +31,6 @@ impl Validation {
             .iter()
             .map(|&score| mean.reward(score, lambda))
             .collect()
-    }
-}
-
-/// What a rule looks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// The highest reward.
-    #[default]
-    Best,
-    /// The last step, whatever its reward.
-    Last,
-}
-
-/// A rule of selection and stopping.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rule {
-    /// Its name in tables and files.
-    pub name: String,
-    /// What it looks for.
-    #[serde(default)]
-    pub kind: Kind,
-    /// How a picture's two scores become one reward.
-    #[serde(default)]
-    pub mean: Mean,
-    /// λ_val. [`Kind::Last`] reads it for nothing but its reports.
-    pub lambda: Lambda,
-    /// How many validations in a row may bring no new maximum before the rule stops; `None` (written `"none"`):
-    /// it runs to the limit, as the paper and the official code do. [`Kind::Last`] ignores it.
-    #[serde(default = "default_patience", with = "patience")]
-    pub patience: Option<usize>,
-}
-
-/// Validations without a new maximum that a rule waits for when nothing else is asked.
-pub const DEFAULT_PATIENCE: usize = 3;
-
-fn default_patience() -> Option<usize> {
-    Some(DEFAULT_PATIENCE)
-}
-
-impl Rule {
-    /// The highest λ-`mean` reward, with the default patience.
-    pub fn best(name: impl Into<String>, mean: Mean, lambda: Lambda) -> Self {
-        Self {
-            name: name.into(),
-            kind: Kind::Best,
-            mean,
-            lambda,
-            patience: default_patience(),
-        }
-    }
-
-    /// The last step of the limit.
-    pub fn last(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            kind: Kind::Last,
-            mean: Mean::Harmonic,
-            lambda: Lambda::HALF,
-            patience: None,
-        }
-    }
-
-    /// The same rule with another patience.
-    #[must_use]
-    pub fn with_patience(self, patience: Option<usize>) -> Self {
-        Self { patience, ..self }
     }
 }
 
@@ -332,39 +268,4 @@ fn check(validations: &[Validation], index: usize) -> Result<(), SelectError> {
         })?;
     }
     Ok(())
-}
-
-/// A number, or `"none"`: TOML has no null, and a key left out means the default.
-mod patience {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Number(usize),
-        Word(String),
-    }
-
-    pub(super) fn serialize<S: Serializer>(
-        patience: &Option<usize>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match patience {
-            Some(number) => Written::Number(*number),
-            None => Written::Word("none".to_owned()),
-        }
-        .serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<usize>, D::Error> {
-        const EXPECTED: &str =
-            "patience is a number of validations, 1 or more, or \"none\" to run to the limit";
-        match Written::deserialize(deserializer).map_err(|_| D::Error::custom(EXPECTED))? {
-            Written::Number(number) if number > 0 => Ok(Some(number)),
-            Written::Word(word) if word == "none" => Ok(None),
-            _ => Err(D::Error::custom(EXPECTED)),
-        }
-    }
 }

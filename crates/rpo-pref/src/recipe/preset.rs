@@ -1,0 +1,57 @@
+//! Recipes by their names.
+
+use serde::{Deserialize, Serialize};
+
+use super::Recipe;
+
+/// A recipe by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// [`Recipe::paper`].
+    Paper,
+    /// [`Recipe::official`].
+    Official,
+    /// [`Recipe::dreambooth`].
+    Dreambooth,
+    /// [`Recipe::ours`].
+    Ours,
+}
+
+impl Preset {
+    /// All of them.
+    pub const ALL: [Preset; 4] = [
+        Preset::Paper,
+        Preset::Official,
+        Preset::Dreambooth,
+        Preset::Ours,
+    ];
+
+    /// The recipe of this name.
+    #[must_use]
+    pub fn recipe(self) -> Recipe {
+        match self {
+            Preset::Paper => Recipe::paper(),
+            Preset::Official => Recipe::official(),
+            Preset::Dreambooth => Recipe::dreambooth(),
+            Preset::Ours => Recipe::ours(),
+        }
+    }
+
+    /// The name as it is written in experiment files and tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Preset::Paper => "paper",
+            Preset::Official => "official",
+            Preset::Dreambooth => "dreambooth",
+            Preset::Ours => "ours",
+        }
+    }
+}
+
+impl std::fmt::Display for Preset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
