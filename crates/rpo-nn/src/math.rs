@@ -30,7 +30,7 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     p = fma::<FMA>(p, r, 8.333_452e-3);
     p = fma::<FMA>(p, r, 4.166_579_6e-2);
     p = fma::<FMA>(p, r, 1.666_666_5e-1);
-    p = fma::<FMA>(p, r, 5.000_000_1e-1);
+    p = fma::<FMA>(p, r, 0.5);
     p = fma::<FMA>(p, r * r, r) + 1.0;
     // 2^n; n = 128 gives the bits of infinity.
     let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
@@ -70,10 +70,10 @@ pub(crate) fn tanh<const FMA: bool>(x: f32) -> f32 {
     // Near 0 the formula with the exponential cancels: Cephes' polynomial.
     let s = x * x;
     let mut p = -5.704_988_7e-3;
-    p = fma::<FMA>(p, s, 2.063_908_9e-2);
-    p = fma::<FMA>(p, s, -5.373_971_3e-2);
+    p = fma::<FMA>(p, s, 2.063_909e-2);
+    p = fma::<FMA>(p, s, -5.373_971e-2);
     p = fma::<FMA>(p, s, 1.333_144_2e-1);
-    p = fma::<FMA>(p, s, -3.333_328_2e-1);
+    p = fma::<FMA>(p, s, -3.333_328e-1);
     let near = fma::<FMA>(p * s, x, x);
     let far = (1.0 - 2.0 / (exp::<FMA>(2.0 * x.abs()) + 1.0)).copysign(x);
     if x.abs() < 0.625 { near } else { far }

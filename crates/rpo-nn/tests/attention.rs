@@ -97,7 +97,8 @@ fn tiles_are_joined() {
     let keep = Array::build(&[1, n], |at| {
         f64::from(u8::from(at[1] % 5 != 2 && at[1] > 600))
     });
-    let masks: [(Mask, &dyn Fn(usize, usize, usize) -> bool); 3] = [
+    type Keep<'a> = &'a dyn Fn(usize, usize, usize) -> bool;
+    let masks: [(Mask, Keep<'_>); 3] = [
         (Mask::None, &|_, _, _| true),
         (Mask::Causal, &|_, i, j| j <= i),
         (Mask::Keys(keep.tensor()), &|_, _, j| {

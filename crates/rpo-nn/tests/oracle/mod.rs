@@ -7,13 +7,13 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 /// A dense f64 array, row-major.
 #[derive(Clone, Debug)]
-pub struct Array {
-    pub data: Vec<f64>,
-    pub dims: Vec<usize>,
+pub(crate) struct Array {
+    pub(crate) data: Vec<f64>,
+    pub(crate) dims: Vec<usize>,
 }
 
 impl Array {
-    pub fn zeros(dims: &[usize]) -> Self {
+    pub(crate) fn zeros(dims: &[usize]) -> Self {
         Self {
             data: vec![0.0; dims.iter().product()],
             dims: dims.to_vec(),
@@ -21,7 +21,7 @@ impl Array {
     }
 
     /// Uniform in [-1, 1], rounded to f32 so that both sides see the same numbers.
-    pub fn random(seed: u64, dims: &[usize]) -> Self {
+    pub(crate) fn random(seed: u64, dims: &[usize]) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut a = Self::zeros(dims);
         a.data
@@ -30,7 +30,7 @@ impl Array {
         a
     }
 
-    pub fn map(mut self, f: impl Fn(f64) -> f64) -> Self {
+    pub(crate) fn map(mut self, f: impl Fn(f64) -> f64) -> Self {
         // Rounded for the same reason.
         self.data
             .iter_mut()
@@ -38,23 +38,23 @@ impl Array {
         self
     }
 
-    pub fn last(&self) -> usize {
+    pub(crate) fn last(&self) -> usize {
         *self.dims.last().unwrap()
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.data.len() / self.last()
     }
 
-    pub fn row(&self, i: usize) -> &[f64] {
+    pub(crate) fn row(&self, i: usize) -> &[f64] {
         &self.data[i * self.last()..][..self.last()]
     }
 
-    pub fn at(&self, index: &[usize]) -> f64 {
+    pub(crate) fn at(&self, index: &[usize]) -> f64 {
         self.data[self.offset(index)]
     }
 
-    pub fn offset(&self, index: &[usize]) -> usize {
+    pub(crate) fn offset(&self, index: &[usize]) -> usize {
         assert_eq!(index.len(), self.dims.len());
         index.iter().zip(&self.dims).fold(0, |o, (&i, &d)| {
             assert!(i < d);
@@ -63,7 +63,7 @@ impl Array {
     }
 
     /// An array of `dims` from a function of the index.
-    pub fn build(dims: &[usize], f: impl Fn(&[usize]) -> f64) -> Self {
+    pub(crate) fn build(dims: &[usize], f: impl Fn(&[usize]) -> f64) -> Self {
         let mut a = Self::zeros(dims);
         let mut index = vec![0; dims.len()];
         for v in &mut a.data {
@@ -79,21 +79,21 @@ impl Array {
         a
     }
 
-    pub fn values(&self) -> Vec<f32> {
+    pub(crate) fn values(&self) -> Vec<f32> {
         self.data.iter().map(|&v| v as f32).collect()
     }
 
-    pub fn tensor(&self) -> Tensor {
+    pub(crate) fn tensor(&self) -> Tensor {
         Tensor::from_vec(self.values(), self.dims.as_slice(), &Device::Cpu).unwrap()
     }
 
-    pub fn var(&self) -> Var {
+    pub(crate) fn var(&self) -> Var {
         Var::from_vec(self.values(), self.dims.as_slice(), &Device::Cpu).unwrap()
     }
 }
 
 /// erf by its all-positive series.
-pub fn erf(x: f64) -> f64 {
+pub(crate) fn erf(x: f64) -> f64 {
     if x.abs() > 6.0 {
         return x.signum();
     }
@@ -106,12 +106,12 @@ pub fn erf(x: f64) -> f64 {
     total * 2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp()
 }
 
-pub fn values(t: &Tensor) -> Vec<f32> {
+pub(crate) fn values(t: &Tensor) -> Vec<f32> {
     t.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// Largest difference, relative to the largest number of `want`.
-pub fn distance(got: &[f32], want: &[f64]) -> f64 {
+pub(crate) fn distance(got: &[f32], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
     let size = want.iter().fold(1e-30, |m: f64, w| m.max(w.abs()));
     got.iter().zip(want).fold(0.0, |m: f64, (&g, w)| {
@@ -146,7 +146,7 @@ fn run(
 /// Holds `op` against `oracle`, within `tolerance` (relative to the largest number of each array):
 /// the values; the gradient of every input against central differences of the oracle; and that freezing any input leaves it without
 /// a gradient and changes no bit of the others.
-pub fn check(
+pub(crate) fn check(
     name: &str,
     inputs: &[Array],
     tolerance: f64,
@@ -216,7 +216,7 @@ pub fn check(
 }
 
 /// The bits of the values and of all gradients are those of one thread on two and on three.
-pub fn check_threads(
+pub(crate) fn check_threads(
     name: &str,
     inputs: &[Array],
     op: impl Fn(&[Tensor]) -> Result<Tensor> + Sync,
