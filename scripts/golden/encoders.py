@@ -218,7 +218,12 @@ def processor_cases() -> None:
     save_file(tensors, GOLDEN / "processor_cases.safetensors")
 
 
-def clip_with(folder: Path, **special: str) -> CLIPTokenizer:
+def flagged(content: str) -> dict:
+    """A special token as the Stable Diffusion folders write it."""
+    return {"content": content, "lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+
+
+def clip_with(folder: Path, **special: str | dict) -> CLIPTokenizer:
     """The micro tokenizer with other special tokens."""
     shutil.copytree(MICRO / "tokenizer", folder, dirs_exist_ok=True)
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
@@ -237,16 +242,22 @@ def bert_with(folder: Path, **options: bool) -> BertTokenizer:
 
 def tokens() -> None:
     options = {"padding": "max_length", "truncation": True}
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-        cased = {"do_lower_case": False, "strip_accents": True, "tokenize_chinese_chars": False}
+    bos, eos = flagged("<|startoftext|>"), flagged("<|endoftext|>")
+    objects = {"bos_token": bos, "eos_token": eos, "unk_token": eos}
+    with tempfile.TemporaryDirectory() as folder:
+        folders = [Path(folder, name) for name in ("exclamation", "sd1", "sd2", "cased")]
+        folders[3].mkdir()
         clips = {
             "tokenizer": CLIPTokenizer.from_pretrained(MICRO / "tokenizer"),
             "eval_clip": CLIPTokenizer.from_pretrained(MICRO / "eval_clip"),
-            "pad_exclamation": clip_with(Path(one), pad_token="!"),
+            "pad_exclamation": clip_with(folders[0], pad_token="!"),
+            "sd1": clip_with(folders[1], **objects, pad_token="<|endoftext|>"),
+            "sd2": clip_with(folders[2], **objects, pad_token="!"),
         }
+        cased = {"do_lower_case": False, "strip_accents": True, "tokenize_chinese_chars": False}
         berts = {
             "reward": BertTokenizer.from_pretrained(MICRO / "reward"),
-            "cased": bert_with(Path(two), **cased),
+            "cased": bert_with(folders[3], **cased),
         }
     result = {"texts": TEXTS}
     for name, tokenizer in {**clips, **berts}.items():

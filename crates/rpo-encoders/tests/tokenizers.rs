@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use rpo_encoders::tokenizer::{ClipTokenizer, WordPiece};
-use serde_json::Value;
-use support::{json, micro};
+use serde_json::{Value, json};
+use support::micro;
 
 fn texts(golden: &HashMap<String, Value>) -> Vec<String> {
     let texts = serde_json::from_value::<Vec<String>>(golden["texts"].clone()).unwrap();
@@ -40,14 +40,14 @@ fn set(path: &Path, keys: &[(&str, Value)]) {
 }
 
 fn check_clip(name: &str, tokenizer: &ClipTokenizer) {
-    let golden: HashMap<String, Value> = json("tokens.json");
+    let golden: HashMap<String, Value> = support::json("tokens.json");
     for (text, want) in texts(&golden).iter().zip(rows(&golden, name)) {
         assert_eq!(tokenizer.encode(text).unwrap(), want, "{name}: {text:?}");
     }
 }
 
 fn check_bert(name: &str, tokenizer: &WordPiece) {
-    let golden: HashMap<String, Value> = json("tokens.json");
+    let golden: HashMap<String, Value> = support::json("tokens.json");
     let lengths: Vec<u32> =
         serde_json::from_value(golden[&format!("{name}_length")].clone()).unwrap();
     for ((text, want), length) in texts(&golden).iter().zip(rows(&golden, name)).zip(lengths) {
@@ -78,26 +78,44 @@ fn clip_judge() {
     );
 }
 
-/// OpenCLIP's tokenizers (Stable Diffusion 2) pad with "!", which then is special inside texts too.
-#[test]
-fn clip_with_another_pad_token() {
+/// The micro tokenizer with other special tokens.
+fn with_special(keys: &[(&str, Value)]) -> ClipTokenizer {
     let folder = tempfile::tempdir().unwrap();
+    let configs = ["tokenizer_config.json", "special_tokens_map.json"];
     copy(
         &micro("tokenizer"),
-        &[
-            "vocab.json",
-            "merges.txt",
-            "tokenizer_config.json",
-            "special_tokens_map.json",
-        ],
+        &["vocab.json", "merges.txt"],
         folder.path(),
     );
-    for name in ["tokenizer_config.json", "special_tokens_map.json"] {
-        set(&folder.path().join(name), &[("pad_token", "!".into())]);
+    copy(&micro("tokenizer"), &configs, folder.path());
+    for name in configs {
+        set(&folder.path().join(name), keys);
     }
-    let tokenizer = ClipTokenizer::load(folder.path()).unwrap();
+    ClipTokenizer::load(folder.path()).unwrap()
+}
+
+/// OpenCLIP's tokenizers pad with "!", which then is special inside texts too.
+#[test]
+fn clip_with_another_pad_token() {
+    let tokenizer = with_special(&[("pad_token", "!".into())]);
     assert_ne!(tokenizer.pad(), tokenizer.eos());
     check_clip("pad_exclamation", &tokenizer);
+}
+
+/// Special tokens as objects with flags, as the folders of Stable Diffusion 1 and 2 have them.
+#[test]
+fn clip_with_flagged_tokens() {
+    let flagged = |content: &str| json!({"content": content, "lstrip": false, "normalized": true, "rstrip": false, "single_word": false});
+    let eos = flagged("<|endoftext|>");
+    for (name, pad) in [("sd1", "<|endoftext|>"), ("sd2", "!")] {
+        let tokenizer = with_special(&[
+            ("bos_token", flagged("<|startoftext|>")),
+            ("eos_token", eos.clone()),
+            ("unk_token", eos.clone()),
+            ("pad_token", pad.into()),
+        ]);
+        check_clip(name, &tokenizer);
+    }
 }
 
 /// A vocabulary and its merges are enough: the rest has CLIP's defaults.

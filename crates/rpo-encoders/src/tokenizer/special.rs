@@ -144,7 +144,7 @@ impl TokenizerConfig {
         text(&self.sep_token, "[SEP]")
     }
 
-    /// Adds the extra tokens (by their id) and the named special ones, given as (role, default text), to `tokenizer`.
+    /// Adds the extra tokens, by their id, and the named special ones, in transformers' order of `roles`, to `tokenizer`.
     pub(super) fn add_to(&self, tokenizer: &mut Tokenizer, roles: &[Role]) -> Result<()> {
         let mut extra: Vec<(u32, &TokenEntry)> = self
             .added_tokens_decoder
@@ -168,9 +168,8 @@ impl TokenizerConfig {
                 Some(entry) => entry.added(true),
                 None => TokenEntry::Text(default.to_string()).added(true),
             };
-            if !tokens.iter().any(|other| other.content == token.content) {
-                tokens.push(token);
-            }
+            // Where two roles share a text, as EOS and PAD do, the flags of the later one hold.
+            tokens.push(token);
         }
         tokenizer.add_tokens(tokens).map_err(|error| {
             Error::msg(format!(
