@@ -13,7 +13,7 @@ use rpo_data::prompts::fill;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_pref::recipe::TokenInReward;
 use rpo_reward::Score;
-use rpo_reward::select::{self, Decision, Kind};
+use rpo_reward::select::{self, Decision};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -101,7 +101,7 @@ pub fn examine(
     let choices = choices(setup, folder)?;
     let steps: BTreeSet<usize> = chosen_steps(&choices);
     let base = &setup.pipeline.unet_params;
-    let planned = setup.rules.len() + usize::from(!setup.rules.iter().any(|r| r.kind == Kind::Last));
+    let planned = setup.rules.len() + 1;
     let pictures = test_requests(setup, cell).0.len();
     for &step in &steps {
         let path = result_path(folder, step);

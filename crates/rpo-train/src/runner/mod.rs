@@ -55,18 +55,15 @@ pub fn run(setup: &Setup, folder: &RunFolder) -> Result<()> {
 pub fn total_cost(setup: &Setup, cells: &[Cell]) -> f64 {
     let drawer = setup.drawer();
     let mut total = 0.0;
-    let mut drawn = std::collections::BTreeSet::new();
     for cell in cells {
         let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
         let prompts = setup.prompts(subject);
         let negatives = prompts.train.len() * prepare::negatives_per_prompt(&arm.recipe);
-        let class_pictures = prepare::class_pictures(&arm.recipe);
-        if drawn.insert((&subject.class, cell.seed, negatives, class_pictures)) {
-            total += drawer.cost(negatives + class_pictures);
-        }
-        let rows = setup.rules.len() + 1;
+        total += drawer.cost(negatives + prepare::class_pictures(&arm.recipe));
         total += cell.training_cost(setup);
-        total += rows as f64 * drawer.cost(prompts.test.len() * setup.experiment.test.pictures_per_prompt);
+        // At most: step 0 and one checkpoint a rule; rules that agree leave the estimate later.
+        let pictures = prompts.test.len() * setup.experiment.test.pictures_per_prompt;
+        total += (setup.rules.len() + 1) as f64 * drawer.cost(pictures);
     }
     total
 }

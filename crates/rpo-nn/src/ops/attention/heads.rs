@@ -46,14 +46,10 @@ impl Heads {
         out
     }
 
-    /// `[B, len, C]` to `[B, heads, d, len]`.
-    pub(super) fn split_transposed(&self, x: &[f32], len: usize) -> Vec<f32> {
-        let mut out = vec![0f32; x.len()];
-        parallel::for_chunks(&mut out, len * self.dim, |bh, out| {
-            let mut rows = vec![0f32; len * self.dim];
-            self.gather(x, len, bh, 0, 1.0, &mut rows);
-            transpose(&rows, self.dim, out);
-        });
+    /// Head `bh` of `x` `[B, len, C]`: `[len, d]`.
+    pub(super) fn head(&self, x: &[f32], len: usize, bh: usize) -> Vec<f32> {
+        let mut out = vec![0f32; len * self.dim];
+        self.gather(x, len, bh, 0, 1.0, &mut out);
         out
     }
 
@@ -79,25 +75,5 @@ impl Heads {
             }
         });
         out
-    }
-}
-
-/// The transpose of `x` `[len, d]`.
-pub(super) fn transposed(x: &[f32], len: usize, d: usize) -> Vec<f32> {
-    let mut out = vec![0f32; len * d];
-    transpose(x, d, &mut out);
-    out
-}
-
-fn transpose(x: &[f32], d: usize, out: &mut [f32]) {
-    const BLOCK: usize = 16;
-    let len = x.len() / d;
-    for r0 in (0..len).step_by(BLOCK) {
-        let end = (r0 + BLOCK).min(len);
-        for j in 0..d {
-            for (r, out) in (r0..end).zip(&mut out[j * len + r0..j * len + end]) {
-                *out = x[r * d + j];
-            }
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Scaled dot-product attention with several heads.
 
 mod heads;
+mod scores;
 mod softmax;
 
 use crate::autograd::{Differentiable, Gradient, View, apply3};
@@ -101,7 +102,7 @@ enum Visible {
 
 /// Queries and keys of one tile of scores.
 const ROWS: usize = 128;
-const COLS: usize = 512;
+const COLS: usize = 16 * scores::PANEL;
 
 struct Attention {
     heads: Heads,
@@ -147,13 +148,15 @@ impl Differentiable<3> for Attention {
             keys: m,
         } = self.heads;
         let scale = self.heads.scale();
-        let keys = self.heads.split_transposed(k.data, m);
+        let keys = parallel::map(batch * heads, |bh| {
+            scores::pack(&self.heads.head(k.data, m, bh), d)
+        });
         let values = self.heads.split(v.data, m, 1.0);
         // Result and log sums of a head, [N, d + 1], so that one chunk holds all that a task writes.
         let mut out = vec![0f32; batch * heads * n * (d + 1)];
         parallel::map_image_chunks(&mut out, n * (d + 1), ROWS * (d + 1), |bh, at, out| {
             let (q0, rows) = (at / (d + 1), out.len() / (d + 1));
-            let keys = &keys[bh * m * d..][..m * d];
+            let keys = &keys[bh];
             let values = &values[bh * m * d..][..m * d];
             let mut queries = vec![0f32; rows * d];
             self.heads.gather(q.data, n, bh, q0, scale, &mut queries);
@@ -166,8 +169,7 @@ impl Differentiable<3> for Attention {
             {
                 let cols = (m - k0).min(COLS);
                 let scores = &mut scores[..rows * cols];
-                let keys = Matrix::strided(&keys[k0..], d, cols, m);
-                product(scores, Matrix::new(&queries, rows, d), keys, false);
+                scores::scores(&queries, d, &keys[k0 * d..], scores, cols);
                 self.hide(scores, bh / heads, q0, k0, cols);
                 softmax::advance(scores, cols, &mut running, &mut result, d);
                 let values = Matrix::new(&values[k0 * d..], cols, d);
@@ -215,20 +217,23 @@ impl Differentiable<3> for Attention {
             let (dq, rest) = all.split_at_mut(n * d);
             let (dk, dv) = rest.split_at_mut(m * d);
             let log_sums = &log_sums[bh * n..][..n];
-            let side = |x: &[f32], len: usize, scale: f32| {
-                let mut packed = vec![0f32; len * d];
-                self.heads.gather(x, len, bh, 0, scale, &mut packed);
-                packed
-            };
-            let queries = side(q.data, n, scale);
-            let (keys, values) = (side(k.data, m, 1.0), side(v.data, m, 1.0));
-            let (outs, grads) = (side(out.data, n, 1.0), side(grad.data, n, 1.0));
-            let keys_t = heads::transposed(&keys, m, d);
-            let values_t = heads::transposed(&values, m, d);
+            let mut queries = self.heads.head(q.data, n, bh);
+            for q in &mut queries {
+                *q *= scale;
+            }
+            let (keys, values) = (
+                self.heads.head(k.data, m, bh),
+                self.heads.head(v.data, m, bh),
+            );
+            let (outs, grads) = (
+                self.heads.head(out.data, n, bh),
+                self.heads.head(grad.data, n, bh),
+            );
+            let (key_panels, value_panels) = (scores::pack(&keys, d), scores::pack(&values, d));
             let mut deltas = vec![0f32; n];
             softmax::row_dots(&outs, &grads, d, &mut deltas);
             let tile = n.min(ROWS) * m.min(COLS);
-            let (mut scores, mut slopes) = (vec![0f32; tile], vec![0f32; tile]);
+            let (mut weights, mut slopes) = (vec![0f32; tile], vec![0f32; tile]);
             for k0 in (0..m).step_by(COLS) {
                 let cols = (m - k0).min(COLS);
                 for q0 in (0..n).step_by(ROWS) {
@@ -236,24 +241,16 @@ impl Differentiable<3> for Attention {
                     if self.hidden(q0 + rows, k0) {
                         continue;
                     }
-                    let (p, ds) = (&mut scores[..rows * cols], &mut slopes[..rows * cols]);
-                    let queries = Matrix::new(&queries[q0 * d..], rows, d);
-                    let grads = Matrix::new(&grads[q0 * d..], rows, d);
-                    product(
-                        p,
-                        queries,
-                        Matrix::strided(&keys_t[k0..], d, cols, m),
-                        false,
-                    );
+                    let (p, ds) = (&mut weights[..rows * cols], &mut slopes[..rows * cols]);
+                    let queries = &queries[q0 * d..(q0 + rows) * d];
+                    let grads = &grads[q0 * d..(q0 + rows) * d];
+                    scores::scores(queries, d, &key_panels[k0 * d..], p, cols);
                     self.hide(p, bh / heads, q0, k0, cols);
-                    product(
-                        ds,
-                        grads,
-                        Matrix::strided(&values_t[k0..], d, cols, m),
-                        false,
-                    );
+                    scores::scores(grads, d, &value_panels[k0 * d..], ds, cols);
                     softmax::slopes(p, ds, cols, &log_sums[q0..], &deltas[q0..]);
                     let (p, ds) = (Matrix::new(p, rows, cols), Matrix::new(ds, rows, cols));
+                    let (queries, grads) =
+                        (Matrix::new(queries, rows, d), Matrix::new(grads, rows, d));
                     product(&mut dv[k0 * d..], p.t(), grads, true);
                     product(&mut dk[k0 * d..], ds.t(), queries, true);
                     product(

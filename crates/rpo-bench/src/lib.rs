@@ -1,0 +1,118 @@
+//! The work that benches and side-by-side runs time: one U-Net forward, one training step, one sampling, one scoring.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+use image::RgbImage;
+use rpo_data::random;
+use rpo_data::stickerbench;
+use rpo_diffusion::{Pipeline, SamplerConfig, Solver, UNet2DConditionModel, sample};
+use rpo_nn::ops;
+use rpo_nn::optim::{self, AdamW, AdamWConfig};
+use rpo_nn::weights::Params;
+use rpo_reward::model::Rewarder;
+
+/// The embedded model.
+pub fn micro() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/micro")
+}
+
+/// A model with a trainable copy of its U-Net.
+pub struct Work {
+    pipeline: Pipeline,
+    params: Params,
+    trained: UNet2DConditionModel,
+    frozen: UNet2DConditionModel,
+    optimizer: AdamW,
+    rewarder: Option<Rewarder>,
+}
+
+impl Work {
+    /// Loads a diffusers folder, and its `reward` folder if it has one.
+    ///
+    /// # Errors
+    /// Those of loading.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let pipeline = Pipeline::load(folder)?;
+        let params = pipeline.unet_params.deep_copy(true)?;
+        let optimizer = AdamW::new(AdamWConfig { lr: 1e-5, ..AdamWConfig::default() }, params.vars())?;
+        let reward = folder.join("reward");
+        Ok(Self {
+            trained: pipeline.unet(&params)?,
+            frozen: pipeline.unet(&pipeline.unet_params)?,
+            rewarder: reward.exists().then(|| Rewarder::load(&reward)).transpose()?,
+            pipeline,
+            params,
+            optimizer,
+        })
+    }
+
+    fn inputs(&self, batch: usize) -> Result<(Tensor, Tensor, Vec<f64>, Tensor)> {
+        let [h, w, c] = self.pipeline.latent_dims();
+        let noise = |name: &str| -> Result<Tensor> {
+            let values = random::normal(&mut random::stream(0, "bench", &[name]), batch * h * w * c);
+            Ok(Tensor::from_vec(values, (batch, h, w, c), &Device::Cpu)?)
+        };
+        let t = (0..batch).map(|i| (i * 997 % 1000) as f64).collect();
+        let text = self.pipeline.encode_prompts(&vec!["a [v] dog in the snow"; batch])?;
+        Ok((noise("x")?, noise("e")?, t, text))
+    }
+
+    /// One U-Net forward without a graph.
+    ///
+    /// # Errors
+    /// Those of tensors.
+    pub fn forward(&self, batch: usize) -> Result<()> {
+        let (x, _, t, text) = self.inputs(batch)?;
+        self.frozen.forward(&x, &t, &text)?;
+        Ok(())
+    }
+
+    /// One step of recipe `official` on `pairs` pairs: a trained and a frozen pass over `2 * pairs` pictures, L_sim + L_pref,
+    /// backward, clipping, AdamW.
+    ///
+    /// # Errors
+    /// Those of tensors.
+    pub fn step(&mut self, pairs: usize) -> Result<()> {
+        let (x, e, t, text) = self.inputs(2 * pairs)?;
+        let error = |unet: &UNet2DConditionModel| -> Result<Tensor> {
+            Ok(ops::mean_squared_per_sample(&unet.forward(&x, &t, &text)?, &e)?)
+        };
+        let (theta, base) = (error(&self.trained)?, error(&self.frozen)?);
+        let half = |e: &Tensor, i: usize| e.narrow(0, i * pairs, pairs);
+        let ell = ((half(&base, 0)? - half(&theta, 0)?)? - (half(&base, 1)? - half(&theta, 1)?)?)?;
+        let l_pref = ((ell.neg()?.exp()? + 1.0)?.log()?).mean_all()?;
+        let loss = (half(&theta, 0)?.mean_all()? + l_pref)?;
+        let grads = loss.backward()?;
+        let norm = optim::global_norm(&grads, &self.params.vars())?;
+        self.optimizer.step(&grads, optim::clip_scale(norm, 1.0))?;
+        Ok(())
+    }
+
+    /// `pictures` pictures in 15 steps of DPM-Solver++(2M) with guidance.
+    ///
+    /// # Errors
+    /// Those of sampling.
+    pub fn sample(&self, pictures: usize) -> Result<Vec<RgbImage>> {
+        let (x, _, _, text) = self.inputs(pictures)?;
+        let uncond = self.pipeline.encode_prompts(&[""])?;
+        let config = SamplerConfig { solver: Solver::DpmSolverPp2m, steps: 15, guidance: 3.0, batch: pictures };
+        let z = sample(&self.frozen, &self.pipeline.schedule, &config, &x, &text, &uncond, &mut |_| {})?;
+        Ok(self.pipeline.decode(&z, pictures)?)
+    }
+
+    /// Scores `pictures` stickers with the reward's encoder.
+    ///
+    /// # Errors
+    /// A model without a `reward` folder; those of scoring.
+    pub fn score(&self, pictures: usize) -> Result<()> {
+        let rewarder = self.rewarder.as_ref().ok_or_else(|| anyhow::anyhow!("the model has no `reward` folder"))?;
+        let subject = stickerbench::subjects(0, 1, 64).swap_remove(0);
+        let some: Vec<RgbImage> = subject.references.iter().map(|r| r.picture.clone()).collect();
+        let all: Vec<RgbImage> = some.iter().cycle().take(pictures).cloned().collect();
+        let references = rewarder.references(&some)?;
+        rewarder.score(&references, &all, &vec!["a dog in the snow".to_owned(); pictures])?;
+        Ok(())
+    }
+}

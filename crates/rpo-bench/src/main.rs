@@ -1,0 +1,35 @@
+//! Times work on request: lines `forward 16`, `step 4`, `sample 8`, `score 32` on standard input, milliseconds on standard output.
+//! `scripts/bench/side_by_side.py` asks this and PyTorch in turns.
+
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use rpo_bench::{Work, micro};
+
+fn main() -> Result<()> {
+    rpo_nn::on_big_stack(serve)
+}
+
+fn serve() -> Result<()> {
+    let folder = std::env::args().nth(1).map_or_else(micro, PathBuf::from);
+    let mut work = Work::load(&folder)?;
+    let mut out = std::io::stdout();
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let (what, size) = line.split_once(' ').context("write for example: forward 16")?;
+        let size: usize = size.trim().parse().context("the size is a number")?;
+        let start = Instant::now();
+        match what {
+            "forward" => work.forward(size)?,
+            "step" => work.step(size)?,
+            "sample" => work.sample(size).map(drop)?,
+            "score" => work.score(size)?,
+            other => bail!("`{other}` is not one of forward, step, sample, score"),
+        }
+        writeln!(out, "{:.3}", start.elapsed().as_secs_f64() * 1e3)?;
+        out.flush()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! What bad input gets: one message that names the thing and the mend, exit code 2, and nothing written lost.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn experiments() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments")
+}
+
+fn program(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rpo-train")).args(args).output().expect("the program starts")
+}
+
+fn refused(args: &[&str], words: &[&str]) {
+    let output = program(args);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+    for word in words {
+        assert!(text.contains(word), "{args:?}: no `{word}` in: {text}");
+    }
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+fn check(extra: &[&str], words: &[&str]) {
+    let file = experiments().join("quickstart.toml");
+    let mut args = vec!["check", file.to_str().expect("a plain path")];
+    args.extend(extra);
+    refused(&args, words);
+}
+
+fn experiment(folder: &Path, text: &str) -> String {
+    let path = folder.join("experiment.toml");
+    std::fs::write(&path, text).expect("it can be written");
+    path.display().to_string()
+}
+
+#[test]
+fn unknown_keys_name_file_line_and_the_nearest_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = experiment(folder.path(), "name = \"x\"\n\n[training]\nlearning_rat = 1e-3\n");
+    refused(&["check", &file], &["experiment.toml:4", "learning_rat", "did you mean `learning_rate`?"]);
+    let file = experiment(folder.path(), "[recipe]\npreset = \"paper\"\nlamda_train = 0.3\n");
+    refused(&["check", &file], &["experiment.toml:3", "lamda_train", "`lambda_train`"]);
+    let file = experiment(folder.path(), "[recipe]\npreset = \"papr\"\n");
+    refused(&["check", &file], &["experiment.toml:2", "papr", "`paper`"]);
+}
+
+#[test]
+fn values_out_of_range_name_the_key() {
+    check(&["--set", "rules.lambda=[1.5]"], &["rules.lambda", "1.5"]);
+    check(&["--set", "training.steps=0"], &["training.steps", "1 or more"]);
+    check(&["--set", "training.steps=many"], &["--set training.steps=many"]);
+    check(&["--set", "recipe.tau=0.0"], &["recipe.tau"]);
+    check(&["--set", "model.device=cuda"], &["model.device", "cpu"]);
+    check(&["--set", "nonsense"], &["key=value"]);
+}
+
+#[test]
+fn missing_files_say_where_they_were_looked_for() {
+    refused(&["no-such-file.toml"], &["no-such-file.toml", "quickstart.toml"]);
+    check(&["--set", "model.path=no-such-model"], &["model.path", "no-such-model", "Looked at"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let empty = folder.path().display().to_string();
+    check(&["--set", "subjects.source=folder", "--set", "subjects.class=dog", "--set", &format!("subjects.path={empty}")], &["no photo", &empty]);
+}
+
+#[test]
+fn a_picture_that_is_none_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("00.jpg"), "not a picture").expect("it can be written");
+    let path = folder.path().display().to_string();
+    check(&["--set", "subjects.source=folder", "--set", "subjects.class=dog", "--set", &format!("subjects.path={path}")], &["00.jpg"]);
+}
+
+/// A copy of the embedded model that a test may damage.
+fn copy_of_micro(into: &Path) -> PathBuf {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).expect("a folder");
+        for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+            let target = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                std::fs::copy(entry.path(), &target).expect("a copy");
+            }
+        }
+    }
+    let to = into.join("micro");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/micro"), &to);
+    to
+}
+
+#[test]
+fn damaged_models_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = copy_of_micro(folder.path());
+    let set = format!("model.path={}", model.display());
+    let unet = model.join("unet/diffusion_pytorch_model.safetensors");
+    let whole = std::fs::read(&unet).expect("weights");
+
+    std::fs::write(&unet, &whole[..whole.len() / 2]).expect("a truncated file");
+    check(&["--set", &set], &["diffusion_pytorch_model.safetensors"]);
+    std::fs::write(&unet, b"PK\x03\x04 this is a pickle").expect("a mislabelled file");
+    check(&["--set", &set], &["diffusion_pytorch_model.safetensors"]);
+    std::fs::remove_file(&unet).expect("it was there");
+    check(&["--set", &set], &["unet"]);
+    std::fs::write(&unet, &whole).expect("whole again");
+
+    std::fs::remove_dir_all(model.join("vae")).expect("it was there");
+    check(&["--set", &set], &["vae"]);
+}
+
+#[test]
+fn a_loss_that_explodes_ends_with_code_1_and_keeps_the_state() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = experiments().join("quickstart.toml");
+    let smoke = experiments().join("sizes/smoke.toml");
+    let output = format!("output={}", folder.path().display());
+    let run = folder.path().join("run");
+    let result = program(&[
+        file.to_str().expect("a plain path"),
+        "--with",
+        smoke.to_str().expect("a plain path"),
+        "--set",
+        &output,
+        "--set",
+        "training.learning_rate=1.0",
+        "--set",
+        "training.weight_decay=10.0",
+        "--set",
+        "training.steps=400",
+        "--set",
+        "validation.every=400",
+        "--set",
+        "subjects.count=1",
+        "--out",
+        run.to_str().expect("a plain path"),
+    ]);
+    let text = String::from_utf8_lossy(&result.stderr);
+    assert_eq!(result.status.code(), Some(1), "{text}");
+    assert!(text.contains("training.learning_rate") && text.contains("step "), "{text}");
+    let metrics = run.join("trajectories/ours/lion/seed-0/metrics.jsonl");
+    let text = std::fs::read_to_string(&metrics).unwrap_or_else(|e| panic!("{}: {e}", metrics.display()));
+    assert!(text.contains("validation"), "the validation of step 0 is kept");
+}
+
+#[test]
+fn a_full_disk_is_named() {
+    // /dev/full takes no byte; a folder below a file cannot be made either. Both are what a full disk looks like to a writer.
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "here").expect("it can be written");
+    let error = rpo_train::files::write(&file.join("below/metrics"), b"x").expect_err("no folder there");
+    let text = format!("{error:#}");
+    assert!(text.contains("below/metrics") && text.contains("cannot write"), "{text}");
+    assert_eq!(std::fs::read_to_string(&file).expect("still there"), "here");
+}
