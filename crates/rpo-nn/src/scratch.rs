@@ -18,6 +18,13 @@ pub(crate) fn with<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
     result
 }
 
+/// Cuts the first `len` elements off `rest`.
+pub(crate) fn take<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
+    let (first, others) = std::mem::take(rest).split_at_mut(len);
+    *rest = others;
+    first
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

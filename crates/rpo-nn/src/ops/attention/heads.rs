@@ -1,6 +1,27 @@
 //! Between `[B, N, heads d]` and one contiguous matrix a head.
 
 use crate::parallel;
+use crate::simd::simd;
+
+#[inline(always)]
+fn copy_scaled_body<const FMA: bool>(
+    x: &[f32],
+    stride: usize,
+    d: usize,
+    scale: f32,
+    out: &mut [f32],
+) {
+    for (x, out) in x.chunks(stride).zip(out.chunks_exact_mut(d)) {
+        for (out, x) in out.iter_mut().zip(&x[..d]) {
+            *out = x * scale;
+        }
+    }
+}
+
+simd! {
+    /// The first `d` of every `stride` elements of `x`, times `scale`.
+    fn copy_scaled(x: &[f32], stride: usize, d: usize, scale: f32, out: &mut [f32]) = copy_scaled_body;
+}
 
 /// All sizes of one attention.
 #[derive(Clone, Copy, Debug)]
@@ -30,26 +51,15 @@ impl Heads {
     ) {
         let (d, c) = (self.dim, self.dim * self.heads);
         let (b, h) = (bh / self.heads, bh % self.heads);
-        for (r, out) in (b * len + first..).zip(out.chunks_exact_mut(d)) {
-            for (out, x) in out.iter_mut().zip(&x[r * c + h * d..][..d]) {
-                *out = x * scale;
-            }
-        }
+        copy_scaled(&x[(b * len + first) * c + h * d..], c, d, scale, out);
     }
 
-    /// `[B, len, C]` to `[B, heads, len, d]`, times `scale`.
-    pub(super) fn split(&self, x: &[f32], len: usize, scale: f32) -> Vec<f32> {
+    /// `[B, len, C]` to `[B, heads, len, d]`.
+    pub(super) fn split(&self, x: &[f32], len: usize) -> Vec<f32> {
         let mut out = vec![0f32; x.len()];
         parallel::for_chunks(&mut out, len * self.dim, |bh, out| {
-            self.gather(x, len, bh, 0, scale, out);
+            self.gather(x, len, bh, 0, 1.0, out);
         });
-        out
-    }
-
-    /// Head `bh` of `x` `[B, len, C]`: `[len, d]`.
-    pub(super) fn head(&self, x: &[f32], len: usize, bh: usize) -> Vec<f32> {
-        let mut out = vec![0f32; len * self.dim];
-        self.gather(x, len, bh, 0, 1.0, &mut out);
         out
     }
 

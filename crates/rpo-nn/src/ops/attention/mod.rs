@@ -7,6 +7,7 @@ mod softmax;
 use crate::autograd::{Differentiable, Gradient, View, apply3};
 use crate::matrix::{Matrix, product};
 use crate::parallel;
+use crate::scratch;
 use candle_core::{Result, Tensor, bail};
 use heads::Heads;
 use std::sync::OnceLock;
@@ -136,6 +137,90 @@ impl Attention {
     }
 }
 
+/// What the backward pass reads.
+struct Side<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    out: &'a [f32],
+    grad: &'a [f32],
+}
+
+impl Attention {
+    /// Adds dQ `[N, d]`, dK `[M, d]`, dV `[M, d]` of head `bh` to `all`, where they lie one after the other.
+    ///
+    /// With P the weights and O the result: dV = P^T dO, dS = P (dO V^T - rowsum(dO O)), dQ = dS K / sqrt(d), dK = dS^T Q / sqrt(d).
+    fn head_gradients(&self, bh: usize, side: &Side<'_>, log_sums: &[f32], all: &mut [f32]) {
+        let Heads {
+            heads,
+            dim: d,
+            queries: n,
+            keys: m,
+            ..
+        } = self.heads;
+        let (dq, rest) = all.split_at_mut(n * d);
+        let (dk, dv) = rest.split_at_mut(m * d);
+        let (panel_len, tile) = (scores::packed_len(m, d), n.min(ROWS) * m.min(COLS));
+        scratch::with(
+            (3 * n + 2 * m) * d + n + 2 * panel_len + 2 * tile,
+            |mut buffer| {
+                let mut gather = |x: &[f32], len: usize, scale: f32| {
+                    let packed = scratch::take(&mut buffer, len * d);
+                    self.heads.gather(x, len, bh, 0, scale, packed);
+                    &*packed
+                };
+                let queries = gather(side.q, n, self.heads.scale());
+                let (outs, grads) = (gather(side.out, n, 1.0), gather(side.grad, n, 1.0));
+                let (keys, values) = (gather(side.k, m, 1.0), gather(side.v, m, 1.0));
+                let mut pack = |x: &[f32]| {
+                    let panels = scratch::take(&mut buffer, panel_len);
+                    scores::pack(x, d, panels);
+                    &*panels
+                };
+                let (key_panels, value_panels) = (pack(keys), pack(values));
+                let deltas = scratch::take(&mut buffer, n);
+                softmax::row_dots(outs, grads, d, deltas);
+                let weights = scratch::take(&mut buffer, tile);
+                let slopes = scratch::take(&mut buffer, tile);
+                for k0 in (0..m).step_by(COLS) {
+                    let cols = (m - k0).min(COLS);
+                    for q0 in (0..n).step_by(ROWS) {
+                        let rows = (n - q0).min(ROWS);
+                        if self.hidden(q0 + rows, k0) {
+                            continue;
+                        }
+                        let (p, ds) = (&mut weights[..rows * cols], &mut slopes[..rows * cols]);
+                        let queries = &queries[q0 * d..(q0 + rows) * d];
+                        let grads = &grads[q0 * d..(q0 + rows) * d];
+                        scores::scores(queries, d, &key_panels[k0 * d..], p, cols);
+                        self.hide(p, bh / heads, q0, k0, cols);
+                        scores::scores(grads, d, &value_panels[k0 * d..], ds, cols);
+                        softmax::slopes(p, ds, cols, &log_sums[q0..], &deltas[q0..]);
+                        let (p, ds) = (Matrix::new(p, rows, cols), Matrix::new(ds, rows, cols));
+                        let grads = Matrix::new(grads, rows, d);
+                        product(&mut dv[k0 * d..], p.t(), grads, true);
+                        product(
+                            &mut dk[k0 * d..],
+                            ds.t(),
+                            Matrix::new(queries, rows, d),
+                            true,
+                        );
+                        product(
+                            &mut dq[q0 * d..],
+                            ds,
+                            Matrix::new(&keys[k0 * d..], cols, d),
+                            true,
+                        );
+                    }
+                }
+            },
+        );
+        for dq in dq {
+            *dq *= self.heads.scale();
+        }
+    }
+}
+
 impl Differentiable<3> for Attention {
     const NAME: &'static str = "attention";
 
@@ -147,44 +232,50 @@ impl Differentiable<3> for Attention {
             queries: n,
             keys: m,
         } = self.heads;
-        let scale = self.heads.scale();
-        let keys = parallel::map(batch * heads, |bh| {
-            scores::pack(&self.heads.head(k.data, m, bh), d)
+        let panel_len = scores::packed_len(m, d);
+        let mut panels = vec![0f32; batch * heads * panel_len];
+        parallel::for_chunks(&mut panels, panel_len, |bh, panels| {
+            scratch::with(m * d, |keys| {
+                self.heads.gather(k.data, m, bh, 0, 1.0, keys);
+                scores::pack(keys, d, panels);
+            });
         });
-        let values = self.heads.split(v.data, m, 1.0);
-        // Result and log sums of a head, [N, d + 1], so that one chunk holds all that a task writes.
+        let values = self.heads.split(v.data, m);
+        // Result and log sum of every row, [N, d + 1], so that one chunk holds all that a task writes.
         let mut out = vec![0f32; batch * heads * n * (d + 1)];
         parallel::map_image_chunks(&mut out, n * (d + 1), ROWS * (d + 1), |bh, at, out| {
-            let (q0, rows) = (at / (d + 1), out.len() / (d + 1));
-            let keys = &keys[bh];
-            let values = &values[bh * m * d..][..m * d];
-            let mut queries = vec![0f32; rows * d];
-            self.heads.gather(q.data, n, bh, q0, scale, &mut queries);
-            let mut scores = vec![0f32; rows * m.min(COLS)];
-            let mut result = vec![0f32; rows * d];
-            let mut running = vec![softmax::Running::start(); rows];
-            for k0 in (0..m)
-                .step_by(COLS)
-                .take_while(|&k0| !self.hidden(q0 + rows, k0))
-            {
-                let cols = (m - k0).min(COLS);
-                let scores = &mut scores[..rows * cols];
-                scores::scores(&queries, d, &keys[k0 * d..], scores, cols);
-                self.hide(scores, bh / heads, q0, k0, cols);
-                softmax::advance(scores, cols, &mut running, &mut result, d);
-                let values = Matrix::new(&values[k0 * d..], cols, d);
-                product(&mut result, Matrix::new(scores, rows, cols), values, true);
-            }
-            for ((out, result), running) in out
-                .chunks_exact_mut(d + 1)
-                .zip(result.chunks_exact(d))
-                .zip(&running)
-            {
-                for (out, result) in out.iter_mut().zip(result) {
-                    *out = result / running.total;
+            let rows = out.len() / (d + 1);
+            scratch::with(rows * (m.min(COLS) + 2 * d), |mut buffer| {
+                let queries = scratch::take(&mut buffer, rows * d);
+                let result = scratch::take(&mut buffer, rows * d);
+                let q0 = at / (d + 1);
+                self.heads
+                    .gather(q.data, n, bh, q0, self.heads.scale(), queries);
+                result.fill(0.0);
+                let mut running = vec![softmax::Running::start(); rows];
+                for k0 in (0..m)
+                    .step_by(COLS)
+                    .take_while(|&k0| !self.hidden(q0 + rows, k0))
+                {
+                    let cols = (m - k0).min(COLS);
+                    let scores = &mut buffer[..rows * cols];
+                    scores::scores(queries, d, &panels[bh * panel_len + k0 * d..], scores, cols);
+                    self.hide(scores, bh / heads, q0, k0, cols);
+                    softmax::advance(scores, cols, &mut running, result, d);
+                    let values = Matrix::new(&values[(bh * m + k0) * d..], cols, d);
+                    product(result, Matrix::new(scores, rows, cols), values, true);
                 }
-                out[d] = running.log_sum();
-            }
+                for ((out, result), running) in out
+                    .chunks_exact_mut(d + 1)
+                    .zip(result.chunks_exact(d))
+                    .zip(&running)
+                {
+                    for (out, result) in out.iter_mut().zip(result) {
+                        *out = result / running.total;
+                    }
+                    out[d] = running.log_sum();
+                }
+            });
         });
         let _ = self
             .log_sums
@@ -209,61 +300,18 @@ impl Differentiable<3> for Attention {
         let Some(log_sums) = self.log_sums.get() else {
             bail!("attention: backward without a forward")
         };
-        let scale = self.heads.scale();
         // Gradients of a head: dQ [N, d], dK [M, d], dV [M, d].
         let head = (n + 2 * m) * d;
         let mut all = vec![0f32; batch * heads * head];
+        let side = Side {
+            q: q.data,
+            k: k.data,
+            v: v.data,
+            out: out.data,
+            grad: grad.data,
+        };
         parallel::for_chunks(&mut all, head, |bh, all| {
-            let (dq, rest) = all.split_at_mut(n * d);
-            let (dk, dv) = rest.split_at_mut(m * d);
-            let log_sums = &log_sums[bh * n..][..n];
-            let mut queries = self.heads.head(q.data, n, bh);
-            for q in &mut queries {
-                *q *= scale;
-            }
-            let (keys, values) = (
-                self.heads.head(k.data, m, bh),
-                self.heads.head(v.data, m, bh),
-            );
-            let (outs, grads) = (
-                self.heads.head(out.data, n, bh),
-                self.heads.head(grad.data, n, bh),
-            );
-            let (key_panels, value_panels) = (scores::pack(&keys, d), scores::pack(&values, d));
-            let mut deltas = vec![0f32; n];
-            softmax::row_dots(&outs, &grads, d, &mut deltas);
-            let tile = n.min(ROWS) * m.min(COLS);
-            let (mut weights, mut slopes) = (vec![0f32; tile], vec![0f32; tile]);
-            for k0 in (0..m).step_by(COLS) {
-                let cols = (m - k0).min(COLS);
-                for q0 in (0..n).step_by(ROWS) {
-                    let rows = (n - q0).min(ROWS);
-                    if self.hidden(q0 + rows, k0) {
-                        continue;
-                    }
-                    let (p, ds) = (&mut weights[..rows * cols], &mut slopes[..rows * cols]);
-                    let queries = &queries[q0 * d..(q0 + rows) * d];
-                    let grads = &grads[q0 * d..(q0 + rows) * d];
-                    scores::scores(queries, d, &key_panels[k0 * d..], p, cols);
-                    self.hide(p, bh / heads, q0, k0, cols);
-                    scores::scores(grads, d, &value_panels[k0 * d..], ds, cols);
-                    softmax::slopes(p, ds, cols, &log_sums[q0..], &deltas[q0..]);
-                    let (p, ds) = (Matrix::new(p, rows, cols), Matrix::new(ds, rows, cols));
-                    let (queries, grads) =
-                        (Matrix::new(queries, rows, d), Matrix::new(grads, rows, d));
-                    product(&mut dv[k0 * d..], p.t(), grads, true);
-                    product(&mut dk[k0 * d..], ds.t(), queries, true);
-                    product(
-                        &mut dq[q0 * d..],
-                        ds,
-                        Matrix::new(&keys[k0 * d..], cols, d),
-                        true,
-                    );
-                }
-            }
-            for dq in dq {
-                *dq *= scale;
-            }
+            self.head_gradients(bh, &side, &log_sums[bh * n..][..n], all);
         });
         let join = |from: usize, len: usize| self.heads.join_parts(&all, head, from * d, len);
         Ok([

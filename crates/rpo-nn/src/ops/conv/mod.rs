@@ -3,6 +3,7 @@
 mod direct;
 mod im2col;
 mod planes;
+mod tiles;
 mod winograd;
 
 use super::rows::sum_rows;
