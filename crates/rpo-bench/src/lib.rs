@@ -36,10 +36,12 @@ impl Work {
     pub fn load(folder: &Path) -> Result<Self> {
         let pipeline = Pipeline::load(folder)?;
         let params = pipeline.unet_params.deep_copy(true)?;
+        // The variables are known once the network has asked for them.
+        let trained = pipeline.unet(&params)?;
         let optimizer = AdamW::new(AdamWConfig { lr: 1e-5, ..AdamWConfig::default() }, params.vars())?;
         let reward = folder.join("reward");
         Ok(Self {
-            trained: pipeline.unet(&params)?,
+            trained,
             frozen: pipeline.unet(&pipeline.unet_params)?,
             rewarder: reward.exists().then(|| Rewarder::load(&reward)).transpose()?,
             pipeline,
