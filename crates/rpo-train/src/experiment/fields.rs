@@ -70,6 +70,9 @@ pub struct Encoders {
     pub label: String,
     /// Whether CLIP-T's text has the subject's token: most peers remove it, the official code keeps it.
     pub clip_text: RewardText,
+    /// Whether the text of test pictures has the subject's token for the reward's encoder. One rule for all arms, so that
+    /// their test rewards compare; in training and validation the recipe's `token_in_reward` says it.
+    pub reward_text: RewardText,
 }
 
 /// Whether a subject's token stays in the text that an encoder reads.
@@ -236,6 +239,7 @@ impl Default for Encoders {
             vit_name: "ViT-I".into(),
             label: "micro".into(),
             clip_text: RewardText::Remove,
+            reward_text: RewardText::Remove,
         }
     }
 }
