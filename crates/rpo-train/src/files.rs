@@ -17,15 +17,43 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let inner = || -> std::io::Result<()> {
         fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        // Readable by others as far as the umask allows: tempfile's own default is for secrets.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.prefix(TEMPORARY).tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_data()?;
         file.persist(path).map_err(|e| e.error)?;
         Ok(())
     };
-    inner().with_context(|| {
-        format!("{}: cannot write; free space or name another folder with --set output=DIR, then run the same command again", path.display())
-    })
+    inner().with_context(|| cannot_write(path))
+}
+
+/// How names of files begin that are not whole yet.
+const TEMPORARY: &str = ".tmp-";
+
+/// What to say when a file cannot be written.
+pub fn cannot_write(path: &Path) -> String {
+    format!("{}: cannot write\n  mend: free some space, then run the same command again; it goes on where it was", path.display())
+}
+
+/// Removes what a kill left half-written below `folder`.
+///
+/// # Errors
+/// I/O errors.
+pub fn sweep(folder: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if path.is_dir() {
+            sweep(&path)?;
+        } else if name.starts_with(TEMPORARY) || name.ends_with(".part") {
+            fs::remove_file(&path).with_context(|| path.display().to_string())?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a value as indented JSON.

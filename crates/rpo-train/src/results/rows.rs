@@ -66,26 +66,26 @@ pub(super) fn rows(setup: &Setup, folder: &RunFolder, cells: &[Cell]) -> Result<
 /// The table's columns.
 pub(super) fn metrics(setup: &Setup) -> Vec<Metric> {
     let e = &setup.experiment.encoders;
-    let token = match e.clip_text {
+    let token = |rule: RewardText| match rule {
         RewardText::Keep => "token kept",
         RewardText::Remove => "token removed",
     };
     let mut metrics = vec![
         Metric::new(e.vit_name.clone(), format!("{} {}", e.label, e.vit)),
         Metric::new("CLIP-I", format!("{} {}", e.label, e.clip)),
-        Metric::new("CLIP-T", format!("{} {}, {token}", e.label, e.clip)),
+        Metric::new("CLIP-T", format!("{} {}, {}", e.label, e.clip, token(e.clip_text))),
     ];
     for lambda in LAMBDAS {
-        metrics.push(Metric::new(format!("{lambda}-Harmonic"), format!("{} {}", e.label, e.reward)));
+        metrics.push(Metric::new(format!("{lambda}-Harmonic"), format!("{} {}, {}", e.label, e.reward, token(e.reward_text))));
     }
     metrics
 }
 
-/// Averages, intervals and comparisons; the baselines are step 0 and, where it is a rule, the first arm's last step.
+/// Averages, intervals and comparisons; the baselines are step 0 and, where it is a rule, every arm's last step.
 pub(super) fn table(setup: &Setup, rows: &[Row]) -> Result<Table> {
     let arms: Vec<Arm> = rows.iter().map(|row| arm(setup, row)).collect::<Result<_>>()?;
     let mut against = vec![STEP_0];
-    let last = rows.iter().find(|r| r.rule.is_some_and(|i| setup.rules[i].kind == Kind::Last));
+    let last = rows.iter().filter(|r| r.rule.is_some_and(|i| setup.rules[i].kind == Kind::Last));
     against.extend(last.map(|r| r.name.as_str()));
     let e = &setup.experiment;
     let recipes: Vec<String> = setup

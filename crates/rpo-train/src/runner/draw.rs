@@ -77,6 +77,7 @@ impl Drawer<'_> {
         let cond = self.pipeline.encode_prompts(&prompts)?;
         let uncond = self.pipeline.encode_prompts(&[String::new()])?;
         let each = forwards / (requests.len() * self.sampler.steps) as f64;
+        let mut before = 0;
         let latents = sample(
             unet,
             &self.pipeline.schedule,
@@ -84,7 +85,10 @@ impl Drawer<'_> {
             &latents,
             &cond,
             &uncond,
-            &mut |pictures| progress.advance(each * pictures as f64, false, message),
+            &mut |done| {
+                progress.advance(each * (done - before) as f64, false, message);
+                before = done;
+            },
         )?;
         let pictures = self.pipeline.decode(&latents, self.sampler.batch)?;
         let tensors = BTreeMap::from([("pictures".to_owned(), to_tensor(&pictures)?)]);

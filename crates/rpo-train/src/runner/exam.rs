@@ -11,7 +11,6 @@ use anyhow::{Context, Result};
 use image::RgbImage;
 use rpo_data::prompts::fill;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
-use rpo_pref::recipe::TokenInReward;
 use rpo_reward::Score;
 use rpo_reward::select::{self, Decision};
 use serde::{Deserialize, Serialize};
@@ -188,7 +187,7 @@ fn judge(
         let all = setup.prompts(subject).test;
         all.iter().flat_map(|t| std::iter::repeat_n(fill(t, token, &subject.class), each)).collect()
     };
-    let references: Vec<RgbImage> = subject.references.iter().map(|r| r.picture.clone()).collect();
+    let references = setup.squares(subject);
     let vit_i = judges.vit.similarity(pictures, &references)?;
     let clip_i = judges.clip.image_similarity(pictures, &references)?;
     let clip_t = judges.clip.text_similarity(
@@ -196,7 +195,8 @@ fn judge(
         &texts(setup.experiment.encoders.clip_text == RewardText::Keep),
     )?;
     let features = setup.rewarder.references(&references)?;
-    let keep = setup.arms[cell.arm].recipe.token_in_reward == TokenInReward::Keep;
+    // The same rule for every arm, whatever its recipe's labels were made with.
+    let keep = setup.experiment.encoders.reward_text == RewardText::Keep;
     let scores = setup.rewarder.score(&features, pictures, &texts(keep))?;
     let pictures = (0..pictures.len())
         .map(|i| PictureResult {

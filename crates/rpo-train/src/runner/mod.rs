@@ -29,6 +29,7 @@ pub fn run(setup: &Setup, folder: &RunFolder) -> Result<()> {
     for cell in &cells {
         let trajectory = folder.trajectory(cell);
         trajectory::train(setup, cell, &trajectory, &mut progress)?;
+        folder.write_times(&progress.times)?;
         exam::examine(setup, &judges, cell, &trajectory, &mut progress)?;
         folder.write_times(&progress.times)?;
     }

@@ -7,19 +7,23 @@ use crate::progress::{Phase, Progress};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use image::RgbImage;
-use rpo_data::picture;
+use rpo_data::{picture, random};
+use rand::RngCore;
 use rpo_data::prompts::fill;
 use rpo_data::subject::Subject;
 use rpo_diffusion::{Posterior, UNet2DConditionModel};
 use rpo_pref::recipe::{Crop, TokenInReward, class_prompt};
 use rpo_pref::{PairSampler, Pair, Recipe, labels};
+use rpo_reward::model::RefFeatures;
 use rpo_reward::{Lambda, Mean, Score};
 
 /// The inputs of one trajectory's training.
 pub struct TrainingSet {
     /// The references, shorter side at the model's size; cut square when they are read.
     pub references: Vec<RgbImage>,
-    /// Latents of the centred references; per reference, `None` where the crop is drawn anew each step.
+    /// The reward encoder's embeddings of the centred references: labels, validation and test read the same squares.
+    pub features: RefFeatures,
+    /// Latents of the centred references.
     pub reference_latents: Posterior,
     /// Whether some reference is not square and the recipe crops at random.
     pub random_crop: bool,
@@ -29,7 +33,7 @@ pub struct TrainingSet {
     pub negatives: Vec<RgbImage>,
     /// Negatives a prompt.
     pub per_prompt: usize,
-    /// Text states of c = "a photo of \[V\] class": `[1, S, D]`.
+    /// Text states of c for every reference, its caption or "a photo of \[V\] class": `[n_ref, S, D]`.
     pub c: Tensor,
     /// Text states of every c_mod: `[prompts, S, D]`.
     pub c_mod: Tensor,
@@ -43,8 +47,8 @@ pub struct TrainingSet {
 
 /// Rewards of references and negatives, from which labels come.
 pub struct Preference {
-    /// Draws pairs.
-    pub pairs: PairSampler,
+    /// All pairs there are, reference by reference.
+    pairs: PairSampler,
     /// `[prompt][reference]`
     reference: Vec<Vec<f64>>,
     /// `[prompt][picture]`
@@ -52,6 +56,13 @@ pub struct Preference {
 }
 
 impl Preference {
+    /// A pair of this reference, each with the same probability. A reference has the same number of pairs as any other.
+    pub fn draw(&self, reference: usize, rng: &mut impl RngCore) -> Pair {
+        let count = self.pairs.count();
+        let of_reference = count / self.reference[0].len();
+        self.pairs.pair(reference * of_reference + random::below(rng, of_reference))
+    }
+
     /// P(the pair's reference is preferred to its negative), Eq. 6.
     pub fn probability(&self, pair: Pair, recipe: &Recipe) -> f64 {
         let references = self.reference.first().map_or(1, Vec::len);
@@ -108,18 +119,15 @@ pub fn prepare(
         let note = format!("{} class pictures of {class}", requests.len());
         let class_pictures = draw_some(drawer, base, &setup.base_weights, &requests, progress, &note)?;
 
-        let references: Vec<RgbImage> = subject
-            .references
-            .iter()
-            .map(|r| match &r.picture {
-                p if p.width() == p.height() => picture::center_square(p, setup.size),
-                p => p.clone(),
-            })
-            .collect();
+        let references: Vec<RgbImage> =
+            subject.references.iter().map(|r| shorter_side(&r.picture, setup.size)).collect();
         let random_crop =
             recipe.crop == Crop::Random && references.iter().any(|p| p.width() != p.height());
-        let squares: Vec<RgbImage> =
-            references.iter().map(|p| picture::center_square(p, setup.size)).collect();
+        let squares = setup.squares(subject);
+        let features = setup.rewarder.references(&squares)?;
+        let plain = format!("a photo of {token} {class}");
+        let c: Vec<String> =
+            subject.references.iter().map(|r| r.caption.clone().unwrap_or_else(|| plain.clone())).collect();
         let encode = |pictures: &[RgbImage]| -> Result<Option<Posterior>> {
             if pictures.is_empty() {
                 return Ok(None);
@@ -132,18 +140,19 @@ pub fn prepare(
                 TokenInReward::Keep => Some(token),
                 TokenInReward::Remove => None,
             });
-            Some(preference(setup, recipe, &squares, &negatives, &reward_text)?)
+            Some(preference(setup, recipe, &features, &squares, &negatives, &reward_text)?)
         } else {
             None
         };
         Ok(TrainingSet {
             reference_latents: encode(&squares)?.context("a subject without references")?,
             references,
+            features,
             random_crop,
             negative_latents: encode(&negatives)?,
             negatives,
             per_prompt,
-            c: texts(&[format!("a photo of {token} {class}")])?,
+            c: texts(&c)?,
             c_mod: texts(&c_mod)?,
             class: texts(&[class_prompt])?,
             class_latents: encode(&class_pictures)?,
@@ -170,16 +179,16 @@ fn draw_some(
 fn preference(
     setup: &Setup,
     recipe: &Recipe,
+    features: &RefFeatures,
     references: &[RgbImage],
     negatives: &[RgbImage],
     prompts: &[String],
 ) -> Result<Preference> {
     let rewarder = &setup.rewarder;
-    let features = rewarder.references(references)?;
     // The paper's labels are λ-harmonic rewards (Eq. 5 and 6).
     let lambda = Lambda::try_new(recipe.lambda_train)?;
     let rewards = |pictures: &[RgbImage], prompt: &String| -> Result<Vec<f64>> {
-        let scores = rewarder.score(&features, pictures, &vec![prompt.clone(); pictures.len()])?;
+        let scores = rewarder.score(features, pictures, &vec![prompt.clone(); pictures.len()])?;
         Ok(scores.into_iter().map(|s: Score| Mean::Harmonic.reward(s, lambda)).collect())
     };
     let per_prompt = recipe.negatives_per_prompt;
@@ -191,6 +200,13 @@ fn preference(
         .collect::<Result<_>>()?;
     let pairs = PairSampler::new(recipe.pairs, references.len(), prompts.len(), per_prompt)?;
     Ok(Preference { pairs, reference, negative })
+}
+
+/// A picture with its shorter side at `size`.
+fn shorter_side(picture: &RgbImage, size: u32) -> RgbImage {
+    let scale = f64::from(size) / f64::from(picture.width().min(picture.height()));
+    let side = |n: u32| ((f64::from(n) * scale).round() as u32).max(size);
+    picture::resize(picture, side(picture.width()), side(picture.height()))
 }
 
 /// Negatives a training prompt that a recipe reads; 0 without a preference loss.

@@ -3,15 +3,19 @@
 use super::draw::Drawer;
 use crate::experiment::{Experiment, Layers, SubjectSource, TrainingArm};
 use crate::failure::{BadInput, OrBadInput};
+use crate::plan::folder_name;
 use crate::{files, paths};
 use anyhow::Result;
+use image::RgbImage;
+use rpo_data::picture;
 use rpo_data::prompts::{PromptSet, dreambench};
 use rpo_data::subject::{self, Subject};
 use rpo_data::stickerbench;
 use rpo_diffusion::{Pipeline, SamplerConfig};
 use rpo_nn::weights::Params;
+use rpo_pref::recipe::Preset;
 use rpo_reward::model::Rewarder;
-use rpo_reward::select::Rule;
+use rpo_reward::select::{DEFAULT_PATIENCE, Rule};
 use rpo_reward::Lambda;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +23,8 @@ use std::path::{Path, PathBuf};
 pub struct Setup {
     /// The resolved experiment.
     pub experiment: Experiment,
+    /// Folder of the experiment file, absolute: relative paths were also looked for from here.
+    pub folder: PathBuf,
     /// Its arms, each with its whole recipe.
     pub arms: Vec<TrainingArm>,
     /// Its selection rules.
@@ -33,9 +39,9 @@ pub struct Setup {
     pub size: u32,
     /// Hash of the base U-Net's weights.
     pub base_weights: String,
-    /// Hash of the model's other parts.
+    /// Hash of the model's other parts and of the U-Net's configuration.
     pub model_hash: String,
-    /// Hash of all inputs: model, encoders, references.
+    /// Hash of all inputs: model, encoders, subjects, arms with all presets resolved, kernels' version.
     pub inputs_hash: String,
     /// Folder of the CLIP judge.
     pub clip: PathBuf,
@@ -53,12 +59,25 @@ impl Setup {
             paths::find(name, &layers.folder).map_err(|e| layers.error(key, &e.to_string()))
         };
         let arms = experiment.training_arms(layers)?;
-        let rules = experiment.selection_rules();
+        if let Some((first, i)) = same_folder(arms.iter().map(|a| a.name.as_str())) {
+            let message = format!(
+                "`{}` and `{}` would share one folder, so one trajectory\n  mend: names that differ in letters or digits",
+                arms[first].name, arms[i].name
+            );
+            return Err(layers.error(&format!("arm.{i}.name"), &message));
+        }
+        let rules = experiment.selection_rules(&arms);
         let model = place("model.path", &experiment.model.path)?;
         let reward = place("encoders.reward", &experiment.encoders.reward)?;
         let clip = place("encoders.clip", &experiment.encoders.clip)?;
         let vit = place("encoders.vit", &experiment.encoders.vit)?;
         let subjects = subjects(&experiment, layers)?;
+        if let Some((first, i)) = same_folder(subjects.iter().map(|s| s.name.as_str())) {
+            return Err(BadInput::new(format!(
+                "subjects `{}` and `{}` would share one folder, so one trajectory\n  mend: rename the folder of one of them so that they differ in letters or digits",
+                subjects[first].name, subjects[i].name
+            )));
+        }
         let pipeline = Pipeline::load(&model).or_bad_input("model")?;
         let rewarder = Rewarder::load(&reward).or_bad_input("reward encoder")?;
         let size = match experiment.model.size {
@@ -67,19 +86,36 @@ impl Setup {
         };
         let base_weights = fingerprint(&pipeline.unet_params)?;
         let parts = ["vae", "text_encoder", "tokenizer", "scheduler"];
-        let model_hash = hash_folders(&parts.map(|p| model.join(p)))?;
+        let unet_config = model.join("unet/config.json");
+        let config = std::fs::read(&unet_config).or_bad_input(unet_config.display())?;
+        let model_hash = hash_bytes(&[
+            hash_folders(&parts.map(|p| model.join(p)))?.as_bytes(),
+            &config,
+        ]);
         let mut inputs = blake3::Hasher::new();
+        inputs.update(format!("kernels {}|", rpo_nn::KERNELS_VERSION).as_bytes());
+        // The file names presets; what they stand for may change with the program.
+        inputs.update(format!("{arms:?}|").as_bytes());
         inputs.update(base_weights.as_bytes()).update(model_hash.as_bytes());
         inputs.update(hash_folders(&[reward, clip.clone(), vit.clone()])?.as_bytes());
         for subject in &subjects {
-            inputs.update(format!("{}|{}|{}", subject.name, subject.class, subject.token).as_bytes());
+            let words = (&subject.name, &subject.class, &subject.token, subject.live);
+            inputs.update(format!("{words:?}").as_bytes());
             for reference in &subject.references {
+                let about = (&reference.caption, reference.picture.dimensions());
+                inputs.update(format!("{about:?}").as_bytes());
                 inputs.update(reference.picture.as_raw());
             }
         }
         let inputs_hash = inputs.finalize().to_hex()[..16].to_owned();
+        let folder = std::path::absolute(match layers.folder.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => &layers.folder,
+        })
+        .or_bad_input("the experiment's folder")?;
         Ok(Self {
             experiment,
+            folder,
             arms,
             rules,
             subjects,
@@ -92,6 +128,11 @@ impl Setup {
             clip,
             vit,
         })
+    }
+
+    /// The centre squares of a subject's references at the model's size: what is learned and compared with.
+    pub fn squares(&self, subject: &Subject) -> Vec<RgbImage> {
+        subject.references.iter().map(|r| picture::center_square(&r.picture, self.size)).collect()
     }
 
     /// Draws with this model and the experiment's sampler.
@@ -129,9 +170,13 @@ impl Setup {
 
 impl Experiment {
     /// One rule for every mean and λ, then `last`.
-    pub fn selection_rules(&self) -> Vec<Rule> {
+    ///
+    /// Without `rules.patience` they run all steps if any arm is `paper` or `official`, as those do, else 3 validations.
+    pub fn selection_rules(&self, arms: &[TrainingArm]) -> Vec<Rule> {
         let r = &self.rules;
-        let patience = (r.patience > 0).then_some(r.patience);
+        let whole = |a: &TrainingArm| matches!(a.preset, Preset::Paper | Preset::Official);
+        let default = if arms.iter().any(whole) { 0 } else { DEFAULT_PATIENCE };
+        let patience = Some(r.patience.unwrap_or(default)).filter(|p| *p > 0);
         let mut rules = Vec::new();
         for mean in &r.mean {
             for lambda in &r.lambda {
@@ -163,6 +208,9 @@ fn subjects(experiment: &Experiment, layers: &Layers) -> Result<Vec<Subject>> {
             dreambench_subjects(&path, &s.token, s.count)?
         }
     };
+    if s.source == SubjectSource::Stickerbench {
+        found.iter_mut().for_each(|f| f.token = s.token.clone());
+    }
     if s.source == SubjectSource::Folder {
         found.iter_mut().for_each(|f| f.live = s.live);
     }
@@ -187,6 +235,15 @@ fn dreambench_subjects(folder: &Path, token: &str, count: usize) -> Result<Vec<S
         .collect()
 }
 
+/// The first two of `names` that are one folder, on file systems that ignore case too.
+fn same_folder<'a>(names: impl Iterator<Item = &'a str>) -> Option<(usize, usize)> {
+    let folders: Vec<String> = names.map(|n| folder_name(n).to_lowercase()).collect();
+    (0..folders.len()).find_map(|i| {
+        let first = folders[..i].iter().position(|f| *f == folders[i])?;
+        Some((first, i))
+    })
+}
+
 /// Hash of a network's names, shapes and values.
 ///
 /// # Errors
@@ -197,6 +254,15 @@ pub fn fingerprint(params: &Params) -> Result<String> {
         files::hash_tensor(&mut hasher, &name, &tensor)?;
     }
     Ok(hasher.finalize().to_hex()[..32].to_owned())
+}
+
+/// Hash of some byte strings one after the other.
+fn hash_bytes(parts: &[&[u8]]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
 }
 
 /// Hash of all files of some folders, by name and content.
@@ -214,4 +280,16 @@ fn hash_folders(folders: &[PathBuf]) -> Result<String> {
         }
     }
     Ok(hasher.finalize().to_hex()[..32].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_folder;
+
+    #[test]
+    fn names_that_are_one_folder_are_found() {
+        let of = |names: &[&str]| same_folder(names.iter().copied());
+        assert_eq!(of(&["a", "b", "a b", "A-B"]), Some((2, 3)));
+        assert_eq!(of(&["a", "b", "ab"]), None);
+    }
 }

@@ -97,12 +97,22 @@ impl Folder {
         let folder = self.state(step);
         if !done {
             fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-            params.save(&folder.join("unet.safetensors")).context("saving weights")?;
-            optimizer.save_state(&folder.join("adamw.safetensors")).context("saving moments")?;
+            params.save(&folder.join("unet.safetensors")).with_context(|| files::cannot_write(&folder))?;
+            optimizer.save_state(&folder.join("adamw.safetensors")).with_context(|| files::cannot_write(&folder))?;
         }
         let metrics_bytes = fs::metadata(self.metrics()).map_or(0, |m| m.len());
         files::write_json(&self.0.join("state/latest.json"), &Latest { step, metrics_bytes, done })?;
         let keep = (!done).then_some(folder);
+        remove_others(&self.0.join("state"), |path| keep.as_deref() == Some(path))
+    }
+
+    /// Removes what a kill left behind: files that are not whole and states that nothing points to.
+    ///
+    /// # Errors
+    /// I/O errors; a damaged `latest.json`.
+    pub fn sweep(&self) -> Result<()> {
+        files::sweep(&self.0)?;
+        let keep = self.latest()?.filter(|l| !l.done).map(|l| self.state(l.step));
         remove_others(&self.0.join("state"), |path| keep.as_deref() == Some(path))
     }
 
@@ -143,7 +153,7 @@ impl Folder {
             file.write_all(text.as_bytes())?;
             file.sync_data()
         };
-        append().with_context(|| path.display().to_string())
+        append().with_context(|| files::cannot_write(&path))
     }
 
     /// All records of `metrics.jsonl` in order.

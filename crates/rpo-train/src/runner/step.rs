@@ -63,17 +63,13 @@ impl Step<'_> {
         let times = |rng: &mut ChaCha8Rng| -> Vec<usize> {
             (0..b).map(|_| random::below(rng, schedule.alphas_cumprod.len())).collect()
         };
+        // References, times and noise first: arms with and without preferences train on the same draws.
         let references = self.set.references.len();
-        let pairs: Vec<Pair> = (0..b)
-            .map(|_| match &self.set.preference {
-                Some(p) => p.pairs.draw(rng),
-                None => Pair { reference: random::below(rng, references), prompt: 0, picture: 0 },
-            })
-            .collect();
-        let index: Vec<usize> = pairs.iter().map(|p| p.reference).collect();
+        let index: Vec<usize> = (0..b).map(|_| random::below(rng, references)).collect();
+        let places: Vec<u32> = index.iter().map(|i| *i as u32).collect();
         let latents = self.reference_latents(&index, rng)?;
         let (t_ref, e_ref) = (times(rng), noise_like(&latents, rng)?);
-        let c = self.set.c.repeat((b, 1, 1))?;
+        let c = select(&self.set.c, &places)?;
         let under_c = rows(schedule, &latents, &e_ref, &t_ref, c)?;
 
         // Blocks of b rows each; the variables below are their places.
@@ -87,6 +83,7 @@ impl Step<'_> {
         let mut pair = None;
         let mut labels = Vec::new();
         if let (Some(preference), Some(negatives)) = (&self.set.preference, &self.set.negative_latents) {
+            let pairs: Vec<Pair> = index.iter().map(|i| preference.draw(*i, rng)).collect();
             let place = |p: &Pair| (p.prompt * self.set.per_prompt + p.picture) as u32;
             let index: Vec<u32> = pairs.iter().map(place).collect();
             let prompts: Vec<u32> = pairs.iter().map(|p| p.prompt as u32).collect();

@@ -1,7 +1,7 @@
 //! One trajectory: train, score at step 0 and every k steps, stop when every rule has stopped, keep the weights that win.
 
 use super::draw::{Drawer, Request};
-use super::prepare::{TrainingSet, prepare};
+use super::prepare::{TrainingSet, class_pictures, negatives_per_prompt, prepare};
 use super::setup::{Setup, fingerprint};
 use super::state::{Folder, Record, validations};
 use super::step::Step;
@@ -10,7 +10,6 @@ use crate::files;
 use crate::plan::Cell;
 use crate::progress::{Phase, Progress};
 use anyhow::{Context, Result, bail};
-use image::RgbImage;
 use rpo_data::prompts::fill;
 use rpo_data::random;
 use rpo_data::subject::Subject;
@@ -27,8 +26,14 @@ use std::collections::BTreeSet;
 /// # Errors
 /// A loss that is not finite, a parameter without gradient, sampling and I/O errors.
 pub(super) fn train(setup: &Setup, cell: &Cell, folder: &Folder, progress: &mut Progress) -> Result<()> {
+    folder.sweep()?;
     if folder.latest()?.is_some_and(|l| l.done) {
-        progress.advance(cell.training_cost(setup), true, &cell.id);
+        let steps: BTreeSet<usize> = winners(setup, &validations(&folder.records()?), true)?.0;
+        folder.keep_weights(&steps)?;
+        let arm = &setup.arms[cell.arm];
+        let negatives = setup.prompts(&setup.subjects[cell.subject]).train.len() * negatives_per_prompt(&arm.recipe);
+        let drawn = setup.drawer().cost(negatives + class_pictures(&arm.recipe));
+        progress.advance(drawn + cell.training_cost(setup), true, &cell.id);
         return Ok(());
     }
     let base_params = &setup.pipeline.unet_params;
@@ -91,12 +96,17 @@ impl Training<'_> {
                 pending.push(record);
             }
             if step % self.setup.experiment.validation.every == 0 || step == limit {
-                let scores = progress.timed(Phase::Validation, |p| self.validate(step, p))?;
+                let scores = progress.timed(Phase::Validation, |p| self.validate(set, step, p))?;
                 scored.push(Validation { step, scores: scores.clone() });
                 pending.push(Record::Validation { step, scores });
-                let finished = self.keep(&scored, step == limit)?;
+                let (keep, finished) = winners(self.setup, &scored, step == limit)?;
+                if keep.contains(&step) && step > 0 {
+                    self.save_unet(step)?;
+                }
                 self.folder.append(&std::mem::take(&mut pending))?;
                 self.folder.save(step, &self.params, &optimizer, finished || step == limit)?;
+                // Last, so that a replay after a kill finds every checkpoint it may still want.
+                self.folder.keep_weights(&keep)?;
                 if finished && step < limit {
                     progress.skip(self.cell.training_cost(self.setup) - self.cell.cost_until(self.setup, step));
                     progress.line(&format!("{}: every rule has stopped at step {step}", self.cell.id));
@@ -133,7 +143,7 @@ impl Training<'_> {
     }
 
     /// Draws the validation pictures of the current weights and scores them.
-    fn validate(&self, step: usize, progress: &mut Progress) -> Result<Vec<Score>> {
+    fn validate(&self, set: &TrainingSet, step: usize, progress: &mut Progress) -> Result<Vec<Score>> {
         let (requests, texts) = self.validation_requests(step);
         let weights = if step == 0 { self.setup.base_weights.clone() } else { fingerprint(&self.params.detached())? };
         let note = format!("{} · validation at step {step}", self.cell.id);
@@ -143,9 +153,7 @@ impl Training<'_> {
             let name = format!("prompt-{:02}-{}.png", i / each, i % each);
             files::write_png(&self.folder.samples("validation", step).join(name), picture)?;
         }
-        let references: Vec<RgbImage> = self.subject.references.iter().map(|r| r.picture.clone()).collect();
-        let features = self.setup.rewarder.references(&references)?;
-        Ok(self.setup.rewarder.score(&features, &pictures, &texts)?)
+        Ok(self.setup.rewarder.score(&set.features, &pictures, &texts)?)
     }
 
     /// What to draw at a validation, and the text each picture is scored with.
@@ -170,25 +178,13 @@ impl Training<'_> {
         (requests, texts)
     }
 
-    /// Keeps the weights of every step that a rule has chosen or some λ would choose; tells whether every rule has stopped.
-    fn keep(&self, scored: &[Validation], limit_reached: bool) -> Result<bool> {
-        let mut keep: BTreeSet<usize> = select::winners_on_grid(scored)?;
-        let mut finished = true;
-        for rule in &self.setup.rules {
-            let decision = select::decide(rule, scored, limit_reached)?;
-            keep.insert(decision.chosen);
-            finished &= decision.finished;
-        }
-        let steps: BTreeSet<usize> = keep.iter().map(|i| scored[*i].step).collect();
-        let now = scored.last().map_or(0, |v| v.step);
-        if steps.contains(&now) {
-            // The configuration as it was read, so that the folder opens wherever the base model's does.
-            let config = std::fs::read(self.setup.pipeline.folder.join("unet/config.json"))?;
-            files::write(&self.folder.unet(now).join("config.json"), &config)?;
-            self.params.save(&self.folder.weights(now)).context("keeping a checkpoint")?;
-        }
-        self.folder.keep_weights(&steps)?;
-        Ok(finished)
+    /// Writes the U-Net as a diffusers folder. Step 0 is the base model and needs no copy.
+    fn save_unet(&self, step: usize) -> Result<()> {
+        // The configuration as it was read, so that the folder opens wherever the base model's does.
+        let config = std::fs::read(self.setup.pipeline.folder.join("unet/config.json"))?;
+        files::write(&self.folder.unet(step).join("config.json"), &config)?;
+        let path = self.folder.weights(step);
+        self.params.save(&path).with_context(|| files::cannot_write(&path))
     }
 
     /// References and a few negatives, for the report.
@@ -203,11 +199,27 @@ impl Training<'_> {
     }
 }
 
+/// The steps that a rule has chosen or some λ would choose, whose weights are kept; and whether every rule has stopped.
+fn winners(setup: &Setup, scored: &[Validation], limit_reached: bool) -> Result<(BTreeSet<usize>, bool)> {
+    let mut keep: BTreeSet<usize> = select::winners_on_grid(scored)?;
+    let mut finished = true;
+    for rule in &setup.rules {
+        let decision = select::decide(rule, scored, limit_reached)?;
+        keep.insert(decision.chosen);
+        finished &= decision.finished;
+    }
+    Ok((keep.iter().map(|i| scored[*i].step).collect(), finished))
+}
+
 /// The templates that a trajectory is scored on: held-out ones, or the training prompts where the recipe says so.
 pub fn validation_templates(setup: &Setup, arm: &TrainingArm, subject: &Subject) -> Vec<String> {
     let set = setup.prompts(subject);
-    match arm.recipe.validation_prompts {
+    let mut templates = match arm.recipe.validation_prompts {
         ValidationPrompts::Validation => set.validation,
         ValidationPrompts::Training => set.train,
+    };
+    if setup.experiment.validation.prompts > 0 {
+        templates.truncate(setup.experiment.validation.prompts);
     }
+    templates
 }
