@@ -16,7 +16,7 @@ use anyhow::{Result, bail};
 
 pub use dreambench::dreambench;
 
-/// The prompts of one benchmark, as templates. The sets share no prompt unless their source says so (see [`dreambench()`]).
+/// The prompts of one benchmark, as templates. The sets share no prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptSet {
     /// Prompts of the negatives, that is of the preference pairs.

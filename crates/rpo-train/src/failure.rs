@@ -16,7 +16,10 @@ impl std::error::Error for BadInput {}
 
 impl BadInput {
     /// A message that names what is wrong and the mend, as an [`anyhow::Error`].
-    #[expect(clippy::new_ret_no_self, reason = "it is only ever used as an anyhow::Error")]
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "it is only ever used as an anyhow::Error"
+    )]
     pub fn new(message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self(message.into()))
     }
@@ -39,5 +42,9 @@ impl<T, E: fmt::Display> OrBadInput<T> for Result<T, E> {
 
 /// The process exit code of an error: 2 for bad input, else 1.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<BadInput>()) { 2 } else { 1 }
+    if error.chain().any(|cause| cause.is::<BadInput>()) {
+        2
+    } else {
+        1
+    }
 }

@@ -17,14 +17,22 @@ pub fn find(name: &str, experiment_folder: &Path) -> Result<PathBuf> {
     if Path::new(name).is_relative() {
         let folder = std::path::absolute(experiment_folder).unwrap_or_default();
         places.extend(folder.ancestors().take(4).map(|a| a.join(name)));
-        places.extend(folder.ancestors().take(4).map(|a| a.join("assets").join(name)));
+        places.extend(
+            folder
+                .ancestors()
+                .take(4)
+                .map(|a| a.join("assets").join(name)),
+        );
         places.push(Path::new(ASSETS).join(name));
     }
     places.dedup();
     if let Some(found) = places.iter().find(|p| p.exists() && !name.is_empty()) {
         return Ok(found.clone());
     }
-    let list: Vec<String> = places.iter().map(|p| format!("    {}", p.display())).collect();
+    let list: Vec<String> = places
+        .iter()
+        .map(|p| format!("    {}", p.display()))
+        .collect();
     Err(BadInput::new(format!(
         "`{name}` was not found. Looked at:\n{}\n  mend: give the path of an existing folder, or `micro` for the embedded model",
         list.join("\n")

@@ -1,5 +1,6 @@
 //! A run folder: everything that a run read, did and found, in files of its own.
 
+use crate::experiment::Experiment;
 use crate::failure::BadInput;
 use crate::files;
 use crate::plan::Cell;
@@ -15,10 +16,12 @@ use std::path::{Path, PathBuf};
 pub struct RunInfo {
     /// Version of the program that began the run.
     pub version: String,
-    /// Hash of model, encoders and references.
+    /// Hash of model, encoders, subjects, arms and kernels.
     pub inputs: String,
     /// Threads, SIMD level and kernels' version: bits are the same where these are.
     pub machine: String,
+    /// Folder of the experiment file, absolute: relative paths of the resolved file are looked for from here.
+    pub experiment_folder: PathBuf,
     /// The cells in order.
     pub cells: Vec<Cell>,
 }
@@ -33,15 +36,18 @@ impl RunFolder {
     /// Makes the folder of an experiment, or finds the one an earlier start of the same experiment made.
     ///
     /// Without `out` its name ends in a hash of the resolved file and its inputs, so another setting is another folder.
+    /// Where it lies (`output`) is no setting: a run that was moved goes on.
     ///
     /// # Errors
     /// [`BadInput`] if `out` holds another run; I/O errors.
     pub fn open(setup: &Setup, out: Option<&Path>, cells: &[Cell]) -> Result<Self> {
-        let resolved = toml::to_string_pretty(&setup.experiment).context("the resolved experiment")?;
+        let resolved =
+            toml::to_string_pretty(&setup.experiment).context("the resolved experiment")?;
         let path = match out {
             Some(path) => path.to_path_buf(),
             None => {
-                let hash = blake3::hash(format!("{resolved}|{}", setup.inputs_hash).as_bytes());
+                let identity = toml::to_string_pretty(&identity(&setup.experiment))?;
+                let hash = blake3::hash(format!("{identity}|{}", setup.inputs_hash).as_bytes());
                 let name = format!("{}-{}", setup.experiment.name, &hash.to_hex()[..8]);
                 Path::new(&setup.experiment.output).join(name)
             }
@@ -49,12 +55,28 @@ impl RunFolder {
         let folder = Self { path };
         let written = folder.path.join("resolved.toml");
         if let Ok(before) = std::fs::read_to_string(&written) {
-            let info: RunInfo = files::read_json(&folder.path.join("run.json"))?;
-            if before != resolved || info.inputs != setup.inputs_hash {
+            let mut info: RunInfo = files::read_json(&folder.path.join("run.json"))?;
+            let same = toml::from_str::<Experiment>(&before)
+                .is_ok_and(|e| identity(&e) == identity(&setup.experiment));
+            if !same || info.inputs != setup.inputs_hash {
                 return Err(BadInput::new(format!(
                     "{}: holds another run (its settings or its inputs differ)\n  mend: name another folder with --out, or leave --out away",
                     folder.path.display()
                 )));
+            }
+            let now = machine();
+            if info.machine != now {
+                eprintln!(
+                    "this run began on \"{}\", here is \"{now}\": its remaining steps may not be bit-identical to an uninterrupted run",
+                    info.machine
+                );
+            }
+            if before != resolved {
+                files::write(&written, resolved.as_bytes())?;
+            }
+            if info.experiment_folder != setup.folder {
+                info.experiment_folder.clone_from(&setup.folder);
+                files::write_json(&folder.path.join("run.json"), &info)?;
             }
             return Ok(folder);
         }
@@ -62,6 +84,7 @@ impl RunFolder {
             version: env!("CARGO_PKG_VERSION").into(),
             inputs: setup.inputs_hash.clone(),
             machine: machine(),
+            experiment_folder: setup.folder.clone(),
             cells: cells.to_vec(),
         };
         files::write_json(&folder.path.join("run.json"), &info)?;
@@ -88,7 +111,20 @@ impl RunFolder {
     }
 }
 
-/// The device line of reports: `cpu, 2 threads, avx512f`.
+/// What makes two runs the same: every setting but the place of their files.
+fn identity(experiment: &Experiment) -> Experiment {
+    Experiment {
+        output: String::new(),
+        ..experiment.clone()
+    }
+}
+
+/// The device line of reports: `cpu, 2 threads, avx512f, kernels 3`.
 pub fn machine() -> String {
-    format!("cpu, {} threads, {}", rayon::current_num_threads(), rpo_nn::simd_level())
+    format!(
+        "cpu, {} threads, {}, kernels {}",
+        rayon::current_num_threads(),
+        rpo_nn::simd_level(),
+        rpo_nn::KERNELS_VERSION
+    )
 }

@@ -4,23 +4,23 @@
 //! <https://github.com/google/dreambooth>, file `dataset/prompts_and_classes.txt`, CC-BY 4.0), wording unchanged.
 //! Training prompts: Miao et al., *Subject-driven Text-to-Image Generation via Preference-based Reinforcement Learning*,
 //! NeurIPS 2024, wording unchanged.
+//! Validation prompts: this project's own, in DreamBench's style. The paper and its code have none and choose by the
+//! training prompts; a recipe that does so reads [`PromptSet::train`].
 
 use super::PromptSet;
 
-/// DreamBench's prompts for things (objects) or living subjects: 25 for the test and 8 for training.
-///
-/// Validation repeats the training prompts, as the paper and its code do; a recipe that holds validation prompts out
-/// brings its own.
+/// DreamBench's prompts for things (objects) or living subjects: 25 for the test and 8 for training, and 8 held-out ones
+/// of this project's own for validation. No prompt is in two of the sets.
 pub fn dreambench(live: bool) -> PromptSet {
     let own = |prompts: &[&str]| prompts.iter().map(|p| p.to_string()).collect::<Vec<_>>();
-    let (train, test) = if live {
-        (&LIVE_TRAIN, &LIVE_TEST)
+    let (train, validation, test) = if live {
+        (&LIVE_TRAIN, &LIVE_VALIDATION, &LIVE_TEST)
     } else {
-        (&OBJECT_TRAIN, &OBJECT_TEST)
+        (&OBJECT_TRAIN, &OBJECT_VALIDATION, &OBJECT_TEST)
     };
     PromptSet {
         train: own(train),
-        validation: own(train),
+        validation: own(validation),
         test: own(test),
     }
 }
@@ -47,6 +47,30 @@ pub const LIVE_TRAIN: [&str; 8] = [
     "a {} with the Statue of Liberty in the background",
     "a {} on the Moon",
     "a green {}",
+];
+
+/// 8 validation prompts of things, this project's own: no place, prop or colour of the training or test prompts.
+pub const OBJECT_VALIDATION: [&str; 8] = [
+    "a {} in the desert",
+    "a {} on a park bench",
+    "a {} on top of a stack of books",
+    "a {} in a bathtub full of bubbles",
+    "a {} with the Golden Gate Bridge in the background",
+    "a {} with a waterfall in the background",
+    "an orange {}",
+    "a golden {}",
+];
+
+/// 8 validation prompts of living subjects, this project's own: no place, outfit or colour of the training or test prompts.
+pub const LIVE_VALIDATION: [&str; 8] = [
+    "a {} in the desert",
+    "a {} on a park bench",
+    "a {} with the Golden Gate Bridge in the background",
+    "a {} with a waterfall in the background",
+    "a {} wearing an orange raincoat",
+    "a {} wearing a flower crown",
+    "a {} in an astronaut outfit",
+    "a golden {}",
 ];
 
 /// The 25 test prompts of things.

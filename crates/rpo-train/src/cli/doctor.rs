@@ -7,7 +7,10 @@ use std::path::Path;
 /// Prints threads, SIMD level, device and the embedded model.
 pub(super) fn doctor() -> Result<()> {
     println!("rpo-train  {}", env!("CARGO_PKG_VERSION"));
-    println!("threads    {} (RAYON_NUM_THREADS changes it; the bits of a run do not depend on it)", rayon::current_num_threads());
+    println!(
+        "threads    {} (RAYON_NUM_THREADS changes it; the bits of a run do not depend on it)",
+        rayon::current_num_threads()
+    );
     println!("SIMD       {}", rpo_nn::simd_level());
     println!("kernels    version {}", rpo_nn::KERNELS_VERSION);
     println!("device     cpu (this build has no other)");

@@ -1,12 +1,13 @@
 //! `rpo-train generate`: pictures from a checkpoint of a run, or from the base model.
 
-use crate::failure::{BadInput, OrBadInput};
 use crate::experiment;
+use crate::failure::{BadInput, OrBadInput};
+use crate::files;
 use crate::progress::{Progress, Times};
 use crate::run_folder::{RunFolder, RunInfo};
 use crate::runner::draw::Request;
+use crate::runner::exam;
 use crate::runner::setup::{Setup, fingerprint};
-use crate::files;
 use anyhow::Result;
 use clap::Args;
 use rpo_data::prompts::fill;
@@ -39,27 +40,52 @@ pub(super) struct GenerateArgs {
 
 /// Draws the pictures and prints their paths.
 pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
-    let (experiment, layers) = experiment::read(&args.run.join("resolved.toml"), &[], &[])?;
-    let setup = Setup::load(experiment, &layers)?;
+    let (experiment, mut layers) = experiment::read(&args.run.join("resolved.toml"), &[], &[])?;
     let info: RunInfo = files::read_json(&args.run.join("run.json")).or_bad_input("run folder")?;
+    layers.folder.clone_from(&info.experiment_folder);
+    let setup = Setup::load(experiment, &layers)?;
+    if info.inputs != setup.inputs_hash {
+        return Err(BadInput::new(format!(
+            "{}: the model, the encoders, the subjects or this program's kernels are not those of the run\n  mend: put back what the run was made with (looked for from {})",
+            args.run.display(),
+            info.experiment_folder.display()
+        )));
+    }
     let names: Vec<&str> = info.cells.iter().map(|c| c.id.as_str()).collect();
-    let wanted = args.trajectory.as_deref().or(names.first().copied()).unwrap_or_default();
+    let wanted = args
+        .trajectory
+        .as_deref()
+        .or(names.first().copied())
+        .unwrap_or_default();
     let Some(cell) = info.cells.iter().find(|c| c.id == wanted) else {
-        return Err(BadInput::new(format!("no trajectory `{wanted}` in this run\n  mend: one of {}", names.join(", "))));
+        return Err(BadInput::new(format!(
+            "no trajectory `{wanted}` in this run\n  mend: one of {}",
+            names.join(", ")
+        )));
     };
-    let folder = RunFolder { path: args.run.clone() }.trajectory(cell);
+    let folder = RunFolder {
+        path: args.run.clone(),
+    }
+    .trajectory(cell);
     let kept = folder.kept_steps();
     let step = match args.step {
         Some(step) => step,
+        None if !exam::is_trained(&folder)? => {
+            return Err(BadInput::new(format!(
+                "trajectory `{wanted}` is not finished, so no rule has chosen a step\n  mend: run its experiment to the end, or give --step, one of 0, {kept:?}"
+            )));
+        }
         None => {
-            let choices = crate::runner::exam::choices(&setup, &folder).or_bad_input("nothing was chosen yet")?;
+            let choices = exam::choices(&setup, &folder).or_bad_input("nothing was chosen yet")?;
             choices.steps[choices.decisions[0].chosen]
         }
     };
     let params = setup.pipeline.unet_params.deep_copy(false)?;
     if step > 0 {
         if !kept.contains(&step) {
-            return Err(BadInput::new(format!("step {step} of `{wanted}` was not kept\n  mend: one of 0, {kept:?}")));
+            return Err(BadInput::new(format!(
+                "step {step} of `{wanted}` was not kept\n  mend: one of 0, {kept:?}"
+            )));
         }
         params.load_values(&folder.weights(step))?;
     }
@@ -79,11 +105,24 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     let drawer = setup.drawer();
     let mut progress = Progress::new(drawer.cost(requests.len()), Times::default());
     let unet = setup.pipeline.unet(&params)?;
-    let pictures = drawer.draw(&unet, &fingerprint(&params)?, &requests, &mut progress, "drawing")?;
+    let pictures = drawer.draw(
+        &unet,
+        &fingerprint(&params)?,
+        &requests,
+        &mut progress,
+        "drawing",
+    )?;
     progress.finish();
-    for (request, picture) in requests.iter().zip(&pictures) {
-        let name = crate::plan::folder_name(&format!("{}-{}", request.prompt, request.names[1]));
-        let path = args.out.join(format!("step-{step:06}-seed-{}-{name}.png", args.seed));
+    for (i, (request, picture)) in requests.iter().zip(&pictures).enumerate() {
+        // Long prompts may begin alike and file systems end names at 255 bytes: the prompt's number tells them apart.
+        let (prompt, number) = (i / args.n, i % args.n);
+        let start: String = request.prompt.chars().take(60).collect();
+        let text = crate::plan::folder_name(&start);
+        let name = format!(
+            "step-{step:06}-seed-{}-{prompt:02}-{text}-{number}.png",
+            args.seed
+        );
+        let path = args.out.join(name);
         files::write_png(&path, picture)?;
         println!("{}", path.display());
     }

@@ -13,10 +13,16 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-const VERBS: [&str; 7] = ["run", "check", "generate", "report", "doctor", "schema", "help"];
+const VERBS: [&str; 7] = [
+    "run", "check", "generate", "report", "doctor", "schema", "help",
+];
 
 #[derive(Parser)]
-#[command(name = "rpo-train", version, about = "Personalises text-to-image models by Reward Preference Optimization, with the checkpoint chosen by a reward.")]
+#[command(
+    name = "rpo-train",
+    version,
+    about = "Personalises text-to-image models by Reward Preference Optimization, with the checkpoint chosen by a reward."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -97,7 +103,10 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
 
 /// `rpo-train FILE …` means `rpo-train run FILE …`.
 fn with_verb(mut args: Vec<String>) -> Vec<String> {
-    if args.get(1).is_some_and(|a| !a.starts_with('-') && !VERBS.contains(&a.as_str())) {
+    if args
+        .get(1)
+        .is_some_and(|a| !a.starts_with('-') && !VERBS.contains(&a.as_str()))
+    {
         args.insert(1, "run".into());
     }
     args
@@ -119,7 +128,10 @@ mod tests {
     #[test]
     fn every_verb_is_known() {
         let command = Cli::command();
-        let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let names: Vec<&str> = command
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .collect();
         assert!(names.iter().all(|n| VERBS.contains(n)), "{names:?}");
     }
 }

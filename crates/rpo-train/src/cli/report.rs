@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 pub(super) fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
     let data: Vec<ReportData> = runs
         .iter()
-        .map(|run| files::read_json(&run.join(results::REPORT_DATA)).or_bad_input("the run has no results yet; run its experiment to the end"))
+        .map(|run| {
+            files::read_json(&run.join(results::REPORT_DATA))
+                .or_bad_input("the run has no results yet; run its experiment to the end")
+        })
         .collect::<Result<_>>()?;
     let (path, html) = match data.as_slice() {
         [one] => (runs[0].join("report.html"), report::render(one)?),

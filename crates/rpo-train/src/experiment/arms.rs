@@ -1,5 +1,6 @@
 //! Arms: the recipe and the optimiser of the file, with what each `[[arm]]` replaces.
 
+use super::check::check_training;
 use super::fields::{Experiment, Training};
 use super::source::{Layers, describe};
 use anyhow::Result;
@@ -45,18 +46,31 @@ impl Experiment {
             let (preset, recipe) = resolve_recipe(&self.recipe, &toml::Table::new())
                 .map_err(|(key, e)| layers.error(&format!("recipe{key}"), &e))?;
             let training = self.training.clone();
-            return Ok(vec![TrainingArm { name: preset.name().into(), preset, recipe, training }]);
+            return Ok(vec![TrainingArm {
+                name: preset.name().into(),
+                preset,
+                recipe,
+                training,
+            }]);
         }
         let mut arms: Vec<TrainingArm> = Vec::new();
         for (i, arm) in self.arms.iter().enumerate() {
             if arm.name.is_empty() || arms.iter().any(|a| a.name == arm.name) {
-                return Err(layers.error(&format!("arm.{i}"), "every arm needs a `name` of its own"));
+                return Err(
+                    layers.error(&format!("arm.{i}"), "every arm needs a `name` of its own")
+                );
             }
             let (preset, recipe) = resolve_recipe(&self.recipe, &arm.recipe)
                 .map_err(|(key, e)| layers.error(&format!("arm.{i}.recipe{key}"), &e))?;
             let training = over(&self.training, &arm.training)
                 .map_err(|e| layers.error(&format!("arm.{i}.training"), &e))?;
-            arms.push(TrainingArm { name: arm.name.clone(), preset, recipe, training });
+            check_training(&training, &format!("arm.{i}.training"), layers)?;
+            arms.push(TrainingArm {
+                name: arm.name.clone(),
+                preset,
+                recipe,
+                training,
+            });
         }
         Ok(arms)
     }
@@ -73,7 +87,9 @@ fn resolve_recipe(
     let with = |more: &[(&String, &toml::Value)]| -> Result<RecipeKeys, String> {
         let mut table = toml::Table::from_iter([("preset".to_owned(), preset.clone())]);
         table.extend(more.iter().map(|(k, v)| ((*k).clone(), (*v).clone())));
-        table.try_into().map_err(|e: toml::de::Error| describe(e.message()))
+        table
+            .try_into()
+            .map_err(|e: toml::de::Error| describe(e.message()))
     };
     with(&[]).map_err(|e| (".preset".to_owned(), e))?;
     // Key by key first, so that an error is about one of them.
@@ -81,7 +97,9 @@ fn resolve_recipe(
         with(&[key]).map_err(|e| (format!(".{}", key.0), e))?;
     }
     let all = with(&keys.iter().collect::<Vec<_>>()).map_err(|e| (String::new(), e))?;
-    let recipe = all.resolve().map_err(|e| (format!(".{}", e.key), e.to_string()))?;
+    let recipe = all
+        .resolve()
+        .map_err(|e| (format!(".{}", e.key), e.to_string()))?;
     Ok((all.preset, recipe))
 }
 
@@ -89,5 +107,7 @@ fn resolve_recipe(
 fn over<T: Serialize + DeserializeOwned>(value: &T, keys: &toml::Table) -> Result<T, String> {
     let mut table = toml::Table::try_from(value).map_err(|e| e.to_string())?;
     table.extend(keys.clone());
-    table.try_into().map_err(|e: toml::de::Error| describe(e.message()))
+    table
+        .try_into()
+        .map_err(|e: toml::de::Error| describe(e.message()))
 }

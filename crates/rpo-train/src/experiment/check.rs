@@ -1,9 +1,13 @@
 //! Values that no type can refuse: ranges, names, combinations. Each error names file, line and key.
 
-use super::fields::{Experiment, SubjectSource};
+use super::fields::{Experiment, SubjectSource, Training};
 use super::source::Layers;
 use anyhow::Result;
+use rpo_data::stickerbench::sprites::NOUNS;
 use rpo_reward::Lambda;
+
+/// Every noun but the crown, which is an accessory too.
+const STICKERBENCH_SUBJECTS: usize = NOUNS.len() - 1;
 
 /// Checks a merged experiment.
 ///
@@ -11,12 +15,13 @@ use rpo_reward::Lambda;
 /// [`crate::failure::BadInput`] about the first key that is out of range.
 pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     let at_least_one = [
-        ("training.steps", e.training.steps),
-        ("training.batch", e.training.batch),
         ("sampler.steps", e.sampler.steps),
         ("sampler.batch", e.sampler.batch),
         ("validation.every", e.validation.every),
-        ("validation.pictures_per_prompt", e.validation.pictures_per_prompt),
+        (
+            "validation.pictures_per_prompt",
+            e.validation.pictures_per_prompt,
+        ),
         ("test.pictures_per_prompt", e.test.pictures_per_prompt),
         ("seeds", e.seeds.len()),
     ];
@@ -25,24 +30,29 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
             return Err(layers.error(key, "must be 1 or more"));
         }
     }
-    let ranges = [
-        ("training.learning_rate", e.training.learning_rate, 0.0, 1.0),
-        ("training.beta1", e.training.beta1, 0.0, 0.999_999),
-        ("training.beta2", e.training.beta2, 0.0, 0.999_999_9),
-        ("training.weight_decay", e.training.weight_decay, 0.0, 10.0),
-        ("training.eps", e.training.eps, 0.0, 1.0),
-        ("sampler.guidance", e.sampler.guidance, 1.0, 100.0),
-    ];
-    for (key, value, low, high) in ranges {
-        if !(low..=high).contains(&value) {
-            return Err(layers.error(key, &format!("{value} is not in {low}..={high}")));
+    check_training(&e.training, "training", layers)?;
+    in_range("sampler.guidance", e.sampler.guidance, 1.0, 100.0, layers)?;
+    for (i, lambda) in e.rules.lambda.iter().enumerate() {
+        let key = format!("rules.lambda.{i}");
+        Lambda::try_new(*lambda).map_err(|e| layers.error(&key, &e.to_string()))?;
+        if e.rules.lambda[..i].contains(lambda) {
+            return Err(layers.error(
+                &key,
+                &format!("{lambda} is given twice\n  mend: leave one away"),
+            ));
         }
     }
-    for (i, lambda) in e.rules.lambda.iter().enumerate() {
-        Lambda::try_new(*lambda).map_err(|e| layers.error(&format!("rules.lambda.{i}"), &e.to_string()))?;
+    for (i, mean) in e.rules.mean.iter().enumerate() {
+        if e.rules.mean[..i].contains(mean) {
+            let message = format!("`{}` is given twice\n  mend: leave one away", mean.name());
+            return Err(layers.error(&format!("rules.mean.{i}"), &message));
+        }
     }
     if (e.rules.lambda.is_empty() || e.rules.mean.is_empty()) && !e.rules.last {
-        return Err(layers.error("rules", "there is no rule\n  mend: give `lambda` and `mean`, or `last = true`"));
+        return Err(layers.error(
+            "rules",
+            "there is no rule\n  mend: give `lambda` and `mean`, or `last = true`",
+        ));
     }
     for (i, seed) in e.seeds.iter().enumerate() {
         if e.seeds[..i].contains(seed) {
@@ -53,7 +63,10 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         return Err(layers.error("name", "must be a plain folder name"));
     }
     if e.model.device != "cpu" {
-        let message = format!("`{}` is not available in this build\n  mend: device = \"cpu\"", e.model.device);
+        let message = format!(
+            "`{}` is not available in this build\n  mend: device = \"cpu\"",
+            e.model.device
+        );
         return Err(layers.error("model.device", &message));
     }
     if e.model.size % 8 != 0 {
@@ -66,12 +79,51 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         SubjectSource::Stickerbench if e.subjects.count == 0 => {
             Err(layers.error("subjects.count", "must be 1 or more"))
         }
-        SubjectSource::Folder if e.subjects.path.is_empty() => {
-            Err(layers.error("subjects.path", "is needed\n  mend: the folder of the photos"))
+        SubjectSource::Stickerbench if e.subjects.count > STICKERBENCH_SUBJECTS => {
+            let message = format!(
+                "{} subjects, but StickerBench has {STICKERBENCH_SUBJECTS}\n  mend: {STICKERBENCH_SUBJECTS} or fewer",
+                e.subjects.count
+            );
+            Err(layers.error("subjects.count", &message))
         }
-        SubjectSource::Dreambench if e.subjects.path.is_empty() => {
-            Err(layers.error("subjects.path", "is needed\n  mend: the folder `dataset` of DreamBench"))
-        }
+        SubjectSource::Folder if e.subjects.path.is_empty() => Err(layers.error(
+            "subjects.path",
+            "is needed\n  mend: the folder of the photos",
+        )),
+        SubjectSource::Dreambench if e.subjects.path.is_empty() => Err(layers.error(
+            "subjects.path",
+            "is needed\n  mend: the folder `dataset` of DreamBench",
+        )),
         _ => Ok(()),
     }
+}
+
+/// Checks the optimiser and its length: `[training]` itself, or what an arm makes of it. `table` is where its keys are written.
+///
+/// # Errors
+/// [`crate::failure::BadInput`] at the first key that is out of range.
+pub(super) fn check_training(t: &Training, table: &str, layers: &Layers) -> Result<()> {
+    for (key, value) in [("steps", t.steps), ("batch", t.batch)] {
+        if value == 0 {
+            return Err(layers.error(&format!("{table}.{key}"), "must be 1 or more"));
+        }
+    }
+    let ranges = [
+        ("learning_rate", t.learning_rate, 1.0),
+        ("beta1", t.beta1, 0.999_999),
+        ("beta2", t.beta2, 0.999_999_9),
+        ("weight_decay", t.weight_decay, 10.0),
+        ("eps", t.eps, 1.0),
+    ];
+    for (key, value, high) in ranges {
+        in_range(&format!("{table}.{key}"), value, 0.0, high, layers)?;
+    }
+    Ok(())
+}
+
+fn in_range(key: &str, value: f64, low: f64, high: f64, layers: &Layers) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(layers.error(key, &format!("{value} is not in {low}..={high}")))
 }

@@ -14,7 +14,8 @@ pub struct Experiment {
     pub name: String,
     /// The table or figure that the experiment reproduces.
     pub reproduces: String,
-    /// Folder that run folders and the cache of drawn pictures are made in.
+    /// Folder that run folders and the cache of drawn pictures are made in. It is no part of what a run is: a run that
+    /// has moved to another disk goes on there.
     pub output: String,
     /// One trajectory is trained for each subject, arm and seed.
     pub seeds: Vec<u64>,
@@ -91,7 +92,7 @@ pub enum RewardText {
 pub struct Subjects {
     /// Where the subjects come from.
     pub source: SubjectSource,
-    /// `stickerbench`: how many of its subjects; `dreambench`: the first so many folders, 0 for all.
+    /// `stickerbench`: how many of its 75 subjects; `dreambench`: the first so many folders, 0 for all.
     pub count: usize,
     /// `stickerbench`: seed of its looks and scenes.
     pub seed: u64,
@@ -188,7 +189,9 @@ pub struct Rules {
     #[schemars(with = "Vec<String>")]
     pub mean: Vec<Mean>,
     /// Validations without a new best after which a rule stops; 0 runs all steps and takes the best, as the paper does.
-    pub patience: usize,
+    /// Without this key: 0 if the preset of any arm is `paper` or `official`, else 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
     /// Also report the last step: what one gets without a rule. Trajectories then run to the limit.
     pub last: bool,
 }
@@ -226,7 +229,11 @@ impl Default for Experiment {
 
 impl Default for Model {
     fn default() -> Self {
-        Self { path: "micro".into(), device: "cpu".into(), size: 0 }
+        Self {
+            path: "micro".into(),
+            device: "cpu".into(),
+            size: 0,
+        }
     }
 }
 
@@ -260,7 +267,12 @@ impl Default for Subjects {
 
 impl Default for Sampler {
     fn default() -> Self {
-        Self { solver: Solver::DpmSolverPp2m, steps: 15, guidance: 3.0, batch: 16 }
+        Self {
+            solver: Solver::DpmSolverPp2m,
+            steps: 15,
+            guidance: 3.0,
+            batch: 16,
+        }
     }
 }
 
@@ -280,18 +292,30 @@ impl Default for Training {
 
 impl Default for Validation {
     fn default() -> Self {
-        Self { every: 20, pictures_per_prompt: 2, prompts: 0 }
+        Self {
+            every: 20,
+            pictures_per_prompt: 2,
+            prompts: 0,
+        }
     }
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { lambda: vec![0.3, 0.5, 0.7], mean: vec![Mean::Harmonic], patience: 3, last: true }
+        Self {
+            lambda: vec![0.3, 0.5, 0.7],
+            mean: vec![Mean::Harmonic],
+            patience: None,
+            last: true,
+        }
     }
 }
 
 impl Default for Test {
     fn default() -> Self {
-        Self { pictures_per_prompt: 2, prompts: 0 }
+        Self {
+            pictures_per_prompt: 2,
+            prompts: 0,
+        }
     }
 }

@@ -7,7 +7,7 @@ mod source;
 
 pub use arms::TrainingArm;
 pub use fields::{
-    Arm, Encoders, Experiment, Model, RewardText, Rules, Sampler, Subjects, SubjectSource, Test,
+    Arm, Encoders, Experiment, Model, RewardText, Rules, Sampler, SubjectSource, Subjects, Test,
     Training, Validation,
 };
 pub use source::{Layers, read};

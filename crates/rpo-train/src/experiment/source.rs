@@ -28,12 +28,21 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
     let mut layers = Vec::new();
     for path in std::iter::once(file).chain(overlays.iter().map(PathBuf::as_path)) {
         let text = std::fs::read_to_string(path).map_err(|e| {
-            BadInput::new(format!("{}: {e}\n  mend: name an experiment file, for example experiments/quickstart.toml", path.display()))
+            BadInput::new(format!(
+                "{}: {e}\n  mend: name an experiment file, for example experiments/quickstart.toml",
+                path.display()
+            ))
         })?;
-        layers.push(Layer { label: path.display().to_string(), text });
+        layers.push(Layer {
+            label: path.display().to_string(),
+            text,
+        });
     }
     for set in sets {
-        layers.push(Layer { label: format!("--set {set}"), text: set_to_toml(set)? });
+        layers.push(Layer {
+            label: format!("--set {set}"),
+            text: set_to_toml(set)?,
+        });
     }
     let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     let layers = Layers { layers, folder };
@@ -47,8 +56,9 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
             toml::from_str(&layer.text).map_err(|e| layer.error_at(e.span(), e.message()))?;
         merge(&mut merged, table);
     }
-    let experiment: Experiment =
-        merged.try_into().map_err(|e: toml::de::Error| BadInput::new(describe(e.message())))?;
+    let experiment: Experiment = merged
+        .try_into()
+        .map_err(|e: toml::de::Error| BadInput::new(describe(e.message())))?;
     super::check::check(&experiment, &layers)?;
     Ok((experiment, layers))
 }
@@ -61,7 +71,10 @@ impl Layers {
                 return layer.error_at(Some(span), &format!("`{key}`: {message}"));
             }
         }
-        let file = self.layers.first().map_or("experiment", |l| l.label.as_str());
+        let file = self
+            .layers
+            .first()
+            .map_or("experiment", |l| l.label.as_str());
         BadInput::new(format!("{file}: `{key}` (default): {message}"))
     }
 }
@@ -70,7 +83,9 @@ impl Layer {
     fn error_at(&self, span: Option<Range<usize>>, message: &str) -> anyhow::Error {
         match span {
             Some(span) => {
-                let line = 1 + self.text[..span.start.min(self.text.len())].matches('\n').count();
+                let line = 1 + self.text[..span.start.min(self.text.len())]
+                    .matches('\n')
+                    .count();
                 BadInput::new(format!("{}:{line}: {message}", self.label))
             }
             None => BadInput::new(format!("{}: {message}", self.label)),
@@ -93,7 +108,9 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
 /// `training.steps=40` as a TOML text. A value that is no TOML is taken as a string.
 fn set_to_toml(set: &str) -> Result<String> {
     let Some((key, value)) = set.split_once('=') else {
-        return Err(BadInput::new(format!("--set {set}: no `=`\n  mend: write --set key=value, for example --set training.steps=40")));
+        return Err(BadInput::new(format!(
+            "--set {set}: no `=`\n  mend: write --set key=value, for example --set training.steps=40"
+        )));
     };
     let (key, value) = (key.trim(), value.trim());
     let plain = format!("{key} = {value}");
@@ -136,7 +153,11 @@ pub(super) fn describe(message: &str) -> String {
     else {
         return message.to_owned();
     };
-    let kind = if message.starts_with("unknown variant") { "value" } else { "key" };
+    let kind = if message.starts_with("unknown variant") {
+        "value"
+    } else {
+        "key"
+    };
     let nearest = known
         .iter()
         .map(|k| (strsim::jaro_winkler(unknown, k), *k))
@@ -161,15 +182,28 @@ mod tests {
     #[test]
     fn keys_are_located_in_tables_and_arrays() {
         let text = "name = 'a'\n[training]\nsteps = 3\n[[arm]]\nname = 'x'\n[[arm]]\nname = 'y'\n";
-        let line = |key| 1 + text[..locate(text, key).unwrap().start].matches('\n').count();
-        assert_eq!((line("name"), line("training.steps"), line("arm.1.name")), (1, 3, 7));
+        let line = |key| {
+            1 + text[..locate(text, key).unwrap().start]
+                .matches('\n')
+                .count()
+        };
+        assert_eq!(
+            (line("name"), line("training.steps"), line("arm.1.name")),
+            (1, 3, 7)
+        );
         assert_eq!(locate(text, "training.batch"), None);
     }
 
     #[test]
     fn set_takes_toml_and_bare_words() {
-        assert_eq!(set_to_toml("training.steps=40").unwrap(), "training.steps = 40");
-        assert_eq!(set_to_toml("model.path=a/b c").unwrap(), "model.path = \"a/b c\"");
+        assert_eq!(
+            set_to_toml("training.steps=40").unwrap(),
+            "training.steps = 40"
+        );
+        assert_eq!(
+            set_to_toml("model.path=a/b c").unwrap(),
+            "model.path = \"a/b c\""
+        );
         assert!(set_to_toml("training.steps").is_err());
     }
 }

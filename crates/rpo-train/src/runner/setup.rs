@@ -9,14 +9,14 @@ use anyhow::Result;
 use image::RgbImage;
 use rpo_data::picture;
 use rpo_data::prompts::{PromptSet, dreambench};
-use rpo_data::subject::{self, Subject};
 use rpo_data::stickerbench;
+use rpo_data::subject::{self, Subject};
 use rpo_diffusion::{Pipeline, SamplerConfig};
 use rpo_nn::weights::Params;
 use rpo_pref::recipe::Preset;
+use rpo_reward::Lambda;
 use rpo_reward::model::Rewarder;
 use rpo_reward::select::{DEFAULT_PATIENCE, Rule};
-use rpo_reward::Lambda;
 use std::path::{Path, PathBuf};
 
 /// What a run works with.
@@ -96,7 +96,9 @@ impl Setup {
         inputs.update(format!("kernels {}|", rpo_nn::KERNELS_VERSION).as_bytes());
         // The file names presets; what they stand for may change with the program.
         inputs.update(format!("{arms:?}|").as_bytes());
-        inputs.update(base_weights.as_bytes()).update(model_hash.as_bytes());
+        inputs
+            .update(base_weights.as_bytes())
+            .update(model_hash.as_bytes());
         inputs.update(hash_folders(&[reward, clip.clone(), vit.clone()])?.as_bytes());
         for subject in &subjects {
             let words = (&subject.name, &subject.class, &subject.token, subject.live);
@@ -132,7 +134,11 @@ impl Setup {
 
     /// The centre squares of a subject's references at the model's size: what is learned and compared with.
     pub fn squares(&self, subject: &Subject) -> Vec<RgbImage> {
-        subject.references.iter().map(|r| picture::center_square(&r.picture, self.size)).collect()
+        subject
+            .references
+            .iter()
+            .map(|r| picture::center_square(&r.picture, self.size))
+            .collect()
     }
 
     /// Draws with this model and the experiment's sampler.
@@ -148,7 +154,12 @@ impl Setup {
 
     fn sampler(&self) -> SamplerConfig {
         let s = &self.experiment.sampler;
-        SamplerConfig { solver: s.solver, steps: s.steps, guidance: s.guidance, batch: s.batch }
+        SamplerConfig {
+            solver: s.solver,
+            steps: s.steps,
+            guidance: s.guidance,
+            batch: s.batch,
+        }
     }
 
     /// The prompt templates of a subject, cut to the experiment's numbers.
@@ -175,7 +186,11 @@ impl Experiment {
     pub fn selection_rules(&self, arms: &[TrainingArm]) -> Vec<Rule> {
         let r = &self.rules;
         let whole = |a: &TrainingArm| matches!(a.preset, Preset::Paper | Preset::Official);
-        let default = if arms.iter().any(whole) { 0 } else { DEFAULT_PATIENCE };
+        let default = if arms.iter().any(whole) {
+            0
+        } else {
+            DEFAULT_PATIENCE
+        };
         let patience = Some(r.patience.unwrap_or(default)).filter(|p| *p > 0);
         let mut rules = Vec::new();
         for mean in &r.mean {
@@ -223,8 +238,11 @@ fn subjects(experiment: &Experiment, layers: &Layers) -> Result<Vec<Subject>> {
 /// The subject folders in `folder` by name, the first `count` of them, 0 for all.
 fn dreambench_subjects(folder: &Path, token: &str, count: usize) -> Result<Vec<Subject>> {
     let entries = std::fs::read_dir(folder).or_bad_input(folder.display())?;
-    let mut folders: Vec<PathBuf> =
-        entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    let mut folders: Vec<PathBuf> = entries
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.is_dir())
+        .collect();
     folders.sort();
     if count > 0 {
         folders.truncate(count);
@@ -269,9 +287,17 @@ fn hash_bytes(parts: &[&[u8]]) -> String {
 fn hash_folders(folders: &[PathBuf]) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     for folder in folders {
-        let entries = std::fs::read_dir(folder)
-            .map_err(|e| BadInput::new(format!("{}: {e}\n  mend: the model folder needs this part", folder.display())))?;
-        let mut names: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.is_file()).collect();
+        let entries = std::fs::read_dir(folder).map_err(|e| {
+            BadInput::new(format!(
+                "{}: {e}\n  mend: the model folder needs this part",
+                folder.display()
+            ))
+        })?;
+        let mut names: Vec<PathBuf> = entries
+            .flatten()
+            .map(|e| e.path())
+            .filter(|p| p.is_file())
+            .collect();
         names.sort();
         for path in names {
             hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
