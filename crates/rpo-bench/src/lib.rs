@@ -38,12 +38,21 @@ impl Work {
         let params = pipeline.unet_params.deep_copy(true)?;
         // The variables are known once the network has asked for them.
         let trained = pipeline.unet(&params)?;
-        let optimizer = AdamW::new(AdamWConfig { lr: 1e-5, ..AdamWConfig::default() }, params.vars())?;
+        let optimizer = AdamW::new(
+            AdamWConfig {
+                lr: 1e-5,
+                ..AdamWConfig::default()
+            },
+            params.vars(),
+        )?;
         let reward = folder.join("reward");
         Ok(Self {
             trained,
             frozen: pipeline.unet(&pipeline.unet_params)?,
-            rewarder: reward.exists().then(|| Rewarder::load(&reward)).transpose()?,
+            rewarder: reward
+                .exists()
+                .then(|| Rewarder::load(&reward))
+                .transpose()?,
             pipeline,
             params,
             optimizer,
@@ -53,11 +62,14 @@ impl Work {
     fn inputs(&self, batch: usize) -> Result<(Tensor, Tensor, Vec<f64>, Tensor)> {
         let [h, w, c] = self.pipeline.latent_dims();
         let noise = |name: &str| -> Result<Tensor> {
-            let values = random::normal(&mut random::stream(0, "bench", &[name]), batch * h * w * c);
+            let values =
+                random::normal(&mut random::stream(0, "bench", &[name]), batch * h * w * c);
             Ok(Tensor::from_vec(values, (batch, h, w, c), &Device::Cpu)?)
         };
         let t = (0..batch).map(|i| (i * 997 % 1000) as f64).collect();
-        let text = self.pipeline.encode_prompts(&vec!["a [v] dog in the snow"; batch])?;
+        let text = self
+            .pipeline
+            .encode_prompts(&vec!["a [v] dog in the snow"; batch])?;
         Ok((noise("x")?, noise("e")?, t, text))
     }
 
@@ -79,7 +91,10 @@ impl Work {
     pub fn step(&mut self, pairs: usize) -> Result<()> {
         let (x, e, t, text) = self.inputs(2 * pairs)?;
         let error = |unet: &UNet2DConditionModel| -> Result<Tensor> {
-            Ok(ops::mean_squared_per_sample(&unet.forward(&x, &t, &text)?, &e)?)
+            Ok(ops::mean_squared_per_sample(
+                &unet.forward(&x, &t, &text)?,
+                &e,
+            )?)
         };
         let (theta, base) = (error(&self.trained)?, error(&self.frozen)?);
         let half = |e: &Tensor, i: usize| e.narrow(0, i * pairs, pairs);
@@ -99,8 +114,21 @@ impl Work {
     pub fn sample(&self, pictures: usize) -> Result<Vec<RgbImage>> {
         let (x, _, _, text) = self.inputs(pictures)?;
         let uncond = self.pipeline.encode_prompts(&[""])?;
-        let config = SamplerConfig { solver: Solver::DpmSolverPp2m, steps: 15, guidance: 3.0, batch: pictures };
-        let z = sample(&self.frozen, &self.pipeline.schedule, &config, &x, &text, &uncond, &mut |_| {})?;
+        let config = SamplerConfig {
+            solver: Solver::DpmSolverPp2m,
+            steps: 15,
+            guidance: 3.0,
+            batch: pictures,
+        };
+        let z = sample(
+            &self.frozen,
+            &self.pipeline.schedule,
+            &config,
+            &x,
+            &text,
+            &uncond,
+            &mut |_| {},
+        )?;
         Ok(self.pipeline.decode(&z, pictures)?)
     }
 
@@ -109,12 +137,23 @@ impl Work {
     /// # Errors
     /// A model without a `reward` folder; those of scoring.
     pub fn score(&self, pictures: usize) -> Result<()> {
-        let rewarder = self.rewarder.as_ref().ok_or_else(|| anyhow::anyhow!("the model has no `reward` folder"))?;
+        let rewarder = self
+            .rewarder
+            .as_ref()
+            .ok_or_else(|| anyhow::anyhow!("the model has no `reward` folder"))?;
         let subject = stickerbench::subjects(0, 1, 64).swap_remove(0);
-        let some: Vec<RgbImage> = subject.references.iter().map(|r| r.picture.clone()).collect();
+        let some: Vec<RgbImage> = subject
+            .references
+            .iter()
+            .map(|r| r.picture.clone())
+            .collect();
         let all: Vec<RgbImage> = some.iter().cycle().take(pictures).cloned().collect();
         let references = rewarder.references(&some)?;
-        rewarder.score(&references, &all, &vec!["a dog in the snow".to_owned(); pictures])?;
+        rewarder.score(
+            &references,
+            &all,
+            &vec!["a dog in the snow".to_owned(); pictures],
+        )?;
         Ok(())
     }
 }

@@ -21,7 +21,9 @@ fn serve() -> Result<()> {
     let mut out = std::io::stdout();
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        let (what, size) = line.split_once(' ').context("write for example: forward 16")?;
+        let (what, size) = line
+            .split_once(' ')
+            .context("write for example: forward 16")?;
         let size: usize = size.trim().parse().context("the size is a number")?;
         let start = Instant::now();
         match what {

@@ -35,7 +35,10 @@ const TEMPORARY: &str = ".tmp-";
 
 /// What to say when a file cannot be written.
 pub fn cannot_write(path: &Path) -> String {
-    format!("{}: cannot write\n  mend: free some space, then run the same command again; it goes on where it was", path.display())
+    format!(
+        "{}: cannot write\n  mend: free some space, then run the same command again; it goes on where it was",
+        path.display()
+    )
 }
 
 /// Removes what a kill left half-written below `folder`.
@@ -43,7 +46,9 @@ pub fn cannot_write(path: &Path) -> String {
 /// # Errors
 /// I/O errors.
 pub fn sweep(folder: &Path) -> Result<()> {
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
     for entry in entries.flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
@@ -88,7 +93,10 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 /// # Errors
 /// As [`write`].
 pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, text: &str) -> Result<()> {
-    let metadata = Some(std::collections::HashMap::from([("rpo".to_owned(), text.to_owned())]));
+    let metadata = Some(std::collections::HashMap::from([(
+        "rpo".to_owned(),
+        text.to_owned(),
+    )]));
     let bytes = safetensors::serialize(tensors.iter().map(|(k, v)| (k.as_str(), v)), metadata)
         .with_context(|| path.display().to_string())?;
     write(path, &bytes)
@@ -102,8 +110,14 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
     let bytes = fs::read(path).with_context(|| path.display().to_string())?;
     let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)
         .with_context(|| format!("{}: not a whole safetensors file", path.display()))?;
-    let text = metadata.metadata().as_ref().and_then(|m| m.get("rpo")).cloned();
-    let Some(text) = text else { bail!("{}: not written by this program", path.display()) };
+    let text = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|m| m.get("rpo"))
+        .cloned();
+    let Some(text) = text else {
+        bail!("{}: not written by this program", path.display())
+    };
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
     Ok((tensors.into_iter().collect(), text))
 }
@@ -139,7 +153,10 @@ mod tests {
         write_tensors(&path, &BTreeMap::from([("t".into(), t.clone())]), "{}").unwrap();
         let (tensors, text) = read_tensors(&path).unwrap();
         assert_eq!(text, "{}");
-        assert_eq!(tensors["t"].to_vec2::<f32>().unwrap(), t.to_vec2::<f32>().unwrap());
+        assert_eq!(
+            tensors["t"].to_vec2::<f32>().unwrap(),
+            t.to_vec2::<f32>().unwrap()
+        );
     }
 
     #[test]

@@ -22,8 +22,17 @@ pub fn cells(setup: &Setup) -> Vec<Cell> {
     for (subject, s) in setup.subjects.iter().enumerate() {
         for &seed in &setup.experiment.seeds {
             for (arm, a) in setup.arms.iter().enumerate() {
-                let id = format!("{}/{}/seed-{seed}", folder_name(&a.name), folder_name(&s.name));
-                cells.push(Cell { id, arm, subject, seed });
+                let id = format!(
+                    "{}/{}/seed-{seed}",
+                    folder_name(&a.name),
+                    folder_name(&s.name)
+                );
+                cells.push(Cell {
+                    id,
+                    arm,
+                    subject,
+                    seed,
+                });
             }
         }
     }
@@ -41,7 +50,8 @@ impl Cell {
     /// U-Net forwards of one validation.
     pub fn validation_cost(&self, setup: &Setup) -> f64 {
         let arm = &setup.arms[self.arm];
-        let prompts = crate::runner::validation_templates(setup, arm, &setup.subjects[self.subject]);
+        let prompts =
+            crate::runner::validation_templates(setup, arm, &setup.subjects[self.subject]);
         let pictures = prompts.len() * setup.experiment.validation.pictures_per_prompt;
         setup.drawer().cost(pictures)
     }
@@ -63,7 +73,13 @@ impl Cell {
 
 /// A name as a folder: letters, digits, `.`, `_` and `-`; everything else becomes `-`.
 pub fn folder_name(name: &str) -> String {
-    let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let plain = |c: char| {
+        if c.is_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
     let name: String = name.trim().chars().map(plain).collect();
     match name.trim_matches('.') {
         "" => "unnamed".into(),

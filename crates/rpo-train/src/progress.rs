@@ -47,7 +47,11 @@ impl Times {
     /// Share of all phases that went into validation, in \[0, 1\].
     pub fn validation_share(&self) -> f64 {
         let all = self.negatives + self.training + self.validation + self.test;
-        if all > 0.0 { self.validation / all } else { 0.0 }
+        if all > 0.0 {
+            self.validation / all
+        } else {
+            0.0
+        }
     }
 }
 
@@ -68,7 +72,8 @@ impl Progress {
     /// `work_all`: cost of the whole run in U-Net forwards, from which the time left is told; `times`: of earlier starts.
     pub fn new(work_all: f64, times: Times) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr_with_hz(5));
+            let bar =
+                ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr_with_hz(5));
             let style = ProgressStyle::with_template("{bar:24} {percent:>3}% {msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
@@ -150,7 +155,10 @@ impl Progress {
         }
         let rate = done / seconds;
         let left = (self.work_all - self.work_done).max(0.0) / rate;
-        format!("{rate:.0} forwards/s · {} left · validation {validation:.0} % of the time", duration(left))
+        format!(
+            "{rate:.0} forwards/s · {} left · validation {validation:.0} % of the time",
+            duration(left)
+        )
     }
 }
 
@@ -170,6 +178,9 @@ mod tests {
 
     #[test]
     fn durations_read_naturally() {
-        assert_eq!([5.2, 75.0, 7260.0].map(duration), ["5 s", "1 min 15 s", "2 h 01 min"]);
+        assert_eq!(
+            [5.2, 75.0, 7260.0].map(duration),
+            ["5 s", "1 min 15 s", "2 h 01 min"]
+        );
     }
 }

@@ -8,7 +8,10 @@ fn experiments() -> PathBuf {
 }
 
 fn program(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rpo-train")).args(args).output().expect("the program starts")
+    Command::new(env!("CARGO_BIN_EXE_rpo-train"))
+        .args(args)
+        .output()
+        .expect("the program starts")
 }
 
 fn refused(args: &[&str], words: &[&str]) {
@@ -37,10 +40,26 @@ fn experiment(folder: &Path, text: &str) -> String {
 #[test]
 fn unknown_keys_name_file_line_and_the_nearest_key() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = experiment(folder.path(), "name = \"x\"\n\n[training]\nlearning_rat = 1e-3\n");
-    refused(&["check", &file], &["experiment.toml:4", "learning_rat", "did you mean `learning_rate`?"]);
-    let file = experiment(folder.path(), "[recipe]\npreset = \"paper\"\nlamda_train = 0.3\n");
-    refused(&["check", &file], &["experiment.toml:3", "lamda_train", "`lambda_train`"]);
+    let file = experiment(
+        folder.path(),
+        "name = \"x\"\n\n[training]\nlearning_rat = 1e-3\n",
+    );
+    refused(
+        &["check", &file],
+        &[
+            "experiment.toml:4",
+            "learning_rat",
+            "did you mean `learning_rate`?",
+        ],
+    );
+    let file = experiment(
+        folder.path(),
+        "[recipe]\npreset = \"paper\"\nlamda_train = 0.3\n",
+    );
+    refused(
+        &["check", &file],
+        &["experiment.toml:3", "lamda_train", "`lambda_train`"],
+    );
     let file = experiment(folder.path(), "[recipe]\npreset = \"papr\"\n");
     refused(&["check", &file], &["experiment.toml:2", "papr", "`paper`"]);
 }
@@ -48,8 +67,14 @@ fn unknown_keys_name_file_line_and_the_nearest_key() {
 #[test]
 fn values_out_of_range_name_the_key() {
     check(&["--set", "rules.lambda=[1.5]"], &["rules.lambda", "1.5"]);
-    check(&["--set", "training.steps=0"], &["training.steps", "1 or more"]);
-    check(&["--set", "training.steps=many"], &["--set training.steps=many"]);
+    check(
+        &["--set", "training.steps=0"],
+        &["training.steps", "1 or more"],
+    );
+    check(
+        &["--set", "training.steps=many"],
+        &["--set training.steps=many"],
+    );
     check(&["--set", "recipe.tau=0.0"], &["recipe.tau"]);
     check(&["--set", "model.device=cuda"], &["model.device", "cpu"]);
     check(&["--set", "nonsense"], &["key=value"]);
@@ -57,11 +82,27 @@ fn values_out_of_range_name_the_key() {
 
 #[test]
 fn missing_files_say_where_they_were_looked_for() {
-    refused(&["no-such-file.toml"], &["no-such-file.toml", "quickstart.toml"]);
-    check(&["--set", "model.path=no-such-model"], &["model.path", "no-such-model", "Looked at"]);
+    refused(
+        &["no-such-file.toml"],
+        &["no-such-file.toml", "quickstart.toml"],
+    );
+    check(
+        &["--set", "model.path=no-such-model"],
+        &["model.path", "no-such-model", "Looked at"],
+    );
     let folder = tempfile::tempdir().expect("a folder");
     let empty = folder.path().display().to_string();
-    check(&["--set", "subjects.source=folder", "--set", "subjects.class=dog", "--set", &format!("subjects.path={empty}")], &["no photo", &empty]);
+    check(
+        &[
+            "--set",
+            "subjects.source=folder",
+            "--set",
+            "subjects.class=dog",
+            "--set",
+            &format!("subjects.path={empty}"),
+        ],
+        &["no photo", &empty],
+    );
 }
 
 #[test]
@@ -69,7 +110,17 @@ fn a_picture_that_is_none_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("00.jpg"), "not a picture").expect("it can be written");
     let path = folder.path().display().to_string();
-    check(&["--set", "subjects.source=folder", "--set", "subjects.class=dog", "--set", &format!("subjects.path={path}")], &["00.jpg"]);
+    check(
+        &[
+            "--set",
+            "subjects.source=folder",
+            "--set",
+            "subjects.class=dog",
+            "--set",
+            &format!("subjects.path={path}"),
+        ],
+        &["00.jpg"],
+    );
 }
 
 /// A copy of the embedded model that a test may damage.
@@ -86,7 +137,10 @@ fn copy_of_micro(into: &Path) -> PathBuf {
         }
     }
     let to = into.join("micro");
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/micro"), &to);
+    copy(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/micro"),
+        &to,
+    );
     to
 }
 
@@ -138,10 +192,17 @@ fn a_loss_that_explodes_ends_with_code_1_and_keeps_the_state() {
     ]);
     let text = String::from_utf8_lossy(&result.stderr);
     assert_eq!(result.status.code(), Some(1), "{text}");
-    assert!(text.contains("training.learning_rate") && text.contains("step "), "{text}");
+    assert!(
+        text.contains("training.learning_rate") && text.contains("step "),
+        "{text}"
+    );
     let metrics = run.join("trajectories/ours/lion/seed-0/metrics.jsonl");
-    let text = std::fs::read_to_string(&metrics).unwrap_or_else(|e| panic!("{}: {e}", metrics.display()));
-    assert!(text.contains("validation"), "the validation of step 0 is kept");
+    let text =
+        std::fs::read_to_string(&metrics).unwrap_or_else(|e| panic!("{}: {e}", metrics.display()));
+    assert!(
+        text.contains("validation"),
+        "the validation of step 0 is kept"
+    );
 }
 
 #[test]
@@ -150,8 +211,12 @@ fn a_full_disk_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");
     std::fs::write(&file, "here").expect("it can be written");
-    let error = rpo_train::files::write(&file.join("below/metrics"), b"x").expect_err("no folder there");
+    let error =
+        rpo_train::files::write(&file.join("below/metrics"), b"x").expect_err("no folder there");
     let text = format!("{error:#}");
-    assert!(text.contains("below/metrics") && text.contains("cannot write"), "{text}");
+    assert!(
+        text.contains("below/metrics") && text.contains("cannot write"),
+        "{text}"
+    );
     assert_eq!(std::fs::read_to_string(&file).expect("still there"), "here");
 }

@@ -33,7 +33,10 @@ fn results(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if path.is_dir() {
                 walk(&path, root, into);
             } else {
-                let name = path.strip_prefix(root).expect("below the root").to_path_buf();
+                let name = path
+                    .strip_prefix(root)
+                    .expect("below the root")
+                    .to_path_buf();
                 into.insert(name, std::fs::read(&path).expect("a file"));
             }
         }
@@ -43,7 +46,11 @@ fn results(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let clocks = ["times.json", "report.html", "report.json", "resolved.toml"];
     all.retain(|path, _| !clocks.iter().any(|c| path.ends_with(c)));
     // A kill may leave a temporary file behind; it is never read.
-    all.retain(|path, _| !path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')));
+    all.retain(|path, _| {
+        !path
+            .file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with('.'))
+    });
     all
 }
 
@@ -55,7 +62,9 @@ fn kills_at_random_moments_change_no_bit() {
     assert!(start(&alone).wait().expect("it runs").success());
     let duration = begin.elapsed();
     let expected = results(&alone);
-    let weights = expected.keys().filter(|p| p.ends_with("diffusion_pytorch_model.safetensors"));
+    let weights = expected
+        .keys()
+        .filter(|p| p.ends_with("diffusion_pytorch_model.safetensors"));
     assert!(weights.count() > 0 && expected.keys().any(|p| p.ends_with("metrics.jsonl")));
 
     let mut rng = rpo_data::random::stream(7, "kills", &[]);
@@ -89,10 +98,18 @@ fn kills_at_random_moments_change_no_bit() {
     compare(&expected, &results(&out), kills);
 }
 
-fn compare(expected: &BTreeMap<PathBuf, Vec<u8>>, found: &BTreeMap<PathBuf, Vec<u8>>, kills: usize) {
+fn compare(
+    expected: &BTreeMap<PathBuf, Vec<u8>>,
+    found: &BTreeMap<PathBuf, Vec<u8>>,
+    kills: usize,
+) {
     let names = |m: &BTreeMap<PathBuf, Vec<u8>>| m.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(expected), names(found), "after {kills} kills");
     for (path, bytes) in expected {
-        assert!(found[path] == *bytes, "{} differs after {kills} kills", path.display());
+        assert!(
+            found[path] == *bytes,
+            "{} differs after {kills} kills",
+            path.display()
+        );
     }
 }

@@ -9,9 +9,16 @@ fn every_committed_experiment_is_valid() {
     for entry in std::fs::read_dir(&folder).expect("experiments").flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|e| e == "toml") {
-            let (experiment, layers) = rpo_train::experiment::read(&path, &[], &[]).unwrap_or_else(|e| panic!("{e:#}"));
-            experiment.training_arms(&layers).unwrap_or_else(|e| panic!("{e:#}"));
-            assert!(!experiment.reproduces.is_empty(), "{} names no table or figure", path.display());
+            let (experiment, layers) =
+                rpo_train::experiment::read(&path, &[], &[]).unwrap_or_else(|e| panic!("{e:#}"));
+            experiment
+                .training_arms(&layers)
+                .unwrap_or_else(|e| panic!("{e:#}"));
+            assert!(
+                !experiment.reproduces.is_empty(),
+                "{} names no table or figure",
+                path.display()
+            );
             seen += 1;
         }
     }
@@ -21,6 +28,11 @@ fn every_committed_experiment_is_valid() {
 #[test]
 fn the_committed_schema_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments/schema.json");
-    let committed: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).expect("schema.json")).expect("JSON");
-    assert_eq!(committed, rpo_train::experiment::schema(), "run: rpo-train schema > experiments/schema.json");
+    let committed: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path).expect("schema.json")).expect("JSON");
+    assert_eq!(
+        committed,
+        rpo_train::experiment::schema(),
+        "run: rpo-train schema > experiments/schema.json"
+    );
 }

@@ -16,8 +16,19 @@ pub(super) fn write(run: &RunFolder, cells: &[Cell]) -> Result<()> {
         let mut writer = EventWriter::create(&folder, 0.0)?;
         for record in run.trajectory(cell).records()? {
             match record {
-                Record::Step { step, l_sim, l_pref, loss, grad_norm } => {
-                    let scalars = [("l_sim", l_sim), ("l_pref", l_pref), ("loss", loss), ("grad_norm", grad_norm)];
+                Record::Step {
+                    step,
+                    l_sim,
+                    l_pref,
+                    loss,
+                    grad_norm,
+                } => {
+                    let scalars = [
+                        ("l_sim", l_sim),
+                        ("l_pref", l_pref),
+                        ("loss", loss),
+                        ("grad_norm", grad_norm),
+                    ];
                     for (name, value) in scalars {
                         writer.scalar(&format!("training/{name}"), step, value, 0.0)?;
                     }

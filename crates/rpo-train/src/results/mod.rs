@@ -28,7 +28,10 @@ pub fn write(setup: &Setup, folder: &RunFolder, cells: &[Cell]) -> Result<String
     files::write(&folder.path.join("table.csv"), table.to_csv().as_bytes())?;
     files::write(&folder.path.join("table.txt"), text.as_bytes())?;
     let data = page::data(setup, folder, cells, &rows, &table)?;
-    files::write(&folder.path.join("report.html"), report::render(&data)?.as_bytes())?;
+    files::write(
+        &folder.path.join("report.html"),
+        report::render(&data)?.as_bytes(),
+    )?;
     files::write_json(&folder.path.join(REPORT_DATA), &data)?;
     events::write(folder, cells)?;
     Ok(text)

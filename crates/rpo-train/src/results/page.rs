@@ -16,8 +16,8 @@ use anyhow::{Context, Result};
 use rpo_data::prompts::fill;
 use rpo_eval::stats::Interval;
 use rpo_eval::table::Table;
-use rpo_reward::{Mean, mean_reward};
 use rpo_reward::select::{Kind, Rule, gain_over_first};
+use rpo_reward::{Mean, mean_reward};
 use std::path::Path;
 
 /// Pictures of a validation that the strip shows.
@@ -37,8 +37,10 @@ pub(super) fn data(
 ) -> Result<ReportData> {
     let e = &setup.experiment;
     let times = folder.times();
-    let trajectories: Vec<Trajectory> =
-        cells.iter().map(|c| trajectory(setup, folder, c)).collect::<Result<_>>()?;
+    let trajectories: Vec<Trajectory> = cells
+        .iter()
+        .map(|c| trajectory(setup, folder, c))
+        .collect::<Result<_>>()?;
     Ok(ReportData {
         title: e.name.replace('_', " "),
         name: e.name.clone(),
@@ -74,9 +76,17 @@ fn setup_data(setup: &Setup) -> SetupData {
     let validation = validation_templates(setup, arm, &setup.subjects[0]).len();
     SetupData {
         model: e.model.path.clone(),
-        recipes: setup.arms.iter().map(|a| a.recipe.describe(a.preset)).collect(),
+        recipes: setup
+            .arms
+            .iter()
+            .map(|a| a.recipe.describe(a.preset))
+            .collect(),
         encoders: vec![
-            encoder("reward", &e.encoders.reward, "ALIGN-I and ALIGN-T of the reward"),
+            encoder(
+                "reward",
+                &e.encoders.reward,
+                "ALIGN-I and ALIGN-T of the reward",
+            ),
             encoder("CLIP", &e.encoders.clip, "the judge of CLIP-I and CLIP-T"),
             encoder("ViT", &e.encoders.vit, "the judge of image similarity"),
         ],
@@ -122,15 +132,27 @@ fn trajectory(setup: &Setup, run: &RunFolder, cell: &Cell) -> Result<Trajectory>
         .map(|v| {
             let strip = shown
                 .iter()
-                .map(|p| png(&folder.samples("validation", v.step).join(format!("prompt-{p:02}-0.png"))))
+                .map(|p| {
+                    png(&folder
+                        .samples("validation", v.step)
+                        .join(format!("prompt-{p:02}-0.png")))
+                })
                 .collect::<Result<_>>()?;
             let pictures = v
                 .scores
                 .iter()
                 .enumerate()
-                .map(|(i, s)| PictureScore { prompt: i / each, image: s.image, text: s.text })
+                .map(|(i, s)| PictureScore {
+                    prompt: i / each,
+                    image: s.image,
+                    text: s.text,
+                })
                 .collect();
-            Ok(data::Validation { step: v.step, pictures, strip })
+            Ok(data::Validation {
+                step: v.step,
+                pictures,
+                strip,
+            })
         })
         .collect::<Result<_>>()?;
     let outcomes = setup
@@ -158,7 +180,11 @@ fn trajectory(setup: &Setup, run: &RunFolder, cell: &Cell) -> Result<Trajectory>
         id: cell.id.clone(),
         subject: subject.name.clone(),
         class: subject.class.clone(),
-        arm: if setup.arms.len() > 1 { arm.name.clone() } else { String::new() },
+        arm: if setup.arms.len() > 1 {
+            arm.name.clone()
+        } else {
+            String::new()
+        },
         seed: cell.seed,
         references: pictures(&folder.0.join("references"))?,
         negatives: pictures(&folder.0.join("negatives"))?,
@@ -177,7 +203,13 @@ fn curve(records: &[Record]) -> Vec<TrainingPoint> {
     let points: Vec<TrainingPoint> = records
         .iter()
         .filter_map(|r| match r {
-            Record::Step { step, l_sim, l_pref, loss, grad_norm } => Some(TrainingPoint {
+            Record::Step {
+                step,
+                l_sim,
+                l_pref,
+                loss,
+                grad_norm,
+            } => Some(TrainingPoint {
                 step: *step,
                 l_sim: *l_sim,
                 l_pref: *l_pref,
@@ -190,7 +222,9 @@ fn curve(records: &[Record]) -> Vec<TrainingPoint> {
     points
         .chunks(points.len().div_ceil(CURVE).max(1))
         .map(|chunk| {
-            let mean = |f: fn(&TrainingPoint) -> f64| chunk.iter().map(f).sum::<f64>() / chunk.len() as f64;
+            let mean = |f: fn(&TrainingPoint) -> f64| {
+                chunk.iter().map(f).sum::<f64>() / chunk.len() as f64
+            };
             TrainingPoint {
                 step: chunk[chunk.len() - 1].step,
                 l_sim: mean(|p| p.l_sim),
@@ -206,7 +240,9 @@ fn test_table(setup: &Setup, rows: &[Row], table: &Table) -> TestTable {
     let explain = |name: &str| match name {
         "CLIP-I" => "Mean cosine between a picture and the references, by the CLIP judge.",
         "CLIP-T" => "Cosine between a picture and its prompt, by the CLIP judge.",
-        name if name.ends_with("Harmonic") => "λ-harmonic mean of image and text alignment, by the reward's encoder, on test pictures.",
+        name if name.ends_with("Harmonic") => {
+            "λ-harmonic mean of image and text alignment, by the reward's encoder, on test pictures."
+        }
         _ => "Mean cosine between a picture and the references, by the image judge.",
     };
     let metrics = table
@@ -246,12 +282,20 @@ fn test_table(setup: &Setup, rows: &[Row], table: &Table) -> TestTable {
             let same: Vec<String> = computed.cells[0]
                 .comparisons
                 .iter()
-                .filter_map(|c| c.same_checkpoint.filter(|s| s.same > 0).map(|s| format!("same checkpoint as {} in {} of {}", c.against, s.same, s.of)))
+                .filter_map(|c| {
+                    c.same_checkpoint.filter(|s| s.same > 0).map(|s| {
+                        format!("same checkpoint as {} in {} of {}", c.against, s.same, s.of)
+                    })
+                })
                 .collect();
             TestRow {
                 id: row.name.clone(),
                 label: row.name.clone(),
-                arm: if setup.arms.len() > 1 { setup.arms[row.arm].name.clone() } else { String::new() },
+                arm: if setup.arms.len() > 1 {
+                    setup.arms[row.arm].name.clone()
+                } else {
+                    String::new()
+                },
                 rule: rule.map(|r| r.name.clone()),
                 kind: match rule.map(|r| r.kind) {
                     None => RowKind::Base,
@@ -287,14 +331,22 @@ fn subject_values(setup: &Setup, row: &Row) -> Vec<SubjectValues> {
                 }
             }
             for lambda in [0.3, 0.5, 0.7] {
-                let lambda = rpo_reward::Lambda::try_new(lambda).unwrap_or(rpo_reward::Lambda::HALF);
+                let lambda =
+                    rpo_reward::Lambda::try_new(lambda).unwrap_or(rpo_reward::Lambda::HALF);
                 let scores: Vec<_> = result.pictures.iter().map(|p| p.score).collect();
                 values.push(mean_reward(&scores, Mean::Harmonic, lambda));
             }
             SubjectValues {
-                subject: if several_seeds { format!("{name} (seed {})", cell.seed) } else { name.clone() },
+                subject: if several_seeds {
+                    format!("{name} (seed {})", cell.seed)
+                } else {
+                    name.clone()
+                },
                 step: Some(result.step),
-                values: values.into_iter().map(|v| v.is_finite().then_some(v)).collect(),
+                values: values
+                    .into_iter()
+                    .map(|v| v.is_finite().then_some(v))
+                    .collect(),
             }
         })
         .collect()
@@ -310,19 +362,34 @@ fn samples(run: &RunFolder, cells: &[Cell], rows: &[Row]) -> Result<Vec<SampleRo
             .filter(|r| r.rule.is_none() || r.arm == cell.arm)
             .filter_map(|r| {
                 let same = |c: &Cell| c.subject == cell.subject && c.seed == cell.seed;
-                r.results.iter().find(|(c, _)| same(c)).map(|(_, result)| (r, result))
+                r.results
+                    .iter()
+                    .find(|(c, _)| same(c))
+                    .map(|(_, result)| (r, result))
             })
             .collect();
-        let Some((_, first)) = of_cell.first() else { continue };
+        let Some((_, first)) = of_cell.first() else {
+            continue;
+        };
         for prompt in spread(first.prompts.len(), SAMPLE_PROMPTS) {
             let pictures = of_cell
                 .iter()
                 .map(|(row, result)| {
-                    let file = folder.samples("test", result.step).join(format!("prompt-{prompt:02}-0.png"));
-                    Ok(Sample { label: row.name.clone(), step: result.step, picture: png(&file)? })
+                    let file = folder
+                        .samples("test", result.step)
+                        .join(format!("prompt-{prompt:02}-0.png"));
+                    Ok(Sample {
+                        label: row.name.clone(),
+                        step: result.step,
+                        picture: png(&file)?,
+                    })
                 })
                 .collect::<Result<_>>()?;
-            all.push(SampleRow { trajectory: cell.id.clone(), prompt: first.prompts[prompt].clone(), pictures });
+            all.push(SampleRow {
+                trajectory: cell.id.clone(),
+                prompt: first.prompts[prompt].clone(),
+                pictures,
+            });
         }
     }
     Ok(all)
@@ -351,8 +418,14 @@ fn png(path: &Path) -> Result<Picture> {
 
 /// All PNG files of a folder by name.
 fn pictures(folder: &Path) -> Result<Vec<Picture>> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
-    let mut paths: Vec<_> = entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|x| x == "png")).collect();
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Ok(Vec::new());
+    };
+    let mut paths: Vec<_> = entries
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|x| x == "png"))
+        .collect();
     paths.sort();
     paths.iter().map(|p| png(p)).collect()
 }
@@ -360,9 +433,16 @@ fn pictures(folder: &Path) -> Result<Vec<Picture>> {
 /// When the last trajectory was written, in UTC.
 fn finished(folder: &RunFolder) -> String {
     let time = std::fs::metadata(folder.path.join("times.json")).and_then(|m| m.modified());
-    let seconds = time.ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |d| d.as_secs());
+    let seconds = time
+        .ok()
+        .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())
+        .map_or(0, |d| d.as_secs());
     let (y, m, d) = civil(seconds / 86400);
-    format!("{y}-{m:02}-{d:02} {:02}:{:02} UTC", seconds / 3600 % 24, seconds / 60 % 60)
+    format!(
+        "{y}-{m:02}-{d:02} {:02}:{:02} UTC",
+        seconds / 3600 % 24,
+        seconds / 60 % 60
+    )
 }
 
 /// Days since 1970 as year, month, day (Howard Hinnant's `civil_from_days`).
@@ -373,7 +453,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     let mp = (5 * doy + 2) / 153;
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + u64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+    (
+        yoe + era * 400 + u64::from(month <= 2),
+        month,
+        doy - (153 * mp + 2) / 5 + 1,
+    )
 }
 
 #[cfg(test)]

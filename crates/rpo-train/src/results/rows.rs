@@ -44,7 +44,12 @@ pub(super) fn rows(setup: &Setup, folder: &RunFolder, cells: &[Cell]) -> Result<
     };
     let of_arm = |arm: usize| cells.iter().filter(move |c| c.arm == arm);
     let base: Result<_> = of_arm(0).map(|c| read(c, 0)).collect();
-    let mut rows = vec![Row { name: STEP_0.into(), arm: 0, rule: None, results: base? }];
+    let mut rows = vec![Row {
+        name: STEP_0.into(),
+        arm: 0,
+        rule: None,
+        results: base?,
+    }];
     for (a, arm) in setup.arms.iter().enumerate() {
         for (r, rule) in setup.rules.iter().enumerate() {
             let results: Result<_> = of_arm(a)
@@ -57,7 +62,12 @@ pub(super) fn rows(setup: &Setup, folder: &RunFolder, cells: &[Cell]) -> Result<
                 1 => rule.name.clone(),
                 _ => format!("{} · {}", arm.name, rule.name),
             };
-            rows.push(Row { name, arm: a, rule: Some(r), results: results? });
+            rows.push(Row {
+                name,
+                arm: a,
+                rule: Some(r),
+                results: results?,
+            });
         }
     }
     Ok(rows)
@@ -73,19 +83,30 @@ pub(super) fn metrics(setup: &Setup) -> Vec<Metric> {
     let mut metrics = vec![
         Metric::new(e.vit_name.clone(), format!("{} {}", e.label, e.vit)),
         Metric::new("CLIP-I", format!("{} {}", e.label, e.clip)),
-        Metric::new("CLIP-T", format!("{} {}, {}", e.label, e.clip, token(e.clip_text))),
+        Metric::new(
+            "CLIP-T",
+            format!("{} {}, {}", e.label, e.clip, token(e.clip_text)),
+        ),
     ];
     for lambda in LAMBDAS {
-        metrics.push(Metric::new(format!("{lambda}-Harmonic"), format!("{} {}, {}", e.label, e.reward, token(e.reward_text))));
+        metrics.push(Metric::new(
+            format!("{lambda}-Harmonic"),
+            format!("{} {}, {}", e.label, e.reward, token(e.reward_text)),
+        ));
     }
     metrics
 }
 
 /// Averages, intervals and comparisons; the baselines are step 0 and, where it is a rule, every arm's last step.
 pub(super) fn table(setup: &Setup, rows: &[Row]) -> Result<Table> {
-    let arms: Vec<Arm> = rows.iter().map(|row| arm(setup, row)).collect::<Result<_>>()?;
+    let arms: Vec<Arm> = rows
+        .iter()
+        .map(|row| arm(setup, row))
+        .collect::<Result<_>>()?;
     let mut against = vec![STEP_0];
-    let last = rows.iter().filter(|r| r.rule.is_some_and(|i| setup.rules[i].kind == Kind::Last));
+    let last = rows
+        .iter()
+        .filter(|r| r.rule.is_some_and(|i| setup.rules[i].kind == Kind::Last));
     against.extend(last.map(|r| r.name.as_str()));
     let e = &setup.experiment;
     let recipes: Vec<String> = setup
@@ -111,23 +132,40 @@ pub(super) fn table(setup: &Setup, rows: &[Row]) -> Result<Table> {
 }
 
 fn arm(setup: &Setup, row: &Row) -> Result<Arm> {
-    let harmonic: Vec<Lambda> =
-        LAMBDAS.iter().map(|l| Lambda::try_new(*l)).collect::<Result<_, _>>()?;
+    let harmonic: Vec<Lambda> = LAMBDAS
+        .iter()
+        .map(|l| Lambda::try_new(*l))
+        .collect::<Result<_, _>>()?;
     let mut samples = vec![Vec::new(); 3 + harmonic.len()];
     let mut chosen = BTreeMap::new();
     for (cell, result) in &row.results {
         let subject = &setup.subjects[cell.subject].name;
-        let training = if result.step == 0 { "base" } else { cell.id.as_str() };
-        chosen.insert(format!("{subject}/{}", cell.seed), format!("{training}@{}", result.step));
+        let training = if result.step == 0 {
+            "base"
+        } else {
+            cell.id.as_str()
+        };
+        chosen.insert(
+            format!("{subject}/{}", cell.seed),
+            format!("{training}@{}", result.step),
+        );
         for p in &result.pictures {
             let values = [p.vit_i, p.clip_i, p.clip_t]
                 .into_iter()
                 .chain(harmonic.iter().map(|l| Mean::Harmonic.reward(p.score, *l)));
             for (column, value) in samples.iter_mut().zip(values) {
                 let prompt = result.prompts[p.prompt].clone();
-                column.push(Sample { subject: subject.clone(), prompt, value });
+                column.push(Sample {
+                    subject: subject.clone(),
+                    prompt,
+                    value,
+                });
             }
         }
     }
-    Ok(Arm { name: row.name.clone(), chosen, samples })
+    Ok(Arm {
+        name: row.name.clone(),
+        chosen,
+        samples,
+    })
 }

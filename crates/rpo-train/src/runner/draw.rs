@@ -53,14 +53,18 @@ impl Drawer<'_> {
         message: &str,
     ) -> Result<Vec<RgbImage>> {
         let forwards = self.cost(requests.len());
-        let path = self.cache.join(format!("{}.safetensors", self.key(weights, requests)));
+        let path = self
+            .cache
+            .join(format!("{}.safetensors", self.key(weights, requests)));
         if path.exists() {
             match files::read_tensors(&path).and_then(|(t, _)| to_pictures(&t["pictures"])) {
                 Ok(pictures) => {
                     progress.advance(forwards, true, message);
                     return Ok(pictures);
                 }
-                Err(e) => progress.line(&format!("drawing again what a damaged cache file held ({e:#})")),
+                Err(e) => progress.line(&format!(
+                    "drawing again what a damaged cache file held ({e:#})"
+                )),
             }
         }
         let side = self.size as usize / self.pipeline.vae.config.factor();
@@ -106,8 +110,17 @@ impl Drawer<'_> {
     /// Hash of everything that the bits of the pictures depend on.
     fn key(&self, weights: &str, requests: &[Request]) -> String {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(format!("{weights}|{}|{:?}|{}|", self.model, self.sampler, self.size).as_bytes());
-        hasher.update(format!("f32|kernels {}|{}|", rpo_nn::KERNELS_VERSION, rpo_nn::simd_level()).as_bytes());
+        hasher.update(
+            format!("{weights}|{}|{:?}|{}|", self.model, self.sampler, self.size).as_bytes(),
+        );
+        hasher.update(
+            format!(
+                "f32|kernels {}|{}|",
+                rpo_nn::KERNELS_VERSION,
+                rpo_nn::simd_level()
+            )
+            .as_bytes(),
+        );
         for request in requests {
             hasher.update(format!("{request:?}\n").as_bytes());
         }
@@ -117,8 +130,15 @@ impl Drawer<'_> {
 
 fn to_tensor(pictures: &[RgbImage]) -> Result<Tensor> {
     let (w, h) = pictures.first().map_or((0, 0), RgbImage::dimensions);
-    let bytes: Vec<u8> = pictures.iter().flat_map(|p| p.as_raw().iter().copied()).collect();
-    Ok(Tensor::from_vec(bytes, (pictures.len(), h as usize, w as usize, 3), &Device::Cpu)?)
+    let bytes: Vec<u8> = pictures
+        .iter()
+        .flat_map(|p| p.as_raw().iter().copied())
+        .collect();
+    Ok(Tensor::from_vec(
+        bytes,
+        (pictures.len(), h as usize, w as usize, 3),
+        &Device::Cpu,
+    )?)
 }
 
 fn to_pictures(tensor: &Tensor) -> Result<Vec<RgbImage>> {

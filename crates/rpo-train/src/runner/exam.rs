@@ -67,7 +67,10 @@ impl Judges {
     /// # Errors
     /// Names the folder.
     pub fn load(setup: &Setup) -> Result<Self> {
-        Ok(Self { vit: ImageJudge::load(&setup.vit)?, clip: TextJudge::load(&setup.clip)? })
+        Ok(Self {
+            vit: ImageJudge::load(&setup.vit)?,
+            clip: TextJudge::load(&setup.clip)?,
+        })
     }
 }
 
@@ -83,7 +86,11 @@ pub fn choices(setup: &Setup, folder: &Folder) -> Result<Choices> {
         .map(|rule| select::decide(rule, &validations, true))
         .collect::<Result<_, _>>()
         .with_context(|| folder.0.display().to_string())?;
-    Ok(Choices { steps: validations.iter().map(|v| v.step).collect(), validations, decisions })
+    Ok(Choices {
+        steps: validations.iter().map(|v| v.step).collect(),
+        validations,
+        decisions,
+    })
 }
 
 /// Draws and scores the test pictures of step 0 and of every chosen step.
@@ -118,7 +125,9 @@ pub fn examine(
             };
             let (requests, prompts) = test_requests(setup, cell);
             let note = format!("{} · test pictures of step {step}", cell.id);
-            let drawn = setup.drawer().draw(&unet, &weights, &requests, progress, &note)?;
+            let drawn = setup
+                .drawer()
+                .draw(&unet, &weights, &requests, progress, &note)?;
             let result = judge(setup, judges, cell, step, prompts, &drawn)?;
             for (picture, r) in drawn.iter().zip(&result.pictures) {
                 let name = format!("prompt-{:02}-{}.png", r.prompt, r.picture);
@@ -185,7 +194,9 @@ fn judge(
     let texts = |keep: bool| -> Vec<String> {
         let token = keep.then_some(subject.token.as_str());
         let all = setup.prompts(subject).test;
-        all.iter().flat_map(|t| std::iter::repeat_n(fill(t, token, &subject.class), each)).collect()
+        all.iter()
+            .flat_map(|t| std::iter::repeat_n(fill(t, token, &subject.class), each))
+            .collect()
     };
     let references = setup.squares(subject);
     let vit_i = judges.vit.similarity(pictures, &references)?;
@@ -208,5 +219,9 @@ fn judge(
             score: scores[i],
         })
         .collect();
-    Ok(StepResult { step, prompts, pictures })
+    Ok(StepResult {
+        step,
+        prompts,
+        pictures,
+    })
 }

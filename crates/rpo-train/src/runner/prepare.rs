@@ -7,13 +7,13 @@ use crate::progress::{Phase, Progress};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use image::RgbImage;
-use rpo_data::{picture, random};
 use rand::RngCore;
 use rpo_data::prompts::fill;
 use rpo_data::subject::Subject;
+use rpo_data::{picture, random};
 use rpo_diffusion::{Posterior, UNet2DConditionModel};
 use rpo_pref::recipe::{Crop, TokenInReward, class_prompt};
-use rpo_pref::{PairSampler, Pair, Recipe, labels};
+use rpo_pref::{Pair, PairSampler, Recipe, labels};
 use rpo_reward::model::RefFeatures;
 use rpo_reward::{Lambda, Mean, Score};
 
@@ -60,7 +60,8 @@ impl Preference {
     pub fn draw(&self, reference: usize, rng: &mut impl RngCore) -> Pair {
         let count = self.pairs.count();
         let of_reference = count / self.reference[0].len();
-        self.pairs.pair(reference * of_reference + random::below(rng, of_reference))
+        self.pairs
+            .pair(reference * of_reference + random::below(rng, of_reference))
     }
 
     /// P(the pair's reference is preferred to its negative), Eq. 6.
@@ -105,7 +106,14 @@ pub fn prepare(
             })
             .collect();
         let note = format!("{} negatives of {class}", requests.len());
-        let negatives = draw_some(drawer, base, &setup.base_weights, &requests, progress, &note)?;
+        let negatives = draw_some(
+            drawer,
+            base,
+            &setup.base_weights,
+            &requests,
+            progress,
+            &note,
+        )?;
 
         let class_prompt = class_prompt(class);
         let requests: Vec<Request> = (0..class_pictures(recipe))
@@ -117,17 +125,30 @@ pub fn prepare(
             })
             .collect();
         let note = format!("{} class pictures of {class}", requests.len());
-        let class_pictures = draw_some(drawer, base, &setup.base_weights, &requests, progress, &note)?;
+        let class_pictures = draw_some(
+            drawer,
+            base,
+            &setup.base_weights,
+            &requests,
+            progress,
+            &note,
+        )?;
 
-        let references: Vec<RgbImage> =
-            subject.references.iter().map(|r| shorter_side(&r.picture, setup.size)).collect();
+        let references: Vec<RgbImage> = subject
+            .references
+            .iter()
+            .map(|r| shorter_side(&r.picture, setup.size))
+            .collect();
         let random_crop =
             recipe.crop == Crop::Random && references.iter().any(|p| p.width() != p.height());
         let squares = setup.squares(subject);
         let features = setup.rewarder.references(&squares)?;
         let plain = format!("a photo of {token} {class}");
-        let c: Vec<String> =
-            subject.references.iter().map(|r| r.caption.clone().unwrap_or_else(|| plain.clone())).collect();
+        let c: Vec<String> = subject
+            .references
+            .iter()
+            .map(|r| r.caption.clone().unwrap_or_else(|| plain.clone()))
+            .collect();
         let encode = |pictures: &[RgbImage]| -> Result<Option<Posterior>> {
             if pictures.is_empty() {
                 return Ok(None);
@@ -140,7 +161,14 @@ pub fn prepare(
                 TokenInReward::Keep => Some(token),
                 TokenInReward::Remove => None,
             });
-            Some(preference(setup, recipe, &features, &squares, &negatives, &reward_text)?)
+            Some(preference(
+                setup,
+                recipe,
+                &features,
+                &squares,
+                &negatives,
+                &reward_text,
+            )?)
         } else {
             None
         };
@@ -189,17 +217,27 @@ fn preference(
     let lambda = Lambda::try_new(recipe.lambda_train)?;
     let rewards = |pictures: &[RgbImage], prompt: &String| -> Result<Vec<f64>> {
         let scores = rewarder.score(features, pictures, &vec![prompt.clone(); pictures.len()])?;
-        Ok(scores.into_iter().map(|s: Score| Mean::Harmonic.reward(s, lambda)).collect())
+        Ok(scores
+            .into_iter()
+            .map(|s: Score| Mean::Harmonic.reward(s, lambda))
+            .collect())
     };
     let per_prompt = recipe.negatives_per_prompt;
-    let reference = prompts.iter().map(|p| rewards(references, p)).collect::<Result<_>>()?;
+    let reference = prompts
+        .iter()
+        .map(|p| rewards(references, p))
+        .collect::<Result<_>>()?;
     let negative = prompts
         .iter()
         .zip(negatives.chunks(per_prompt))
         .map(|(p, pictures)| rewards(pictures, p))
         .collect::<Result<_>>()?;
     let pairs = PairSampler::new(recipe.pairs, references.len(), prompts.len(), per_prompt)?;
-    Ok(Preference { pairs, reference, negative })
+    Ok(Preference {
+        pairs,
+        reference,
+        negative,
+    })
 }
 
 /// A picture with its shorter side at `size`.
@@ -211,10 +249,18 @@ fn shorter_side(picture: &RgbImage, size: u32) -> RgbImage {
 
 /// Negatives a training prompt that a recipe reads; 0 without a preference loss.
 pub fn negatives_per_prompt(recipe: &Recipe) -> usize {
-    if recipe.l_pref_weight > 0.0 { recipe.negatives_per_prompt } else { 0 }
+    if recipe.l_pref_weight > 0.0 {
+        recipe.negatives_per_prompt
+    } else {
+        0
+    }
 }
 
 /// Class pictures that a recipe reads; 0 without prior preservation.
 pub fn class_pictures(recipe: &Recipe) -> usize {
-    if recipe.prior_weight > 0.0 { recipe.class_pictures } else { 0 }
+    if recipe.prior_weight > 0.0 {
+        recipe.class_pictures
+    } else {
+        0
+    }
 }

@@ -86,7 +86,11 @@ impl Folder {
     /// A damaged file, by name.
     pub fn latest(&self) -> Result<Option<Latest>> {
         let path = self.0.join("state/latest.json");
-        if path.exists() { files::read_json(&path).map(Some) } else { Ok(None) }
+        if path.exists() {
+            files::read_json(&path).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Saves weights and moments, then points `latest.json` at them, then removes older ones.
@@ -97,11 +101,22 @@ impl Folder {
         let folder = self.state(step);
         if !done {
             fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-            params.save(&folder.join("unet.safetensors")).with_context(|| files::cannot_write(&folder))?;
-            optimizer.save_state(&folder.join("adamw.safetensors")).with_context(|| files::cannot_write(&folder))?;
+            params
+                .save(&folder.join("unet.safetensors"))
+                .with_context(|| files::cannot_write(&folder))?;
+            optimizer
+                .save_state(&folder.join("adamw.safetensors"))
+                .with_context(|| files::cannot_write(&folder))?;
         }
         let metrics_bytes = fs::metadata(self.metrics()).map_or(0, |m| m.len());
-        files::write_json(&self.0.join("state/latest.json"), &Latest { step, metrics_bytes, done })?;
+        files::write_json(
+            &self.0.join("state/latest.json"),
+            &Latest {
+                step,
+                metrics_bytes,
+                done,
+            },
+        )?;
         let keep = (!done).then_some(folder);
         remove_others(&self.0.join("state"), |path| keep.as_deref() == Some(path))
     }
@@ -112,7 +127,10 @@ impl Folder {
     /// I/O errors; a damaged `latest.json`.
     pub fn sweep(&self) -> Result<()> {
         files::sweep(&self.0)?;
-        let keep = self.latest()?.filter(|l| !l.done).map(|l| self.state(l.step));
+        let keep = self
+            .latest()?
+            .filter(|l| !l.done)
+            .map(|l| self.state(l.step));
         remove_others(&self.0.join("state"), |path| keep.as_deref() == Some(path))
     }
 
@@ -133,8 +151,13 @@ impl Folder {
     /// I/O errors.
     pub fn cut(&self, bytes: u64) -> Result<()> {
         let path = self.metrics();
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        file.and_then(|f| f.set_len(bytes)).with_context(|| path.display().to_string())
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        file.and_then(|f| f.set_len(bytes))
+            .with_context(|| path.display().to_string())
     }
 
     /// Appends lines to `metrics.jsonl`.
@@ -162,7 +185,9 @@ impl Folder {
     /// A line that is no record, by file and number.
     pub fn records(&self) -> Result<Vec<Record>> {
         let path = self.metrics();
-        let Ok(text) = fs::read_to_string(&path) else { return Ok(Vec::new()) };
+        let Ok(text) = fs::read_to_string(&path) else {
+            return Ok(Vec::new());
+        };
         text.lines()
             .enumerate()
             .map(|(i, line)| {
@@ -182,7 +207,9 @@ impl Folder {
 
     /// Steps whose weights are on disk, in order.
     pub fn kept_steps(&self) -> Vec<usize> {
-        let Ok(entries) = fs::read_dir(self.0.join("unet")) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(self.0.join("unet")) else {
+            return Vec::new();
+        };
         let name = |e: fs::DirEntry| e.file_name().to_str()?.strip_prefix("step-")?.parse().ok();
         let mut steps: Vec<usize> = entries.flatten().filter_map(name).collect();
         steps.sort_unstable();
@@ -195,9 +222,10 @@ pub fn validations(records: &[Record]) -> Vec<Validation> {
     records
         .iter()
         .filter_map(|r| match r {
-            Record::Validation { step, scores } => {
-                Some(Validation { step: *step, scores: scores.clone() })
-            }
+            Record::Validation { step, scores } => Some(Validation {
+                step: *step,
+                scores: scores.clone(),
+            }),
             Record::Step { .. } => None,
         })
         .collect()
@@ -205,7 +233,9 @@ pub fn validations(records: &[Record]) -> Vec<Validation> {
 
 /// Removes the folders in `parent` that `keep` does not want.
 fn remove_others(parent: &Path, keep: impl Fn(&Path) -> bool) -> Result<()> {
-    let Ok(entries) = fs::read_dir(parent) else { return Ok(()) };
+    let Ok(entries) = fs::read_dir(parent) else {
+        return Ok(());
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() && !keep(&path) {

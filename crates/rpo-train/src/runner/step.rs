@@ -61,7 +61,9 @@ impl Step<'_> {
         let b = self.arm.training.batch;
         let schedule = &self.pipeline.schedule;
         let times = |rng: &mut ChaCha8Rng| -> Vec<usize> {
-            (0..b).map(|_| random::below(rng, schedule.alphas_cumprod.len())).collect()
+            (0..b)
+                .map(|_| random::below(rng, schedule.alphas_cumprod.len()))
+                .collect()
         };
         // References, times and noise first: arms with and without preferences train on the same draws.
         let references = self.set.references.len();
@@ -82,7 +84,9 @@ impl Step<'_> {
         let sim;
         let mut pair = None;
         let mut labels = Vec::new();
-        if let (Some(preference), Some(negatives)) = (&self.set.preference, &self.set.negative_latents) {
+        if let (Some(preference), Some(negatives)) =
+            (&self.set.preference, &self.set.negative_latents)
+        {
             let pairs: Vec<Pair> = index.iter().map(|i| preference.draw(*i, rng)).collect();
             let place = |p: &Pair| (p.prompt * self.set.per_prompt + p.picture) as u32;
             let index: Vec<u32> = pairs.iter().map(place).collect();
@@ -99,10 +103,15 @@ impl Step<'_> {
             };
             labels = pairs
                 .iter()
-                .map(|p| labels::label(recipe.label, preference.probability(*p, recipe), rng) as f32)
+                .map(|p| {
+                    labels::label(recipe.label, preference.probability(*p, recipe), rng) as f32
+                })
                 .collect();
             let generated = rows(schedule, &latents, &e_gen, &t_gen, c_mod.clone())?;
-            let under_c_mod = Rows { text: c_mod, ..under_c.clone() };
+            let under_c_mod = Rows {
+                text: c_mod,
+                ..under_c.clone()
+            };
             if recipe.l_sim_weight > 0.0 && !plain_pair {
                 sim = Some(push(under_c));
                 pair = Some((push(under_c_mod), push(generated)));
@@ -120,7 +129,13 @@ impl Step<'_> {
             let index: Vec<u32> = (0..b).map(|_| random::below(rng, n) as u32).collect();
             let latents = take(class, &index, recipe.latent, rng)?;
             let (t, e) = (times(rng), noise_like(&latents, rng)?);
-            prior = Some(push(rows(schedule, &latents, &e, &t, self.set.class.repeat((b, 1, 1))?)?));
+            prior = Some(push(rows(
+                schedule,
+                &latents,
+                &e,
+                &t,
+                self.set.class.repeat((b, 1, 1))?,
+            )?));
         }
 
         let error = squared_error(theta, &blocks, recipe.norm)?;
@@ -152,9 +167,14 @@ impl Step<'_> {
             .filter_map(|(loss, weight)| loss.as_ref().map(|loss| Term { loss, weight }))
             .collect();
         let number = |loss: &Option<Tensor>| -> Result<f64> {
-            loss.as_ref().map_or(Ok(0.0), |l| Ok(f64::from(l.to_scalar::<f32>()?)))
+            loss.as_ref()
+                .map_or(Ok(0.0), |l| Ok(f64::from(l.to_scalar::<f32>()?)))
         };
-        Ok(Losses { total: loss::total(&terms)?, l_sim: number(&l_sim)?, l_pref: number(&l_pref)? })
+        Ok(Losses {
+            total: loss::total(&terms)?,
+            l_sim: number(&l_sim)?,
+            l_pref: number(&l_pref)?,
+        })
     }
 
     /// x_0 of the drawn references, cropped anew where the recipe and the picture's shape ask for it.
@@ -178,7 +198,11 @@ impl Step<'_> {
 }
 
 fn noise_like(x: &Tensor, rng: &mut ChaCha8Rng) -> Result<Tensor> {
-    Ok(Tensor::from_vec(random::normal(rng, x.elem_count()), x.shape(), &Device::Cpu)?)
+    Ok(Tensor::from_vec(
+        random::normal(rng, x.elem_count()),
+        x.shape(),
+        &Device::Cpu,
+    )?)
 }
 
 fn select(x: &Tensor, index: &[u32]) -> Result<Tensor> {
@@ -186,7 +210,12 @@ fn select(x: &Tensor, index: &[u32]) -> Result<Tensor> {
 }
 
 /// Latents of some pictures: the posterior's mean, or a sample of it.
-fn take(posterior: &Posterior, index: &[u32], latent: Latent, rng: &mut ChaCha8Rng) -> Result<Tensor> {
+fn take(
+    posterior: &Posterior,
+    index: &[u32],
+    latent: Latent,
+    rng: &mut ChaCha8Rng,
+) -> Result<Tensor> {
     let mean = select(&posterior.mean, index)?;
     match latent {
         Latent::Mean => Ok(mean),
@@ -197,7 +226,13 @@ fn take(posterior: &Posterior, index: &[u32], latent: Latent, rng: &mut ChaCha8R
     }
 }
 
-fn rows(schedule: &NoiseSchedule, x0: &Tensor, e: &Tensor, t: &[usize], text: Tensor) -> Result<Rows> {
+fn rows(
+    schedule: &NoiseSchedule,
+    x0: &Tensor,
+    e: &Tensor,
+    t: &[usize],
+    text: Tensor,
+) -> Result<Rows> {
     Ok(Rows {
         noised: schedule.add_noise(x0, e, t)?,
         target: schedule.target(x0, e, t)?,
@@ -210,7 +245,10 @@ fn rows(schedule: &NoiseSchedule, x0: &Tensor, e: &Tensor, t: &[usize], text: Te
 fn squared_error(unet: &UNet2DConditionModel, rows: &[Rows], norm: Norm) -> Result<Tensor> {
     let cat = |f: fn(&Rows) -> &Tensor| Tensor::cat(&rows.iter().map(f).collect::<Vec<_>>(), 0);
     let (noised, target, text) = (cat(|r| &r.noised)?, cat(|r| &r.target)?, cat(|r| &r.text)?);
-    let t: Vec<f64> = rows.iter().flat_map(|r| r.timesteps.iter().map(|t| *t as f64)).collect();
+    let t: Vec<f64> = rows
+        .iter()
+        .flat_map(|r| r.timesteps.iter().map(|t| *t as f64))
+        .collect();
     let prediction = unet.forward(&noised, &t, &text)?;
     let mean = ops::mean_squared_per_sample(&prediction, &target)?;
     Ok(norm.of_mean_squares(&mean, target.elem_count() / target.dim(0)?)?)

@@ -25,13 +25,19 @@ use std::collections::BTreeSet;
 ///
 /// # Errors
 /// A loss that is not finite, a parameter without gradient, sampling and I/O errors.
-pub(super) fn train(setup: &Setup, cell: &Cell, folder: &Folder, progress: &mut Progress) -> Result<()> {
+pub(super) fn train(
+    setup: &Setup,
+    cell: &Cell,
+    folder: &Folder,
+    progress: &mut Progress,
+) -> Result<()> {
     folder.sweep()?;
     if folder.latest()?.is_some_and(|l| l.done) {
         let steps: BTreeSet<usize> = winners(setup, &validations(&folder.records()?), true)?.0;
         folder.keep_weights(&steps)?;
         let arm = &setup.arms[cell.arm];
-        let negatives = setup.prompts(&setup.subjects[cell.subject]).train.len() * negatives_per_prompt(&arm.recipe);
+        let negatives = setup.prompts(&setup.subjects[cell.subject]).train.len()
+            * negatives_per_prompt(&arm.recipe);
         let drawn = setup.drawer().cost(negatives + class_pictures(&arm.recipe));
         progress.advance(drawn + cell.training_cost(setup), true, &cell.id);
         return Ok(());
@@ -52,7 +58,15 @@ pub(super) fn train(setup: &Setup, cell: &Cell, folder: &Folder, progress: &mut 
         params,
     };
     std::fs::create_dir_all(&folder.0).with_context(|| folder.0.display().to_string())?;
-    let set = prepare(setup, &run.drawer, &run.base, run.arm, run.subject, cell.seed, progress)?;
+    let set = prepare(
+        setup,
+        &run.drawer,
+        &run.base,
+        run.arm,
+        run.subject,
+        cell.seed,
+        progress,
+    )?;
     run.save_pictures(&set)?;
     run.run(&set, progress)
 }
@@ -81,7 +95,11 @@ impl Training<'_> {
                 self.folder.load(&latest, &self.params, &mut optimizer)?;
                 scored = validations(&self.folder.records()?);
                 first = latest.step + 1;
-                progress.advance(self.cell.cost_until(self.setup, latest.step), true, &self.cell.id);
+                progress.advance(
+                    self.cell.cost_until(self.setup, latest.step),
+                    true,
+                    &self.cell.id,
+                );
             }
             None => self.folder.cut(0)?,
         }
@@ -97,19 +115,29 @@ impl Training<'_> {
             }
             if step % self.setup.experiment.validation.every == 0 || step == limit {
                 let scores = progress.timed(Phase::Validation, |p| self.validate(set, step, p))?;
-                scored.push(Validation { step, scores: scores.clone() });
+                scored.push(Validation {
+                    step,
+                    scores: scores.clone(),
+                });
                 pending.push(Record::Validation { step, scores });
                 let (keep, finished) = winners(self.setup, &scored, step == limit)?;
                 if keep.contains(&step) && step > 0 {
                     self.save_unet(step)?;
                 }
                 self.folder.append(&std::mem::take(&mut pending))?;
-                self.folder.save(step, &self.params, &optimizer, finished || step == limit)?;
+                self.folder
+                    .save(step, &self.params, &optimizer, finished || step == limit)?;
                 // Last, so that a replay after a kill finds every checkpoint it may still want.
                 self.folder.keep_weights(&keep)?;
                 if finished && step < limit {
-                    progress.skip(self.cell.training_cost(self.setup) - self.cell.cost_until(self.setup, step));
-                    progress.line(&format!("{}: every rule has stopped at step {step}", self.cell.id));
+                    progress.skip(
+                        self.cell.training_cost(self.setup)
+                            - self.cell.cost_until(self.setup, step),
+                    );
+                    progress.line(&format!(
+                        "{}: every rule has stopped at step {step}",
+                        self.cell.id
+                    ));
                     break;
                 }
             }
@@ -121,11 +149,21 @@ impl Training<'_> {
     fn step(&self, set: &TrainingSet, step: usize, optimizer: &mut AdamW) -> Result<Record> {
         let names = [self.subject.name.as_str(), &step.to_string()];
         let mut rng = random::stream(self.cell.seed, "training", &names);
-        let step_of = Step { pipeline: &self.setup.pipeline, set, arm: self.arm, size: self.setup.size };
+        let step_of = Step {
+            pipeline: &self.setup.pipeline,
+            set,
+            arm: self.arm,
+            size: self.setup.size,
+        };
         let losses = step_of.losses(&self.theta, &self.base, &mut rng)?;
         let loss = f64::from(losses.total.to_scalar::<f32>()?);
         if !loss.is_finite() {
-            bail!("the loss is {loss} (L_sim {}, L_pref {}); the state of the last validation is kept\n  mend: lower training.learning_rate ({})", losses.l_sim, losses.l_pref, self.arm.training.learning_rate);
+            bail!(
+                "the loss is {loss} (L_sim {}, L_pref {}); the state of the last validation is kept\n  mend: lower training.learning_rate ({})",
+                losses.l_sim,
+                losses.l_pref,
+                self.arm.training.learning_rate
+            );
         }
         let grads = losses.total.backward()?;
         let vars = self.params.vars();
@@ -134,26 +172,49 @@ impl Training<'_> {
         }
         let grad_norm = optim::global_norm(&grads, &vars)?;
         if !grad_norm.is_finite() {
-            bail!("the gradient's norm is {grad_norm}\n  mend: lower training.learning_rate ({})", self.arm.training.learning_rate);
+            bail!(
+                "the gradient's norm is {grad_norm}\n  mend: lower training.learning_rate ({})",
+                self.arm.training.learning_rate
+            );
         }
         let clip = self.arm.recipe.clip_grad_norm;
         let scale = clip.map_or(1.0, |max| optim::clip_scale(grad_norm, max));
         optimizer.step(&grads, scale)?;
-        Ok(Record::Step { step, l_sim: losses.l_sim, l_pref: losses.l_pref, loss, grad_norm })
+        Ok(Record::Step {
+            step,
+            l_sim: losses.l_sim,
+            l_pref: losses.l_pref,
+            loss,
+            grad_norm,
+        })
     }
 
     /// Draws the validation pictures of the current weights and scores them.
-    fn validate(&self, set: &TrainingSet, step: usize, progress: &mut Progress) -> Result<Vec<Score>> {
+    fn validate(
+        &self,
+        set: &TrainingSet,
+        step: usize,
+        progress: &mut Progress,
+    ) -> Result<Vec<Score>> {
         let (requests, texts) = self.validation_requests(step);
-        let weights = if step == 0 { self.setup.base_weights.clone() } else { fingerprint(&self.params.detached())? };
+        let weights = if step == 0 {
+            self.setup.base_weights.clone()
+        } else {
+            fingerprint(&self.params.detached())?
+        };
         let note = format!("{} · validation at step {step}", self.cell.id);
-        let pictures = self.drawer.draw(&self.theta_frozen, &weights, &requests, progress, &note)?;
+        let pictures =
+            self.drawer
+                .draw(&self.theta_frozen, &weights, &requests, progress, &note)?;
         let each = self.setup.experiment.validation.pictures_per_prompt;
         for (i, picture) in pictures.iter().enumerate() {
             let name = format!("prompt-{:02}-{}.png", i / each, i % each);
             files::write_png(&self.folder.samples("validation", step).join(name), picture)?;
         }
-        Ok(self.setup.rewarder.score(&set.features, &pictures, &texts)?)
+        Ok(self
+            .setup
+            .rewarder
+            .score(&set.features, &pictures, &texts)?)
     }
 
     /// What to draw at a validation, and the text each picture is scored with.
@@ -172,7 +233,12 @@ impl Training<'_> {
                     names.push(step.to_string());
                 }
                 texts.push(fill(&template, reward_token, class));
-                requests.push(Request { prompt: prompt.clone(), seed: self.cell.seed, purpose: "validation", names });
+                requests.push(Request {
+                    prompt: prompt.clone(),
+                    seed: self.cell.seed,
+                    purpose: "validation",
+                    names,
+                });
             }
         }
         (requests, texts)
@@ -184,23 +250,40 @@ impl Training<'_> {
         let config = std::fs::read(self.setup.pipeline.folder.join("unet/config.json"))?;
         files::write(&self.folder.unet(step).join("config.json"), &config)?;
         let path = self.folder.weights(step);
-        self.params.save(&path).with_context(|| files::cannot_write(&path))
+        self.params
+            .save(&path)
+            .with_context(|| files::cannot_write(&path))
     }
 
     /// References and a few negatives, for the report.
     fn save_pictures(&self, set: &TrainingSet) -> Result<()> {
         for (i, reference) in set.references.iter().enumerate() {
-            files::write_png(&self.folder.0.join(format!("references/{i:02}.png")), reference)?;
+            files::write_png(
+                &self.folder.0.join(format!("references/{i:02}.png")),
+                reference,
+            )?;
         }
-        for (i, negative) in set.negatives.iter().step_by(set.per_prompt.max(1)).enumerate() {
-            files::write_png(&self.folder.0.join(format!("negatives/{i:02}.png")), negative)?;
+        for (i, negative) in set
+            .negatives
+            .iter()
+            .step_by(set.per_prompt.max(1))
+            .enumerate()
+        {
+            files::write_png(
+                &self.folder.0.join(format!("negatives/{i:02}.png")),
+                negative,
+            )?;
         }
         Ok(())
     }
 }
 
 /// The steps that a rule has chosen or some λ would choose, whose weights are kept; and whether every rule has stopped.
-fn winners(setup: &Setup, scored: &[Validation], limit_reached: bool) -> Result<(BTreeSet<usize>, bool)> {
+fn winners(
+    setup: &Setup,
+    scored: &[Validation],
+    limit_reached: bool,
+) -> Result<(BTreeSet<usize>, bool)> {
     let mut keep: BTreeSet<usize> = select::winners_on_grid(scored)?;
     let mut finished = true;
     for rule in &setup.rules {
