@@ -280,7 +280,7 @@ impl Default for Training {
     fn default() -> Self {
         Self {
             steps: 300,
-            learning_rate: 2e-4,
+            learning_rate: 1e-4,
             beta1: 0.9,
             beta2: 0.999,
             eps: 1e-8,
