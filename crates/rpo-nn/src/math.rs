@@ -16,11 +16,24 @@ pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// x = n ln 2 + r with |r| <= ln 2 / 2; polynomial of Cephes' `expf` for e^r.
 #[inline(always)]
 pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
+    // `clamp` keeps NaN.
+    exp_of_clamped::<FMA>(x, x.clamp(LOWEST, 89.0))
+}
+
+/// As [`exp`], the same bits, for x <= 0 or NaN.
+#[inline(always)]
+pub(crate) fn exp_at_most_1<const FMA: bool>(x: f32) -> f32 {
+    // Written so that it is one instruction that keeps NaN.
+    exp_of_clamped::<FMA>(x, if LOWEST > x { LOWEST } else { x })
+}
+
+/// Below it e^x is subnormal.
+const LOWEST: f32 = -87.336_54;
+
+#[inline(always)]
+fn exp_of_clamped<const FMA: bool>(x: f32, clamped: f32) -> f32 {
     // Adding 1.5 * 2^23 rounds to an integer that then stands in the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;
-    const LOWEST: f32 = -87.336_54;
-    // `clamp` keeps NaN.
-    let clamped = x.clamp(LOWEST, 89.0);
     let shifted = fma::<FMA>(clamped, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
     let r = fma::<FMA>(n, -0.693_359_4, clamped);
@@ -157,8 +170,9 @@ pub(crate) fn max_from<const FMA: bool>(x: &[f32], floor: f32) -> f32 {
     lanes.iter().fold(floor, |a, &b| if b > a { b } else { a })
 }
 
+/// Sum of the lanes, in pairs.
 #[inline(always)]
-fn fold(mut lanes: [f32; LANES]) -> f32 {
+pub(crate) fn fold(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for i in 0..width {

@@ -1,5 +1,6 @@
 //! Matrix products on slices, by the `gemm` crate.
 
+use crate::ops::rows::{add_to, fill_rows};
 use crate::parallel;
 
 /// A view of a slice as a matrix with arbitrary non-negative strides.
@@ -101,6 +102,50 @@ pub(crate) fn product(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate:
     }
 }
 
+/// a b, plus `bias` in every row, shared between threads in blocks of rows that depend on the shapes alone.
+pub(crate) fn product_new(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>) -> Vec<f32> {
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    let parts = inner_parts(m, n, k);
+    if parts > 1 && bias.is_none() {
+        return sum_of_parts(a, b, parts);
+    }
+    let rows = block_rows(m, n, k);
+    parallel::build(m * n, rows * n, |i, out| {
+        if let Some(bias) = bias {
+            fill_rows(out, bias);
+        }
+        let count = out.len() / n;
+        product(out, a.some_rows(i * rows, count), b, bias.is_some());
+    })
+}
+
+/// How many parts the inner dimension is cut into. A product of few rows and columns and a long inner dimension (the gradient of
+/// a weight) has no other way to be shared.
+fn inner_parts(m: usize, n: usize, k: usize) -> usize {
+    if block_rows(m, n, k) * 4 <= m {
+        return 1;
+    }
+    (m * n * k / 2_000_000).min(k / 256).clamp(1, 8)
+}
+
+/// Products of parts of the inner dimension, added up in their order.
+fn sum_of_parts(a: Matrix<'_>, b: Matrix<'_>, parts: usize) -> Vec<f32> {
+    let (size, depth) = (a.rows * b.cols, a.cols.div_ceil(parts));
+    let mut all = parallel::build(parts * size, size, |i, out| {
+        let from = (i * depth).min(a.cols);
+        let depth = depth.min(a.cols - from);
+        let a = a.t().some_rows(from, depth).t();
+        product(out, a, b.some_rows(from, depth), false);
+    });
+    let (total, rest) = all.split_at_mut(size);
+    for part in rest.chunks_exact(size) {
+        add_to(total, part);
+    }
+    all.truncate(size);
+    all.shrink_to_fit();
+    all
+}
+
 /// As [`product`], shared between threads in blocks of rows that depend on the shapes alone.
 pub(crate) fn product_parallel(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
     let n = b.cols;
@@ -111,10 +156,10 @@ pub(crate) fn product_parallel(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, ac
     });
 }
 
-/// Rows of a block: as many blocks (a power of two, at most 32) as leave each a million multiplications and 64 rows.
+/// Rows of a block: as many blocks (a power of two, at most 32) as leave each a million multiplications and 128 rows.
 /// Every block packs all of `b` again, hence not fewer rows.
 fn block_rows(m: usize, n: usize, k: usize) -> usize {
-    let blocks = (m * n * k / 1_000_000).min(m / 64).clamp(1, 32);
+    let blocks = (m * n * k / 1_000_000).min(m / 128).clamp(1, 32);
     let blocks = 1 << blocks.ilog2();
     m.div_ceil(blocks).max(1)
 }

@@ -1,6 +1,7 @@
 //! Parallel loops over disjoint chunks of an output. Chunks are cut by the sizes given, never by the number of threads.
 
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Elements a task should touch: long enough to pay for its scheduling, short enough to share.
 pub(crate) const GRAIN: usize = 16 * 1024;
@@ -88,4 +89,50 @@ pub(crate) fn map_image_chunks<T: Send>(
             .map(|(b, at, part)| f(b, at, part))
             .collect()
     }
+}
+
+/// A vector of `len` elements; `f(i, chunk i)` finds zeros and leaves the values. Every task clears its own chunk just before:
+/// clearing everything first would be one thread's work and a second trip to memory.
+pub(crate) fn build(
+    len: usize,
+    chunk: usize,
+    f: impl Fn(usize, &mut [f32]) + Send + Sync,
+) -> Vec<f32> {
+    build_images(len, len, chunk, |_, at, out| f(at / chunk.max(1), out))
+}
+
+/// As [`build`], cut into images and chunks like [`map_image_chunks`]: `f(image index, offset inside the image, chunk)`.
+pub(crate) fn build_images(
+    len: usize,
+    image: usize,
+    chunk: usize,
+    f: impl Fn(usize, usize, &mut [f32]) + Send + Sync,
+) -> Vec<f32> {
+    let (image, chunk) = (image.max(1), chunk.max(1));
+    let mut out = Vec::with_capacity(len);
+    let parts: Vec<_> = out.spare_capacity_mut()[..len]
+        .chunks_mut(image)
+        .enumerate()
+        .flat_map(|(b, image)| {
+            image
+                .chunks_mut(chunk)
+                .enumerate()
+                .map(move |(i, part)| (b, i * chunk, part))
+        })
+        .collect();
+    let run = |(b, at, part)| f(b, at, zeroed(part));
+    if parts.len() <= 1 {
+        parts.into_iter().for_each(run);
+    } else {
+        parts.into_par_iter().for_each(run);
+    }
+    // SAFETY: the parts cover the first `len` elements and each of them was written by `zeroed`.
+    unsafe { out.set_len(len) };
+    out
+}
+
+fn zeroed(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    part.fill(MaybeUninit::new(0.0));
+    // SAFETY: all elements were just written.
+    unsafe { part.assume_init_mut() }
 }

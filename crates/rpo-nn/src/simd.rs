@@ -32,7 +32,8 @@ macro_rules! simd {
         $(#[$meta])*
         #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512cd+avx512dq+avx512vl+avx2+fma+bmi1+bmi2", "x86_64+avx2+fma+bmi1+bmi2", "aarch64+neon"))]
         $vis fn $name($($arg: $ty),*) $(-> $ret)? {
-            if multiversion::target::selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64") {
+            const FMA: bool = multiversion::target::selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64");
+            if FMA {
                 $body::<true>($($arg),*)
             } else {
                 $body::<false>($($arg),*)

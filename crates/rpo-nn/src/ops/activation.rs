@@ -2,7 +2,7 @@
 
 use crate::autograd::{Differentiable, Gradient, View, apply1};
 use crate::math;
-use crate::parallel::{GRAIN, for_chunks};
+use crate::parallel::{GRAIN, build};
 use crate::simd::simd;
 use candle_core::{Result, Tensor};
 use std::f32::consts::FRAC_1_SQRT_2;
@@ -194,8 +194,7 @@ impl Differentiable<1> for Activation {
     const NAME: &'static str = "activation";
 
     fn forward(&self, [x]: [View<'_>; 1]) -> Result<(Vec<f32>, Vec<usize>)> {
-        let mut y = vec![0f32; x.data.len()];
-        for_chunks(&mut y, GRAIN, |i, y| {
+        let y = build(x.data.len(), GRAIN, |i, y| {
             forward(*self, &x.data[i * GRAIN..][..y.len()], y);
         });
         Ok((y, x.dims.to_vec()))
@@ -209,12 +208,10 @@ impl Differentiable<1> for Activation {
         grad: View<'_>,
     ) -> Result<[Gradient; 1]> {
         Ok([Gradient::when(wanted, || {
-            let mut dx = vec![0f32; x.data.len()];
-            for_chunks(&mut dx, GRAIN, |i, dx| {
+            build(x.data.len(), GRAIN, |i, dx| {
                 let span = i * GRAIN..i * GRAIN + dx.len();
                 backward(*self, &x.data[span.clone()], &grad.data[span], dx);
-            });
-            dx
+            })
         })])
     }
 }

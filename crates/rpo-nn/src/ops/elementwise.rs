@@ -2,7 +2,7 @@
 
 use super::rows::{add_to, sum_rows};
 use crate::autograd::{Differentiable, Gradient, View, apply2};
-use crate::parallel::{self, GRAIN, for_chunks, map_image_chunks, rows_per_task};
+use crate::parallel::{self, GRAIN, build, for_chunks, map_image_chunks, rows_per_task};
 use crate::simd::simd;
 use candle_core::{Result, Tensor, bail};
 
@@ -88,8 +88,7 @@ impl Differentiable<2> for Add {
     const NAME: &'static str = "add";
 
     fn forward(&self, [a, b]: [View<'_>; 2]) -> Result<(Vec<f32>, Vec<usize>)> {
-        let mut y = vec![0f32; a.data.len()];
-        for_chunks(&mut y, GRAIN, |i, y| {
+        let y = build(a.data.len(), GRAIN, |i, y| {
             let span = i * GRAIN..i * GRAIN + y.len();
             sum_of(&a.data[span.clone()], &b.data[span], y);
         });
@@ -201,9 +200,8 @@ impl Differentiable<2> for Concat {
         let (ca, cb) = (a.last(), b.last());
         let mut dims = a.dims.to_vec();
         *dims.last_mut().expect("checked: a has a last dimension") = ca + cb;
-        let mut y = vec![0f32; a.data.len() + b.data.len()];
         let rows = rows_per_task(ca + cb);
-        for_chunks(&mut y, rows * (ca + cb), |i, y| {
+        let y = build(a.data.len() + b.data.len(), rows * (ca + cb), |i, y| {
             for (r, y) in (i * rows..).zip(y.chunks_exact_mut(ca + cb)) {
                 y[..ca].copy_from_slice(&a.data[r * ca..][..ca]);
                 y[ca..].copy_from_slice(&b.data[r * cb..][..cb]);
@@ -221,14 +219,13 @@ impl Differentiable<2> for Concat {
     ) -> Result<[Gradient; 2]> {
         let (ca, cb) = (a.last(), b.last());
         let part = |from: usize, c: usize| {
-            let mut out = vec![0f32; grad.data.len() / (ca + cb).max(1) * c];
+            let len = grad.data.len() / (ca + cb).max(1) * c;
             let rows = rows_per_task(c);
-            for_chunks(&mut out, rows * c, |i, out| {
+            build(len, rows * c, |i, out| {
                 for (r, out) in (i * rows..).zip(out.chunks_exact_mut(c)) {
                     out.copy_from_slice(&grad.data[r * (ca + cb) + from..][..c]);
                 }
-            });
-            out
+            })
         };
         Ok([
             Gradient::when(want_a, || part(0, ca)),

@@ -61,9 +61,8 @@ impl Differentiable<1> for Geglu {
         let f = x.last() / 2;
         let mut dims = x.dims.to_vec();
         *dims.last_mut().expect("checked: x has a last dimension") = f;
-        let mut y = vec![0f32; x.data.len() / 2];
         let chunk = parallel::rows_per_task(f) * f;
-        parallel::for_chunks(&mut y, chunk, |i, y| {
+        let y = parallel::build(x.data.len() / 2, chunk, |i, y| {
             forward(&x.data[2 * i * chunk..][..2 * y.len()], y, f);
         });
         Ok((y, dims))
@@ -78,9 +77,8 @@ impl Differentiable<1> for Geglu {
     ) -> Result<[Gradient; 1]> {
         Ok([Gradient::when(wanted, || {
             let f = x.last() / 2;
-            let mut dx = vec![0f32; x.data.len()];
             let chunk = parallel::rows_per_task(f) * f;
-            parallel::for_chunks(&mut dx, 2 * chunk, |i, dx| {
+            parallel::build(x.data.len(), 2 * chunk, |i, dx| {
                 let span = 2 * i * chunk..2 * i * chunk + dx.len();
                 backward(
                     &x.data[span],
@@ -88,8 +86,7 @@ impl Differentiable<1> for Geglu {
                     dx,
                     f,
                 );
-            });
-            dx
+            })
         })])
     }
 }

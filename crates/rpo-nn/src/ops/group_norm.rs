@@ -2,7 +2,7 @@
 
 use crate::autograd::{Differentiable, Gradient, View, apply3};
 use crate::math::{fma, sigmoid};
-use crate::parallel::{map, map_image_chunks, rows_per_task};
+use crate::parallel::{build_images, map, map_image_chunks, rows_per_task};
 use crate::simd::simd;
 use candle_core::{Result, Tensor, bail};
 use std::sync::OnceLock;
@@ -254,9 +254,8 @@ impl Differentiable<3> for GroupNorm {
     const NAME: &'static str = "group_norm";
 
     fn forward(&self, [x, gamma, beta]: [View<'_>; 3]) -> Result<(Vec<f32>, Vec<usize>)> {
-        let mut y = vec![0f32; x.data.len()];
-        if y.is_empty() {
-            return Ok((y, x.dims.to_vec()));
+        if x.data.is_empty() {
+            return Ok((vec![], x.dims.to_vec()));
         }
         let (c, image) = (x.last(), x.data.len() / x.dims[0]);
         let statistics = self.measure(x.data, image, c);
@@ -266,7 +265,7 @@ impl Differentiable<3> for GroupNorm {
             .zip(gamma.data.iter().cycle())
             .map(|(r, g)| r * g)
             .collect();
-        map_image_chunks(&mut y, image, rows_per_task(c) * c, |b, at, y| {
+        let y = build_images(x.data.len(), image, rows_per_task(c) * c, |b, at, y| {
             let x = &x.data[b * image + at..][..y.len()];
             let span = b * c..(b + 1) * c;
             normalise(

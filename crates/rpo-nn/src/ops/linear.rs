@@ -1,8 +1,8 @@
 //! y = x W^T + b.
 
-use super::rows::{fill_rows, sum_rows};
+use super::rows::sum_rows;
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
-use crate::matrix::{Matrix, product_parallel};
+use crate::matrix::{Matrix, product_new};
 use candle_core::{Result, Tensor, bail};
 
 struct Linear;
@@ -36,15 +36,10 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
 fn forward(x: View<'_>, w: View<'_>, b: Option<&[f32]>) -> (Vec<f32>, Vec<usize>) {
     let (o, i) = (w.dims[0], w.dims[1]);
     let rows = x.dims[..x.dims.len() - 1].iter().product();
-    let mut y = vec![0f32; rows * o];
-    if let Some(b) = b {
-        fill_rows(&mut y, b);
-    }
-    product_parallel(
-        &mut y,
+    let y = product_new(
         Matrix::new(x.data, rows, i),
         Matrix::new(w.data, o, i).t(),
-        b.is_some(),
+        b,
     );
     let mut dims = x.dims.to_vec();
     *dims.last_mut().expect("checked: x has a last dimension") = o;
@@ -57,14 +52,10 @@ fn backward(x: View<'_>, w: View<'_>, grad: &[f32], wanted: [bool; 2]) -> [Gradi
     let g = Matrix::new(grad, rows, o);
     [
         Gradient::when(wanted[0], || {
-            let mut dx = vec![0f32; rows * i];
-            product_parallel(&mut dx, g, Matrix::new(w.data, o, i), false);
-            dx
+            product_new(g, Matrix::new(w.data, o, i), None)
         }),
         Gradient::when(wanted[1], || {
-            let mut dw = vec![0f32; o * i];
-            product_parallel(&mut dw, g.t(), Matrix::new(x.data, rows, i), false);
-            dw
+            product_new(g.t(), Matrix::new(x.data, rows, i), None)
         }),
     ]
 }

@@ -15,7 +15,7 @@ mod layer_norm;
 mod linear;
 mod loss;
 mod resize;
-mod rows;
+pub(crate) mod rows;
 
 pub use activation::{Activation, activation};
 pub use attention::{Mask, attention};

@@ -56,11 +56,9 @@ impl Heads {
 
     /// `[B, len, C]` to `[B, heads, len, d]`.
     pub(super) fn split(&self, x: &[f32], len: usize) -> Vec<f32> {
-        let mut out = vec![0f32; x.len()];
-        parallel::for_chunks(&mut out, len * self.dim, |bh, out| {
+        parallel::build(x.len(), len * self.dim, |bh, out| {
             self.gather(x, len, bh, 0, 1.0, out);
-        });
-        out
+        })
     }
 
     /// `[B, heads, len, stride]`, of which the first d of each row count, to `[B, len, C]`.
@@ -75,15 +73,13 @@ impl Heads {
 
     fn merge<'a>(&self, len: usize, row: impl Fn(usize, usize) -> &'a [f32] + Sync) -> Vec<f32> {
         let (d, c) = (self.dim, self.dim * self.heads);
-        let mut out = vec![0f32; self.batch * len * c];
         let rows = parallel::rows_per_task(c);
-        parallel::for_chunks(&mut out, rows * c, |i, out| {
+        parallel::build(self.batch * len * c, rows * c, |i, out| {
             for (r, out) in (i * rows..).zip(out.chunks_exact_mut(c)) {
                 for (h, out) in out.chunks_exact_mut(d).enumerate() {
                     out.copy_from_slice(&row(r / len * self.heads + h, r % len)[..d]);
                 }
             }
-        });
-        out
+        })
     }
 }

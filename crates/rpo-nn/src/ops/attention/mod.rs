@@ -233,8 +233,7 @@ impl Differentiable<3> for Attention {
             keys: m,
         } = self.heads;
         let panel_len = scores::packed_len(m, d);
-        let mut panels = vec![0f32; batch * heads * panel_len];
-        parallel::for_chunks(&mut panels, panel_len, |bh, panels| {
+        let panels = parallel::build(batch * heads * panel_len, panel_len, |bh, panels| {
             scratch::with(m * d, |keys| {
                 self.heads.gather(k.data, m, bh, 0, 1.0, keys);
                 scores::pack(keys, d, panels);
@@ -242,8 +241,8 @@ impl Differentiable<3> for Attention {
         });
         let values = self.heads.split(v.data, m);
         // Result and log sum of every row, [N, d + 1], so that one chunk holds all that a task writes.
-        let mut out = vec![0f32; batch * heads * n * (d + 1)];
-        parallel::map_image_chunks(&mut out, n * (d + 1), ROWS * (d + 1), |bh, at, out| {
+        let len = batch * heads * n * (d + 1);
+        let out = parallel::build_images(len, n * (d + 1), ROWS * (d + 1), |bh, at, out| {
             let rows = out.len() / (d + 1);
             scratch::with(rows * (m.min(COLS) + 2 * d), |mut buffer| {
                 let queries = scratch::take(&mut buffer, rows * d);
@@ -302,7 +301,6 @@ impl Differentiable<3> for Attention {
         };
         // Gradients of a head: dQ [N, d], dK [M, d], dV [M, d].
         let head = (n + 2 * m) * d;
-        let mut all = vec![0f32; batch * heads * head];
         let side = Side {
             q: q.data,
             k: k.data,
@@ -310,7 +308,7 @@ impl Differentiable<3> for Attention {
             out: out.data,
             grad: grad.data,
         };
-        parallel::for_chunks(&mut all, head, |bh, all| {
+        let all = parallel::build(batch * heads * head, head, |bh, all| {
             self.head_gradients(bh, &side, &log_sums[bh * n..][..n], all);
         });
         let join = |from: usize, len: usize| self.heads.join_parts(&all, head, from * d, len);

@@ -1,6 +1,6 @@
 //! Softmax over tiles of scores: maximum and sum are carried from tile to tile.
 
-use crate::math::{dot, exp, max_from, sum};
+use crate::math::{LANES, dot, exp, exp_at_most_1, fold, max_from};
 use crate::simd::simd;
 
 /// Below every score that can occur, yet finite: a row of minus infinities must not become NaN.
@@ -26,6 +26,13 @@ impl Running {
     }
 }
 
+#[inline(always)]
+fn exp_block<const FMA: bool>(block: &mut [f32; LANES], max: f32) {
+    for score in block {
+        *score = exp_at_most_1::<FMA>(*score - max);
+    }
+}
+
 /// Replaces scores by exp(score - max), takes them into `running`, and rescales `result` (`d` elements a row) to a new maximum.
 /// A NaN score makes the row's total NaN.
 #[inline(always)]
@@ -42,8 +49,22 @@ fn advance_body<const FMA: bool>(
         .zip(result.chunks_exact_mut(d))
     {
         let max = max_from::<FMA>(row, state.max);
-        for score in row.iter_mut() {
-            *score = exp::<FMA>(*score - max);
+        let (blocks, rest) = row.as_chunks_mut::<LANES>();
+        let mut sums = [0f32; LANES];
+        for block in blocks {
+            exp_block::<FMA>(block, max);
+            for (sum, value) in sums.iter_mut().zip(block) {
+                *sum += *value;
+            }
+        }
+        if !rest.is_empty() {
+            let mut block = [max; LANES];
+            block[..rest.len()].copy_from_slice(rest);
+            exp_block::<FMA>(&mut block, max);
+            rest.copy_from_slice(&block[..rest.len()]);
+            for (sum, value) in sums.iter_mut().zip(rest) {
+                *sum += *value;
+            }
         }
         if max != state.max {
             let factor = exp::<FMA>(state.max - max);
@@ -53,7 +74,7 @@ fn advance_body<const FMA: bool>(
             }
         }
         state.max = max;
-        state.total += sum::<FMA>(row);
+        state.total += fold(sums);
     }
 }
 

@@ -56,11 +56,10 @@ fn tile_rows(rows: usize, row: usize, budget: usize, least: usize) -> usize {
 
 pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
     let (rows, patch, co) = (g.positions(), g.patch(), g.out_channels);
-    let mut y = vec![0f32; rows * co];
     // Four tiles at least where there are enough rows, so that threads share the work evenly.
     let tile = tile_rows(rows, patch, TILE, 64).min(rows.div_ceil(4).max(64));
     let weights = Matrix::new(w, patch, co);
-    parallel::for_chunks(&mut y, tile * co, |i, y| {
+    parallel::build(rows * co, tile * co, |i, y| {
         let count = y.len() / co;
         if let Some(b) = b {
             fill_rows(y, b);
@@ -69,8 +68,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> 
             gather(g, x, i * tile, patches);
             product(y, Matrix::new(patches, count, patch), weights, b.is_some());
         });
-    });
-    y
+    })
 }
 
 pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32> {

@@ -74,9 +74,7 @@ simd! {
 
 /// G w G^T of `n` kernels: nine planes of `n` elements to 36.
 pub(super) fn transform_weights(w: &[f32], n: usize) -> Vec<f32> {
-    let mut u = vec![0f32; 36 * n];
-    parallel::for_chunks(&mut u, 6 * n, |i, u| transform_row(w, n, i, u));
-    u
+    parallel::build(36 * n, 6 * n, |i, u| transform_row(w, n, i, u))
 }
 
 /// G^T s G: 36 planes of `n` elements to nine.

@@ -63,12 +63,11 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>) 
     let u = planes::transform_weights(w, ci * co);
     let row = g.out_width * co;
     let image = g.out_height * row;
-    let mut y = vec![0f32; g.batch * image];
     let (group, chunk) = match share(g) {
         Share::Bands(bands) => (1, bands * 4 * row),
         Share::Images(images) => (images, images * image),
     };
-    parallel::map_image_chunks(&mut y, group * image, chunk, |i, at, y| {
+    parallel::build_images(g.batch * image, group * image, chunk, |i, at, y| {
         let first = (i * group * grid.down + at / (4 * row)) * grid.across;
         let bands = y.len() / image * grid.down + (y.len() % image / row).div_ceil(4);
         let count = bands * grid.across;
@@ -92,8 +91,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>) 
             }
             transform_outputs(g, m, first, count, bias, y);
         });
-    });
-    y
+    })
 }
 
 /// dL/dw = G^T [ sum over tiles of (B^T x B) ⊙ (A dy A^T) ] G.
