@@ -17,6 +17,7 @@ pub enum Solver {
     /// DDIM with eta = 0: first order.
     Ddim,
     /// DPM-Solver++(2M): second order, one network evaluation a step.
+    #[serde(rename = "dpmpp_2m")]
     DpmSolverPp2m,
 }
 
