@@ -3,22 +3,24 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use rpo_bench::{Work, micro};
 
-fn micro_model(c: &mut Criterion) {
+fn micro_model(_: &mut Criterion) {
+    // Backward passes walk the graph recursively; criterion itself cannot move to another thread.
     rpo_nn::on_big_stack(|| {
+        let mut criterion = Criterion::default().configure_from_args();
         let mut work = Work::load(&micro()).expect("the embedded model loads");
-        let mut group = c.benchmark_group("micro");
+        let mut group = criterion.benchmark_group("micro");
         group.sample_size(10);
         group.bench_function("U-Net forward, batch 32", |b| {
-            b.iter(|| work.forward(32).expect("it runs"))
+            b.iter(|| work.forward(32).expect("it runs"));
         });
         group.bench_function("step, recipe official, 4 pairs", |b| {
-            b.iter(|| work.step(4).expect("it runs"))
+            b.iter(|| work.step(4).expect("it runs"));
         });
         group.bench_function("16 pictures, 15 steps, guided", |b| {
-            b.iter(|| work.sample(16).expect("it runs"))
+            b.iter(|| work.sample(16).expect("it runs"));
         });
         group.bench_function("reward of 32 pictures", |b| {
-            b.iter(|| work.score(32).expect("it runs"))
+            b.iter(|| work.score(32).expect("it runs"));
         });
         group.finish();
     });

@@ -60,7 +60,7 @@ impl Cell {
     pub fn cost_until(&self, setup: &Setup, step: usize) -> f64 {
         let limit = setup.arms[self.arm].training.steps;
         let every = setup.experiment.validation.every;
-        let off_grid = usize::from(step == limit && step % every != 0);
+        let off_grid = usize::from(step == limit && !step.is_multiple_of(every));
         let validations = step / every + 1 + off_grid;
         step as f64 * self.step_cost(setup) + validations as f64 * self.validation_cost(setup)
     }

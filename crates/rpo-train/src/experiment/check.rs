@@ -69,7 +69,7 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         );
         return Err(layers.error("model.device", &message));
     }
-    if e.model.size % 8 != 0 {
+    if !e.model.size.is_multiple_of(8) {
         return Err(layers.error("model.size", "must be a multiple of 8"));
     }
     if e.subjects.token.trim().is_empty() {

@@ -211,10 +211,7 @@ impl Training<'_> {
             let name = format!("prompt-{:02}-{}.png", i / each, i % each);
             files::write_png(&self.folder.samples("validation", step).join(name), picture)?;
         }
-        Ok(self
-            .setup
-            .rewarder
-            .score(&set.features, &pictures, &texts)?)
+        self.setup.rewarder.score(&set.features, &pictures, &texts)
     }
 
     /// What to draw at a validation, and the text each picture is scored with.
