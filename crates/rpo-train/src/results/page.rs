@@ -14,6 +14,7 @@ use crate::runner::state::Record;
 use crate::runner::validation_templates;
 use anyhow::{Context, Result};
 use rpo_data::prompts::fill;
+use rpo_diffusion::Solver;
 use rpo_eval::stats::Interval;
 use rpo_eval::table::Table;
 use rpo_reward::select::{Kind, Rule, gain_over_first};
@@ -60,7 +61,13 @@ pub(super) fn data(
         test: Some(test_table(setup, rows, table)),
         samples: samples(folder, cells, rows)?,
         settings: toml::to_string_pretty(e)?,
-        notes: table.notes.clone(),
+        // Rows say themselves which checkpoints they share.
+        notes: table
+            .notes
+            .iter()
+            .filter(|n| !n.contains("same checkpoint"))
+            .cloned()
+            .collect(),
     })
 }
 
@@ -98,7 +105,11 @@ fn setup_data(setup: &Setup) -> SetupData {
         test_pictures_per_prompt: e.test.pictures_per_prompt,
         test_prompts: prompts.test.len(),
         negatives: prompts.train.len() * negatives_per_prompt(&arm.recipe),
-        solver: format!("{:?}", e.sampler.solver),
+        solver: match e.sampler.solver {
+            Solver::Ddim => "DDIM",
+            Solver::DpmSolverPp2m => "DPM-Solver++ 2M",
+        }
+        .into(),
         sampler_steps: e.sampler.steps,
         guidance: e.sampler.guidance,
     }

@@ -80,18 +80,22 @@ pub(super) fn metrics(setup: &Setup) -> Vec<Metric> {
         RewardText::Keep => "token kept",
         RewardText::Remove => "token removed",
     };
+    let named = |folder: &str| match folder.starts_with(&e.label) {
+        true => folder.to_owned(),
+        false => format!("{} {folder}", e.label),
+    };
     let mut metrics = vec![
-        Metric::new(e.vit_name.clone(), format!("{} {}", e.label, e.vit)),
-        Metric::new("CLIP-I", format!("{} {}", e.label, e.clip)),
+        Metric::new(e.vit_name.clone(), named(&e.vit)),
+        Metric::new("CLIP-I", named(&e.clip)),
         Metric::new(
             "CLIP-T",
-            format!("{} {}, {}", e.label, e.clip, token(e.clip_text)),
+            format!("{}, {}", named(&e.clip), token(e.clip_text)),
         ),
     ];
     for lambda in LAMBDAS {
         metrics.push(Metric::new(
             format!("{lambda}-Harmonic"),
-            format!("{} {}, {}", e.label, e.reward, token(e.reward_text)),
+            format!("{}, {}", named(&e.reward), token(e.reward_text)),
         ));
     }
     metrics
