@@ -64,7 +64,7 @@ pub fn sweep(folder: &Path) -> Result<()> {
 /// Writes a value as indented JSON.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
@@ -74,7 +74,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// Writes a picture as PNG; its folder is made.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_png(path: &Path, picture: &image::RgbImage) -> Result<()> {
     write(path, &rpo_data::picture::png_bytes(picture))
 }
@@ -91,7 +91,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 /// Writes named tensors and a text as one safetensors file.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, text: &str) -> Result<()> {
     let metadata = Some(std::collections::HashMap::from([(
         "rpo".to_owned(),

@@ -1,4 +1,4 @@
-//! Experiment files: what the user typed ([`source`]), what it resolves to ([`Experiment`]) and whether it can be run ([`check`]).
+//! Experiment files: what the user typed ([`read`]), what it resolves to ([`Experiment`]) and whether it can be run.
 
 mod arms;
 mod check;
