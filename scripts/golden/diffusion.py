@@ -5,7 +5,7 @@ Run from the repository root: `python scripts/golden/diffusion.py`.
 
 Writes to crates/rpo-diffusion/tests/golden:
   micro.safetensors          U-Net, VAE, schedule, text and whole sampling runs of assets/micro
-  tiny_{conv,linear}.*       two random U-Nets: configuration, f16 weights, outputs, every gradient
+  tiny_{conv,linear,xl}.*    three random U-Nets: configuration, f16 weights, outputs, every gradient
   vae_{attention,plain}.*    two random VAEs: configuration, f16 weights, outputs
   schedules.safetensors      alphas and solver timesteps of other schedules
 Tensors are in PyTorch's layout (NCHW, OIHW); the Rust tests permute.
@@ -59,11 +59,11 @@ def signs(n, k):
     return np.where(z >> np.uint64(63) == 0, 1.0, -1.0)
 
 
-def training_step(unet, x0, noise, t, hidden, scheduler):
+def training_step(unet, x0, noise, t, hidden, scheduler, added=None):
     """One step of L = mean ||e_theta(x_t, t, c) - target||^2; fills .grad."""
     target = scheduler.get_velocity(x0, noise, t) if scheduler.config.prediction_type == "v_prediction" else noise
     x_t = scheduler.add_noise(x0, noise, t)
-    out = unet(x_t, t, hidden).sample
+    out = unet(x_t, t, hidden, added_cond_kwargs=added).sample
     loss = torch.nn.functional.mse_loss(out, target)
     unet.zero_grad()
     loss.backward()
@@ -77,7 +77,12 @@ def tiny_unet(name, seed, size, scheduler, **config):
     x0, noise = (torch.randn(3, 4, *size, generator=g) for _ in range(2))
     hidden = torch.randn(3, 5, config["cross_attention_dim"], generator=g)
     t = torch.tensor([1, 481, 999])
-    step = training_step(unet, x0, noise, t, hidden, scheduler)
+    added = None
+    if config.get("addition_embed_type"):
+        pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
+        sizes = torch.tensor([[72, 56, 0, 0, 72, 56], [1024, 768, 16, 0, 512, 512], [9, 7, 1, 2, 72, 56]])
+        added = {"text_embeds": torch.randn(3, pooled, generator=g), "time_ids": sizes.float()}
+    step = training_step(unet, x0, noise, t, hidden, scheduler, added) | (added or {})
     tensors = {f"weight.{k}": v.half() for k, v in unet.state_dict().items()}
     tensors |= {f"grad.{k}": p.grad for k, p in unet.named_parameters()}
     tensors |= {"x0": x0, "noise": noise, "hidden": hidden, "t": t.to(torch.int64)} | step
@@ -214,6 +219,14 @@ def main():
         use_linear_projection=True, transformer_layers_per_block=(1, 2, 1), norm_eps=1e-4, flip_sin_to_cos=False, freq_shift=1,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    )
+    tiny_unet(
+        "tiny_xl", 5, (9, 7), DDPMScheduler(**sd),
+        block_out_channels=(4, 8, 8), norm_num_groups=2, layers_per_block=1, cross_attention_dim=10, attention_head_dim=(1, 2, 4),
+        use_linear_projection=True, transformer_layers_per_block=(1, 2, 3), addition_embed_type="text_time",
+        addition_time_embed_dim=6, projection_class_embeddings_input_dim=43,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     )
     down, up = ("DownEncoderBlock2D",), ("UpDecoderBlock2D",)
     tiny_vae("vae_attention", 3, (18, 14), block_out_channels=(4, 8), norm_num_groups=4, layers_per_block=2, down_block_types=down * 2, up_block_types=up * 2)

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use image::RgbImage;
 use rpo_data::random;
 use rpo_data::stickerbench;
-use rpo_diffusion::{Pipeline, SamplerConfig, Solver, UNet2DConditionModel, sample};
+use rpo_diffusion::{Conditioning, Pipeline, SamplerConfig, Solver, UNet2DConditionModel, sample};
 use rpo_nn::ops;
 use rpo_nn::optim::{self, AdamW, AdamWConfig};
 use rpo_nn::weights::Params;
@@ -59,7 +59,7 @@ impl Work {
         })
     }
 
-    fn inputs(&self, batch: usize) -> Result<(Tensor, Tensor, Vec<f64>, Tensor)> {
+    fn inputs(&self, batch: usize) -> Result<(Tensor, Tensor, Vec<f64>, Conditioning)> {
         let [h, w, c] = self.pipeline.latent_dims();
         let noise = |name: &str| -> Result<Tensor> {
             let values =
@@ -67,9 +67,10 @@ impl Work {
             Ok(Tensor::from_vec(values, (batch, h, w, c), &Device::Cpu)?)
         };
         let t = (0..batch).map(|i| (i * 997 % 1000) as f64).collect();
-        let text = self
-            .pipeline
-            .encode_prompts(&vec!["a [v] dog in the snow"; batch])?;
+        let text = self.pipeline.encode_prompts(
+            &vec!["a [v] dog in the snow"; batch],
+            self.pipeline.sample_size,
+        )?;
         Ok((noise("x")?, noise("e")?, t, text))
     }
 
@@ -113,7 +114,7 @@ impl Work {
     /// Those of sampling.
     pub fn sample(&self, pictures: usize) -> Result<Vec<RgbImage>> {
         let (x, _, _, text) = self.inputs(pictures)?;
-        let uncond = self.pipeline.encode_prompts(&[""])?;
+        let uncond = self.pipeline.unconditional(self.pipeline.sample_size)?;
         let config = SamplerConfig {
             solver: Solver::DpmSolverPp2m,
             steps: 15,

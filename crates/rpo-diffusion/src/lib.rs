@@ -1,8 +1,9 @@
 //! U-Net, VAE, noise schedule and samplers read from a diffusers folder.
 //!
-//! Pictures and latents are `[B, H, W, C]` f32, text states `[B, S, D]`. Nothing here knows of rewards or training
-//! recipes: the crate serves as a plain Stable Diffusion 1.x / 2.x library whose U-Net can be trained.
+//! Pictures and latents are `[B, H, W, C]` f32, texts a [`Conditioning`]. Nothing here knows of rewards or training
+//! recipes: the crate serves as a plain Stable Diffusion 1.x / 2.x / XL library whose U-Net can be trained.
 
+mod conditioning;
 mod config_check;
 mod pipeline;
 mod resnet;
@@ -12,7 +13,8 @@ pub mod solver;
 pub mod unet;
 pub mod vae;
 
-pub use pipeline::Pipeline;
+pub use conditioning::{Added, Conditioning};
+pub use pipeline::{Pipeline, load_unet, load_vae, xl_conditioning};
 pub use sampler::{SamplerConfig, sample};
 pub use schedule::{NoiseSchedule, PredictionType, TimestepSpacing};
 pub use solver::Solver;

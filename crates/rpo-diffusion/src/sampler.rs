@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::conditioning::Conditioning;
 use crate::schedule::NoiseSchedule;
 use crate::solver::Solver;
 use crate::unet::UNet2DConditionModel;
@@ -20,8 +21,8 @@ pub struct SamplerConfig {
     pub batch: usize,
 }
 
-/// From noise `latents` `[N, h, w, C]` (standard normal) to scaled latents of the same shape. `cond`: text states
-/// `[N, S, D]`, one a picture; `uncond`: those of the negative prompt, `[1, S, D]`.
+/// From noise `latents` `[N, h, w, C]` (standard normal) to scaled latents of the same shape. `cond`: one row a
+/// picture; `uncond`: the one row of the negative prompt.
 ///
 /// A picture depends on its own noise and text only, not on how the pictures are batched. `progress` is told the
 /// number of picture steps done, out of `N * steps`, after each network evaluation.
@@ -30,22 +31,16 @@ pub fn sample(
     schedule: &NoiseSchedule,
     config: &SamplerConfig,
     latents: &Tensor,
-    cond: &Tensor,
-    uncond: &Tensor,
+    cond: &Conditioning,
+    uncond: &Conditioning,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Tensor> {
     let (pictures, ..) = latents.dims4()?;
-    let (texts, length, width) = cond.dims3()?;
+    let texts = cond.batch()?;
     if texts != pictures {
         bail!("{texts} texts for {pictures} pictures: one text a picture is needed");
     }
     let guided = config.guidance != 1.;
-    if guided && uncond.dims() != [1, length, width] {
-        bail!(
-            "unconditional text {:?}: must be [1, {length}, {width}], as the texts are",
-            uncond.dims()
-        );
-    }
     if !config.guidance.is_finite() || config.batch == 0 {
         bail!(
             "guidance {} must be finite and the batch {} at least 1",
@@ -58,12 +53,11 @@ pub fn sample(
     let mut finished = Vec::new();
     for start in (0..pictures).step_by(config.batch) {
         let n = config.batch.min(pictures - start);
-        let cond = cond.narrow(0, start, n)?;
+        let cond = cond.narrow(start, n)?;
         let text = if guided {
-            let uncond = uncond.broadcast_as((n, length, width))?;
-            unet.prepare_text(&Tensor::cat(&[uncond, cond], 0)?)?
+            unet.prepare_text(&Conditioning::cat(&[&uncond.repeat(n)?, &cond])?)?
         } else {
-            unet.prepare_text(&cond.contiguous()?)?
+            unet.prepare_text(&cond)?
         };
         let network = |x: &Tensor, t: usize| {
             let t = [t as f64];

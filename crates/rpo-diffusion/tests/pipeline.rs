@@ -17,10 +17,15 @@ fn prompts_to_pictures() -> Result<()> {
     assert_eq!(pipeline.sample_size, 64);
     assert_eq!(pipeline.latent_dims(), [16, 16, 4]);
     let prompts = ["a dog in the snow", "a red car in a city"];
-    let cond = pipeline.encode_prompts(&prompts)?;
-    let uncond = pipeline.encode_prompts(&[""])?;
-    assert_close("cond", &cond, &golden.raw("cond")?, 1e-5);
-    assert_close("uncond", &uncond, &golden.raw("uncond")?, 1e-5);
+    let cond = pipeline.encode_prompts(&prompts, 64)?;
+    let uncond = pipeline.unconditional(64)?;
+    assert_close("cond", &cond.hidden_states, &golden.raw("cond")?, 1e-5);
+    assert_close(
+        "uncond",
+        &uncond.hidden_states,
+        &golden.raw("uncond")?,
+        1e-5,
+    );
 
     let unet = pipeline.unet(&pipeline.unet_params)?;
     let config = SamplerConfig {
@@ -65,12 +70,14 @@ fn prompts_to_pictures() -> Result<()> {
 fn equal_prompts_and_pictures_back() -> Result<()> {
     let golden = Golden::load("micro")?;
     let pipeline = Pipeline::load(&micro(""))?;
-    let three = pipeline.encode_prompts(&["a dog in the snow", "", "a dog in the snow"])?;
+    let three = pipeline
+        .encode_prompts(&["a dog in the snow", "", "a dog in the snow"], 64)?
+        .hidden_states;
     assert_eq!(three.dims(), [3, 24, 128]);
     let (first, last) = (three.get(0)?, three.get(2)?);
     assert_eq!(support::f64s(&first)?, support::f64s(&last)?);
     assert!(support::relative(&first, &three.get(1)?)? > 0.1);
-    assert!(pipeline.encode_prompts::<&str>(&[]).is_err());
+    assert!(pipeline.encode_prompts::<&str>(&[], 64).is_err());
 
     // The golden picture's values lie on no byte grid; one in bytes is encoded by hand.
     let bytes: Vec<u8> = (0..64 * 64 * 3).map(|i| (i * 7 % 256) as u8).collect();
@@ -80,9 +87,9 @@ fn equal_prompts_and_pictures_back() -> Result<()> {
         .map(|&b| f32::from(b) / 255. * 2. - 1.)
         .collect();
     let x = Tensor::from_vec(values, (1, 64, 64, 3), three.device())?;
-    let scale = pipeline.vae.config.scaling_factor;
+    let scale = pipeline.vae_config.scaling_factor;
     let noise = golden.nhwc("sample.latents")?.narrow(0, 0, 1)?;
-    let by_hand = (pipeline.vae.encode(&x)?.sample(&noise)? * scale)?;
+    let by_hand = (pipeline.vae()?.encode(&x)?.sample(&noise)? * scale)?;
     let posterior = pipeline.encode_pictures(&[picture.clone(), picture.clone()])?;
     assert_eq!(posterior.mean.dims(), [2, 16, 16, 4]);
     let second = posterior
@@ -172,25 +179,28 @@ fn broken_folders_are_told_by_name() {
         &message(|d| fs::remove_file(d.join("scheduler/scheduler_config.json")).unwrap()),
         &["scheduler_config.json", "copy"],
     );
-    let xl = |d: &Path| {
+    let class = |to: &'static str| {
+        move |d: &Path| edit(&d.join("model_index.json"), "StableDiffusionPipeline", to)
+    };
+    all(
+        &message(class("StableDiffusion3Pipeline")),
+        &["StableDiffusion3Pipeline", "not supported"],
+    );
+    all(
+        &message(class("StableDiffusionXLPipeline")),
+        &["text_encoder_2", "not listed"],
+    );
+    let flow = |d: &Path| {
         edit(
-            &d.join("model_index.json"),
-            "StableDiffusionPipeline",
-            "StableDiffusionXLPipeline",
+            &d.join("scheduler/scheduler_config.json"),
+            "DDIMScheduler",
+            "FlowMatchEulerDiscreteScheduler",
         )
     };
     all(
-        &message(xl),
-        &["StableDiffusionXLPipeline", "not supported"],
+        &message(flow),
+        &["scheduler_config.json", "FlowMatchEulerDiscreteScheduler"],
     );
-    let euler = |d: &Path| {
-        edit(
-            &d.join("model_index.json"),
-            "DDIMScheduler",
-            "EulerDiscreteScheduler",
-        )
-    };
-    all(&message(euler), &["scheduler", "EulerDiscreteScheduler"]);
     // A configuration of another model than the weights: a missing tensor, a wrong shape, tensors left over.
     let deeper = |d: &Path| {
         edit(

@@ -3,7 +3,7 @@
 mod support;
 
 use candle_core::{Result, Tensor};
-use rpo_diffusion::{SamplerConfig, Solver, UNet2DConditionModel, sample};
+use rpo_diffusion::{Conditioning, SamplerConfig, Solver, UNet2DConditionModel, sample};
 use support::{Golden, assert_close, micro_schedule, micro_unet};
 
 fn unet() -> Result<UNet2DConditionModel> {
@@ -37,7 +37,7 @@ fn trajectories_end_where_those_of_diffusers_do() -> Result<()> {
             batch: 2,
         };
         let latents = golden.nhwc("sample.latents")?;
-        let (cond, uncond) = (golden.raw("cond")?, golden.raw("uncond")?);
+        let (cond, uncond) = (golden.text("cond")?, golden.text("uncond")?);
         let mut told = Vec::new();
         let out = sample(
             &unet,
@@ -60,9 +60,9 @@ fn pictures_do_not_depend_on_their_batch() -> Result<()> {
     let (unet, schedule) = (unet()?, micro_schedule()?);
     let two = golden.nhwc("sample.latents")?;
     let latents = Tensor::cat(&[&two, &two.neg()?.narrow(0, 0, 1)?], 0)?;
-    let (cond, uncond) = (golden.raw("cond")?, golden.raw("uncond")?);
-    let cond = Tensor::cat(&[&cond, &cond.narrow(0, 0, 1)?], 0)?;
-    let run = |batch, latents: &Tensor, cond: &Tensor| {
+    let (cond, uncond) = (golden.text("cond")?, golden.text("uncond")?);
+    let cond = Conditioning::cat(&[&cond, &cond.narrow(0, 1)?])?;
+    let run = |batch, latents: &Tensor, cond: &Conditioning| {
         let config = SamplerConfig {
             solver: Solver::DpmSolverPp2m,
             steps: 4,
@@ -88,7 +88,7 @@ fn pictures_do_not_depend_on_their_batch() -> Result<()> {
             1e-5,
         );
     }
-    let (last, text) = (latents.narrow(0, 2, 1)?, cond.narrow(0, 2, 1)?);
+    let (last, text) = (latents.narrow(0, 2, 1)?, cond.narrow(2, 1)?);
     assert_close(
         "alone",
         &run(8, &last, &text)?,
@@ -104,10 +104,10 @@ fn wrong_inputs_are_errors() -> Result<()> {
     let (unet, schedule) = (unet()?, micro_schedule()?);
     let (latents, cond, uncond) = (
         golden.nhwc("sample.latents")?,
-        golden.raw("cond")?,
-        golden.raw("uncond")?,
+        golden.text("cond")?,
+        golden.text("uncond")?,
     );
-    let run = |steps, guidance, batch, cond: &Tensor, uncond: &Tensor| {
+    let run = |steps, guidance, batch, cond: &Conditioning, uncond: &Conditioning| {
         let config = SamplerConfig {
             solver: Solver::Ddim,
             steps,
@@ -128,7 +128,7 @@ fn wrong_inputs_are_errors() -> Result<()> {
     assert!(run(5, 2., 0, &cond, &uncond).contains("batch 0"));
     assert!(run(5, f64::NAN, 1, &cond, &uncond).contains("NaN"));
     assert!(run(5, 2., 1, &uncond, &uncond).contains("1 texts for 2 pictures"));
-    assert!(run(5, 2., 1, &cond, &cond).contains("must be [1, 24, 128]"));
+    assert!(run(5, 2., 1, &cond, &cond).contains("2 texts where one is repeated"));
     assert!(run(1000, 2., 1, &cond, &uncond).contains("1000 solver steps"));
     Ok(())
 }

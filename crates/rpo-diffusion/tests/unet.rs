@@ -5,9 +5,9 @@ mod support;
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var};
-use rpo_diffusion::{UNet2DConditionModel, UNetConfig};
-use rpo_nn::ops;
+use rpo_diffusion::{Conditioning, UNet2DConditionModel, UNetConfig};
 use rpo_nn::weights::Params;
+use rpo_nn::{Recompute, ops};
 use support::{Golden, assert_close, f64s, golden_path, micro_unet, relative, tiny_unet};
 
 fn times(t: &[usize]) -> Vec<f64> {
@@ -28,13 +28,21 @@ fn gradients(
     params: &Params,
     x_t: &Tensor,
     t: &[usize],
-    hidden: &Tensor,
+    hidden: &Conditioning,
     target: &Tensor,
+    recompute: bool,
 ) -> Result<(BTreeMap<String, Tensor>, f64)> {
-    let output = unet.forward(x_t, &times(t), hidden)?;
+    let recompute = recompute.then(Recompute::new).transpose()?;
+    let output = match &recompute {
+        None => unet.forward(x_t, &times(t), hidden)?,
+        Some(recompute) => unet.forward_recomputed(x_t, &times(t), hidden, recompute)?,
+    };
     let loss = ops::mean_squared_per_sample(&output, target)?.mean_all()?;
     // candle walks the graph recursively.
-    let grads = rpo_nn::on_big_stack(|| loss.backward())?;
+    let grads = rpo_nn::on_big_stack(|| match recompute {
+        None => loss.backward(),
+        Some(recompute) => recompute.backward(&loss),
+    })?;
     let gradient = |(name, var): (String, Var)| {
         let Some(grad) = grads.get(&var) else {
             candle_core::bail!("{name} has no gradient")
@@ -58,7 +66,7 @@ fn tiny(name: &str) -> Result<()> {
 
     let (x_t, hidden, target) = (
         golden.nhwc("x_t")?,
-        golden.raw("hidden")?,
+        golden.conditioning()?,
         golden.nhwc("target")?,
     );
     let t = golden.timesteps("t")?;
@@ -70,7 +78,14 @@ fn tiny(name: &str) -> Result<()> {
         1e-5,
     );
 
-    let (grads, loss) = gradients(&unet, &params, &x_t, &t, &hidden, &target)?;
+    let (grads, loss) = gradients(&unet, &params, &x_t, &t, &hidden, &target, false)?;
+    let (recomputed, again) = gradients(&unet, &params, &x_t, &t, &hidden, &target, true)?;
+    assert_eq!(loss, again);
+    for (key, grad) in &grads {
+        // The same products and sums; only edges of the graph are added up in another order.
+        let figure = relative(&recomputed[key], grad)?;
+        assert!(figure <= 1e-5, "{name}: {key} recomputed: {figure:e}");
+    }
     let expected_loss = golden.f64s("loss")?[0];
     assert!(
         (loss - expected_loss).abs() < 1e-5 * expected_loss,
@@ -113,12 +128,33 @@ fn tiny_with_linear_projections_and_velocity() -> Result<()> {
 }
 
 #[test]
+fn tiny_with_two_encoders_states_pooled_text_and_sizes() -> Result<()> {
+    tiny("tiny_xl")?;
+    let golden = Golden::load("tiny_xl")?;
+    let (config, params) = tiny_unet("tiny_xl", &golden, false)?;
+    let unet = UNet2DConditionModel::new(&config, &params.root())?;
+    let (x, text) = (golden.nhwc("x_t")?, golden.conditioning()?);
+    let message = |c: &Conditioning| unet.forward(&x, &[1.], c).unwrap_err().to_string();
+    assert!(message(&golden.text("hidden")?).contains("text_embeds and time_ids"));
+    let mut narrow = text.clone();
+    if let Some(added) = &mut narrow.added {
+        added.text_embeds = added.text_embeds.narrow(1, 0, 3)?;
+    }
+    assert!(message(&narrow).contains("add_embedding takes"));
+    if let Some(added) = &mut narrow.added {
+        added.text_embeds = added.text_embeds.narrow(0, 0, 2)?;
+    }
+    assert!(unet.forward(&x, &[1.], &narrow).is_err());
+    Ok(())
+}
+
+#[test]
 fn micro_outputs_at_even_and_odd_sizes() -> Result<()> {
     let golden = Golden::load("micro")?;
     let (config, params) = micro_unet(false)?;
     let unet = UNet2DConditionModel::new(&config, &params.root())?;
     assert_eq!(params.unused(), Vec::<String>::new());
-    let hidden = Tensor::cat(&[golden.raw("cond")?, golden.raw("uncond")?], 0)?;
+    let hidden = Conditioning::cat(&[&golden.text("cond")?, &golden.text("uncond")?])?;
     for size in ["square", "odd", "odd2"] {
         let x = golden.nhwc(&format!("forward.{size}.x"))?;
         let output = unet.forward(&x, &[1., 500., 999.], &hidden)?;
@@ -144,14 +180,14 @@ fn micro_gradients_of_every_tensor() -> Result<()> {
     let golden = Golden::load("micro")?;
     let (config, params) = micro_unet(true)?;
     let unet = UNet2DConditionModel::new(&config, &params.root())?;
-    let cond = golden.raw("cond")?;
-    let hidden = Tensor::cat(&[&cond, &cond], 0)?;
+    let cond = golden.text("cond")?;
+    let hidden = Conditioning::cat(&[&cond, &cond])?;
     let (x_t, t, noise) = (
         golden.nhwc("train.x_t")?,
         golden.timesteps("train.t")?,
         golden.nhwc("train.noise")?,
     );
-    let (grads, loss) = gradients(&unet, &params, &x_t, &t, &hidden, &noise)?;
+    let (grads, loss) = gradients(&unet, &params, &x_t, &t, &hidden, &noise, false)?;
     let expected_loss = golden.f64s("train.loss")?[0];
     assert!(
         (loss - expected_loss).abs() < 1e-5 * expected_loss,
@@ -202,7 +238,7 @@ fn frozen_weights_record_nothing_and_see_every_step() -> Result<()> {
     let golden = Golden::load("tiny_conv")?;
     let (config, params) = tiny_unet("tiny_conv", &golden, true)?;
     let frozen = UNet2DConditionModel::new(&config, &params.detached().root())?;
-    let (x, hidden) = (golden.nhwc("x_t")?, golden.raw("hidden")?);
+    let (x, hidden) = (golden.nhwc("x_t")?, golden.text("hidden")?);
     let before = frozen.forward(&x, &[500.], &hidden)?;
     assert!(!before.track_op());
     for (_, var) in params.vars() {
@@ -223,12 +259,11 @@ fn wrong_inputs_are_errors() -> Result<()> {
     let golden = Golden::load("tiny_conv")?;
     let (config, params) = tiny_unet("tiny_conv", &golden, false)?;
     let unet = UNet2DConditionModel::new(&config, &params.root())?;
-    let (x, hidden) = (golden.nhwc("x_t")?, golden.raw("hidden")?);
+    let (x, hidden) = (golden.nhwc("x_t")?, golden.text("hidden")?);
     let message = |r: Result<Tensor>| r.unwrap_err().to_string();
     assert!(message(unet.forward(&x, &[1., 2.], &hidden)).contains("2 timesteps for 3 latents"));
     assert!(
-        message(unet.forward(&x, &[1.], &hidden.narrow(0, 0, 2)?))
-            .contains("2 texts for 3 latents")
+        message(unet.forward(&x, &[1.], &hidden.narrow(0, 2)?)).contains("2 texts for 3 latents")
     );
     let wide = Tensor::cat(&[&x, &x], 3)?;
     assert!(message(unet.forward(&wide, &[1.], &hidden)).contains("must be 4"));
@@ -247,7 +282,12 @@ fn what_is_not_supported_is_refused_by_name() {
         }
     };
     for (key, value, word) in [
-        ("addition_embed_type", "\"text_time\"", "SDXL"),
+        ("addition_embed_type", "\"image\"", "addition_embed_type"),
+        (
+            "addition_embed_type",
+            "\"text_time\"",
+            "addition_time_embed_dim",
+        ),
         (
             "_class_name",
             "\"UNet3DConditionModel\"",

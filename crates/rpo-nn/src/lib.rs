@@ -4,6 +4,7 @@
 //!   candle custom op with its own backward; gradients of frozen arguments are not computed.
 //! * [`weights`]: all tensors of one network by their diffusers / transformers name, read from and written to safetensors.
 //! * [`layers`]: thin structs that hold the weights an op needs.
+//! * [`Recompute`]: parts that keep only their inputs and are computed again in the backward pass.
 //! * [`optim`]: AdamW in place, gradient norm and clipping, the check that every trainable tensor is trained.
 //!
 //! Results do not depend on the number of threads: work is cut into chunks, and sums into trees, by shapes alone.
@@ -18,11 +19,13 @@ mod matrix;
 pub mod ops;
 pub mod optim;
 mod parallel;
+mod recompute;
 mod scratch;
 mod simd;
 mod stack;
 pub mod weights;
 
+pub use recompute::Recompute;
 pub use simd::simd_level;
 pub use stack::on_big_stack;
 

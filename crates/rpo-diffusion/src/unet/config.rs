@@ -1,4 +1,4 @@
-//! `unet/config.json` of a Stable Diffusion 1.x / 2.x model.
+//! `unet/config.json` of a Stable Diffusion 1.x, 2.x or XL model.
 
 use std::path::Path;
 
@@ -76,6 +76,10 @@ pub struct UNetConfig {
     /// Shift of the timestep embedding's frequencies.
     #[serde(default)]
     pub freq_shift: f64,
+    /// SDXL's `add_embedding`: `addition_time_embed_dim` and `projection_class_embeddings_input_dim`, where
+    /// `addition_embed_type` is `"text_time"`.
+    #[serde(skip)]
+    pub(crate) added: Option<(usize, usize)>,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -137,10 +141,12 @@ const NEUTRAL: &[Neutral] = &[
     Neutral::only("dropout", &["0"]),
     // Extra precision for half types; everything is f32 here.
     Neutral::any("upcast_attention"),
-    // Without addition_embed_type and class_embed_type these are read by nobody.
-    Neutral::any("addition_embed_type_num_heads"),
+    // Read where the first of them is "text_time", else by nobody.
+    Neutral::any("addition_embed_type"),
     Neutral::any("addition_time_embed_dim"),
     Neutral::any("projection_class_embeddings_input_dim"),
+    // Of other embedding types.
+    Neutral::any("addition_embed_type_num_heads"),
     Neutral::any("class_embeddings_concat"),
 ];
 
@@ -152,10 +158,38 @@ impl UNetConfig {
 
     /// Parses the text of a `config.json` and refuses what this U-Net cannot do; `label` names it in errors.
     pub fn from_json(text: &str, label: &str) -> Result<Self> {
-        let config: Self =
+        let mut config: Self =
             serde_json::from_str(text).map_err(|e| Error::msg(format!("{label}: {e}")))?;
+        config.added = config.addition(label)?;
         config.check(label)?;
         Ok(config)
+    }
+
+    /// What `addition_embed_type` asks for.
+    fn addition(&self, label: &str) -> Result<Option<(usize, usize)>> {
+        match self.rest.get("addition_embed_type") {
+            None | Some(Value::Null) => Ok(None),
+            Some(kind) if kind == "text_time" => {
+                let number = |key: &str| match self.rest.get(key).and_then(Value::as_u64) {
+                    Some(n) if n > 0 => Ok(n as usize),
+                    _ => {
+                        bail!("{label}: addition_embed_type = \"text_time\" needs the number {key}")
+                    }
+                };
+                Ok(Some((
+                    number("addition_time_embed_dim")?,
+                    number("projection_class_embeddings_input_dim")?,
+                )))
+            }
+            Some(kind) => bail!(
+                "{label}: addition_embed_type = {kind} is not supported, only null (Stable Diffusion 1.x, 2.x) and \"text_time\" (SDXL)"
+            ),
+        }
+    }
+
+    /// Whether the U-Net takes pooled text and picture sizes, as SDXL's does.
+    pub fn takes_added(&self) -> bool {
+        self.added.is_some()
     }
 
     fn check(&self, label: &str) -> Result<()> {
@@ -165,12 +199,6 @@ impl UNetConfig {
             .filter(|v| *v != "UNet2DConditionModel")
         {
             bail!("{label}: class {class} is not supported, only UNet2DConditionModel");
-        }
-        match self.rest.get("addition_embed_type") {
-            None | Some(Value::Null) => {}
-            Some(kind) => bail!(
-                "{label}: addition_embed_type = {kind} is not supported yet (SDXL's size and pooled-text embedding); use a Stable Diffusion 1.x or 2.x model"
-            ),
         }
         config_check::refuse_others(label, &self.rest, NEUTRAL)?;
 
@@ -284,7 +312,29 @@ mod tests {
             (two.heads(0), two.heads(3), two.time_embed_dim()),
             (5, 20, 1280)
         );
-        assert!(two.use_linear_projection);
+        assert!(two.use_linear_projection && !two.takes_added());
+        let xl = r#"{"down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+            "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"], "_class_name": "UNet2DConditionModel",
+            "act_fn": "silu", "addition_embed_type": "text_time", "addition_embed_type_num_heads": 64,
+            "addition_time_embed_dim": 256, "attention_head_dim": [5, 10, 20], "block_out_channels": [320, 640, 1280],
+            "center_input_sample": false, "class_embed_type": null, "class_embeddings_concat": false, "conv_in_kernel": 3,
+            "conv_out_kernel": 3, "cross_attention_dim": 2048, "cross_attention_norm": null, "downsample_padding": 1,
+            "dual_cross_attention": false, "encoder_hid_dim": null, "encoder_hid_dim_type": null, "flip_sin_to_cos": true,
+            "freq_shift": 0, "in_channels": 4, "layers_per_block": 2, "mid_block_only_cross_attention": null,
+            "mid_block_scale_factor": 1, "mid_block_type": "UNetMidBlock2DCrossAttn", "norm_eps": 1e-05, "norm_num_groups": 32,
+            "num_attention_heads": null, "num_class_embeds": null, "only_cross_attention": false, "out_channels": 4,
+            "projection_class_embeddings_input_dim": 2816, "resnet_out_scale_factor": 1.0, "resnet_skip_time_act": false,
+            "resnet_time_scale_shift": "default", "sample_size": 128, "time_cond_proj_dim": null, "time_embedding_act_fn": null,
+            "time_embedding_dim": null, "time_embedding_type": "positional", "timestep_post_act": null,
+            "transformer_layers_per_block": [1, 2, 10], "upcast_attention": null, "use_linear_projection": true}"#;
+        let xl_config = UNetConfig::from_json(xl, "xl")?;
+        assert_eq!(xl_config.added, Some((256, 2816)));
+        assert_eq!((xl_config.depth(2), xl_config.heads(2)), (10, 20));
+        let without = xl.replace("\"addition_time_embed_dim\": 256, ", "");
+        let error = UNetConfig::from_json(&without, "xl")
+            .err()
+            .map(|e| e.to_string());
+        assert!(error.is_some_and(|e| e.contains("addition_time_embed_dim")));
         Ok(())
     }
 }

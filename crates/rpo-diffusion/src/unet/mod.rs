@@ -1,4 +1,4 @@
-//! diffusers' `UNet2DConditionModel` in the layout of Stable Diffusion 1.x and 2.x, trainable.
+//! diffusers' `UNet2DConditionModel` in the layout of Stable Diffusion 1.x, 2.x and XL, trainable.
 
 mod config;
 mod model;

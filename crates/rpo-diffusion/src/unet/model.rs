@@ -1,13 +1,16 @@
 //! The U-Net itself: down blocks, mid block, up blocks with skip connections.
 
 use candle_core::{Error, Result, Tensor, bail};
+use rpo_nn::Recompute;
 use rpo_nn::layers::{Conv2d, GroupNorm};
 use rpo_nn::ops;
 use rpo_nn::weights::Scope;
+use std::sync::Arc;
 
 use super::config::UNetConfig;
-use super::time::TimeEmbedding;
-use super::transformer::{TextContext, Transformer2D};
+use super::time::{AddEmbedding, TimeEmbedding};
+use super::transformer::{KeysValues, TextContext, Transformer2D};
+use crate::conditioning::Conditioning;
 use crate::resnet::{ResnetBlock2D, Upsample2D, conv3x3, downsample};
 
 /// ResNet blocks at one resolution, each followed by an attention where the block type has them.
@@ -57,15 +60,39 @@ impl Layers {
     }
 }
 
+/// What all blocks of a forward pass read.
+struct Pass<'a> {
+    /// SiLU of the timestep's embedding, `[B, T]`.
+    time: Tensor,
+    text: &'a TextContext,
+    recompute: Option<&'a Recompute>,
+}
+
+impl Pass<'_> {
+    /// The `j`-th ResNet block of `layers` with its attention.
+    fn layer(&self, layers: &Arc<Layers>, j: usize, x: &Tensor) -> Result<Tensor> {
+        match self.recompute {
+            None => layers.forward(j, x, &self.time, self.text),
+            Some(recompute) => {
+                let (layers, text) = (layers.clone(), self.text.clone());
+                recompute.part(x, &self.time, move |x, time| {
+                    layers.forward(j, x, time, &text)
+                })
+            }
+        }
+    }
+}
+
 /// The denoiser. Built on a trainable scope it learns, built on a frozen one it costs no gradient.
 #[derive(Debug, Clone)]
 pub struct UNet2DConditionModel {
     in_channels: usize,
     time_embedding: TimeEmbedding,
+    add_embedding: Option<AddEmbedding>,
     conv_in: Conv2d,
-    down: Vec<(Layers, Option<Conv2d>)>,
-    mid: Layers,
-    up: Vec<(Layers, Option<Upsample2D>)>,
+    down: Vec<(Arc<Layers>, Option<Conv2d>)>,
+    mid: Arc<Layers>,
+    up: Vec<(Arc<Layers>, Option<Upsample2D>)>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
 }
@@ -101,7 +128,7 @@ impl UNet2DConditionModel {
             } else {
                 None
             };
-            down.push((block, sampler));
+            down.push((Arc::new(block), sampler));
         }
 
         let deepest = channels[levels - 1];
@@ -136,15 +163,16 @@ impl UNet2DConditionModel {
             let sampler = (i + 1 < levels)
                 .then(|| Upsample2D::new(&scope.sub("upsamplers").sub(0), co))
                 .transpose()?;
-            up.push((block, sampler));
+            up.push((Arc::new(block), sampler));
         }
 
         Ok(Self {
             in_channels: config.in_channels,
             time_embedding: TimeEmbedding::new(config, &scope.sub("time_embedding"))?,
+            add_embedding: AddEmbedding::new(config, &scope.sub("add_embedding"))?,
             conv_in: conv3x3(&scope.sub("conv_in"), config.in_channels, first)?,
             down,
-            mid,
+            mid: Arc::new(mid),
             up,
             conv_norm_out: GroupNorm::new(
                 &scope.sub("conv_norm_out"),
@@ -156,49 +184,101 @@ impl UNet2DConditionModel {
         })
     }
 
-    /// Keys and values of the text `[B, S, D]` for every cross-attention, to be used by any number of
-    /// [`forward_with`](Self::forward_with).
-    pub fn prepare_text(&self, encoder_hidden_states: &Tensor) -> Result<TextContext> {
-        let (batch, _, _) = encoder_hidden_states.dims3()?;
+    /// What this U-Net makes of the text, to be used by any number of [`forward_with`](Self::forward_with).
+    ///
+    /// # Errors
+    /// If SDXL's added conditioning is missing, or given to a U-Net that takes none; those of shapes.
+    pub fn prepare_text(&self, conditioning: &Conditioning) -> Result<TextContext> {
+        let mut keys_values = Vec::new();
         let down = self.down.iter().map(|(layers, _)| layers);
         let up = self.up.iter().map(|(layers, _)| layers);
-        let mut keys_values = Vec::new();
         for layers in down.chain([&self.mid]).chain(up) {
             for attention in &layers.attentions {
-                attention.push_keys_values(encoder_hidden_states, &mut keys_values)?;
+                attention.push_keys_values(&conditioning.hidden_states, &mut keys_values)?;
             }
         }
-        Ok(TextContext { keys_values, batch })
+        self.context(conditioning, KeysValues::Ready(keys_values))
+    }
+
+    fn context(&self, conditioning: &Conditioning, keys_values: KeysValues) -> Result<TextContext> {
+        let added = match (&self.add_embedding, &conditioning.added) {
+            (Some(embedding), Some(added)) => Some(embedding.forward(added)?),
+            (None, None) => None,
+            (Some(_), None) => bail!(
+                "this U-Net (SDXL) needs text_embeds and time_ids beside encoder_hidden_states"
+            ),
+            (None, Some(_)) => {
+                bail!("this U-Net takes no text_embeds and time_ids: they belong to SDXL")
+            }
+        };
+        Ok(TextContext {
+            keys_values,
+            added,
+            batch: conditioning.batch()?,
+        })
     }
 
     /// Predicts noise or velocity `[B, h, w, out]` from latents `[B, h, w, in]` of any size, timesteps (one, or one
-    /// a sample) and text states `[B, S, D]`.
+    /// a sample) and the conditioning of `B` rows.
+    ///
+    /// # Errors
+    /// Those of shapes; see [`prepare_text`](Self::prepare_text).
     pub fn forward(
         &self,
         latents: &Tensor,
         timesteps: &[f64],
-        encoder_hidden_states: &Tensor,
+        conditioning: &Conditioning,
     ) -> Result<Tensor> {
-        self.forward_with(
-            latents,
-            timesteps,
-            &self.prepare_text(encoder_hidden_states)?,
-        )
+        self.forward_with(latents, timesteps, &self.prepare_text(conditioning)?)
     }
 
     /// [`forward`](Self::forward) on a text prepared before.
+    ///
+    /// # Errors
+    /// Those of shapes; a text prepared by another U-Net.
     pub fn forward_with(
         &self,
         latents: &Tensor,
         timesteps: &[f64],
         text: &TextContext,
     ) -> Result<Tensor> {
-        let time = self.time(latents, timesteps, text)?;
+        self.run(latents, timesteps, text, None)
+    }
+
+    /// [`forward`](Self::forward), keeping only the inputs of each block: the backward pass, which must be
+    /// [`Recompute::backward`], computes the rest again.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_recomputed(
+        &self,
+        latents: &Tensor,
+        timesteps: &[f64],
+        conditioning: &Conditioning,
+        recompute: &Recompute,
+    ) -> Result<Tensor> {
+        let states = conditioning.hidden_states.clone();
+        let text = self.context(conditioning, KeysValues::From(states))?;
+        self.run(latents, timesteps, &text, Some(recompute))
+    }
+
+    fn run(
+        &self,
+        latents: &Tensor,
+        timesteps: &[f64],
+        text: &TextContext,
+        recompute: Option<&Recompute>,
+    ) -> Result<Tensor> {
+        let pass = Pass {
+            time: self.time(latents, timesteps, text)?,
+            text,
+            recompute,
+        };
         let mut h = self.conv_in.forward(latents)?;
         let mut skips = vec![h.clone()];
         for (layers, sampler) in &self.down {
             for j in 0..layers.resnets.len() {
-                h = layers.forward(j, &h, &time, text)?;
+                h = pass.layer(layers, j, &h)?;
                 skips.push(h.clone());
             }
             if let Some(sampler) = sampler {
@@ -207,14 +287,14 @@ impl UNet2DConditionModel {
             }
         }
         for j in 0..self.mid.resnets.len() {
-            h = self.mid.forward(j, &h, &time, text)?;
+            h = pass.layer(&self.mid, j, &h)?;
         }
         for (layers, sampler) in &self.up {
             for j in 0..layers.resnets.len() {
                 let skip = skips
                     .pop()
                     .ok_or_else(|| Error::msg("a skip connection is missing"))?;
-                h = layers.forward(j, &ops::concat_channels(&h, &skip)?, &time, text)?;
+                h = pass.layer(layers, j, &ops::concat_channels(&h, &skip)?)?;
             }
             if let (Some(sampler), Some(skip)) = (sampler, skips.last()) {
                 // Not always twice the size: an odd one was rounded up on the way down.
@@ -249,6 +329,7 @@ impl UNet2DConditionModel {
                 timesteps.len()
             ),
         };
-        self.time_embedding.forward(&each, latents.device())
+        self.time_embedding
+            .forward(&each, text.added.as_ref(), latents.device())
     }
 }

@@ -1,45 +1,135 @@
-//! Timestep embedding.
+//! Timestep embedding, and SDXL's embedding of pooled text and picture sizes.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
 use rpo_nn::layers::Linear;
 use rpo_nn::ops::{self, Activation};
 use rpo_nn::weights::Scope;
 
 use super::config::UNetConfig;
+use crate::conditioning::Added;
 
-/// Sinusoids of t, then Linear, SiLU, Linear.
+/// diffusers' `TimestepEmbedding`: Linear, SiLU, Linear.
 #[derive(Debug, Clone)]
-pub(crate) struct TimeEmbedding {
-    channels: usize,
-    flip_sin_to_cos: bool,
-    freq_shift: f64,
+struct Mlp {
     linear_1: Linear,
     linear_2: Linear,
 }
 
-impl TimeEmbedding {
-    pub(crate) fn new(config: &UNetConfig, scope: &Scope) -> Result<Self> {
-        let (channels, dim) = (config.block_out_channels[0], config.time_embed_dim());
+impl Mlp {
+    fn new(scope: &Scope, input: usize, dim: usize) -> Result<Self> {
         Ok(Self {
-            channels,
-            flip_sin_to_cos: config.flip_sin_to_cos,
-            freq_shift: config.freq_shift,
-            linear_1: Linear::new(&scope.sub("linear_1"), channels, dim, true)?,
+            linear_1: Linear::new(&scope.sub("linear_1"), input, dim, true)?,
             linear_2: Linear::new(&scope.sub("linear_2"), dim, dim, true)?,
         })
     }
 
-    /// `[B]` timesteps to `[B, 4 C]`, with the SiLU that every ResNet block applies first.
-    pub(crate) fn forward(&self, timesteps: &[f64], device: &Device) -> Result<Tensor> {
-        let rows = sinusoids(
-            timesteps,
-            self.channels,
-            self.flip_sin_to_cos,
-            self.freq_shift,
-        );
-        let x = Tensor::from_vec(rows, (timesteps.len(), self.channels), device)?;
-        let x = ops::activation(&self.linear_1.forward(&x)?, Activation::Silu)?;
-        ops::activation(&self.linear_2.forward(&x)?, Activation::Silu)
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = ops::activation(&self.linear_1.forward(x)?, Activation::Silu)?;
+        self.linear_2.forward(&x)
+    }
+}
+
+/// diffusers' `Timesteps`: how numbers become sinusoids.
+#[derive(Debug, Clone, Copy)]
+struct Sinusoids {
+    channels: usize,
+    flip_sin_to_cos: bool,
+    freq_shift: f64,
+}
+
+impl Sinusoids {
+    fn new(config: &UNetConfig, channels: usize) -> Self {
+        Self {
+            channels,
+            flip_sin_to_cos: config.flip_sin_to_cos,
+            freq_shift: config.freq_shift,
+        }
+    }
+
+    /// `[n, channels]`
+    fn of(&self, values: &[f64], device: &Device) -> Result<Tensor> {
+        let rows = sinusoids(values, self.channels, self.flip_sin_to_cos, self.freq_shift);
+        Tensor::from_vec(rows, (values.len(), self.channels), device)
+    }
+}
+
+/// SDXL's `add_embedding` (Podell et al. 2023, section 2.2): pooled text and the sinusoids of six sizes, through an MLP.
+#[derive(Debug, Clone)]
+pub(crate) struct AddEmbedding {
+    sinusoids: Sinusoids,
+    mlp: Mlp,
+    input: usize,
+}
+
+impl AddEmbedding {
+    pub(crate) fn new(config: &UNetConfig, scope: &Scope) -> Result<Option<Self>> {
+        let Some((channels, input)) = config.added else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            sinusoids: Sinusoids::new(config, channels),
+            mlp: Mlp::new(scope, input, config.time_embed_dim())?,
+            input,
+        }))
+    }
+
+    /// `[B, 4 C]`, to be added to the timestep's embedding.
+    pub(crate) fn forward(&self, added: &Added) -> Result<Tensor> {
+        let (text, ids) = (&added.text_embeds, &added.time_ids);
+        let (batch, n) = ids.dims2()?;
+        let values: Vec<f64> = ids
+            .flatten_all()?
+            .to_vec1::<f32>()?
+            .into_iter()
+            .map(f64::from)
+            .collect();
+        let sizes = self
+            .sinusoids
+            .of(&values, text.device())?
+            .reshape((batch, n * self.sinusoids.channels))?;
+        let x = Tensor::cat(&[text, &sizes], 1)?;
+        if x.dim(1)? != self.input {
+            bail!(
+                "text_embeds {:?} and time_ids {:?} make {} numbers, the model's add_embedding takes {}",
+                text.shape(),
+                ids.shape(),
+                x.dim(1)?,
+                self.input
+            )
+        }
+        self.mlp.forward(&x)
+    }
+}
+
+/// Sinusoids of t, then Linear, SiLU, Linear.
+#[derive(Debug, Clone)]
+pub(crate) struct TimeEmbedding {
+    sinusoids: Sinusoids,
+    mlp: Mlp,
+}
+
+impl TimeEmbedding {
+    pub(crate) fn new(config: &UNetConfig, scope: &Scope) -> Result<Self> {
+        let channels = config.block_out_channels[0];
+        Ok(Self {
+            sinusoids: Sinusoids::new(config, channels),
+            mlp: Mlp::new(scope, channels, config.time_embed_dim())?,
+        })
+    }
+
+    /// `[B]` timesteps to `[B, 4 C]`, plus SDXL's embedding where there is one, with the SiLU that every ResNet block
+    /// applies first.
+    pub(crate) fn forward(
+        &self,
+        timesteps: &[f64],
+        added: Option<&Tensor>,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let mut x = self.mlp.forward(&self.sinusoids.of(timesteps, device)?)?;
+        if let Some(added) = added {
+            x = ops::add(&x, added)?;
+        }
+        ops::activation(&x, Activation::Silu)
     }
 }
 

@@ -8,11 +8,22 @@ use rpo_nn::weights::Scope;
 use super::config::UNetConfig;
 use crate::resnet::conv1x1;
 
-/// Keys and values of the text for every cross-attention of one U-Net: the same at every step of a sampling run.
+/// What one U-Net makes of a text before it sees a timestep: the same at every step of a sampling run.
 #[derive(Debug, Clone)]
 pub struct TextContext {
-    pub(super) keys_values: Vec<(Tensor, Tensor)>,
+    pub(super) keys_values: KeysValues,
+    /// SDXL's embedding of pooled text and sizes, `[B, T]`.
+    pub(super) added: Option<Tensor>,
     pub(super) batch: usize,
+}
+
+/// Keys and values of the text for the cross-attentions.
+#[derive(Debug, Clone)]
+pub(super) enum KeysValues {
+    /// Of every cross-attention.
+    Ready(Vec<(Tensor, Tensor)>),
+    /// To be computed where they are needed from these states `[B, S, D]`.
+    From(Tensor),
 }
 
 /// diffusers' `Attention`: multi-head attention of pixels over pixels, or over text.
@@ -163,8 +174,15 @@ impl Transformer2D {
 
     pub(crate) fn forward(&self, x: &Tensor, text: &TextContext) -> Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
-        let slots = self.first_slot..self.first_slot + self.blocks.len();
-        let Some(keys_values) = text.keys_values.get(slots) else {
+        let mut made = Vec::new();
+        let keys_values = match &text.keys_values {
+            KeysValues::Ready(all) => all.get(self.first_slot..self.first_slot + self.blocks.len()),
+            KeysValues::From(states) => {
+                self.push_keys_values(states, &mut made)?;
+                Some(made.as_slice())
+            }
+        };
+        let Some(keys_values) = keys_values else {
             bail!("the text context was prepared by another U-Net");
         };
         let mut tokens = self

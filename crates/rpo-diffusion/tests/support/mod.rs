@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Result, Tensor};
-use rpo_diffusion::{AutoencoderKL, NoiseSchedule, UNetConfig, VaeConfig};
+use rpo_diffusion::{Added, AutoencoderKL, Conditioning, NoiseSchedule, UNetConfig, VaeConfig};
 use rpo_nn::weights::Params;
 
 pub(crate) fn golden_path(file: &str) -> PathBuf {
@@ -43,6 +43,23 @@ impl Golden {
             .permute((0, 2, 3, 1))?
             .contiguous()?
             .to_dtype(DType::F32)
+    }
+
+    /// Text states.
+    pub(crate) fn text(&self, name: &str) -> Result<Conditioning> {
+        Ok(self.raw(name)?.into())
+    }
+
+    /// Text states with SDXL's added parts, where the file has them.
+    pub(crate) fn conditioning(&self) -> Result<Conditioning> {
+        let mut text = self.text("hidden")?;
+        if self.0.contains_key("time_ids") {
+            text.added = Some(Added {
+                text_embeds: self.raw("text_embeds")?,
+                time_ids: self.raw("time_ids")?,
+            });
+        }
+        Ok(text)
     }
 
     pub(crate) fn f64s(&self, name: &str) -> Result<Vec<f64>> {

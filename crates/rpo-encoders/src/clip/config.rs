@@ -31,6 +31,8 @@ pub struct ClipTextConfig {
     pub layer_norm_eps: f64,
     /// The id at whose first place the pooled output is read; 2 stands for "the highest id", see [`super::ClipTextModel`].
     pub eos_token_id: u32,
+    /// Width of the pooled output's projection, where the weights hold one (`CLIPTextModelWithProjection`).
+    pub projection_dim: usize,
 }
 
 impl Default for ClipTextConfig {
@@ -45,6 +47,7 @@ impl Default for ClipTextConfig {
             hidden_act: "quick_gelu".to_string(),
             layer_norm_eps: 1e-5,
             eos_token_id: 49407,
+            projection_dim: 512,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! CLIP's text tower.
 
 use candle_core::{Result, Tensor};
-use rpo_nn::layers::{Embedding, LayerNorm};
+use rpo_nn::layers::{Embedding, LayerNorm, Linear};
 use rpo_nn::ops::Mask;
 use rpo_nn::weights::Scope;
 
@@ -9,13 +9,15 @@ use super::{ClipTextConfig, LAYER};
 use crate::activation;
 use crate::transformer::{Layer, Norm, Width, add_positions, flat_ids};
 
-/// `CLIPTextModel`: token and position embeddings, causal pre-norm layers, a final norm.
+/// `CLIPTextModel`, or `CLIPTextModelWithProjection` where the weights hold a `text_projection`: token and position
+/// embeddings, causal pre-norm layers, a final norm.
 #[derive(Debug, Clone)]
 pub struct ClipTextModel {
     tokens: Embedding,
     positions: Tensor,
     layers: Vec<Layer>,
     final_norm: LayerNorm,
+    projection: Option<Linear>,
     config: ClipTextConfig,
 }
 
@@ -24,8 +26,12 @@ pub struct ClipTextModel {
 pub struct ClipTextOutput {
     /// `[B, S, D]`, after the final norm: what Stable Diffusion is conditioned on.
     pub last_hidden_state: Tensor,
+    /// `[B, S, D]`: what the last layer reads, transformers' `hidden_states[-2]`, without a norm: what SDXL is conditioned on.
+    pub penultimate: Tensor,
     /// `[B, D]`: the state at the first EOS.
     pub pooled: Tensor,
+    /// `[B, P]`: the projection of `pooled`, where there is one.
+    pub text_embeds: Option<Tensor>,
 }
 
 impl ClipTextModel {
@@ -35,6 +41,18 @@ impl ClipTextModel {
     /// # Errors
     /// A config that contradicts itself, a tensor that is missing or has another shape.
     pub fn new(config: &ClipTextConfig, scope: &Scope) -> Result<Self> {
+        let projection = scope.sub("text_projection");
+        let projection = projection
+            .contains("weight")
+            .then(|| {
+                Linear::new(
+                    &projection,
+                    config.hidden_size,
+                    config.projection_dim,
+                    false,
+                )
+            })
+            .transpose()?;
         let scope = if scope.contains("text_model.final_layer_norm.weight") {
             scope.sub("text_model")
         } else {
@@ -68,6 +86,7 @@ impl ClipTextModel {
                 config.hidden_size,
                 config.layer_norm_eps,
             )?,
+            projection,
             config: config.clone(),
         })
     }
@@ -89,8 +108,10 @@ impl ClipTextModel {
         let (flat, batch, length) = flat_ids(ids, self.config.vocab_size)?;
         let x = self.tokens.forward(&flat, &[batch, length])?;
         let mut x = add_positions(&x, &self.positions)?;
+        let mut penultimate = x.clone();
         for layer in &self.layers {
-            x = layer.forward(&x, &Mask::Causal)?;
+            penultimate = x;
+            x = layer.forward(&penultimate, &Mask::Causal)?;
         }
         let last_hidden_state = self.final_norm.forward(&x)?;
         let rows: Result<Vec<Tensor>> = ids
@@ -99,9 +120,12 @@ impl ClipTextModel {
             .map(|(row, ids)| last_hidden_state.get(row)?.get(self.pooled_at(ids)))
             .collect();
         let pooled = Tensor::stack(&rows?, 0)?;
+        let text_embeds = self.projection.as_ref().map(|p| p.forward(&pooled));
         Ok(ClipTextOutput {
             last_hidden_state,
+            penultimate,
             pooled,
+            text_embeds: text_embeds.transpose()?,
         })
     }
 

@@ -67,8 +67,8 @@ impl Drawer<'_> {
                 )),
             }
         }
-        let side = self.size as usize / self.pipeline.vae.config.factor();
-        let channels = self.pipeline.vae.config.latent_channels;
+        let side = self.size as usize / self.pipeline.vae_config.factor();
+        let channels = self.pipeline.vae_config.latent_channels;
         let mut noise = Vec::with_capacity(requests.len() * side * side * channels);
         for request in requests {
             let names: Vec<&str> = request.names.iter().map(String::as_str).collect();
@@ -78,8 +78,10 @@ impl Drawer<'_> {
         let latents =
             Tensor::from_vec(noise, (requests.len(), side, side, channels), &Device::Cpu)?;
         let prompts: Vec<String> = requests.iter().map(|r| r.prompt.clone()).collect();
-        let cond = self.pipeline.encode_prompts(&prompts)?;
-        let uncond = self.pipeline.encode_prompts(&[String::new()])?;
+        let size = self.size as usize;
+        let cond = self.pipeline.encode_prompts(&prompts, size)?;
+        let uncond = self.pipeline.unconditional(size)?;
+        self.pipeline.release();
         let each = forwards / (requests.len() * self.sampler.steps) as f64;
         let mut before = 0;
         let latents = sample(
@@ -95,6 +97,7 @@ impl Drawer<'_> {
             },
         )?;
         let pictures = self.pipeline.decode(&latents, self.sampler.batch)?;
+        self.pipeline.release();
         let tensors = BTreeMap::from([("pictures".to_owned(), to_tensor(&pictures)?)]);
         let text = serde_json::to_string(&prompts)?;
         files::write_tensors(&path, &tensors, &text).context("keeping drawn pictures")?;

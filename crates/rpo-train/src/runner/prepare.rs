@@ -5,13 +5,12 @@ use super::setup::Setup;
 use crate::experiment::TrainingArm;
 use crate::progress::{Phase, Progress};
 use anyhow::{Context, Result};
-use candle_core::Tensor;
 use image::RgbImage;
 use rand::RngCore;
 use rpo_data::prompts::fill;
 use rpo_data::subject::Subject;
 use rpo_data::{picture, random};
-use rpo_diffusion::{Posterior, UNet2DConditionModel};
+use rpo_diffusion::{Conditioning, Posterior, UNet2DConditionModel};
 use rpo_pref::recipe::{Crop, TokenInReward, class_prompt};
 use rpo_pref::{Pair, PairSampler, Recipe, labels};
 use rpo_reward::model::RefFeatures;
@@ -33,12 +32,12 @@ pub struct TrainingSet {
     pub negatives: Vec<RgbImage>,
     /// Negatives a prompt.
     pub per_prompt: usize,
-    /// Text states of c for every reference, its caption or "a photo of \[V\] class": `[n_ref, S, D]`.
-    pub c: Tensor,
-    /// Text states of every c_mod: `[prompts, S, D]`.
-    pub c_mod: Tensor,
-    /// Text states of "a photo of a class", for prior preservation: `[1, S, D]`.
-    pub class: Tensor,
+    /// c of every reference, its caption or "a photo of \[V\] class".
+    pub c: Conditioning,
+    /// c_mod of every training prompt.
+    pub c_mod: Conditioning,
+    /// "a photo of a class", for prior preservation: one row.
+    pub class: Conditioning,
     /// Latents of the base model's pictures of the class, where the recipe preserves the prior.
     pub class_latents: Option<Posterior>,
     /// Rewards of both sides of a pair; `None` where the recipe has no preference loss.
@@ -155,7 +154,8 @@ pub fn prepare(
             }
             Ok(Some(setup.pipeline.encode_pictures(pictures)?))
         };
-        let texts = |prompts: &[String]| setup.pipeline.encode_prompts(prompts);
+        let texts =
+            |prompts: &[String]| setup.pipeline.encode_prompts(prompts, setup.size as usize);
         let preference = if per_prompt > 0 {
             let reward_text = text(match recipe.token_in_reward {
                 TokenInReward::Keep => Some(token),
@@ -172,7 +172,7 @@ pub fn prepare(
         } else {
             None
         };
-        Ok(TrainingSet {
+        let set = TrainingSet {
             reference_latents: encode(&squares)?.context("a subject without references")?,
             references,
             features,
@@ -185,7 +185,10 @@ pub fn prepare(
             class: texts(&[class_prompt])?,
             class_latents: encode(&class_pictures)?,
             preference,
-        })
+        };
+        // Training reads the latents and texts above: VAE and text encoders need no memory meanwhile.
+        setup.pipeline.release();
+        Ok(set)
     })
 }
 

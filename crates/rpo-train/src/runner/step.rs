@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rpo_data::{picture, random};
-use rpo_diffusion::{NoiseSchedule, Pipeline, Posterior, UNet2DConditionModel};
+use rpo_diffusion::{Conditioning, NoiseSchedule, Pipeline, Posterior, UNet2DConditionModel};
 use rpo_nn::ops;
 use rpo_pref::loss::{self, Term};
 use rpo_pref::recipe::{Latent, ReferencePrompt, Sharing};
@@ -28,7 +28,7 @@ struct Rows {
     noised: Tensor,
     target: Tensor,
     timesteps: Vec<usize>,
-    text: Tensor,
+    text: Conditioning,
 }
 
 /// Everything a step reads.
@@ -71,7 +71,7 @@ impl Step<'_> {
         let places: Vec<u32> = index.iter().map(|i| *i as u32).collect();
         let latents = self.reference_latents(&index, rng)?;
         let (t_ref, e_ref) = (times(rng), noise_like(&latents, rng)?);
-        let c = select(&self.set.c, &places)?;
+        let c = self.set.c.select(&places)?;
         let under_c = rows(schedule, &latents, &e_ref, &t_ref, c)?;
 
         // Blocks of b rows each; the variables below are their places.
@@ -91,7 +91,7 @@ impl Step<'_> {
             let place = |p: &Pair| (p.prompt * self.set.per_prompt + p.picture) as u32;
             let index: Vec<u32> = pairs.iter().map(place).collect();
             let prompts: Vec<u32> = pairs.iter().map(|p| p.prompt as u32).collect();
-            let c_mod = select(&self.set.c_mod, &prompts)?;
+            let c_mod = self.set.c_mod.select(&prompts)?;
             let latents = take(negatives, &index, recipe.latent, rng)?;
             let t_gen = match recipe.pair_timestep {
                 Sharing::Shared => t_ref.clone(),
@@ -134,7 +134,7 @@ impl Step<'_> {
                 &latents,
                 &e,
                 &t,
-                self.set.class.repeat((b, 1, 1))?,
+                self.set.class.repeat(b)?,
             )?));
         }
 
@@ -231,7 +231,7 @@ fn rows(
     x0: &Tensor,
     e: &Tensor,
     t: &[usize],
-    text: Tensor,
+    text: Conditioning,
 ) -> Result<Rows> {
     Ok(Rows {
         noised: schedule.add_noise(x0, e, t)?,
@@ -244,7 +244,8 @@ fn rows(
 /// ||target - prediction||² of every row in one pass: the sum over C, H, W or their mean.
 fn squared_error(unet: &UNet2DConditionModel, rows: &[Rows], norm: Norm) -> Result<Tensor> {
     let cat = |f: fn(&Rows) -> &Tensor| Tensor::cat(&rows.iter().map(f).collect::<Vec<_>>(), 0);
-    let (noised, target, text) = (cat(|r| &r.noised)?, cat(|r| &r.target)?, cat(|r| &r.text)?);
+    let (noised, target) = (cat(|r| &r.noised)?, cat(|r| &r.target)?);
+    let text = Conditioning::cat(&rows.iter().map(|r| &r.text).collect::<Vec<_>>())?;
     let t: Vec<f64> = rows
         .iter()
         .flat_map(|r| r.timesteps.iter().map(|t| *t as f64))

@@ -1,46 +1,32 @@
-//! A whole Stable Diffusion model: a diffusers folder with its U-Net, VAE, text encoder, tokenizer and schedule.
+//! A whole Stable Diffusion model: a diffusers folder with its U-Net, VAE, text encoders, tokenizers and schedule.
 
-use std::collections::HashMap;
+mod index;
+mod part;
+mod texts;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{Device, Error, Result, Tensor, bail};
 use image::RgbImage;
-use rpo_encoders::clip::{ClipTextConfig, ClipTextModel};
 use rpo_encoders::folder;
-use rpo_encoders::tokenizer::ClipTokenizer;
 use rpo_nn::weights::Params;
-use serde_json::Value;
 
-use crate::config_check;
+use crate::conditioning::Conditioning;
 use crate::schedule::NoiseSchedule;
 use crate::unet::{UNet2DConditionModel, UNetConfig};
 use crate::vae::{AutoencoderKL, Posterior, VaeConfig};
+use index::Index;
+use part::Part;
+use texts::Texts;
 
-/// The parts of a `StableDiffusionPipeline` that are needed, with the classes that are supported.
-const PARTS: [(&str, &[&str]); 5] = [
-    ("unet", &["UNet2DConditionModel"]),
-    ("vae", &["AutoencoderKL"]),
-    ("text_encoder", &["CLIPTextModel"]),
-    ("tokenizer", &["CLIPTokenizer", "CLIPTokenizerFast"]),
-    (
-        "scheduler",
-        &[
-            "DDIMScheduler",
-            "DDPMScheduler",
-            "PNDMScheduler",
-            "DPMSolverMultistepScheduler",
-        ],
-    ),
-];
-
-/// Texts in one batch of the text encoder.
-const TEXT_BATCH: usize = 64;
+pub use texts::xl as xl_conditioning;
 
 /// Pixels in one batch of the VAE's encoder: eight pictures of 512 x 512.
 const PIXEL_BATCH: usize = 8 * 512 * 512;
 
 /// The loaded folder. All weights are frozen; a U-Net to be trained is built by [`Pipeline::unet`] on a trainable
-/// copy of `unet_params`.
+/// copy of `unet_params`. VAE and text encoders can leave memory by [`Pipeline::release`] and come back when needed.
 pub struct Pipeline {
     /// Where it was loaded from.
     pub folder: PathBuf,
@@ -48,34 +34,23 @@ pub struct Pipeline {
     pub unet_config: UNetConfig,
     /// The base U-Net's weights.
     pub unet_params: Params,
-    /// The VAE.
-    pub vae: AutoencoderKL,
-    /// The text encoder.
-    pub text_encoder: ClipTextModel,
-    /// The tokenizer.
-    pub tokenizer: ClipTokenizer,
+    /// The VAE's configuration.
+    pub vae_config: VaeConfig,
     /// The noise schedule.
     pub schedule: NoiseSchedule,
     /// Side of the pictures the model was trained on, in pixels.
     pub sample_size: usize,
+    vae: Part<AutoencoderKL>,
+    texts: Texts,
 }
 
 impl Pipeline {
     /// Loads a folder in diffusers layout. Errors name the folder, the file or tensor, and what to do.
     pub fn load(dir: &Path) -> Result<Self> {
-        check_index(dir)?;
-        let unet_dir = dir.join("unet");
-        let unet_config = UNetConfig::load(&unet_dir.join("config.json"))?;
-        let unet_params = folder::open_params(&unet_dir, false)?;
-        // Built once now, so that a mismatch is told before anything is computed.
-        UNet2DConditionModel::new(&unet_config, &unet_params.root())?;
-        all_used(&unet_dir, &unet_params)?;
-
+        let index = Index::load(dir)?;
+        let (unet_config, unet_params) = load_unet(&dir.join("unet"))?;
         let vae_dir = dir.join("vae");
         let vae_config = VaeConfig::load(&vae_dir.join("config.json"))?;
-        let vae_params = folder::open_params(&vae_dir, false)?;
-        let vae = AutoencoderKL::new(&vae_config, &vae_params.root())?;
-        all_used(&vae_dir, &vae_params)?;
         if vae_config.latent_channels != unet_config.in_channels
             || unet_config.in_channels != unet_config.out_channels
         {
@@ -87,22 +62,51 @@ impl Pipeline {
                 vae_config.latent_channels
             );
         }
-
-        let text_dir = dir.join("text_encoder");
-        let text_config = ClipTextConfig::load(&text_dir)?;
-        let text_params = folder::open_params(&text_dir, false)?;
-        let text_encoder = ClipTextModel::new(&text_config, &text_params.root())?;
-
+        let vae = Part::new({
+            let vae_dir = vae_dir.clone();
+            move || load_vae(&vae_dir)
+        });
+        vae.get()?;
+        let texts = Texts::load(dir, index)?;
+        if texts.width() != unet_config.cross_attention_dim || index.xl != unet_config.takes_added()
+        {
+            bail!(
+                "{}: the text encoders give {} numbers a token{}, the U-Net takes {}{}; the parts must come from one model",
+                dir.display(),
+                texts.width(),
+                if index.xl { " and pooled text" } else { "" },
+                unet_config.cross_attention_dim,
+                if unet_config.takes_added() {
+                    " and pooled text"
+                } else {
+                    ""
+                },
+            );
+        }
         Ok(Self {
             folder: dir.to_owned(),
             sample_size: unet_config.sample_size.unwrap_or(64) * vae_config.factor(),
             unet_config,
             unet_params,
-            vae,
-            text_encoder,
-            tokenizer: ClipTokenizer::load(&dir.join("tokenizer"))?,
+            vae_config,
             schedule: NoiseSchedule::load(&dir.join("scheduler/scheduler_config.json"))?,
+            vae,
+            texts,
         })
+    }
+
+    /// The VAE, loaded if it has left memory.
+    ///
+    /// # Errors
+    /// Those of loading.
+    pub fn vae(&self) -> Result<Arc<AutoencoderKL>> {
+        self.vae.get()
+    }
+
+    /// Lets VAE and text encoders leave memory. They are read again when they are needed.
+    pub fn release(&self) {
+        self.vae.release();
+        self.texts.release();
     }
 
     /// A U-Net of this pipeline's configuration on any weights of its names and shapes.
@@ -112,33 +116,28 @@ impl Pipeline {
 
     /// `[h, w, channels]` of the latents of a picture of `sample_size`.
     pub fn latent_dims(&self) -> [usize; 3] {
-        let side = self.sample_size / self.vae.config.factor();
-        [side, side, self.vae.config.latent_channels]
+        let side = self.sample_size / self.vae_config.factor();
+        [side, side, self.vae_config.latent_channels]
     }
 
-    /// Text states `[n, S, D]`, one a prompt; equal prompts are computed once.
-    pub fn encode_prompts<S: AsRef<str>>(&self, prompts: &[S]) -> Result<Tensor> {
-        let mut rows = HashMap::new();
-        let mut unique = Vec::new();
-        let mut order = Vec::with_capacity(prompts.len());
-        for prompt in prompts {
-            let prompt = prompt.as_ref();
-            let row = *rows.entry(prompt).or_insert_with(|| {
-                unique.push(prompt);
-                unique.len() - 1
-            });
-            order.push(row as u32);
-        }
-        if unique.is_empty() {
-            bail!("no prompts to encode");
-        }
-        let mut states = Vec::new();
-        for chunk in unique.chunks(TEXT_BATCH) {
-            let ids = self.tokenizer.encode_batch(chunk)?;
-            states.push(self.text_encoder.forward(&ids)?.last_hidden_state);
-        }
-        let states = Tensor::cat(&states, 0)?;
-        states.index_select(&Tensor::new(order, states.device())?, 0)
+    /// One row a prompt; equal prompts are computed once. `size`: side of the pictures in pixels, which SDXL is told.
+    ///
+    /// # Errors
+    /// No prompt; those of the text encoders.
+    pub fn encode_prompts<S: AsRef<str>>(
+        &self,
+        prompts: &[S],
+        size: usize,
+    ) -> Result<Conditioning> {
+        self.texts.encode(prompts, size)
+    }
+
+    /// The row that guidance starts from: the empty prompt, or the zeros that SDXL's `force_zeros_for_empty_prompt` asks for.
+    ///
+    /// # Errors
+    /// Those of the text encoders.
+    pub fn unconditional(&self, size: usize) -> Result<Conditioning> {
+        self.texts.unconditional(size)
     }
 
     /// Pictures of scaled latents `[N, h, w, C]`, decoded `batch` at a time, rounded as diffusers does:
@@ -148,11 +147,12 @@ impl Pipeline {
         if batch == 0 {
             bail!("cannot decode in batches of 0 pictures");
         }
+        let vae = self.vae()?;
         let mut pictures = Vec::with_capacity(n);
         for start in (0..n).step_by(batch) {
             let scaled = latents.narrow(0, start, batch.min(n - start))?;
-            let z = (scaled.contiguous()? / self.vae.config.scaling_factor)?;
-            pictures.extend(to_pictures(&self.vae.decode(&z)?)?);
+            let z = (scaled.contiguous()? / self.vae_config.scaling_factor)?;
+            pictures.extend(to_pictures(&vae.decode(&z)?)?);
         }
         Ok(pictures)
     }
@@ -170,21 +170,22 @@ impl Pipeline {
                 other.dimensions()
             );
         }
-        let (width, height, factor) = (w as usize, h as usize, self.vae.config.factor());
+        let (width, height, factor) = (w as usize, h as usize, self.vae_config.factor());
         if width == 0 || height == 0 || width % factor != 0 || height % factor != 0 {
             bail!("a picture of {width} x {height}: both sides must be multiples of {factor}");
         }
         let batch = (PIXEL_BATCH / (width * height)).max(1);
+        let vae = self.vae()?;
         let (mut means, mut logvars) = (Vec::new(), Vec::new());
         for chunk in pictures.chunks(batch) {
             let bytes = chunk.iter().flat_map(|p| p.as_raw());
             let values: Vec<f32> = bytes.map(|&b| f32::from(b) / 127.5 - 1.).collect();
             let x = Tensor::from_vec(values, (chunk.len(), height, width, 3), &Device::Cpu)?;
-            let posterior = self.vae.encode(&x)?;
+            let posterior = vae.encode(&x)?;
             means.push(posterior.mean);
             logvars.push(posterior.logvar);
         }
-        let scale = self.vae.config.scaling_factor;
+        let scale = self.vae_config.scaling_factor;
         Ok(Posterior {
             mean: (Tensor::cat(&means, 0)? * scale)?,
             logvar: (Tensor::cat(&logvars, 0)? + 2. * scale.ln())?,
@@ -213,42 +214,29 @@ fn to_pictures(x: &Tensor) -> Result<Vec<RgbImage>> {
         .collect()
 }
 
-/// Refuses a folder that is not a Stable Diffusion pipeline, or lacks a part.
-fn check_index(dir: &Path) -> Result<()> {
-    let path = dir.join("model_index.json");
-    if !dir.is_dir() {
-        bail!(
-            "there is no folder {}: give a model folder in diffusers layout",
-            dir.display()
-        );
-    }
-    let label = path.display();
-    let index: Value = serde_json::from_str(&config_check::read(&path)?)
-        .map_err(|e| Error::msg(format!("{label}: {e}")))?;
-    let class = index["_class_name"].as_str().unwrap_or("none");
-    if class != "StableDiffusionPipeline" {
-        bail!(
-            "{label}: pipeline class {class} is not supported, only StableDiffusionPipeline (Stable Diffusion 1.x and 2.x)"
-        );
-    }
-    for (part, classes) in PARTS {
-        match index[part][1].as_str() {
-            Some(class) if classes.contains(&class) => {}
-            Some(class) => bail!(
-                "{label}: {part} is a {class}, only {} is supported",
-                classes.join(" or ")
-            ),
-            None => bail!("{label}: {part} is not listed; a Stable Diffusion folder has one"),
-        }
-        let folder = dir.join(part);
-        if !folder.is_dir() {
-            bail!(
-                "the folder {} is missing: copy the model folder as a whole",
-                folder.display()
-            );
-        }
-    }
-    Ok(())
+/// Configuration and weights of a `unet` folder, checked against each other.
+///
+/// # Errors
+/// Names the file, key or tensor.
+pub fn load_unet(dir: &Path) -> Result<(UNetConfig, Params)> {
+    let config = UNetConfig::load(&dir.join("config.json"))?;
+    let params = folder::open_params(dir, false)?;
+    // Built once now, so that a mismatch is told before anything is computed.
+    UNet2DConditionModel::new(&config, &params.root())?;
+    all_used(dir, &params)?;
+    Ok((config, params))
+}
+
+/// The VAE of a `vae` folder.
+///
+/// # Errors
+/// Names the file, key or tensor.
+pub fn load_vae(dir: &Path) -> Result<AutoencoderKL> {
+    let config = VaeConfig::load(&dir.join("config.json"))?;
+    let params = folder::open_params(dir, false)?;
+    let vae = AutoencoderKL::new(&config, &params.root())?;
+    all_used(dir, &params)?;
+    Ok(vae)
 }
 
 /// A tensor that no layer took means that weights and configuration do not belong together.

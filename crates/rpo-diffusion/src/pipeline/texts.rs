@@ -1,0 +1,141 @@
+//! From prompts to what the U-Net is conditioned on: one text encoder, or SDXL's two.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{Result, Tensor, bail};
+use rpo_encoders::clip::{ClipTextConfig, ClipTextModel, ClipTextOutput};
+use rpo_encoders::folder;
+use rpo_encoders::tokenizer::ClipTokenizer;
+
+use super::index::Index;
+use super::part::Part;
+use crate::conditioning::{Added, Conditioning};
+
+/// Texts in one batch of a text encoder.
+const TEXT_BATCH: usize = 64;
+
+/// A tokenizer and the encoder that reads its ids.
+struct Tower {
+    tokenizer: ClipTokenizer,
+    encoder: Part<ClipTextModel>,
+    width: usize,
+}
+
+impl Tower {
+    fn load(dir: &Path, suffix: &str) -> Result<Self> {
+        let text_dir = dir.join(format!("text_encoder{suffix}"));
+        let config = ClipTextConfig::load(&text_dir)?;
+        let width = config.hidden_size;
+        let encoder = Part::new(move || {
+            ClipTextModel::new(&config, &folder::open_params(&text_dir, false)?.root())
+        });
+        // Once now, so that a mismatch is told before anything is computed.
+        encoder.get()?;
+        Ok(Self {
+            tokenizer: ClipTokenizer::load(&dir.join(format!("tokenizer{suffix}")))?,
+            encoder,
+            width,
+        })
+    }
+}
+
+/// The text encoders of a pipeline.
+pub(super) struct Texts {
+    first: Tower,
+    /// SDXL's second one, whose pooled output is projected.
+    second: Option<Tower>,
+    zeros_for_empty_prompt: bool,
+}
+
+impl Texts {
+    pub(super) fn load(dir: &Path, index: Index) -> Result<Self> {
+        Ok(Self {
+            first: Tower::load(dir, "")?,
+            second: index.xl.then(|| Tower::load(dir, "_2")).transpose()?,
+            zeros_for_empty_prompt: index.zeros_for_empty_prompt,
+        })
+    }
+
+    /// D: the width of the states together.
+    pub(super) fn width(&self) -> usize {
+        self.first.width + self.second.as_ref().map_or(0, |t| t.width)
+    }
+
+    pub(super) fn release(&self) {
+        self.first.encoder.release();
+        if let Some(second) = &self.second {
+            second.encoder.release();
+        }
+    }
+
+    /// One row a prompt; equal prompts are computed once. `size`: side of the pictures in pixels, which SDXL is told.
+    pub(super) fn encode<S: AsRef<str>>(&self, prompts: &[S], size: usize) -> Result<Conditioning> {
+        let mut rows = HashMap::new();
+        let mut unique = Vec::new();
+        let mut order = Vec::with_capacity(prompts.len());
+        for prompt in prompts {
+            let prompt = prompt.as_ref();
+            let row = *rows.entry(prompt).or_insert_with(|| {
+                unique.push(prompt);
+                unique.len() - 1
+            });
+            order.push(row as u32);
+        }
+        if unique.is_empty() {
+            bail!("no prompts to encode");
+        }
+        let batches = unique.chunks(TEXT_BATCH).map(|batch| {
+            let ids = self.first.tokenizer.encode_batch(batch)?;
+            let second = self
+                .second
+                .as_ref()
+                .map(|t| t.tokenizer.encode_batch(batch));
+            self.encode_ids(&ids, second.transpose()?.as_deref(), size)
+        });
+        let batches = batches.collect::<Result<Vec<_>>>()?;
+        Conditioning::cat(&batches.iter().collect::<Vec<_>>())?.select(&order)
+    }
+
+    /// The conditioning of token ids; `second` are those of SDXL's second tokenizer.
+    fn encode_ids(
+        &self,
+        ids: &[Vec<u32>],
+        second: Option<&[Vec<u32>]>,
+        size: usize,
+    ) -> Result<Conditioning> {
+        let first = self.first.encoder.get()?.forward(ids)?;
+        let (Some(tower), Some(ids)) = (&self.second, second) else {
+            return Ok(first.last_hidden_state.into());
+        };
+        let second = tower.encoder.get()?.forward(ids)?;
+        xl(&first, second, size)
+    }
+
+    /// What guidance starts from: the empty prompt, or SDXL's zeros.
+    pub(super) fn unconditional(&self, size: usize) -> Result<Conditioning> {
+        let empty = self.encode(&[""], size)?;
+        if self.zeros_for_empty_prompt {
+            empty.zeroed()
+        } else {
+            Ok(empty)
+        }
+    }
+}
+
+/// SDXL's conditioning (Podell et al. 2023, section 2.1): penultimate states of both encoders side by side, pooled text
+/// of the second.
+///
+/// # Errors
+/// If the second encoder has no projection.
+pub fn xl(first: &ClipTextOutput, second: ClipTextOutput, size: usize) -> Result<Conditioning> {
+    let Some(text_embeds) = second.text_embeds else {
+        bail!(
+            "text_encoder_2 holds no text_projection.weight: it must be a CLIPTextModelWithProjection"
+        )
+    };
+    Ok(Conditioning {
+        hidden_states: Tensor::cat(&[&first.penultimate, &second.penultimate], 2)?,
+        added: Some(Added::square(text_embeds, size)?),
+    })
+}
