@@ -16,7 +16,7 @@ use crate::efficientnet::{EfficientNet, EfficientNetConfig};
 use crate::embeddings::{BATCH, in_batches, unit_rows};
 use crate::folder;
 use crate::image_processor::ImageProcessor;
-use crate::tokenizer::{ClipTokenizer, WordPiece};
+use crate::tokenizer::{ClipTokenizer, TokenBatch, WordPiece};
 
 /// Which model a folder holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,13 +27,22 @@ pub enum Kind {
     Clip,
 }
 
-/// Two towers that put pictures and texts into one space. Every embedding has length 1.
+/// Two towers that put pictures and texts into one space, with what prepares their inputs. Every embedding has length 1.
 #[derive(Clone)]
 pub struct DualEncoder {
-    towers: Towers,
+    towers: DualTowers,
+    tokenizer: Tokenizer,
     processor: ImageProcessor,
-    dim: usize,
     folder: PathBuf,
+}
+
+/// The towers alone, on pixels and token ids.
+#[derive(Debug, Clone)]
+pub struct DualTowers {
+    towers: Towers,
+    dim: usize,
+    /// Longest sequence of the text tower.
+    positions: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -42,15 +51,19 @@ enum Towers {
         image: EfficientNet,
         text: BertModel,
         projection: Projection,
-        tokenizer: WordPiece,
     },
     Clip {
         image: ClipVisionModel,
         image_projection: Projection,
         text: ClipTextModel,
         text_projection: Projection,
-        tokenizer: ClipTokenizer,
     },
+}
+
+#[derive(Debug, Clone)]
+enum Tokenizer {
+    WordPiece(WordPiece),
+    Clip(ClipTokenizer),
 }
 
 impl std::fmt::Debug for DualEncoder {
@@ -58,7 +71,7 @@ impl std::fmt::Debug for DualEncoder {
         f.debug_struct("DualEncoder")
             .field("folder", &self.folder)
             .field("kind", &self.kind())
-            .field("dim", &self.dim)
+            .field("dim", &self.dim())
             .finish_non_exhaustive()
     }
 }
@@ -108,44 +121,19 @@ fn align_projection() -> usize {
     640
 }
 
-impl DualEncoder {
-    /// Reads `config.json`, the weights, `preprocessor_config.json` and the tokenizer of the folder `dir`.
+impl DualTowers {
+    /// Reads `config.json` and the weights of the folder `dir`.
     ///
     /// # Errors
     /// A file that is missing or malformed, another kind of model, parts that do not fit each other.
     pub fn load(dir: &Path) -> Result<Self> {
-        let (towers, dim) = match Self::kind_of(dir)? {
-            Kind::Align => Self::load_align(dir)?,
-            Kind::Clip => Self::load_clip(dir)?,
-        };
-        Ok(Self {
-            towers,
-            processor: ImageProcessor::load(dir)?,
-            dim,
-            folder: dir.to_path_buf(),
-        })
-    }
-
-    fn kind_of(dir: &Path) -> Result<Kind> {
-        let file: KindFile = folder::read_config(dir)?;
-        let named = |kind: &str, class: &str| match &file.model_type {
-            Some(model_type) => model_type == kind,
-            None => file.architectures.iter().any(|a| a == class),
-        };
-        if named("align", "AlignModel") {
-            Ok(Kind::Align)
-        } else if named("clip", "CLIPModel") {
-            Ok(Kind::Clip)
-        } else {
-            bail!(
-                "{}, key `model_type`: {} is not an encoder of pictures and texts; it must be align or clip",
-                dir.join("config.json").display(),
-                file.model_type.as_deref().unwrap_or("(missing)")
-            )
+        match kind_of(dir)? {
+            Kind::Align => Self::load_align(dir),
+            Kind::Clip => Self::load_clip(dir),
         }
     }
 
-    fn load_align(dir: &Path) -> Result<(Towers, usize)> {
+    fn load_align(dir: &Path) -> Result<Self> {
         let config: AlignFile = folder::read_config(dir)?;
         let scope = folder::open_params(dir, false)?.root();
         let image = EfficientNet::new(&config.vision_config, &scope.sub("vision_model"))?;
@@ -158,32 +146,27 @@ impl DualEncoder {
                 image.width()
             );
         }
-        let tokenizer = WordPiece::load(dir)?;
-        let length = tokenizer
-            .max_length()
-            .min(config.text_config.max_position_embeddings);
-        let towers = Towers::Align {
-            image,
-            text,
-            projection: Projection::new(
-                &scope.sub("text_projection"),
-                config.text_config.hidden_size,
-                dim,
-                true,
-            )?,
-            tokenizer: tokenizer.with_max_length(length)?,
-        };
-        Ok((towers, dim))
+        let projection = Projection::new(
+            &scope.sub("text_projection"),
+            config.text_config.hidden_size,
+            dim,
+            true,
+        )?;
+        Ok(Self {
+            towers: Towers::Align {
+                image,
+                text,
+                projection,
+            },
+            dim,
+            positions: config.text_config.max_position_embeddings,
+        })
     }
 
-    fn load_clip(dir: &Path) -> Result<(Towers, usize)> {
+    fn load_clip(dir: &Path) -> Result<Self> {
         let config = ClipConfig::load(dir)?;
         let scope = folder::open_params(dir, false)?.root();
         let dim = config.projection_dim;
-        let tokenizer = ClipTokenizer::load(dir)?;
-        let length = tokenizer
-            .max_length()
-            .min(config.text.max_position_embeddings);
         let towers = Towers::Clip {
             image: ClipVisionModel::new(&config.vision, &scope.sub("vision_model"))?,
             image_projection: Projection::new(
@@ -199,9 +182,99 @@ impl DualEncoder {
                 dim,
                 false,
             )?,
-            tokenizer: tokenizer.with_max_length(length)?,
         };
-        Ok((towers, dim))
+        Ok(Self {
+            towers,
+            dim,
+            positions: config.text.max_position_embeddings,
+        })
+    }
+
+    /// transformers' `get_image_features` of pixels `[B, H, W, 3]`: `[B, D]`, not divided by their lengths.
+    ///
+    /// # Errors
+    /// Pixels of another size.
+    pub fn image_features(&self, pixels: &Tensor) -> Result<Tensor> {
+        match &self.towers {
+            Towers::Align { image, .. } => image.forward(pixels),
+            Towers::Clip {
+                image,
+                image_projection,
+                ..
+            } => image_projection.forward(&image.forward(pixels)?.pooled),
+        }
+    }
+
+    /// transformers' `get_text_features` of token rows `[B, D]`; CLIP does not read the mask.
+    ///
+    /// # Errors
+    /// Rows of different lengths, ids outside the vocabulary.
+    pub fn text_features(&self, tokens: &TokenBatch) -> Result<Tensor> {
+        match &self.towers {
+            Towers::Align {
+                text, projection, ..
+            } => projection.forward(&text.class_state(tokens)?),
+            Towers::Clip {
+                text,
+                text_projection,
+                ..
+            } => text_projection.forward(&text.forward(&tokens.ids)?.pooled),
+        }
+    }
+
+    /// Which model this is.
+    pub fn kind(&self) -> Kind {
+        match self.towers {
+            Towers::Align { .. } => Kind::Align,
+            Towers::Clip { .. } => Kind::Clip,
+        }
+    }
+}
+
+fn kind_of(dir: &Path) -> Result<Kind> {
+    let file: KindFile = folder::read_config(dir)?;
+    let named = |kind: &str, class: &str| match &file.model_type {
+        Some(model_type) => model_type == kind,
+        None => file.architectures.iter().any(|a| a == class),
+    };
+    if named("align", "AlignModel") {
+        Ok(Kind::Align)
+    } else if named("clip", "CLIPModel") {
+        Ok(Kind::Clip)
+    } else {
+        bail!(
+            "{}, key `model_type`: {} is not an encoder of pictures and texts; it must be align or clip",
+            dir.join("config.json").display(),
+            file.model_type.as_deref().unwrap_or("(missing)")
+        )
+    }
+}
+
+impl DualEncoder {
+    /// Reads `config.json`, the weights, `preprocessor_config.json` and the tokenizer of the folder `dir`.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed, another kind of model, parts that do not fit each other.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let towers = DualTowers::load(dir)?;
+        let tokenizer = match towers.kind() {
+            Kind::Align => {
+                let tokenizer = WordPiece::load(dir)?;
+                let length = tokenizer.max_length().min(towers.positions);
+                Tokenizer::WordPiece(tokenizer.with_max_length(length)?)
+            }
+            Kind::Clip => {
+                let tokenizer = ClipTokenizer::load(dir)?;
+                let length = tokenizer.max_length().min(towers.positions);
+                Tokenizer::Clip(tokenizer.with_max_length(length)?)
+            }
+        };
+        Ok(Self {
+            towers,
+            tokenizer,
+            processor: ImageProcessor::load(dir)?,
+            folder: dir.to_path_buf(),
+        })
     }
 
     /// The embeddings of the pictures, a row each: `get_image_features` of transformers, divided by its length.
@@ -209,16 +282,9 @@ impl DualEncoder {
     /// # Errors
     /// A picture without pixels, an embedding that is not finite.
     pub fn embed_images(&self, pictures: &[RgbImage]) -> Result<Array2<f32>> {
-        in_batches(pictures, self.dim, |batch| {
-            let pixels = self.processor.preprocess(batch)?;
-            match &self.towers {
-                Towers::Align { image, .. } => image.forward(&pixels),
-                Towers::Clip {
-                    image,
-                    image_projection,
-                    ..
-                } => image_projection.forward(&image.forward(&pixels)?.pooled),
-            }
+        in_batches(pictures, self.dim(), |batch| {
+            self.towers
+                .image_features(&self.processor.preprocess(batch)?)
         })
     }
 
@@ -239,44 +305,35 @@ impl DualEncoder {
                 })
             })
             .collect();
-        let mut all = Array2::zeros((distinct.len(), self.dim));
+        let mut all = Array2::zeros((distinct.len(), self.dim()));
         for (index, batch) in distinct.chunks(BATCH).enumerate() {
             let first = index * BATCH;
-            let rows = unit_rows(&self.text_features(batch)?, first)?;
+            let rows = unit_rows(&self.towers.text_features(&self.tokenize(batch)?)?, first)?;
             all.slice_mut(ndarray::s![first..first + batch.len(), ..])
                 .assign(&rows);
         }
         Ok(all.select(Axis(0), &rows))
     }
 
-    fn text_features(&self, texts: &[&str]) -> Result<Tensor> {
-        match &self.towers {
-            Towers::Align {
-                text,
-                projection,
-                tokenizer,
-                ..
-            } => projection.forward(&text.class_state(&tokenizer.encode_batch(texts)?)?),
-            Towers::Clip {
-                text,
-                text_projection,
-                tokenizer,
-                ..
-            } => text_projection.forward(&text.forward(&tokenizer.encode_batch(texts)?)?.pooled),
+    fn tokenize(&self, texts: &[&str]) -> Result<TokenBatch> {
+        match &self.tokenizer {
+            Tokenizer::WordPiece(tokenizer) => tokenizer.encode_batch(texts),
+            Tokenizer::Clip(tokenizer) => {
+                let ids = tokenizer.encode_batch(texts)?;
+                let mask = vec![vec![1; tokenizer.max_length()]; ids.len()];
+                Ok(TokenBatch { ids, mask })
+            }
         }
     }
 
     /// Length of an embedding.
     pub fn dim(&self) -> usize {
-        self.dim
+        self.towers.dim
     }
 
     /// Which model this is.
     pub fn kind(&self) -> Kind {
-        match self.towers {
-            Towers::Align { .. } => Kind::Align,
-            Towers::Clip { .. } => Kind::Clip,
-        }
+        self.towers.kind()
     }
 
     /// The name of the folder, for tables and logs.

@@ -153,6 +153,21 @@ impl VitModel {
         })
     }
 
+    /// Reads `config.json` and the weights of the folder `dir`.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed, another kind of model.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let config: VitConfig = folder::read_config(dir)?;
+        if let Some(kind) = config.model_type.as_deref().filter(|kind| *kind != "vit") {
+            bail!(
+                "{}, key `model_type`: {kind} is not a ViT; this encoder reads ViTModel folders",
+                dir.join("config.json").display()
+            );
+        }
+        Self::new(&config, &folder::open_params(dir, false)?.root())
+    }
+
     /// Pixels `[B, H, W, 3]` of the config's image size to tokens `[B, 1 + patches, D]` after the final norm.
     ///
     /// # Errors
@@ -207,16 +222,8 @@ impl VitEncoder {
     /// # Errors
     /// A file that is missing or malformed, another kind of model.
     pub fn load(dir: &Path) -> Result<Self> {
-        let config: VitConfig = folder::read_config(dir)?;
-        if let Some(kind) = config.model_type.as_deref().filter(|kind| *kind != "vit") {
-            bail!(
-                "{}, key `model_type`: {kind} is not a ViT; this encoder reads ViTModel folders",
-                dir.join("config.json").display()
-            );
-        }
-        let params = folder::open_params(dir, false)?;
         Ok(Self {
-            model: VitModel::new(&config, &params.root())?,
+            model: VitModel::load(dir)?,
             processor: ImageProcessor::load(dir)?,
             folder: dir.to_path_buf(),
         })

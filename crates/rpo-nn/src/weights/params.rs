@@ -239,6 +239,11 @@ impl Params {
             .collect()
     }
 
+    /// The numbers in all tensors together.
+    pub fn parameters(&self) -> usize {
+        self.entries().values().map(|e| e.tensor.elem_count()).sum()
+    }
+
     /// Names of tensors that no layer asked for, sorted.
     pub fn unused(&self) -> Vec<String> {
         self.entries()

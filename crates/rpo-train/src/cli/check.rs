@@ -15,13 +15,11 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
     let cells = cells(&setup);
     let e = &setup.experiment;
     println!("{}: {}", e.name, e.reproduces);
-    let tensors = setup.pipeline.unet_params.tensors_sorted()?;
-    let parameters: usize = tensors.iter().map(|(_, t)| t.elem_count()).sum();
     println!(
         "model      {} ({} px, U-Net of {:.2} M parameters)",
         e.model.path,
         setup.size,
-        parameters as f64 / 1e6
+        setup.pipeline.unet_params.parameters() as f64 / 1e6
     );
     println!(
         "subjects   {}",

@@ -108,6 +108,13 @@ pub(super) fn check_training(t: &Training, table: &str, layers: &Layers) -> Resu
             return Err(layers.error(&format!("{table}.{key}"), "must be 1 or more"));
         }
     }
+    if t.gradient_accumulation == 0 || !t.batch.is_multiple_of(t.gradient_accumulation) {
+        let message = format!(
+            "{} parts of a batch of {}\n  mend: a number that divides training.batch",
+            t.gradient_accumulation, t.batch
+        );
+        return Err(layers.error(&format!("{table}.gradient_accumulation"), &message));
+    }
     let ranges = [
         ("learning_rate", t.learning_rate, 1.0),
         ("beta1", t.beta1, 0.999_999),

@@ -151,6 +151,13 @@ pub struct Training {
     pub weight_decay: f64,
     /// Pairs (reference, negative) a step.
     pub batch: usize,
+    /// Parts that a step's batch is computed in, one after the other, to save memory: `batch` must be a multiple of it.
+    /// The step is that of the whole batch up to rounding.
+    pub gradient_accumulation: usize,
+    /// Whether blocks of the U-Net are computed again in the backward pass, to save memory at the price of a third forward.
+    /// Without this key: where the U-Net has 100 million parameters or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recompute: Option<bool>,
 }
 
 /// `[[arm]]`: a training that differs from the others in keys of the recipe or of the optimiser.
@@ -286,6 +293,8 @@ impl Default for Training {
             eps: 1e-8,
             weight_decay: 1e-2,
             batch: 4,
+            gradient_accumulation: 1,
+            recompute: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod draw;
 pub mod exam;
+pub mod objective;
 pub mod prepare;
 pub mod setup;
 pub mod state;

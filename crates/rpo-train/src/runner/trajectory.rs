@@ -1,6 +1,7 @@
 //! One trajectory: train, score at step 0 and every k steps, stop when every rule has stopped, keep the weights that win.
 
 use super::draw::{Drawer, Request};
+use super::objective::Objective;
 use super::prepare::{TrainingSet, class_pictures, negatives_per_prompt, prepare};
 use super::setup::{Setup, fingerprint};
 use super::state::{Folder, Record, validations};
@@ -20,6 +21,9 @@ use rpo_pref::recipe::{TokenInReward, ValidationNoise, ValidationPrompts};
 use rpo_reward::Score;
 use rpo_reward::select::{self, Validation};
 use std::collections::BTreeSet;
+
+/// Parameters from which on blocks are computed again unless the file says otherwise: below, activations are small.
+const RECOMPUTE_FROM: usize = 100_000_000;
 
 /// Trains a cell to its end, going on from where an earlier start was interrupted.
 ///
@@ -145,6 +149,12 @@ impl Training<'_> {
         Ok(())
     }
 
+    /// Whether blocks are computed again in the backward pass: as the file says, else where the network is large.
+    fn recompute(&self) -> bool {
+        let large = || self.params.parameters() >= RECOMPUTE_FROM;
+        self.arm.training.recompute.unwrap_or_else(large)
+    }
+
     /// One gradient step; clipping by the global norm as the recipe says.
     fn step(&self, set: &TrainingSet, step: usize, optimizer: &mut AdamW) -> Result<Record> {
         let names = [self.subject.name.as_str(), &step.to_string()];
@@ -155,8 +165,15 @@ impl Training<'_> {
             arm: self.arm,
             size: self.setup.size,
         };
-        let losses = step_of.losses(&self.theta, &self.base, &mut rng)?;
-        let loss = f64::from(losses.total.to_scalar::<f32>()?);
+        let objective = Objective {
+            recipe: &self.arm.recipe,
+            theta: &self.theta,
+            base: &self.base,
+            recompute: self.recompute(),
+        };
+        let parts = self.arm.training.gradient_accumulation;
+        let (losses, grads) = objective.gradients(&step_of.batch(&mut rng)?, parts)?;
+        let loss = losses.total;
         if !loss.is_finite() {
             bail!(
                 "the loss is {loss} (L_sim {}, L_pref {}); the state of the last validation is kept\n  mend: lower training.learning_rate ({})",
@@ -165,7 +182,6 @@ impl Training<'_> {
                 self.arm.training.learning_rate
             );
         }
-        let grads = losses.total.backward()?;
         let vars = self.params.vars();
         if step == 1 {
             optim::check_gradients(&vars, &grads)?;
