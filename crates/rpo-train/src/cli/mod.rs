@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod forward;
 mod generate;
 mod report;
 
@@ -13,8 +14,8 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-const VERBS: [&str; 7] = [
-    "run", "check", "generate", "report", "doctor", "schema", "help",
+const VERBS: [&str; 8] = [
+    "run", "check", "generate", "forward", "report", "doctor", "schema", "help",
 ];
 
 #[derive(Parser)]
@@ -45,6 +46,8 @@ enum Verb {
     },
     /// Draw pictures with a checkpoint of a run, or with the base model
     Generate(generate::GenerateArgs),
+    /// Run one part of a model on given tensors and write what it says
+    Forward(forward::ForwardArgs),
     /// Render the report of a run again; with several runs, compare them
     Report {
         /// Run folders
@@ -92,6 +95,7 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
         }
         Verb::Check { file } => check::check(&file),
         Verb::Generate(args) => generate::generate(&args),
+        Verb::Forward(args) => forward::forward(&args),
         Verb::Report { runs, out } => report::report(&runs, &out),
         Verb::Doctor => doctor::doctor(),
         Verb::Schema => {

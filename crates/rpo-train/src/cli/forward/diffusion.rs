@@ -1,0 +1,134 @@
+//! U-Net, VAE and text encoders on given tensors.
+
+use super::Results;
+use super::inputs::{Inputs, nchw};
+use crate::failure::{BadInput, OrBadInput};
+use anyhow::Result;
+use candle_core::Tensor;
+use rpo_diffusion::{Conditioning, UNet2DConditionModel, load_unet, load_vae, xl_conditioning};
+use rpo_encoders::clip::{ClipTextConfig, ClipTextModel, ClipTextOutput};
+use rpo_encoders::folder;
+use rpo_encoders::tokenizer::ClipTokenizer;
+use std::path::{Path, PathBuf};
+
+/// The folder of `part`: below a pipeline's folder, or the folder itself where the part was given alone.
+pub(super) fn part_folder(model: &Path, part: &str) -> PathBuf {
+    let below = model.join(part);
+    if below.is_dir() {
+        below
+    } else {
+        model.to_path_buf()
+    }
+}
+
+/// Side in pixels of pictures whose latents are `h` high, for SDXL's default sizes.
+pub(super) fn pixels(latents: &Tensor) -> Result<usize> {
+    Ok(8 * latents.dim(1)?)
+}
+
+/// `sample`, `timestep`, `encoder_hidden_states` (SDXL: `text_embeds`, `time_ids`) to `sample`.
+pub(super) fn unet(model: &Path, inputs: &Inputs) -> Result<Results> {
+    let (config, params) = load_unet(&part_folder(model, "unet")).or_bad_input("--model")?;
+    let unet = UNet2DConditionModel::new(&config, &params.root())?;
+    let sample = inputs.nhwc("sample")?;
+    let timestep = inputs.numbers("timestep")?;
+    let text = inputs.conditioning("", pixels(&sample)?)?;
+    let out = unet
+        .forward(&sample, &timestep, &text)
+        .or_bad_input("--inputs")?;
+    Ok(Results::from([("sample".into(), nchw(&out)?)]))
+}
+
+/// `sample` `[B, 3, H, W]` in [-1, 1] to `mean` and `logvar`.
+pub(super) fn vae_encode(model: &Path, inputs: &Inputs) -> Result<Results> {
+    let vae = load_vae(&part_folder(model, "vae")).or_bad_input("--model")?;
+    let name = if inputs.has("pixel_values") {
+        "pixel_values"
+    } else {
+        "sample"
+    };
+    let posterior = vae.encode(&inputs.nhwc(name)?).or_bad_input("--inputs")?;
+    Ok(Results::from([
+        ("mean".into(), nchw(&posterior.mean)?),
+        ("logvar".into(), nchw(&posterior.logvar)?),
+    ]))
+}
+
+/// `latents` `[B, L, h, w]`, not scaled, to `sample` `[B, 3, H, W]`.
+pub(super) fn vae_decode(model: &Path, inputs: &Inputs) -> Result<Results> {
+    let vae = load_vae(&part_folder(model, "vae")).or_bad_input("--model")?;
+    let name = ["latents", "sample", "z"]
+        .into_iter()
+        .find(|n| inputs.has(n))
+        .unwrap_or("latents");
+    let picture = vae.decode(&inputs.nhwc(name)?).or_bad_input("--inputs")?;
+    Ok(Results::from([("sample".into(), nchw(&picture)?)]))
+}
+
+/// Token ids, from the file or from texts, to the states of one text encoder, or of SDXL's two.
+pub(super) fn text(model: &Path, inputs: Option<&Inputs>, texts: &[String]) -> Result<Results> {
+    let mut results = Results::new();
+    let first = tower(model, "", inputs, texts, &mut results)?;
+    let conditioning: Conditioning = if model.join("text_encoder_2").is_dir() {
+        let second = tower(model, "_2", inputs, texts, &mut results)?;
+        results.insert(
+            "last_hidden_state_2".into(),
+            second.last_hidden_state.clone(),
+        );
+        results.insert("pooler_output_2".into(), second.pooled.clone());
+        xl_conditioning(&first, second, 1024).or_bad_input("--model")?
+    } else {
+        // A text_encoder_2 given alone has a projection; its states for the U-Net are the penultimate ones.
+        if let Some(embeds) = &first.text_embeds {
+            results.insert("text_embeds".into(), embeds.clone());
+        }
+        first.last_hidden_state.clone().into()
+    };
+    results.insert("last_hidden_state".into(), first.last_hidden_state);
+    results.insert("penultimate_hidden_state".into(), first.penultimate);
+    results.insert("pooler_output".into(), first.pooled);
+    results.insert("encoder_hidden_states".into(), conditioning.hidden_states);
+    if let Some(added) = conditioning.added {
+        results.insert("text_embeds".into(), added.text_embeds);
+    }
+    Ok(results)
+}
+
+fn tower(
+    model: &Path,
+    suffix: &str,
+    inputs: Option<&Inputs>,
+    texts: &[String],
+    results: &mut Results,
+) -> Result<ClipTextOutput> {
+    let dir = part_folder(model, &format!("text_encoder{suffix}"));
+    let load = || -> candle_core::Result<ClipTextModel> {
+        ClipTextModel::new(
+            &ClipTextConfig::load(&dir)?,
+            &folder::open_params(&dir, false)?.root(),
+        )
+    };
+    let encoder = load().or_bad_input("--model")?;
+    let name = format!("input_ids{suffix}");
+    let ids = if texts.is_empty() {
+        let inputs = inputs.ok_or_else(|| BadInput::new("--part text needs --inputs or --text"))?;
+        // Both tokenizers of SDXL give the same ids up to padding.
+        inputs.ids(if inputs.has(&name) {
+            &name
+        } else {
+            "input_ids"
+        })?
+    } else {
+        let tokenizer = ClipTokenizer::load(&model.join(format!("tokenizer{suffix}")))
+            .or_bad_input("--model")?;
+        let ids = tokenizer.encode_batch(texts)?;
+        let flat: Vec<i64> = ids.iter().flatten().map(|id| i64::from(*id)).collect();
+        let shape = (ids.len(), tokenizer.max_length());
+        results.insert(
+            name,
+            Tensor::from_vec(flat, shape, &candle_core::Device::Cpu)?,
+        );
+        ids
+    };
+    encoder.forward(&ids).or_bad_input("token ids")
+}

@@ -1,0 +1,115 @@
+//! The losses and all gradients of one RPO step from given latents, noise, timesteps, labels and texts.
+
+use super::diffusion::{part_folder, pixels};
+use super::inputs::Inputs;
+use super::{ForwardArgs, Results, preset};
+use crate::failure::{BadInput, OrBadInput};
+use crate::runner::objective::{Batch, Objective, PairRows, Rows};
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use rpo_diffusion::{NoiseSchedule, UNet2DConditionModel, UNetConfig, load_unet};
+use rpo_encoders::folder;
+use rpo_nn::optim;
+use rpo_pref::Recipe;
+use rpo_pref::recipe::ReferencePrompt;
+
+/// `loss`, `l_sim`, `l_pref`, `ell`, and `grad.<name>` of every parameter in PyTorch's layout.
+pub(super) fn run(args: &ForwardArgs, inputs: &Inputs) -> Result<Results> {
+    let name = args
+        .recipe
+        .as_deref()
+        .or(args.grad.as_deref())
+        .unwrap_or("official");
+    let mut recipe = preset(name)?.recipe();
+    if let Some(beta) = args.beta {
+        recipe.beta = beta;
+        recipe.check().or_bad_input("--beta")?;
+    }
+    let schedule = args.model.join("scheduler/scheduler_config.json");
+    if !schedule.is_file() {
+        return Err(BadInput::new(format!(
+            "--grad: {} is missing\n  mend: give the folder of the whole pipeline; its schedule makes x_t",
+            schedule.display()
+        )));
+    }
+    let schedule = NoiseSchedule::load(&schedule).or_bad_input("--model")?;
+    let dir = part_folder(&args.model, "unet");
+    let config = UNetConfig::load(&dir.join("config.json")).or_bad_input("--model")?;
+    let params = folder::open_params(&dir, true).or_bad_input("--model")?;
+    let theta = UNet2DConditionModel::new(&config, &params.root()).or_bad_input("--model")?;
+    let base = match &args.base {
+        Some(base) => {
+            let (config, params) = load_unet(&part_folder(base, "unet")).or_bad_input("--base")?;
+            UNet2DConditionModel::new(&config, &params.root())?
+        }
+        // The same storage, without a graph.
+        None => UNet2DConditionModel::new(&config, &params.detached().root())?,
+    };
+    let objective = Objective {
+        recipe: &recipe,
+        theta: &theta,
+        base: &base,
+        recompute: args.recompute,
+    };
+    let (losses, mut grads) = objective.gradients(&batch(inputs, &schedule, &recipe)?, 1)?;
+    let vars = params.vars();
+    optim::check_gradients(&vars, &grads)?;
+    let scalar = |x: f64| Tensor::new(x as f32, &Device::Cpu);
+    let mut results = Results::from([
+        ("loss".into(), scalar(losses.total)?),
+        ("l_sim".into(), scalar(losses.l_sim)?),
+        ("l_pref".into(), scalar(losses.l_pref)?),
+        ("ell".into(), Tensor::new(losses.ell, &Device::Cpu)?),
+    ]);
+    for (name, var) in vars {
+        let grad = grads
+            .remove(&var)
+            .with_context(|| format!("{name} has no gradient"))?;
+        let stored = if grad.rank() == 4 {
+            grad.permute((3, 2, 0, 1))?.contiguous()?
+        } else {
+            grad
+        };
+        results.insert(format!("grad.{name}"), stored);
+    }
+    Ok(results)
+}
+
+/// The batch that the file describes, for the passes that the recipe makes.
+fn batch(inputs: &Inputs, schedule: &NoiseSchedule, recipe: &Recipe) -> Result<Batch> {
+    let rows = |side: &str, text: &str| -> Result<Rows> {
+        let latents = inputs.nhwc(&format!("latents_{side}"))?;
+        let noise = inputs.nhwc(&format!("noise_{side}"))?;
+        let t = inputs.whole_numbers(&format!("timesteps_{side}"))?;
+        let text = inputs.conditioning(&format!("_{text}"), pixels(&latents)?)?;
+        Rows::new(schedule, &latents, &noise, &t, text)
+            .or_bad_input(format!("--inputs, `*_{side}`"))
+    };
+    let with_pair = recipe.l_pref_weight > 0.0;
+    let plain = recipe.reference_prompt == ReferencePrompt::C;
+    let sim = (recipe.l_sim_weight > 0.0)
+        .then(|| rows("ref", "ref"))
+        .transpose()?;
+    let pair = if with_pair {
+        let labels: Vec<f32> = inputs
+            .numbers("labels")?
+            .into_iter()
+            .map(|y| y as f32)
+            .collect();
+        if labels.iter().any(|y| !(0.0..=1.0).contains(y)) {
+            return Err(BadInput::new("--inputs: `labels` must lie in [0, 1]"));
+        }
+        Some(PairRows {
+            // Under c_mod, the text of the negatives, where the recipe says so.
+            reference: (!plain).then(|| rows("ref", "gen")).transpose()?,
+            generated: rows("gen", "gen")?,
+            labels,
+        })
+    } else {
+        None
+    };
+    let prior = (recipe.prior_weight > 0.0)
+        .then(|| rows("class", "class"))
+        .transpose()?;
+    Ok(Batch { sim, pair, prior })
+}

@@ -1,0 +1,147 @@
+//! `rpo-train forward`: any part of any model on given inputs, so that anybody can hold it against a reference.
+
+mod diffusion;
+mod encoders;
+mod gradient;
+mod inputs;
+
+use crate::failure::{BadInput, OrBadInput};
+use anyhow::Result;
+use candle_core::Tensor;
+use clap::{Args, ValueEnum};
+use inputs::Inputs;
+use rpo_pref::recipe::Preset;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// What is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The denoiser
+    Unet,
+    /// Pictures to the posterior of their latents
+    VaeEncode,
+    /// Latents to pictures
+    VaeDecode,
+    /// The text encoders of a diffusion model
+    Text,
+    /// Both towers of an AlignModel
+    Align,
+    /// Both towers of a CLIPModel
+    Clip,
+    /// A ViTModel (DINO)
+    Vit,
+}
+
+/// Arguments of `forward`; `docs/forward.md` lists the tensors.
+#[derive(Args)]
+pub(super) struct ForwardArgs {
+    /// Folder of the model, or of the part alone: what diffusers or transformers saved
+    #[arg(long)]
+    model: PathBuf,
+    /// What to run
+    #[arg(long, value_enum)]
+    part: Part,
+    /// safetensors file with the inputs, in PyTorch's layout
+    #[arg(long)]
+    inputs: Option<PathBuf>,
+    /// Picture files in place of `pixel_values` (align, clip, vit)
+    #[arg(long = "picture", num_args = 1.., value_name = "FILE")]
+    pictures: Vec<PathBuf>,
+    /// Texts in place of token ids (text, align, clip)
+    #[arg(long = "text", num_args = 1..)]
+    texts: Vec<String>,
+    /// safetensors file for the results
+    #[arg(long)]
+    output: PathBuf,
+    /// With `--part unet`: losses and all gradients of one RPO step
+    #[arg(long, value_name = "RECIPE", num_args = 0..=1, default_missing_value = "official")]
+    grad: Option<String>,
+    /// With `--grad`: the recipe by name, the same as `--grad NAME`
+    #[arg(long, requires = "grad")]
+    recipe: Option<String>,
+    /// With `--grad`: the frozen reference; by default the model itself, as at the first step
+    #[arg(long, requires = "grad")]
+    base: Option<PathBuf>,
+    /// With `--grad`: compute blocks again in the backward pass, with less memory
+    #[arg(long, requires = "grad")]
+    recompute: bool,
+    /// With `--grad`: β in place of the recipe's
+    #[arg(long, requires = "grad")]
+    beta: Option<f64>,
+}
+
+/// Runs the part and writes its results.
+pub(super) fn forward(args: &ForwardArgs) -> Result<()> {
+    if !args.model.is_dir() {
+        return Err(BadInput::new(format!(
+            "--model {}: there is no such folder\n  mend: give a folder that diffusers or transformers saved",
+            args.model.display()
+        )));
+    }
+    if args.grad.is_some() && args.part != Part::Unet {
+        return Err(BadInput::new(
+            "--grad goes with --part unet: only the U-Net is trained",
+        ));
+    }
+    let inputs = args.inputs.as_deref().map(Inputs::read).transpose()?;
+    let results = match args.part {
+        Part::Unet if args.grad.is_some() => gradient::run(args, need(&inputs)?),
+        Part::Unet => diffusion::unet(&args.model, need(&inputs)?),
+        Part::VaeEncode => diffusion::vae_encode(&args.model, need(&inputs)?),
+        Part::VaeDecode => diffusion::vae_decode(&args.model, need(&inputs)?),
+        Part::Text => diffusion::text(&args.model, inputs.as_ref(), &args.texts),
+        Part::Align | Part::Clip | Part::Vit => encoders::run(
+            args.part,
+            &args.model,
+            inputs.as_ref(),
+            &args.pictures,
+            &args.texts,
+        ),
+    }?;
+    write(&args.output, &results)?;
+    let mut names: Vec<&String> = results.keys().collect();
+    names.sort();
+    for name in names.iter().take(12) {
+        println!("{name} {:?}", results[*name].dims());
+    }
+    if names.len() > 12 {
+        println!("and {} more", names.len() - 12);
+    }
+    println!("written {}", args.output.display());
+    Ok(())
+}
+
+type Results = HashMap<String, Tensor>;
+
+fn need(inputs: &Option<Inputs>) -> Result<&Inputs> {
+    inputs.as_ref().ok_or_else(|| {
+        BadInput::new("--inputs FILE is needed: docs/forward.md lists the tensors of every part")
+    })
+}
+
+/// Streams the tensors to a temporary file and renames it: an earlier result is whole until the new one is.
+fn write(path: &std::path::Path, results: &Results) -> Result<()> {
+    let part = path.with_extension("safetensors.part");
+    let written =
+        safetensors::serialize_to_file(results.iter().map(|(k, v)| (k.as_str(), v)), None, &part)
+            .map_err(anyhow::Error::from)
+            .and_then(|()| Ok(std::fs::rename(&part, path)?));
+    if written.is_err() {
+        // The error that counts is the first one.
+        let _ = std::fs::remove_file(&part);
+    }
+    written.or_bad_input(format!("--output {}", path.display()))
+}
+
+/// A recipe by its name.
+fn preset(name: &str) -> Result<Preset> {
+    let known = Preset::ALL.iter().find(|p| p.name() == name);
+    known.copied().ok_or_else(|| {
+        let names: Vec<&str> = Preset::ALL.iter().map(|p| p.name()).collect();
+        BadInput::new(format!(
+            "no recipe `{name}`\n  mend: one of {}",
+            names.join(", ")
+        ))
+    })
+}
