@@ -18,5 +18,5 @@ pub use pipeline::{Pipeline, load_unet, load_vae, xl_conditioning};
 pub use sampler::{SamplerConfig, sample};
 pub use schedule::{NoiseSchedule, PredictionType, TimestepSpacing};
 pub use solver::Solver;
-pub use unet::{TextContext, UNet2DConditionModel, UNetConfig};
+pub use unet::{Activations, TextContext, UNet2DConditionModel, UNetConfig};
 pub use vae::{AutoencoderKL, Posterior, VaeConfig};

@@ -2,9 +2,11 @@
 
 mod config;
 mod model;
+mod size;
 mod time;
 mod transformer;
 
 pub use config::{PerBlock, UNetConfig};
 pub use model::UNet2DConditionModel;
+pub use size::Activations;
 pub use transformer::TextContext;

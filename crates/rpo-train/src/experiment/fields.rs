@@ -47,6 +47,10 @@ pub struct Experiment {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
+    /// `sd15`, `sd21` or `sdxl-lora`: the model, its encoders, size, token and learning rate as `experiments/presets` has them;
+    /// keys of the file win. Anything else is a `path`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub preset: String,
     /// A diffusers folder; `micro` is the embedded one.
     pub path: String,
     /// `cpu`.
@@ -237,6 +241,7 @@ impl Default for Experiment {
 impl Default for Model {
     fn default() -> Self {
         Self {
+            preset: String::new(),
             path: "micro".into(),
             device: "cpu".into(),
             size: 0,

@@ -3,6 +3,7 @@
 mod arms;
 mod check;
 mod fields;
+pub mod presets;
 mod source;
 
 pub use arms::TrainingArm;

@@ -1,6 +1,7 @@
 //! Reads experiment files: several TOML layers, the later over the earlier, with errors that name file, line, key and mend.
 
 use super::fields::Experiment;
+use super::presets;
 use crate::failure::BadInput;
 use anyhow::Result;
 use std::ops::Range;
@@ -45,6 +46,9 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
         });
     }
     let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
+    if let Some(preset) = preset(&layers) {
+        layers.insert(0, preset);
+    }
     let layers = Layers { layers, folder };
     let mut merged = toml::Table::new();
     for layer in &layers.layers {
@@ -91,6 +95,23 @@ impl Layer {
             None => BadInput::new(format!("{}: {message}", self.label)),
         }
     }
+}
+
+/// The layer below all others that `[model] preset` asks for. What is no preset's name is the path of a model.
+fn preset(layers: &[Layer]) -> Option<Layer> {
+    let named = layers.iter().rev().find_map(|layer| {
+        let table: toml::Table = toml::from_str(&layer.text).ok()?;
+        Some(table.get("model")?.get("preset")?.as_str()?.to_owned())
+    })?;
+    let text = match presets::find(&named) {
+        Some(preset) => preset.text.to_owned(),
+        None if named.is_empty() => return None,
+        None => format!("[model]\npath = {}\n", toml::Value::String(named.clone())),
+    };
+    Some(Layer {
+        label: format!("preset {named}"),
+        text,
+    })
 }
 
 /// Tables are merged key by key; everything else, arrays of arms included, is replaced.
@@ -192,6 +213,30 @@ mod tests {
             (1, 3, 7)
         );
         assert_eq!(locate(text, "training.batch"), None);
+    }
+
+    #[test]
+    fn keys_of_the_file_win_over_the_preset() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.toml");
+        let text = "[model]\npreset = \"sd15\"\n[training]\nlearning_rate = 1e-6\n";
+        std::fs::write(&file, text).unwrap();
+        let (e, layers) = read(&file, &[], &[]).unwrap();
+        assert_eq!((e.model.size, e.training.learning_rate), (512, 1e-6));
+        assert_eq!(e.subjects.token, "[V]");
+        assert!(
+            layers
+                .error("model.size", "odd")
+                .to_string()
+                .starts_with("preset sd15:")
+        );
+        // What was resolved resolves to itself.
+        let resolved = folder.path().join("resolved.toml");
+        std::fs::write(&resolved, toml::to_string(&e).unwrap()).unwrap();
+        assert_eq!(read(&resolved, &[], &[]).unwrap().0, e);
+        let (path, _) = read(&file, &[], &["model.preset=org/some-model".into()]).unwrap();
+        assert_eq!(path.model.path, "org/some-model");
+        assert_eq!(path.model.size, 0);
     }
 
     #[test]

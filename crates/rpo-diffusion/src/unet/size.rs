@@ -1,0 +1,194 @@
+//! How large a U-Net is, from its configuration alone: parameters, and numbers that a pass keeps in memory.
+
+use super::config::UNetConfig;
+
+/// Sizes of one pass over one picture, in numbers (4 bytes each in f32).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Activations {
+    /// Everything that a backward pass reads, of the whole network.
+    pub whole: usize,
+    /// The largest part that is computed again at a time: a ResNet block with its attention.
+    pub largest: usize,
+    /// What stays between such parts: their inputs.
+    pub kept: usize,
+}
+
+/// A ResNet block, and the depth of the attention after it.
+struct Layer {
+    ci: usize,
+    co: usize,
+    level: usize,
+    depth: usize,
+}
+
+impl UNetConfig {
+    /// Every ResNet block in the order of the pass.
+    fn sequence(&self) -> Vec<Layer> {
+        let (channels, levels) = (&self.block_out_channels, self.blocks());
+        let mut all = Vec::new();
+        let mut skips = vec![channels[0]];
+        for level in 0..levels {
+            let co = channels[level];
+            let depth = self.depth_of(&self.down_block_types[level], level);
+            for j in 0..self.layers(level) {
+                let ci = if j == 0 {
+                    channels[level.saturating_sub(1)]
+                } else {
+                    co
+                };
+                all.push(Layer {
+                    ci,
+                    co,
+                    level,
+                    depth,
+                });
+                skips.push(co);
+            }
+            if level + 1 < levels {
+                skips.push(co);
+            }
+        }
+        let deepest = channels[levels - 1];
+        for depth in [self.depth(levels - 1), 0] {
+            let level = levels - 1;
+            all.push(Layer {
+                ci: deepest,
+                co: deepest,
+                level,
+                depth,
+            });
+        }
+        let mut ci = deepest;
+        for i in 0..levels {
+            let level = levels - 1 - i;
+            let co = channels[level];
+            let depth = self.depth_of(&self.up_block_types[i], level);
+            for _ in 0..=self.layers(level) {
+                let with_skip = ci + skips.pop().unwrap_or(0);
+                all.push(Layer {
+                    ci: with_skip,
+                    co,
+                    level,
+                    depth,
+                });
+                ci = co;
+            }
+        }
+        all
+    }
+
+    fn depth_of(&self, block: &str, level: usize) -> usize {
+        if block.starts_with("CrossAttn") {
+            self.depth(level)
+        } else {
+            0
+        }
+    }
+
+    /// The number of parameters.
+    pub fn parameters(&self) -> usize {
+        let linear = |from: usize, to: usize| from * to + to;
+        let conv = |ci: usize, co: usize| 9 * ci * co + co;
+        let (channels, levels, time) = (
+            &self.block_out_channels,
+            self.blocks(),
+            self.time_embed_dim(),
+        );
+        let attention = |c: usize, context: usize| 2 * c * c + 2 * context * c + c;
+        let mut total = linear(channels[0], time) + linear(time, time);
+        if let Some((_, input)) = self.added {
+            total += linear(input, time) + linear(time, time);
+        }
+        total += conv(self.in_channels, channels[0])
+            + 2 * channels[0]
+            + conv(channels[0], self.out_channels);
+        for Layer { ci, co, depth, .. } in self.sequence() {
+            total += 2 * ci + conv(ci, co) + linear(time, co) + 2 * co + conv(co, co);
+            if ci != co {
+                total += linear(ci, co);
+            }
+            if depth > 0 {
+                let self_attention = attention(co, co) + attention(co, self.cross_attention_dim);
+                let block = 6 * co + self_attention + linear(co, 8 * co) + linear(4 * co, co);
+                total += 2 * co + 2 * linear(co, co) + depth * block;
+            }
+        }
+        // A convolution between levels on the way down and on the way up.
+        let between = |c: &[usize]| c.iter().map(|&c| conv(c, c)).sum::<usize>();
+        total + between(&channels[..levels - 1]) + between(&channels[1..])
+    }
+
+    /// What a pass over one picture of `height` x `width` latents keeps.
+    pub fn activations(&self, height: usize, width: usize) -> Activations {
+        let mut sizes = Activations::default();
+        for Layer {
+            ci,
+            co,
+            level,
+            depth,
+        } in self.sequence()
+        {
+            let pixels = height.div_ceil(1 << level) * width.div_ceil(1 << level);
+            // Norm, two convolutions with a norm between, time, shortcut and sum; around each attention block norms, q, k, v,
+            // results, sums, and the feed-forward part's 8 and 4 widths.
+            let resnet = ci + 6 * co;
+            let attention = if depth > 0 {
+                4 * co + depth * 28 * co
+            } else {
+                0
+            };
+            let part = pixels * (resnet + attention);
+            sizes.whole += part + pixels * ci;
+            sizes.kept += 2 * pixels * ci;
+            sizes.largest = sizes.largest.max(part);
+        }
+        sizes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Result;
+
+    /// diffusers' own counts of the released configurations.
+    #[test]
+    fn parameters_of_the_released_models() -> Result<()> {
+        let four = r#""down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+            "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+            "block_out_channels": [320, 640, 1280, 1280]"#;
+        let count =
+            |text: String| UNetConfig::from_json(&text, "config.json").map(|c| c.parameters());
+        assert_eq!(
+            count(format!(
+                r#"{{{four}, "attention_head_dim": 8, "cross_attention_dim": 768}}"#
+            ))?,
+            859_520_964
+        );
+        let two = format!(
+            r#"{{{four}, "attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "use_linear_projection": true}}"#
+        );
+        assert_eq!(count(two)?, 865_910_724);
+        let xl = r#"{"down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+            "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+            "block_out_channels": [320, 640, 1280], "attention_head_dim": [5, 10, 20], "cross_attention_dim": 2048,
+            "transformer_layers_per_block": [1, 2, 10], "use_linear_projection": true, "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816}"#;
+        assert_eq!(count(xl.to_owned())?, 2_567_463_684);
+        Ok(())
+    }
+
+    #[test]
+    fn recomputed_passes_keep_less() -> Result<()> {
+        let text = std::fs::read_to_string(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../assets/micro/unet/config.json"
+        ))?;
+        let config = UNetConfig::from_json(&text, "config.json")?;
+        let sizes = config.activations(16, 16);
+        assert!(sizes.largest + sizes.kept < sizes.whole, "{sizes:?}");
+        let twice = config.activations(32, 16);
+        assert_eq!(twice.whole, 2 * sizes.whole);
+        Ok(())
+    }
+}
