@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 pub use weights::{
     WeightFiles, open_archive, open_params, open_variant, weight_files, weight_files_of,
+    weight_names,
 };
 
 /// Reads the JSON file `name` of the folder `dir`.

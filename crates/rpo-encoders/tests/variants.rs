@@ -128,3 +128,30 @@ fn links_to_files_that_were_never_downloaded_are_named() {
     std::os::unix::fs::symlink("blob", &link).unwrap();
     assert_eq!(taken(dir.path(), None), 5.0);
 }
+
+#[test]
+fn a_download_needs_one_set_of_weights() {
+    let names: Vec<String> = [
+        "config.json",
+        "diffusion_pytorch_model.bin",
+        "diffusion_pytorch_model.fp16.safetensors",
+        "diffusion_pytorch_model.non_ema.safetensors",
+        "diffusion_pytorch_model-00001-of-00002.safetensors",
+        "diffusion_pytorch_model-00002-of-00002.safetensors",
+        "diffusion_pytorch_model.safetensors.index.json",
+    ]
+    .map(String::from)
+    .into();
+    let shards = [&names[6], &names[4], &names[5]].map(Clone::clone);
+    assert_eq!(folder::weight_names(&names, None), shards);
+    assert_eq!(
+        folder::weight_names(&names, Some("fp16")),
+        [names[2].clone()]
+    );
+    assert_eq!(
+        folder::weight_names(&names, Some("non_ema")),
+        [names[3].clone()]
+    );
+    assert_eq!(folder::weight_names(&names[..3], None), [names[2].clone()]);
+    assert!(folder::weight_names(&names[..2], None).is_empty());
+}

@@ -15,6 +15,9 @@ const STEMS: [&str; 2] = ["model", "diffusion_pytorch_model"];
 /// Variants that may stand in for the plain files where a folder has only them: the same weights, rounded.
 const STAND_INS: [&str; 2] = ["fp16", "bf16"];
 
+/// How files of weights end.
+const ENDING: &str = ".safetensors";
+
 /// Endings of files whose reading would run code.
 const PICKLES: [&str; 4] = [".bin", ".ckpt", ".pt", ".pth"];
 
@@ -52,42 +55,72 @@ pub fn weight_files(dir: &Path) -> Result<WeightFiles> {
 /// None of these is there (the message says when there are pickles, or links to files that were never downloaded), or a shard is
 /// missing.
 pub fn weight_files_of(dir: &Path, variant: Option<&str>) -> Result<WeightFiles> {
+    match choose(|name| dir.join(name).is_file(), variant) {
+        Some(Choice { list: None, prefix }) => Ok(WeightFiles {
+            files: vec![dir.join(prefix + ENDING)],
+            index: None,
+        }),
+        Some(Choice {
+            list: Some(name), ..
+        }) => shards(dir, &name),
+        None => Err(nothing(dir)),
+    }
+}
+
+/// Of the file names of a folder, those that [`weight_files_of`] would read: one file, or an index and its shards; none if there
+/// are no weights. This is what a download of that folder needs.
+pub fn weight_names(names: &[String], variant: Option<&str>) -> Vec<String> {
+    let has = |name: &str| names.iter().any(|n| n == name);
+    match choose(has, variant) {
+        None => vec![],
+        Some(Choice { list: None, prefix }) => vec![prefix + ENDING],
+        Some(Choice {
+            list: Some(index),
+            prefix,
+        }) => {
+            let is_shard = |name: &&String| {
+                let number = name
+                    .strip_prefix(&prefix)
+                    .and_then(|rest| rest.strip_suffix(ENDING));
+                number.is_some_and(|n| n.starts_with('-') && n.contains("-of-"))
+            };
+            let shards = names.iter().filter(is_shard).cloned();
+            std::iter::once(index).chain(shards).collect()
+        }
+    }
+}
+
+/// Weights that are there.
+struct Choice {
+    /// What the names of the file or the shards begin with.
+    prefix: String,
+    /// The list of shards, if they are sharded.
+    list: Option<String>,
+}
+
+fn choose(has: impl Fn(&str) -> bool, variant: Option<&str>) -> Option<Choice> {
     let wanted = variant.filter(|v| !v.is_empty());
     let order = [wanted, None].into_iter().chain(STAND_INS.map(Some));
     for variant in order {
         for stem in STEMS {
-            let file = dir.join(file_name(stem, variant));
-            if file.is_file() {
-                return Ok(WeightFiles {
-                    files: vec![file],
-                    index: None,
-                });
+            let prefix = match variant {
+                None => stem.to_owned(),
+                Some(variant) => format!("{stem}.{variant}"),
+            };
+            if has(&format!("{prefix}{ENDING}")) {
+                return Some(Choice { prefix, list: None });
             }
-            for name in index_names(stem, variant) {
-                if dir.join(&name).is_file() {
-                    return shards(dir, &name);
-                }
+            let mut lists = vec![format!("{prefix}{ENDING}.index.json")];
+            lists.extend(variant.map(|variant| format!("{stem}{ENDING}.index.{variant}.json")));
+            if let Some(list) = lists.into_iter().find(|list| has(list)) {
+                return Some(Choice {
+                    prefix,
+                    list: Some(list),
+                });
             }
         }
     }
-    Err(nothing(dir))
-}
-
-fn file_name(stem: &str, variant: Option<&str>) -> String {
-    match variant {
-        None => format!("{stem}.safetensors"),
-        Some(variant) => format!("{stem}.{variant}.safetensors"),
-    }
-}
-
-fn index_names(stem: &str, variant: Option<&str>) -> Vec<String> {
-    match variant {
-        None => vec![format!("{stem}.safetensors.index.json")],
-        Some(variant) => vec![
-            format!("{stem}.{variant}.safetensors.index.json"),
-            format!("{stem}.safetensors.index.{variant}.json"),
-        ],
-    }
+    None
 }
 
 fn shards(dir: &Path, name: &str) -> Result<WeightFiles> {
@@ -121,17 +154,17 @@ fn nothing(dir: &Path) -> candle_core::Error {
         format!("there is no folder {shown}: check the path")
     } else if let Some(link) = names
         .iter()
-        .find(|n| ends(n, &[".safetensors"]) && !dir.join(n).exists())
+        .find(|n| n.ends_with(ENDING) && !dir.join(n).exists())
     {
         format!(
             "{} is a link to a file that is not there: the download was not finished, or the folder was copied without what \
              its links point to",
             dir.join(link).display()
         )
-    } else if let Some(other) = names.iter().find(|n| ends(n, &[".safetensors"])) {
+    } else if let Some(other) = names.iter().find(|n| n.ends_with(ENDING)) {
         format!(
             "{shown} has {other}, but weights are looked for as {}; a variant is asked for by its name",
-            STEMS.map(|s| file_name(s, None)).join(" or ")
+            STEMS.map(|stem| format!("{stem}{ENDING}")).join(" or ")
         )
     } else if let Some(pickle) = names.iter().find(|n| ends(n, &PICKLES)) {
         format!(
@@ -141,7 +174,7 @@ fn nothing(dir: &Path) -> candle_core::Error {
     } else {
         format!(
             "no weights in {shown}: expected {}, or their shards with an index",
-            STEMS.map(|s| file_name(s, None)).join(" or ")
+            STEMS.map(|stem| format!("{stem}{ENDING}")).join(" or ")
         )
     };
     candle_core::Error::msg(text)
