@@ -1,26 +1,16 @@
 //! Model folders in transformers layout: `config.json` and its relatives, and the safetensors file or files.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod weights;
+
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Result, bail};
-use rpo_nn::weights::Params;
-use serde::Deserialize;
+use candle_core::Result;
 use serde::de::DeserializeOwned;
 
-/// The names a folder's weights may have, in the order in which they are looked for.
-const WEIGHT_FILES: [&str; 4] = [
-    "model.safetensors",
-    "model.fp16.safetensors",
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.fp16.safetensors",
-];
-
-/// The names of the list of shards when the weights are split over several files.
-const INDEX_FILES: [&str; 2] = [
-    "model.safetensors.index.json",
-    "diffusion_pytorch_model.safetensors.index.json",
-];
+pub use weights::{
+    WeightFiles, open_archive, open_params, open_variant, weight_files, weight_files_of,
+    weight_names,
+};
 
 /// Reads the JSON file `name` of the folder `dir`.
 ///
@@ -65,100 +55,6 @@ pub fn read_text(dir: &Path, name: &str) -> Result<String> {
     })
 }
 
-/// The safetensors files that hold the weights of a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WeightFiles {
-    /// The files, in the order of their names; one unless the weights are sharded.
-    pub files: Vec<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct ShardIndex {
-    weight_map: BTreeMap<String, String>,
-}
-
-/// Finds the weights of the folder `dir`: `model.safetensors`, its `fp16` or `diffusion_pytorch_model` relatives,
-/// or the shards that an index file lists.
-///
-/// # Errors
-/// None of these is there (the message says when a `.bin` file is), or a shard is missing.
-pub fn weight_files(dir: &Path) -> Result<WeightFiles> {
-    for name in WEIGHT_FILES {
-        let path = dir.join(name);
-        if path.is_file() {
-            return Ok(WeightFiles { files: vec![path] });
-        }
-    }
-    for name in INDEX_FILES {
-        if dir.join(name).is_file() {
-            let index: ShardIndex = read_json(dir, name)?;
-            let shards: BTreeSet<String> = index.weight_map.into_values().collect();
-            let files: Vec<PathBuf> = shards.iter().map(|shard| dir.join(shard)).collect();
-            if let Some(missing) = files.iter().find(|file| !file.is_file()) {
-                bail!(
-                    "{} lists the shard {}, which is not there: copy the folder as a whole",
-                    dir.join(name).display(),
-                    missing.display()
-                );
-            }
-            if files.is_empty() {
-                bail!(
-                    "{}, key `weight_map`: it lists no tensor",
-                    dir.join(name).display()
-                );
-            }
-            return Ok(WeightFiles { files });
-        }
-    }
-    let pickled = ["pytorch_model.bin", "diffusion_pytorch_model.bin"]
-        .iter()
-        .any(|name| dir.join(name).is_file());
-    if pickled {
-        bail!(
-            "{} holds pickled weights (.bin) only. Convert them: load the model in Python and call \
-             save_pretrained(..., safe_serialization=True)",
-            dir.display()
-        );
-    }
-    bail!(
-        "no weights in {}: expected one of {} or {}",
-        dir.display(),
-        WEIGHT_FILES.join(", "),
-        INDEX_FILES.join(", ")
-    )
-}
-
-/// Opens the weights of the folder `dir`, raised to f32; whole-number tensors (counters, position tables) are left out.
-///
-/// # Errors
-/// See [`weight_files`]; files that are not safetensors, or a tensor that two shards hold.
-pub fn open_params(dir: &Path, trainable: bool) -> Result<Params> {
-    let found = weight_files(dir)?;
-    if let [file] = found.files.as_slice() {
-        return Params::open(file, trainable);
-    }
-    let mut tensors = HashMap::new();
-    for file in &found.files {
-        let shard = candle_core::safetensors::load(file, &Device::Cpu)
-            .map_err(|error| error.context(format!("reading {}", file.display())))?;
-        for (name, tensor) in shard {
-            if !tensor.dtype().is_float() {
-                continue;
-            }
-            if tensors
-                .insert(name.clone(), tensor.to_dtype(DType::F32)?)
-                .is_some()
-            {
-                bail!(
-                    "{}: tensor {name} is in another shard too: copy the folder as a whole",
-                    file.display()
-                );
-            }
-        }
-    }
-    Params::from_tensors(tensors, &dir.display().to_string(), trainable)
-}
-
 /// The last part of the path, or all of it where there is none.
 pub fn name(dir: &Path) -> String {
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
@@ -173,7 +69,7 @@ pub fn name(dir: &Path) -> String {
 /// # Errors
 /// See [`weight_files`].
 pub fn source_files(dir: &Path) -> Result<Vec<PathBuf>> {
-    const SMALL: [&str; 9] = [
+    const SMALL: [&str; 8] = [
         "added_tokens.json",
         "config.json",
         "merges.txt",
@@ -182,9 +78,10 @@ pub fn source_files(dir: &Path) -> Result<Vec<PathBuf>> {
         "tokenizer_config.json",
         "vocab.json",
         "vocab.txt",
-        "model.safetensors.index.json",
     ];
-    let mut files = weight_files(dir)?.files;
+    let found = weight_files(dir)?;
+    let mut files = found.files;
+    files.extend(found.index);
     files.extend(
         SMALL
             .iter()

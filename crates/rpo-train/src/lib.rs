@@ -8,6 +8,7 @@ pub mod cli;
 pub mod experiment;
 pub mod failure;
 pub mod files;
+pub mod hub;
 pub mod paths;
 pub mod plan;
 pub mod progress;

@@ -4,7 +4,7 @@ use super::gradients::gradient;
 use crate::autograd::with_views;
 use crate::parallel::GRAIN;
 use crate::simd::simd;
-use crate::weights::{Stored, read, write};
+use crate::weights::{Archive, Item, Precision, write};
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Var, bail};
 use rayon::prelude::*;
@@ -221,56 +221,57 @@ impl AdamW {
     /// # Errors
     /// If the file cannot be written.
     pub fn save_state(&self, path: &Path) -> Result<()> {
-        let mut tensors = BTreeMap::new();
-        let mut put = |name: String, values: Vec<f32>| {
-            let shape = vec![values.len()];
-            tensors.insert(name, Stored { values, shape });
-        };
+        let steps = vec![
+            (self.steps % STEPS_BASE) as f32,
+            (self.steps / STEPS_BASE) as f32,
+        ];
+        let mut items = vec![Item::new("steps", [2], move || Ok(steps.clone()))];
         for slot in &self.slots {
-            let moments = slot.moments.lock().map_err(|_| poisoned())?;
-            put(format!("{}.exp_avg", slot.name), moments.0.clone());
-            put(format!("{}.exp_avg_sq", slot.name), moments.1.clone());
+            let shape = [slot.var.elem_count()];
+            let moments = || slot.moments.lock().map_err(|_| poisoned());
+            let first = move || Ok(moments()?.0.clone());
+            let second = move || Ok(moments()?.1.clone());
+            items.push(Item::new(format!("{}.exp_avg", slot.name), shape, first));
+            items.push(Item::new(
+                format!("{}.exp_avg_sq", slot.name),
+                shape,
+                second,
+            ));
         }
-        put(
-            "steps".into(),
-            vec![
-                (self.steps % STEPS_BASE) as f32,
-                (self.steps / STEPS_BASE) as f32,
-            ],
-        );
-        write(path, &tensors)
+        write(path, &items, Precision::F32, &BTreeMap::new())
     }
 
     /// Reads what [`Self::save_state`] wrote for the same variables.
     ///
     /// # Errors
-    /// If the file cannot be read, or lacks or has too many tensors, or a size differs. Then nothing has been changed.
+    /// If the file cannot be read, or lacks or has too many tensors, or a size differs. Then nothing has been changed, unless
+    /// the disk fails in the middle.
     pub fn load_state(&mut self, path: &Path) -> Result<()> {
-        let mut file = read(path)?;
-        let mut take = |name: String, len: usize| match file.remove(&name) {
-            Some(t) if t.values.len() == len => Ok(t.values),
-            Some(t) => bail!(
-                "{}: {name} has {} values, not {len}",
-                path.display(),
-                t.values.len()
-            ),
-            None => bail!("{}: {name} is missing", path.display()),
-        };
-        let steps = take("steps".into(), 2)?;
-        let mut moments = Vec::with_capacity(self.slots.len());
+        let file = Archive::open(path)?;
+        let mut wanted = BTreeMap::from([("steps".to_owned(), 2)]);
         for slot in &self.slots {
-            let n = slot.var.elem_count();
-            let first = take(format!("{}.exp_avg", slot.name), n)?;
-            moments.push((first, take(format!("{}.exp_avg_sq", slot.name), n)?));
+            for moment in ["exp_avg", "exp_avg_sq"] {
+                wanted.insert(format!("{}.{moment}", slot.name), slot.var.elem_count());
+            }
         }
-        if let Some(name) = file.keys().next() {
+        for (name, len) in &wanted {
+            match file.shape(name).map(|shape| shape.iter().product()) {
+                Some(n) if n == *len => {}
+                Some::<usize>(n) => bail!("{}: {name} has {n} values, not {len}", path.display()),
+                None => bail!("{}: {name} is missing", path.display()),
+            }
+        }
+        if let Some(name) = file.names().find(|name| !wanted.contains_key(*name)) {
             bail!(
                 "{}: {name} belongs to no variable that is trained",
                 path.display()
             )
         }
-        for (slot, moments) in self.slots.iter_mut().zip(moments) {
-            slot.moments = Mutex::new(moments);
+        let steps = file.values("steps")?;
+        for slot in &mut self.slots {
+            let moments = slot.moments.get_mut().map_err(|_| poisoned())?;
+            moments.0 = file.values(&format!("{}.exp_avg", slot.name))?;
+            moments.1 = file.values(&format!("{}.exp_avg_sq", slot.name))?;
         }
         self.steps = steps[0] as u64 + steps[1] as u64 * STEPS_BASE;
         Ok(())

@@ -1,9 +1,14 @@
-//! All tensors of one network, by the name they have in its diffusers / transformers checkpoint.
+//! All tensors of one network, by the name they have in its diffusers / transformers checkpoint; safetensors files.
 
-mod file;
+mod archive;
+mod header;
 mod params;
+mod precision;
 mod scope;
+mod write;
 
-pub(crate) use file::{Stored, read, write};
+pub use archive::Archive;
 pub use params::Params;
+pub use precision::Precision;
 pub use scope::Scope;
+pub use write::{Item, MAX_SHARD_SIZE, pt, write, write_sharded};

@@ -1,8 +1,10 @@
 //! The set of tensors of one network.
 
-use super::Scope;
-use super::file::{self, Stored};
-use candle_core::{DType, Device, Error, Result, Tensor, Var, bail};
+use super::{Archive, Item, Precision, Scope, write};
+use candle_core::{
+    CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Tensor, Var, bail,
+};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -125,18 +127,30 @@ impl Params {
     /// If the file cannot be read, is truncated or is not safetensors, or holds a tensor of another dtype. Messages name the file
     /// and the tensor.
     pub fn open(path: &Path, trainable: bool) -> Result<Self> {
-        let mut entries = BTreeMap::new();
-        for (name, Stored { values, shape }) in file::read(path)? {
-            let tensor = tensor(values, &shape, trainable)?;
-            let entry = Entry {
-                stored: shape,
-                arrangement: Arrangement::Stored,
-                tensor,
-                asked: false,
-            };
-            entries.insert(name, entry);
-        }
-        Ok(Self::new(path.display().to_string(), trainable, entries))
+        Self::from_archive(&Archive::open(path)?, trainable)
+    }
+
+    /// Reads all tensors of an archive.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read; the message names file and tensor.
+    pub fn from_archive(archive: &Archive, trainable: bool) -> Result<Self> {
+        let names: Vec<&str> = archive.names().collect();
+        let entries = names
+            .into_par_iter()
+            .map(|name| {
+                let stored = archive.shape(name).unwrap_or_default().to_vec();
+                let tensor = tensor(archive.values(name)?, &stored, trainable)?;
+                let entry = Entry {
+                    stored,
+                    arrangement: Arrangement::Stored,
+                    tensor,
+                    asked: false,
+                };
+                Ok((name.to_owned(), entry))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self::new(archive.label().to_owned(), trainable, entries))
     }
 
     /// Takes tensors in the layout of a checkpoint; `label` stands for the file name in messages. Values are copied and
@@ -269,43 +283,46 @@ impl Params {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let stored = self
-            .entries()
+        write(path, &self.items(), Precision::F32, &super::pt())
+    }
+
+    /// All tensors as [`write()`] takes them, in the layout of the checkpoint, sorted by name. They see the values of the moment
+    /// in which they are written.
+    pub fn items(&self) -> Vec<Item<'static>> {
+        self.entries()
             .iter()
             .map(|(name, e)| {
-                Ok((
-                    name.clone(),
-                    Stored {
-                        values: e.values()?,
-                        shape: e.stored.clone(),
-                    },
-                ))
+                let entry = Entry {
+                    stored: e.stored.clone(),
+                    tensor: e.tensor.clone(),
+                    ..*e
+                };
+                Item::new(name, e.stored.clone(), move || entry.values())
             })
-            .collect::<Result<_>>()?;
-        file::write(path, &stored)
+            .collect()
     }
 
     /// Copies the values of a file that [`Self::save`] wrote into the existing tensors: models built on them see the values.
     ///
     /// # Errors
-    /// If the file cannot be read, lacks a tensor, has one too many, or one of another shape. Then nothing has been changed.
+    /// If the file cannot be read, lacks a tensor, has one too many, or one of another shape. Then nothing has been changed,
+    /// unless the disk fails in the middle.
     pub fn load_values(&self, path: &Path) -> Result<()> {
-        let mut file = file::read(path)?;
+        let file = Archive::open(path)?;
         let entries = self.entries();
         for (name, e) in entries.iter() {
-            match file.get(name) {
+            match file.shape(name) {
                 None => bail!("{}: tensor {name} is missing", path.display()),
-                Some(t) if t.shape != e.stored => bail!(
-                    "{}: tensor {name} has shape {:?}, {} has {:?}",
+                Some(shape) if shape != e.stored => bail!(
+                    "{}: tensor {name} has shape {shape:?}, {} has {:?}",
                     path.display(),
-                    t.shape,
                     self.shared.label,
                     e.stored
                 ),
                 Some(_) => {}
             }
         }
-        if let Some(name) = file.keys().find(|name| !entries.contains_key(*name)) {
+        if let Some(name) = file.names().find(|name| !entries.contains_key(*name)) {
             bail!(
                 "{}: tensor {name} is not one of {}",
                 path.display(),
@@ -313,10 +330,8 @@ impl Params {
             )
         }
         for (name, e) in entries.iter() {
-            if let Some(t) = file.remove(name) {
-                let values = e.arrangement.arrange(t.values, &e.stored);
-                e.tensor.inplace_op1(&super::file::Overwrite(values))?;
-            }
+            let values = e.arrangement.arrange(file.values(name)?, &e.stored);
+            e.tensor.inplace_op1(&Overwrite(values))?;
         }
         Ok(())
     }
@@ -377,5 +392,24 @@ fn closeness(a: &str, b: &str) -> usize {
         common
     } else {
         0
+    }
+}
+
+/// Replaces the values of a contiguous f32 tensor in place.
+struct Overwrite(Vec<f32>);
+
+impl InplaceOp1 for Overwrite {
+    fn name(&self) -> &'static str {
+        "overwrite"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        match (storage, layout.contiguous_offsets()) {
+            (CpuStorage::F32(data), Some((from, to))) if to - from == self.0.len() => {
+                data[from..to].copy_from_slice(&self.0);
+                Ok(())
+            }
+            _ => bail!("overwrite: {} values into {layout:?}", self.0.len()),
+        }
     }
 }

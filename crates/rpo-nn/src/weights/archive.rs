@@ -1,0 +1,213 @@
+//! Reading safetensors files, tensor by tensor.
+
+use super::header::{self, Header};
+use super::precision::{CHUNK, decode};
+use candle_core::{Error, Result, bail};
+use safetensors::Dtype;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Where a tensor lies.
+struct Place {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// Bytes from the file's start.
+    offset: u64,
+}
+
+struct Source {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+/// The floating-point tensors of one or several safetensors files. Opening reads the headers only; values are read when they
+/// are asked for, so that no file is ever in memory as a whole. Integer and boolean tensors are passed over: they are buffers
+/// such as `position_ids`, which follow from the configuration.
+pub struct Archive {
+    label: String,
+    sources: Vec<Source>,
+    tensors: BTreeMap<String, Place>,
+    /// Names of the tensors passed over.
+    buffers: BTreeSet<String>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Archive({}, {} tensors)", self.label, self.tensors.len())
+    }
+}
+
+impl Archive {
+    /// Opens one file.
+    ///
+    /// # Errors
+    /// If it cannot be read, is truncated, is a pickle or something else that is not safetensors, or holds a tensor of another
+    /// dtype than f32, f16, bf16 and f64. Messages name the file and the tensor.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut archive = Self::empty(path.display().to_string());
+        archive.add(path)?;
+        Ok(archive)
+    }
+
+    /// Opens the files that `weight_map` (tensor -> file name) of the index file `index` lists; they lie beside it.
+    ///
+    /// # Errors
+    /// As [`Self::open`] for each file; also if a file is missing, a tensor is in two files, or the file that the index names
+    /// for a tensor does not hold it.
+    pub fn open_shards(index: &Path, weight_map: &BTreeMap<String, String>) -> Result<Self> {
+        let label = index.display();
+        let mut archive = Self::empty(label.to_string());
+        let names: BTreeSet<&String> = weight_map.values().collect();
+        if names.is_empty() {
+            bail!("{label}, key `weight_map`: it lists no tensor")
+        }
+        for name in &names {
+            if name.contains(['/', '\\']) || !name.ends_with(".safetensors") {
+                bail!("{label}: `{name}` is not the name of a safetensors file beside the index")
+            }
+            let path = index.with_file_name(name);
+            if !path.is_file() {
+                bail!(
+                    "{label} lists the shard {}, which is not there: copy the folder as a whole",
+                    path.display()
+                )
+            }
+            archive.add(&path)?;
+        }
+        for (tensor, name) in weight_map {
+            let path = index.with_file_name(name);
+            let there = match archive.tensors.get(tensor) {
+                Some(place) => archive.sources[place.file].path == path,
+                None => archive.buffers.contains(tensor),
+            };
+            if !there {
+                bail!(
+                    "{label}: tensor {tensor} should be in the shard {}, which lacks it: copy the folder as a whole",
+                    path.display()
+                )
+            }
+        }
+        Ok(archive)
+    }
+
+    fn empty(label: String) -> Self {
+        Self {
+            label,
+            sources: vec![],
+            tensors: BTreeMap::new(),
+            buffers: BTreeSet::new(),
+            metadata: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, path: &Path) -> Result<()> {
+        let mut file = File::open(path).map_err(|e| cannot_read(path, &e))?;
+        let Header { data, metadata } = header::read(&mut file, path)?;
+        let shown = path.display();
+        for (name, info) in metadata.tensors() {
+            if is_buffer(info.dtype) {
+                self.buffers.insert(name);
+                continue;
+            }
+            if !matches!(
+                info.dtype,
+                Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64
+            ) {
+                bail!(
+                    "{shown}: tensor {name} is {:?}; f32, f16, bf16 and f64 can be read",
+                    info.dtype
+                )
+            }
+            if let Some(before) = self.tensors.get(&name) {
+                bail!(
+                    "{shown}: tensor {name} is in {} too: copy the folder as a whole",
+                    self.sources[before.file].path.display()
+                )
+            }
+            let place = Place {
+                file: self.sources.len(),
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                offset: data + info.data_offsets.0 as u64,
+            };
+            self.tensors.insert(name, place);
+        }
+        self.metadata.extend(
+            metadata
+                .metadata()
+                .iter()
+                .flatten()
+                .map(|(k, v)| (k.clone(), v.clone())),
+        );
+        self.sources.push(Source {
+            path: path.to_path_buf(),
+            file: Mutex::new(file),
+        });
+        Ok(())
+    }
+
+    /// The file or the index file, for messages.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The strings under `__metadata__`.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The names of the floating-point tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|place| place.shape.as_slice())
+    }
+
+    /// The values of a tensor as f32, row by row.
+    ///
+    /// # Errors
+    /// If it is not there or cannot be read; the message names file and tensor.
+    pub fn values(&self, name: &str) -> Result<Vec<f32>> {
+        let Some(place) = self.tensors.get(name) else {
+            bail!("{}: tensor {name} is missing", self.label)
+        };
+        let source = &self.sources[place.file];
+        let width = place.dtype.bitsize() / 8;
+        let count: usize = place.shape.iter().product();
+        let mut values = Vec::with_capacity(count);
+        let mut buffer = vec![0; (count * width).min(CHUNK)];
+        let mut offset = place.offset;
+        while values.len() < count {
+            let bytes = &mut buffer[..((count - values.len()) * width).min(CHUNK)];
+            let read = {
+                let mut file = source.file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start(offset))
+                    .and_then(|_| file.read_exact(bytes))
+            };
+            read.map_err(|e| {
+                let path = source.path.display();
+                Error::msg(format!("{path}: tensor {name} cannot be read: {e}"))
+            })?;
+            offset += bytes.len() as u64;
+            decode(place.dtype, bytes, &mut values);
+        }
+        Ok(values)
+    }
+}
+
+fn is_buffer(dtype: Dtype) -> bool {
+    use Dtype::{BOOL, I8, I16, I32, I64, U8, U16, U32, U64};
+    matches!(dtype, BOOL | I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
+}
+
+pub(super) fn cannot_read(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::msg(format!("{}: cannot be read: {error}", path.display()))
+}

@@ -1,0 +1,160 @@
+//! The header of a safetensors file, and what to say of a file whose header cannot be right.
+
+use super::archive::cannot_read;
+use candle_core::{Error, Result};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+/// The longest header that the format allows.
+const LONGEST: u64 = 100_000_000;
+
+/// Bytes of the header's length.
+const LENGTH: u64 = 8;
+
+/// A checked header.
+pub(super) struct Header {
+    /// Where the tensors begin, in bytes from the file's start.
+    pub(super) data: u64,
+    pub(super) metadata: Metadata,
+}
+
+/// Reads and checks the header at the file's start.
+pub(super) fn read(file: &mut File, path: &Path) -> Result<Header> {
+    let size = file.metadata().map_err(|e| cannot_read(path, &e))?.len();
+    let refuse = |detail: &str| {
+        Err(Error::msg(format!(
+            "{}: not a complete safetensors file ({size} bytes): {detail}",
+            path.display()
+        )))
+    };
+    let mut start = [0; 64];
+    let count = read_up_to(file, &mut start).map_err(|e| cannot_read(path, &e))?;
+    if let Some(other) = other_kind(&start[..count]) {
+        return refuse(other);
+    }
+    let again = "copy or download it again";
+    if size < LENGTH {
+        return refuse(&format!("it is too short for a header; {again}"));
+    }
+    let length = u64::from_le_bytes(start[..8].try_into().unwrap_or_default());
+    if length > LONGEST || LENGTH + length > size {
+        return refuse(&format!("its header would be {length} bytes long; {again}"));
+    }
+    let mut header = vec![0; length as usize];
+    let have = (count - LENGTH as usize).min(header.len());
+    header[..have].copy_from_slice(&start[8..8 + have]);
+    file.read_exact(&mut header[have..])
+        .map_err(|e| cannot_read(path, &e))?;
+    let room = size - LENGTH - length;
+    match serde_json::from_slice::<Metadata>(&header) {
+        Err(e) => refuse(&format!(
+            "{}; {again}",
+            fault(&header, room).unwrap_or_else(|| e.to_string())
+        )),
+        Ok(metadata) if metadata.data_len() as u64 != room => {
+            let detail = fault(&header, room).unwrap_or_else(|| {
+                format!(
+                    "its tensors take {} bytes, the file has {room} for them",
+                    metadata.data_len()
+                )
+            });
+            refuse(&format!("{detail}; {again}"))
+        }
+        Ok(metadata) => Ok(Header {
+            data: LENGTH + length,
+            metadata,
+        }),
+    }
+}
+
+fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match file.read(&mut buffer[count..]) {
+            Ok(0) => break,
+            Ok(n) => count += n,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(count)
+}
+
+/// What a file is that is often found in place of weights, with the mend.
+fn other_kind(start: &[u8]) -> Option<&'static str> {
+    const PICKLE: &str = "it is a pickle of PyTorch, which runs code when it is read and is therefore not read here. \
+         Convert it: load the model in Python and call save_pretrained(..., safe_serialization=True)";
+    if start.starts_with(b"version https://git-lfs") {
+        return Some(
+            "it is the pointer of a Git LFS file, not the file. Fetch the weights: run `git lfs pull` in that repository, \
+             or download the file itself",
+        );
+    }
+    // A zip archive (torch.save), or protocols 2 to 5 of pickle itself: no header of a real file has such a length.
+    if start.starts_with(b"PK\x03\x04")
+        || (start.first() == Some(&0x80) && matches!(start.get(1), Some(2..=5)))
+            && start.get(7) != Some(&0)
+    {
+        return Some(PICKLE);
+    }
+    if start.starts_with(b"<") && start.get(7).is_some_and(|&b| b != 0) {
+        return Some("it is a web page. Download the file itself, not the page that shows it");
+    }
+    None
+}
+
+/// The first tensor whose entry cannot be right in a file with `room` bytes for tensors, and why.
+fn fault(header: &[u8], room: u64) -> Option<String> {
+    let entries: Map<String, Value> = serde_json::from_slice(header).ok()?;
+    let mut tensors = Vec::new();
+    for (name, entry) in entries {
+        if name == "__metadata__" {
+            continue;
+        }
+        if let Some(dtype) = entry.get("dtype")
+            && serde_json::from_value::<Dtype>(dtype.clone()).is_err()
+        {
+            return Some(format!("tensor {name} has the unknown dtype {dtype}"));
+        }
+        match serde_json::from_value::<TensorInfo>(entry) {
+            Ok(info) => tensors.push((name, info)),
+            Err(e) => return Some(format!("tensor {name}: {e}")),
+        }
+    }
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let (mut end, mut before) = (0, String::new());
+    for (name, info) in tensors {
+        let (from, to) = info.data_offsets;
+        if from < end {
+            return Some(format!("tensors {before} and {name} overlap"));
+        }
+        if from > end || to < from {
+            return Some(format!(
+                "tensor {name} should begin at byte {end}, its data_offsets are [{from}, {to}]"
+            ));
+        }
+        let bits = info
+            .shape
+            .iter()
+            .try_fold(info.dtype.bitsize(), |bits, &n| bits.checked_mul(n));
+        if bits != (to - from).checked_mul(8) {
+            return Some(format!(
+                "tensor {name} of shape {:?} and dtype {:?} does not take the {} bytes it is given",
+                info.shape,
+                info.dtype,
+                to - from
+            ));
+        }
+        if to as u64 > room {
+            return Some(format!(
+                "it ends within tensor {name} ({to} bytes of tensors should be there, {room} are)"
+            ));
+        }
+        (end, before) = (to, name);
+    }
+    None
+}

@@ -1,0 +1,206 @@
+//! Writing safetensors files, tensor by tensor.
+
+use super::precision::{CHUNK, Precision};
+use candle_core::{Error, Result};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The largest file that diffusers writes before it splits the weights (`max_shard_size`), in bytes.
+pub const MAX_SHARD_SIZE: u64 = 10_000_000_000;
+
+/// A tensor to be written. Its values are asked for when their turn comes, so that a network is never in memory twice.
+pub struct Item<'a> {
+    /// Name in the file.
+    pub name: String,
+    /// Shape in the file.
+    pub shape: Vec<usize>,
+    values: Box<dyn Fn() -> Result<Vec<f32>> + 'a>,
+}
+
+impl std::fmt::Debug for Item<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Item({} {:?})", self.name, self.shape)
+    }
+}
+
+impl<'a> Item<'a> {
+    /// A tensor whose values, row by row, `values` will return.
+    pub fn new(
+        name: impl Into<String>,
+        shape: impl Into<Vec<usize>>,
+        values: impl Fn() -> Result<Vec<f32>> + 'a,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            shape: shape.into(),
+            values: Box::new(values),
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// What diffusers and transformers want to see under `__metadata__`.
+pub fn pt() -> BTreeMap<String, String> {
+    BTreeMap::from([("format".into(), "pt".into())])
+}
+
+/// Writes one safetensors file, with `metadata` under `__metadata__`. A reader sees the old file or the whole new one, never a
+/// part. The same tensors in any order give the same bytes.
+///
+/// # Errors
+/// If the file cannot be written, two tensors have one name, or a tensor's values do not fill its shape; an older file at
+/// `path` is then untouched.
+pub fn write(
+    path: &Path,
+    items: &[Item],
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let mut items: Vec<&Item> = items.iter().collect();
+    items.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(pair) = items.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(cannot_write(
+            path,
+            &format!("tensor {} is there twice", pair[0].name),
+        ));
+    }
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let written = fill(&part, &items, precision, metadata)
+        .and_then(|()| std::fs::rename(&part, path).map_err(Error::from));
+    written.map_err(|e| {
+        // The error that counts is the first one.
+        let _ = std::fs::remove_file(&part);
+        cannot_write(path, &e)
+    })
+}
+
+fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::msg(format!("{}: cannot be written: {error}", path.display()))
+}
+
+fn fill(
+    part: &Path,
+    items: &[&Item],
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let mut file = File::create(part)?;
+    file.write_all(&header(items, precision, metadata)?)?;
+    let mut bytes = Vec::with_capacity(CHUNK);
+    for item in items {
+        let values = (item.values)()?;
+        if values.len() != item.count() {
+            candle_core::bail!(
+                "tensor {} of shape {:?} has {} values",
+                item.name,
+                item.shape,
+                values.len()
+            )
+        }
+        for chunk in values.chunks(CHUNK / 4) {
+            precision.encode(chunk, &mut bytes);
+            file.write_all(&bytes)?;
+        }
+    }
+    file.sync_all()?;
+    Ok(())
+}
+
+/// The header with its length in front, padded to a multiple of 8 bytes as the format asks.
+fn header(
+    items: &[&Item],
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
+    let quoted = |text: &str| serde_json::to_string(text).map_err(Error::wrap);
+    let mut entries = Vec::with_capacity(items.len() + 1);
+    if !metadata.is_empty() {
+        let strings = serde_json::to_string(metadata).map_err(Error::wrap)?;
+        entries.push(format!("\"__metadata__\":{strings}"));
+    }
+    let mut from = 0;
+    for item in items {
+        let to = from + item.count() * precision.width();
+        entries.push(format!(
+            "{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{from},{to}]}}",
+            quoted(&item.name)?,
+            precision.name(),
+            serde_json::to_string(&item.shape).map_err(Error::wrap)?,
+        ));
+        from = to;
+    }
+    let mut text = format!("{{{}}}", entries.join(",")).into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut text);
+    Ok(bytes)
+}
+
+/// Writes `<stem>.safetensors` into `dir`, or, where that would be longer than `max_shard_size` bytes of tensors,
+/// `<stem>-00001-of-0000n.safetensors` and, last, `<stem>.safetensors.index.json`: the names that diffusers and transformers
+/// write and read. Returns the files.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_sharded(
+    dir: &Path,
+    stem: &str,
+    mut items: Vec<Item>,
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+    max_shard_size: u64,
+) -> Result<Vec<PathBuf>> {
+    items.sort_by(|a, b| a.name.cmp(&b.name));
+    let bytes = |item: &Item| (item.count() * precision.width()) as u64;
+    let total: u64 = items.iter().map(bytes).sum();
+    let whole = dir.join(format!("{stem}.safetensors"));
+    if total <= max_shard_size {
+        write(&whole, &items, precision, metadata)?;
+        return Ok(vec![whole]);
+    }
+    let mut shards: Vec<Vec<Item>> = Vec::new();
+    let mut room = 0;
+    for item in items {
+        let size = bytes(&item);
+        match shards.last_mut() {
+            Some(shard) if size <= room => {
+                room -= size;
+                shard.push(item);
+            }
+            _ => {
+                room = max_shard_size.saturating_sub(size);
+                shards.push(vec![item]);
+            }
+        }
+    }
+    let (mut files, mut weight_map) = (Vec::new(), BTreeMap::new());
+    for (i, shard) in shards.iter().enumerate() {
+        let name = format!("{stem}-{:05}-of-{:05}.safetensors", i + 1, shards.len());
+        write(&dir.join(&name), shard, precision, metadata)?;
+        files.push(dir.join(&name));
+        weight_map.extend(shard.iter().map(|item| (item.name.clone(), name.clone())));
+    }
+    let index =
+        serde_json::json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
+    let path = dir.join(format!("{stem}.safetensors.index.json"));
+    let part = dir.join(format!(
+        "{stem}.safetensors.index.json.{}.part",
+        std::process::id()
+    ));
+    let text = serde_json::to_string_pretty(&index).map_err(Error::wrap)? + "\n";
+    std::fs::write(&part, text)
+        .and_then(|()| std::fs::rename(&part, &path))
+        .map_err(|e| {
+            let _ = std::fs::remove_file(&part);
+            cannot_write(&path, &e)
+        })?;
+    files.push(path);
+    Ok(files)
+}

@@ -1,0 +1,118 @@
+//! The hub's cache on disk: `models--ORG--NAME/{refs/<revision>, snapshots/<commit>/…}`, its files links into `blobs/`.
+
+use super::{Kind, Repository, missing};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A complete copy of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its commit.
+    pub commit: String,
+}
+
+/// Why the cache has no complete copy of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// There is nothing of it.
+    Repository {
+        /// The folder that would hold it.
+        folder: PathBuf,
+    },
+    /// There are other revisions of it.
+    Revision {
+        /// Its folder.
+        folder: PathBuf,
+        /// What was asked for.
+        revision: String,
+        /// The branches and tags that are there.
+        others: Vec<String>,
+    },
+    /// The copy was never finished.
+    File {
+        /// The snapshot's folder.
+        folder: PathBuf,
+        /// The first file that is missing.
+        file: String,
+    },
+}
+
+impl fmt::Display for Absence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repository { folder } => write!(f, "{}: not there", folder.display()),
+            Self::Revision {
+                folder,
+                revision,
+                others,
+            } => {
+                write!(f, "{}: no revision `{revision}`", folder.display())?;
+                if others.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, ", only {}", others.join(", "))
+                }
+            }
+            Self::File { folder, file } => {
+                write!(f, "{}: incomplete, {file} is missing", folder.display())
+            }
+        }
+    }
+}
+
+/// The copy of a repository in `cache` at its revision, a branch, a tag or a whole commit, if it has every file that `kind` needs.
+///
+/// # Errors
+/// What is not there.
+pub fn look_up(
+    cache: &Path,
+    repository: &Repository,
+    kind: Kind,
+    variant: Option<&str>,
+) -> Result<Snapshot, Absence> {
+    let folder = cache.join(format!("models--{}", repository.name.replace('/', "--")));
+    if !folder.is_dir() {
+        return Err(Absence::Repository { folder });
+    }
+    let reference = folder.join("refs").join(&repository.revision);
+    let commit = match std::fs::read_to_string(reference) {
+        Ok(commit) => commit.trim().to_owned(),
+        Err(_) => repository.revision.clone(),
+    };
+    let snapshot = folder.join("snapshots").join(&commit);
+    // A commit is one plain name: a reference that says otherwise is damaged and leads nowhere.
+    if commit.is_empty() || commit.contains(['/', '\\', '.']) || !snapshot.is_dir() {
+        return Err(Absence::Revision {
+            others: revisions(&folder.join("refs"), ""),
+            folder,
+            revision: repository.revision.clone(),
+        });
+    }
+    match missing(&snapshot, kind, variant) {
+        Some(file) => Err(Absence::File {
+            folder: snapshot,
+            file,
+        }),
+        None => Ok(Snapshot {
+            folder: snapshot,
+            commit,
+        }),
+    }
+}
+
+/// The names below `refs`, with slashes where they are nested.
+fn revisions(refs: &Path, prefix: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(refs).into_iter().flatten().flatten() {
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            names.extend(revisions(&entry.path(), &format!("{name}/")));
+        } else {
+            names.push(name);
+        }
+    }
+    names.sort();
+    names
+}
