@@ -1,6 +1,6 @@
 //! The set of adapters of one network.
 
-use super::config::{LoraConfig, select};
+use super::config::{LoraConfig, adaptable};
 use super::layer::{Lora, site};
 use crate::weights::{Params, Scope};
 use candle_core::{Device, Result, Tensor, bail};
@@ -70,21 +70,12 @@ impl Adapters {
     ) -> Result<Self> {
         config.check()?;
         let shapes = layers(base);
-        let names = |wanted: fn(&[usize]) -> bool| -> Vec<&str> {
-            let those = shapes.iter().filter(|(_, shape)| wanted(shape));
-            those.map(|(name, _)| name.as_str()).collect()
-        };
-        let chosen = select(
-            &config.targets,
-            &names(adaptable),
-            &names(|s| !adaptable(s)),
-        )?;
         let mut modules = BTreeMap::new();
-        for name in chosen {
-            let (a, b) = adapter_shapes(&shapes[name], config.rank);
+        for name in config.modules(&base.shapes())? {
+            let (a, b) = adapter_shapes(&shapes[&name], config.rank);
             let bound = 1.0 / (a[1..].iter().product::<usize>() as f64).sqrt();
             let n = a.iter().product();
-            let values: Vec<f32> = unit(name, n)
+            let values: Vec<f32> = unit(&name, n)
                 .into_iter()
                 .map(|u| ((2.0 * u - 1.0) * bound) as f32)
                 .collect();
@@ -93,7 +84,7 @@ impl Adapters {
                 b: Tensor::zeros(b, candle_core::DType::F32, &Device::Cpu)?,
                 alpha: config.alpha,
             };
-            modules.insert(name.to_owned(), module);
+            modules.insert(name, module);
         }
         Self::build(&modules, base.label(), config.dropout, true)
     }
@@ -269,11 +260,6 @@ fn layers(base: &Params) -> BTreeMap<String, Vec<usize>> {
     named
         .filter_map(|(name, shape)| Some((name.strip_suffix(".weight")?.to_owned(), shape)))
         .collect()
-}
-
-/// Linear layers have weights of two dimensions, convolutions of four.
-fn adaptable(shape: &[usize]) -> bool {
-    matches!(shape.len(), 2 | 4)
 }
 
 /// Shapes of A and B for a weight `[output, input]` or `[co, ci, k, k]`.

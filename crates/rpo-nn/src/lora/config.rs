@@ -19,6 +19,23 @@ impl LoraConfig {
     /// The projections of every attention: what all programs that read LoRA files know.
     pub const ATTENTION: [&'static str; 4] = ["to_q", "to_k", "to_v", "to_out.0"];
 
+    /// The names of the modules that get an adapter, among the tensors of a network by name and shape
+    /// ([`Params::shapes`](crate::weights::Params::shapes)): linear layers have weights of two dimensions, convolutions of four.
+    ///
+    /// # Errors
+    /// If a target matches none; the message names the nearest targets that would.
+    pub fn modules(&self, shapes: &[(String, Vec<usize>)]) -> Result<Vec<String>> {
+        let names = |wanted: bool| -> Vec<&str> {
+            let those = shapes
+                .iter()
+                .filter(|(_, shape)| adaptable(shape) == wanted);
+            those
+                .filter_map(|(name, _)| name.strip_suffix(".weight"))
+                .collect()
+        };
+        select(&self.targets, &names(true), &names(false))
+    }
+
     /// # Errors
     /// If a value is out of range or there is no target.
     pub fn check(&self) -> Result<()> {
@@ -41,8 +58,13 @@ impl LoraConfig {
     }
 }
 
+/// Linear layers have weights of two dimensions, convolutions of four.
+pub(super) fn adaptable(shape: &[usize]) -> bool {
+    matches!(shape.len(), 2 | 4)
+}
+
 /// Whether peft would give `module` an adapter for `target`: it is its name, or its end after a dot.
-pub(super) fn matches(target: &str, module: &str) -> bool {
+fn matches(target: &str, module: &str) -> bool {
     module
         .strip_suffix(target)
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
@@ -52,11 +74,7 @@ pub(super) fn matches(target: &str, module: &str) -> bool {
 ///
 /// # Errors
 /// If a target matches none of them; the message names the nearest targets that would.
-pub(super) fn select<'a>(
-    targets: &[String],
-    modules: &[&'a str],
-    others: &[&str],
-) -> Result<Vec<&'a str>> {
+fn select(targets: &[String], modules: &[&str], others: &[&str]) -> Result<Vec<String>> {
     for target in targets {
         if let Some(module) = others.iter().find(|m| matches(target, m)) {
             bail!(
@@ -71,7 +89,11 @@ pub(super) fn select<'a>(
         }
     }
     let wanted = |m: &&&str| targets.iter().any(|t| matches(t, m));
-    Ok(modules.iter().filter(wanted).copied().collect())
+    Ok(modules
+        .iter()
+        .filter(wanted)
+        .map(|m| (*m).to_owned())
+        .collect())
 }
 
 /// The three ends of names in `modules` that look most like `target`.
@@ -109,7 +131,7 @@ mod tests {
         "conv_in",
     ];
 
-    fn of(targets: &[&str]) -> Result<Vec<&'static str>> {
+    fn of(targets: &[&str]) -> Result<Vec<String>> {
         let targets: Vec<String> = targets.iter().map(|t| (*t).to_owned()).collect();
         select(&targets, &MODULES, &["down.0.norm1"])
     }
