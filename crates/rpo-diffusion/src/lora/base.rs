@@ -23,9 +23,11 @@ pub enum BaseModel {
 impl BaseModel {
     /// The family of a U-Net. Small networks of a like build count as the family whose build they have.
     pub fn of(config: &UNetConfig, prediction_type: PredictionType) -> Self {
-        // SDXL alone has several transformer blocks in one attention.
-        let deep = (0..config.blocks()).any(|i| config.depth(i) > 1);
-        match (deep, config.use_linear_projection, prediction_type) {
+        match (
+            config.takes_added(),
+            config.use_linear_projection,
+            prediction_type,
+        ) {
             (true, ..) => Self::Sdxl,
             (_, true, PredictionType::VPrediction) => Self::Sd2V,
             (_, true, _) => Self::Sd2,

@@ -36,6 +36,21 @@ impl LoraConfig {
         select(&self.targets, &names(true), &names(false))
     }
 
+    /// Numbers in all A and B together.
+    ///
+    /// # Errors
+    /// As [`Self::modules`].
+    pub fn parameters(&self, shapes: &[(String, Vec<usize>)]) -> Result<usize> {
+        let modules = self.modules(shapes)?;
+        let chosen = shapes.iter().filter(|(name, _)| {
+            let module = name.strip_suffix(".weight");
+            module.is_some_and(|m| modules.iter().any(|chosen| chosen == m))
+        });
+        // A is the weight with r rows, B has r columns.
+        let each = chosen.map(|(_, s)| self.rank * (s[0] + s[1..].iter().product::<usize>()));
+        Ok(each.sum())
+    }
+
     /// # Errors
     /// If a value is out of range or there is no target.
     pub fn check(&self) -> Result<()> {
