@@ -5,6 +5,7 @@
 
 mod conditioning;
 mod config_check;
+pub mod lora;
 mod pipeline;
 mod resnet;
 mod sampler;

@@ -1,14 +1,16 @@
 //! Layers: the weights of one operation, under the names that PyTorch modules give them (`weight`, `bias`).
 
+use crate::lora::Lora;
 use crate::ops::{self, ConvSpec};
 use crate::weights::Scope;
 use candle_core::{Result, Tensor};
 
-/// y = x W^T + b, `torch.nn.Linear`.
+/// y = x W^T + b, `torch.nn.Linear`, with the adapter of its place where there is one.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    lora: Option<Lora>,
 }
 
 impl Linear {
@@ -20,6 +22,7 @@ impl Linear {
         Ok(Self {
             weight: scope.tensor("weight", &[output, input])?,
             bias: bias.then(|| scope.tensor("bias", &[output])).transpose()?,
+            lora: scope.lora(&[output, input])?,
         })
     }
 
@@ -28,7 +31,11 @@ impl Linear {
     /// # Errors
     /// If the shape of `x` does not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::linear(x, &self.weight, self.bias.as_ref())
+        let y = ops::linear(x, &self.weight, self.bias.as_ref())?;
+        match &self.lora {
+            Some(lora) => lora.linear(x, y),
+            None => Ok(y),
+        }
     }
 
     /// `[output, input]`.
@@ -42,12 +49,13 @@ impl Linear {
     }
 }
 
-/// `torch.nn.Conv2d` on channels-last tensors.
+/// `torch.nn.Conv2d` on channels-last tensors, with the adapter of its place where there is one.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     weight: Tensor,
     bias: Option<Tensor>,
     spec: ConvSpec,
+    lora: Option<Lora>,
 }
 
 impl Conv2d {
@@ -67,6 +75,7 @@ impl Conv2d {
             weight: scope.conv("weight", [co, ci, k, k])?,
             bias: bias.then(|| scope.tensor("bias", &[co])).transpose()?,
             spec,
+            lora: scope.lora(&[co, ci, k, k])?,
         })
     }
 
@@ -75,7 +84,11 @@ impl Conv2d {
     /// # Errors
     /// If the shape of `x` does not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::conv2d(x, &self.weight, self.bias.as_ref(), self.spec)
+        let y = ops::conv2d(x, &self.weight, self.bias.as_ref(), self.spec)?;
+        match &self.lora {
+            Some(lora) => lora.conv(x, y, self.spec),
+            None => Ok(y),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //!   candle custom op with its own backward; gradients of frozen arguments are not computed.
 //! * [`weights`]: all tensors of one network by their diffusers / transformers name, read from and written to safetensors.
 //! * [`layers`]: thin structs that hold the weights an op needs.
+//! * [`lora`]: low-rank adapters, laid over the frozen tensors of a network without a change to its code.
 //! * [`Recompute`]: parts that keep only their inputs and are computed again in the backward pass.
 //! * [`optim`]: AdamW in place, gradient norm and clipping, the check that every trainable tensor is trained.
 //!
@@ -14,6 +15,7 @@
 
 mod autograd;
 pub mod layers;
+pub mod lora;
 mod math;
 mod matrix;
 pub mod ops;

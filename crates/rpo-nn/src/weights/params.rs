@@ -1,6 +1,7 @@
 //! The set of tensors of one network.
 
 use super::{Archive, Item, Precision, Scope, write};
+use crate::lora::Adapters;
 use candle_core::{
     CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Tensor, Var, bail,
 };
@@ -99,6 +100,8 @@ pub struct Params {
     shared: Arc<Shared>,
     /// Whether tensors handed out are variables.
     tracked: bool,
+    /// Laid over the layers that ask for their tensors here.
+    adapters: Option<Arc<Adapters>>,
 }
 
 impl std::fmt::Debug for Params {
@@ -190,6 +193,7 @@ impl Params {
         Self {
             shared: Arc::new(shared),
             tracked: trainable,
+            adapters: None,
         }
     }
 
@@ -216,7 +220,21 @@ impl Params {
         Self {
             shared: self.shared.clone(),
             tracked: false,
+            adapters: self.adapters.as_deref().map(|a| Arc::new(a.detached())),
         }
+    }
+
+    /// The same tensors with adapters laid over them: a model built on the result is the adapted one. [`Self::vars`],
+    /// [`Self::save`] and the like are still about the tensors below; those of the adapters are [`Adapters::params`].
+    pub fn with_adapters(&self, adapters: &Adapters) -> Self {
+        Self {
+            adapters: Some(Arc::new(adapters.clone())),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn adapters(&self) -> Option<&Adapters> {
+        self.adapters.as_deref()
     }
 
     /// A copy with storage of its own.
@@ -265,6 +283,41 @@ impl Params {
             .filter(|(_, e)| !e.asked)
             .map(|(name, _)| name.clone())
             .collect()
+    }
+
+    /// Names and shapes of all tensors as the checkpoint has them, sorted by name.
+    pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let entries = self.entries();
+        let named = entries.iter();
+        named
+            .map(|(name, e)| (name.clone(), e.stored.clone()))
+            .collect()
+    }
+
+    /// The shape of one tensor as the checkpoint has it.
+    pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.entries().get(name).map(|e| e.stored.clone())
+    }
+
+    /// Adds values in the layout of the checkpoint to the tensor `name`, in place.
+    pub(crate) fn add_values(&self, name: &str, mut delta: Vec<f32>) -> Result<()> {
+        let entries = self.entries();
+        let Some(entry) = entries
+            .get(name)
+            .filter(|e| e.tensor.elem_count() == delta.len())
+        else {
+            bail!(
+                "{}: no tensor {name} of {} values",
+                self.shared.label,
+                delta.len()
+            )
+        };
+        delta
+            .iter_mut()
+            .zip(entry.values()?)
+            .for_each(|(d, w)| *d += w);
+        let values = entry.arrangement.arrange(delta, &entry.stored);
+        entry.tensor.inplace_op1(&Overwrite(values))
     }
 
     /// Copies of all tensors in the layout of the checkpoint, sorted by name.

@@ -2,6 +2,7 @@
 
 use super::Params;
 use super::params::Arrangement;
+use crate::lora::Lora;
 use candle_core::{Result, Tensor};
 use std::fmt::Display;
 
@@ -78,5 +79,13 @@ impl Scope {
         }
         self.params
             .get(&self.path(name), &shape, Arrangement::Depthwise)
+    }
+
+    /// The adapter of the layer at this place, whose weight is stored in `shape`; `None` where there is none.
+    pub(crate) fn lora(&self, shape: &[usize]) -> Result<Option<Lora>> {
+        match self.params.adapters() {
+            Some(adapters) => adapters.layer(&self.prefix, shape),
+            None => Ok(None),
+        }
     }
 }

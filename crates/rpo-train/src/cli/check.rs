@@ -36,6 +36,16 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
             arm.name,
             arm.recipe.describe(arm.preset)
         );
+        if let Some(lora) = &arm.lora {
+            let shapes = setup.pipeline.unet_params.shapes();
+            println!(
+                "           LoRA of rank {}, alpha {}, on {} modules: {:.2} M parameters",
+                lora.rank,
+                lora.alpha,
+                lora.modules(&shapes)?.len(),
+                lora.parameters(&shapes)? as f64 / 1e6
+            );
+        }
     }
     for rule in &setup.rules {
         let patience = match (rule.kind, rule.patience) {

@@ -5,9 +5,10 @@ use crate::failure::{BadInput, OrBadInput};
 use crate::files;
 use crate::progress::{Progress, Times};
 use crate::run_folder::{RunFolder, RunInfo};
+use crate::runner::checkpoint;
 use crate::runner::draw::Request;
 use crate::runner::exam;
-use crate::runner::setup::{Setup, fingerprint};
+use crate::runner::setup::Setup;
 use anyhow::Result;
 use clap::Args;
 use rpo_data::prompts::fill;
@@ -24,6 +25,12 @@ pub(super) struct GenerateArgs {
     /// Checkpoint: a kept step, or `0` for the base model; by default the one the first rule chose
     #[arg(long)]
     step: Option<usize>,
+    /// LoRA file to lay over the base model, in place of a checkpoint of the run
+    #[arg(long, conflicts_with = "step")]
+    lora: Option<PathBuf>,
+    /// How much the LoRA counts, of --lora or of the checkpoint
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    lora_scale: f64,
     /// Prompt; `{}` stands for token and class
     #[arg(long = "prompt", default_value = "a photo of {}")]
     prompts: Vec<String>,
@@ -69,6 +76,8 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     .trajectory(cell);
     let kept = folder.kept_steps();
     let step = match args.step {
+        // Over the base model.
+        None if args.lora.is_some() => 0,
         Some(step) => step,
         None if !exam::is_trained(&folder)? => {
             return Err(BadInput::new(format!(
@@ -80,14 +89,16 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
             choices.steps[choices.decisions[0].chosen]
         }
     };
-    let params = setup.pipeline.unet_params.deep_copy(false)?;
-    if step > 0 {
-        if !kept.contains(&step) {
-            return Err(BadInput::new(format!(
-                "step {step} of `{wanted}` was not kept\n  mend: one of 0, {kept:?}"
-            )));
-        }
-        params.load_values(&folder.weights(step))?;
+    if step > 0 && !kept.contains(&step) {
+        return Err(BadInput::new(format!(
+            "step {step} of `{wanted}` was not kept\n  mend: one of 0, {kept:?}"
+        )));
+    }
+    let arm = &setup.arms[cell.arm];
+    if args.lora_scale != 1.0 && args.lora.is_none() && arm.lora.is_none() {
+        return Err(BadInput::new(format!(
+            "--lora-scale: `{wanted}` trained the whole U-Net, so there is no LoRA to scale\n  mend: leave it away, or give --lora"
+        )));
     }
     let subject = &setup.subjects[cell.subject];
     let requests: Vec<Request> = args
@@ -104,24 +115,22 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
         .collect();
     let drawer = setup.drawer();
     let mut progress = Progress::new(drawer.cost(requests.len()), Times::default());
-    let unet = setup.pipeline.unet(&params)?;
-    let pictures = drawer.draw(
-        &unet,
-        &fingerprint(&params)?,
-        &requests,
-        &mut progress,
-        "drawing",
-    )?;
+    let (unet, weights) = match &args.lora {
+        Some(path) => checkpoint::load_lora(&setup, path, args.lora_scale)?,
+        None => checkpoint::load(&setup, arm, &folder, step, args.lora_scale)?,
+    };
+    let pictures = drawer.draw(&unet, &weights, &requests, &mut progress, "drawing")?;
     progress.finish();
+    let what = match args.lora.as_ref().and_then(|path| path.file_stem()) {
+        Some(stem) => crate::plan::folder_name(&stem.to_string_lossy()),
+        None => format!("step-{step:06}"),
+    };
     for (i, (request, picture)) in requests.iter().zip(&pictures).enumerate() {
         // Long prompts may begin alike and file systems end names at 255 bytes: the prompt's number tells them apart.
         let (prompt, number) = (i / args.n, i % args.n);
         let start: String = request.prompt.chars().take(60).collect();
         let text = crate::plan::folder_name(&start);
-        let name = format!(
-            "step-{step:06}-seed-{}-{prompt:02}-{text}-{number}.png",
-            args.seed
-        );
+        let name = format!("{what}-seed-{}-{prompt:02}-{text}-{number}.png", args.seed);
         let path = args.out.join(name);
         files::write_png(&path, picture)?;
         println!("{}", path.display());

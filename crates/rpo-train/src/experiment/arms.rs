@@ -1,9 +1,10 @@
 //! Arms: the recipe and the optimiser of the file, with what each `[[arm]]` replaces.
 
-use super::check::check_training;
-use super::fields::{Experiment, Training};
+use super::check::{check_lora, check_training};
+use super::fields::{Experiment, Lora, Training};
 use super::source::{Layers, describe};
 use anyhow::Result;
+use rpo_diffusion::lora::LoraConfig;
 use rpo_nn::optim::AdamWConfig;
 use rpo_pref::recipe::{Preset, Recipe, RecipeKeys};
 use serde::Serialize;
@@ -20,6 +21,8 @@ pub struct TrainingArm {
     pub recipe: Recipe,
     /// Its optimiser and length.
     pub training: Training,
+    /// Its adapters, or `None` where it trains the whole U-Net.
+    pub lora: Option<LoraConfig>,
 }
 
 impl TrainingArm {
@@ -51,6 +54,7 @@ impl Experiment {
                 preset,
                 recipe,
                 training,
+                lora: self.lora.as_ref().map(resolve_lora),
             }]);
         }
         let mut arms: Vec<TrainingArm> = Vec::new();
@@ -65,14 +69,35 @@ impl Experiment {
             let training = over(&self.training, &arm.training)
                 .map_err(|e| layers.error(&format!("arm.{i}.training"), &e))?;
             check_training(&training, &format!("arm.{i}.training"), layers)?;
+            let lora = match &arm.lora {
+                None => self.lora.clone(),
+                Some(keys) => {
+                    let table = format!("arm.{i}.lora");
+                    let lora = over(&self.lora.clone().unwrap_or_default(), keys)
+                        .map_err(|e| layers.error(&table, &e))?;
+                    check_lora(&lora, &table, layers)?;
+                    Some(lora)
+                }
+            };
             arms.push(TrainingArm {
                 name: arm.name.clone(),
                 preset,
                 recipe,
                 training,
+                lora: lora.as_ref().map(resolve_lora),
             });
         }
         Ok(arms)
+    }
+}
+
+/// The adapters with every key resolved.
+fn resolve_lora(lora: &Lora) -> LoraConfig {
+    LoraConfig {
+        rank: lora.rank,
+        alpha: lora.alpha.unwrap_or(lora.rank as f64),
+        targets: lora.targets.clone(),
+        dropout: lora.dropout,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Values that no type can refuse: ranges, names, combinations. Each error names file, line and key.
 
-use super::fields::{Experiment, SubjectSource, Training};
+use super::fields::{Experiment, Lora, SubjectSource, Training};
 use super::source::Layers;
 use anyhow::Result;
 use rpo_data::stickerbench::sprites::NOUNS;
@@ -31,6 +31,9 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         }
     }
     check_training(&e.training, "training", layers)?;
+    if let Some(lora) = &e.lora {
+        check_lora(lora, "lora", layers)?;
+    }
     in_range("sampler.guidance", e.sampler.guidance, 1.0, 100.0, layers)?;
     for (i, lambda) in e.rules.lambda.iter().enumerate() {
         let key = format!("rules.lambda.{i}");
@@ -126,6 +129,27 @@ pub(super) fn check_training(t: &Training, table: &str, layers: &Layers) -> Resu
         in_range(&format!("{table}.{key}"), value, 0.0, high, layers)?;
     }
     Ok(())
+}
+
+/// Checks the adapters' keys: `[lora]` itself, or what an arm makes of it. Whether the model has the targets is seen when it is
+/// loaded.
+///
+/// # Errors
+/// [`crate::failure::BadInput`] at the first key that is out of range.
+pub(super) fn check_lora(lora: &Lora, table: &str, layers: &Layers) -> Result<()> {
+    if lora.rank == 0 {
+        return Err(layers.error(&format!("{table}.rank"), "must be 1 or more"));
+    }
+    if lora.alpha.is_some_and(|a| !(a.is_finite() && a > 0.0)) {
+        return Err(layers.error(&format!("{table}.alpha"), "must be more than 0"));
+    }
+    if lora.targets.is_empty() {
+        return Err(layers.error(
+            &format!("{table}.targets"),
+            "there is none\n  mend: leave the key away for the projections of attention",
+        ));
+    }
+    in_range(&format!("{table}.dropout"), lora.dropout, 0.0, 0.99, layers)
 }
 
 fn in_range(key: &str, value: f64, low: f64, high: f64, layers: &Layers) -> Result<()> {

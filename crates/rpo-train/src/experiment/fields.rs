@@ -1,6 +1,7 @@
 //! The keys of an experiment file with their defaults. One struct a table, one field a key.
 
 use rpo_diffusion::Solver;
+use rpo_diffusion::lora::LoraConfig;
 use rpo_reward::Mean;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct Experiment {
     pub sampler: Sampler,
     /// The optimiser and its length.
     pub training: Training,
+    /// Low-rank adapters to train instead of the whole U-Net; without this table the whole U-Net is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Lora>,
     /// The recipe: `preset` names one (`paper`, `official`, `dreambooth`, `ours`), every other key replaces one of its values.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub recipe: toml::Table,
@@ -176,6 +180,27 @@ pub struct Arm {
     /// Keys of `[training]` that this arm replaces.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub training: toml::Table,
+    /// Keys of `[lora]` that this arm replaces. Without a table `[lora]`, the arms that have this key train adapters and the
+    /// others the whole U-Net.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
+    pub lora: Option<toml::Table>,
+}
+
+/// `[lora]`: peft's names and meaning. The learning rate and the rest of the optimiser are those of `[training]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lora {
+    /// r, the inner width of every adapter.
+    pub rank: usize,
+    /// α; an adapter counts α / r times. Without this key α = r.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// Modules that get an adapter, by the ends of their names: `to_q`, `to_k`, `to_v`, `to_out.0`; also `proj_in`, `proj_out`,
+    /// `ff.net.0.proj`, `ff.net.2`, `conv1`, `conv2`, `conv_shortcut`, `time_emb_proj`.
+    pub targets: Vec<String>,
+    /// Probability that an element of an adapter's input is dropped in a training step.
+    pub dropout: f64,
 }
 
 /// `[validation]`
@@ -229,6 +254,7 @@ impl Default for Experiment {
             subjects: Subjects::default(),
             sampler: Sampler::default(),
             training: Training::default(),
+            lora: None,
             recipe: toml::Table::from_iter([("preset".into(), "ours".into())]),
             arms: Vec::new(),
             validation: Validation::default(),
@@ -300,6 +326,17 @@ impl Default for Training {
             batch: 4,
             gradient_accumulation: 1,
             recompute: None,
+        }
+    }
+}
+
+impl Default for Lora {
+    fn default() -> Self {
+        Self {
+            rank: 32,
+            alpha: None,
+            targets: LoraConfig::ATTENTION.map(str::to_owned).into(),
+            dropout: 0.0,
         }
     }
 }

@@ -8,8 +8,8 @@ mod source;
 
 pub use arms::TrainingArm;
 pub use fields::{
-    Arm, Encoders, Experiment, Model, RewardText, Rules, Sampler, SubjectSource, Subjects, Test,
-    Training, Validation,
+    Arm, Encoders, Experiment, Lora, Model, RewardText, Rules, Sampler, SubjectSource, Subjects,
+    Test, Training, Validation,
 };
 pub use source::{Layers, read};
 

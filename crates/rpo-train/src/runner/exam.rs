@@ -1,7 +1,8 @@
 //! The test: pictures on test prompts and test noise from the checkpoints that rules chose. Every result comes from here.
 
+use super::checkpoint;
 use super::draw::Request;
-use super::setup::{Setup, fingerprint};
+use super::setup::Setup;
 use super::state::{Folder, Latest, validations};
 use crate::experiment::RewardText;
 use crate::files;
@@ -106,7 +107,7 @@ pub fn examine(
 ) -> Result<()> {
     let choices = choices(setup, folder)?;
     let steps: BTreeSet<usize> = chosen_steps(&choices);
-    let base = &setup.pipeline.unet_params;
+    let arm = &setup.arms[cell.arm];
     let planned = setup.rules.len() + 1;
     let pictures = test_requests(setup, cell).0.len();
     for &step in &steps {
@@ -116,13 +117,7 @@ pub fn examine(
             continue;
         }
         progress.timed(Phase::Test, |progress| -> Result<()> {
-            let (unet, weights) = if step == 0 {
-                (setup.pipeline.unet(base)?, setup.base_weights.clone())
-            } else {
-                let params = base.deep_copy(false)?;
-                params.load_values(&folder.weights(step))?;
-                (setup.pipeline.unet(&params)?, fingerprint(&params)?)
-            };
+            let (unet, weights) = checkpoint::load(setup, arm, folder, step, 1.0)?;
             let (requests, prompts) = test_requests(setup, cell);
             let note = format!("{} · test pictures of step {step}", cell.id);
             let drawn = setup

@@ -1,5 +1,7 @@
 //! Runs a plan: train every cell, examine what the rules chose, write the results. Interrupted anywhere, it goes on where it was.
 
+mod card;
+pub mod checkpoint;
 pub mod draw;
 pub mod exam;
 pub mod objective;
@@ -7,6 +9,7 @@ pub mod prepare;
 pub mod setup;
 pub mod state;
 pub mod step;
+mod trained;
 mod trajectory;
 
 pub use trajectory::validation_templates;

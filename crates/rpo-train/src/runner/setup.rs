@@ -79,6 +79,17 @@ impl Setup {
             )));
         }
         let pipeline = Pipeline::load(&model).or_bad_input("model")?;
+        let shapes = pipeline.unet_params.shapes();
+        for (i, arm) in arms.iter().enumerate() {
+            let Some(lora) = &arm.lora else { continue };
+            let own = experiment.arms.get(i).and_then(|a| a.lora.as_ref());
+            let key = match own {
+                Some(keys) if keys.contains_key("targets") => format!("arm.{i}.lora.targets"),
+                _ => "lora.targets".to_owned(),
+            };
+            lora.modules(&shapes)
+                .map_err(|e| layers.error(&key, &e.to_string()))?;
+        }
         let rewarder = Rewarder::load(&reward).or_bad_input("reward encoder")?;
         let size = match experiment.model.size {
             0 => pipeline.sample_size as u32,

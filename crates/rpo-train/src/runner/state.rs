@@ -51,6 +51,12 @@ pub struct Latest {
     pub done: bool,
 }
 
+/// The trained tensors within a state: those of the U-Net, or A and B of its adapters.
+const WEIGHTS: &str = "weights.safetensors";
+
+/// Folders of kept checkpoints.
+const KEPT: [&str; 2] = ["unet", "lora"];
+
 /// Folder of one trajectory.
 #[derive(Clone, Debug)]
 pub struct Folder(pub PathBuf);
@@ -59,6 +65,11 @@ impl Folder {
     /// `metrics.jsonl`
     pub fn metrics(&self) -> PathBuf {
         self.0.join("metrics.jsonl")
+    }
+
+    /// The folder of the adapters after `step` steps, where these are what is trained.
+    pub fn lora(&self, step: usize) -> PathBuf {
+        self.0.join(format!("lora/step-{step:06}"))
     }
 
     /// The U-Net's folder after `step` steps, as diffusers lays it out.
@@ -102,7 +113,7 @@ impl Folder {
         if !done {
             fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
             params
-                .save(&folder.join("unet.safetensors"))
+                .save(&folder.join(WEIGHTS))
                 .with_context(|| files::cannot_write(&folder))?;
             optimizer
                 .save_state(&folder.join("adamw.safetensors"))
@@ -140,7 +151,7 @@ impl Folder {
     /// Damaged or missing files, by name.
     pub fn load(&self, latest: &Latest, params: &Params, optimizer: &mut AdamW) -> Result<()> {
         let folder = self.state(latest.step);
-        params.load_values(&folder.join("unet.safetensors"))?;
+        params.load_values(&folder.join(WEIGHTS))?;
         optimizer.load_state(&folder.join("adamw.safetensors"))?;
         self.cut(latest.metrics_bytes)
     }
@@ -201,17 +212,23 @@ impl Folder {
     /// # Errors
     /// I/O errors.
     pub fn keep_weights(&self, keep: &std::collections::BTreeSet<usize>) -> Result<()> {
-        let kept: Vec<PathBuf> = keep.iter().map(|s| self.unet(*s)).collect();
-        remove_others(&self.0.join("unet"), |path| kept.iter().any(|k| k == path))
+        let kept: Vec<PathBuf> = keep
+            .iter()
+            .flat_map(|s| [self.unet(*s), self.lora(*s)])
+            .collect();
+        for folder in KEPT {
+            remove_others(&self.0.join(folder), |path| kept.iter().any(|k| k == path))?;
+        }
+        Ok(())
     }
 
     /// Steps whose weights are on disk, in order.
     pub fn kept_steps(&self) -> Vec<usize> {
-        let Ok(entries) = fs::read_dir(self.0.join("unet")) else {
-            return Vec::new();
-        };
         let name = |e: fs::DirEntry| e.file_name().to_str()?.strip_prefix("step-")?.parse().ok();
-        let mut steps: Vec<usize> = entries.flatten().filter_map(name).collect();
+        let folders = KEPT
+            .iter()
+            .filter_map(|f| fs::read_dir(self.0.join(f)).ok());
+        let mut steps: Vec<usize> = folders.flatten().flatten().filter_map(name).collect();
         steps.sort_unstable();
         steps
     }

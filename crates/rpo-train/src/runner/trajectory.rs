@@ -3,9 +3,11 @@
 use super::draw::{Drawer, Request};
 use super::objective::Objective;
 use super::prepare::{TrainingSet, class_pictures, negatives_per_prompt, prepare};
-use super::setup::{Setup, fingerprint};
+use super::setup::Setup;
 use super::state::{Folder, Record, validations};
 use super::step::Step;
+use super::trained::Trained;
+use super::{card, checkpoint};
 use crate::experiment::TrainingArm;
 use crate::files;
 use crate::plan::Cell;
@@ -16,7 +18,6 @@ use rpo_data::random;
 use rpo_data::subject::Subject;
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_nn::optim::{self, AdamW};
-use rpo_nn::weights::Params;
 use rpo_pref::recipe::{TokenInReward, ValidationNoise, ValidationPrompts};
 use rpo_reward::Score;
 use rpo_reward::select::{self, Validation};
@@ -39,6 +40,7 @@ pub(super) fn train(
     if folder.latest()?.is_some_and(|l| l.done) {
         let steps: BTreeSet<usize> = winners(setup, &validations(&folder.records()?), true)?.0;
         folder.keep_weights(&steps)?;
+        card::write(setup, cell, folder)?;
         let arm = &setup.arms[cell.arm];
         let negatives = setup.prompts(&setup.subjects[cell.subject]).train.len()
             * negatives_per_prompt(&arm.recipe);
@@ -46,20 +48,16 @@ pub(super) fn train(
         progress.advance(drawn + cell.training_cost(setup), true, &cell.id);
         return Ok(());
     }
-    let base_params = &setup.pipeline.unet_params;
-    let params = base_params.deep_copy(true)?;
+    let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
     let run = Training {
         setup,
         cell,
-        arm: &setup.arms[cell.arm],
-        subject: &setup.subjects[cell.subject],
+        arm,
+        subject,
         folder,
         drawer: setup.drawer(),
-        base: setup.pipeline.unet(base_params)?,
-        theta: setup.pipeline.unet(&params)?,
-        // The same storage without the graph: it sees every step and remembers nothing.
-        theta_frozen: setup.pipeline.unet(&params.detached())?,
-        params,
+        base: setup.pipeline.unet(&setup.pipeline.unet_params)?,
+        trained: Trained::new(setup, arm, &subject.name, cell.seed)?,
     };
     std::fs::create_dir_all(&folder.0).with_context(|| folder.0.display().to_string())?;
     let set = prepare(
@@ -83,20 +81,19 @@ struct Training<'a> {
     folder: &'a Folder,
     drawer: Drawer<'a>,
     base: UNet2DConditionModel,
-    theta: UNet2DConditionModel,
-    theta_frozen: UNet2DConditionModel,
-    params: Params,
+    trained: Trained,
 }
 
 impl Training<'_> {
     fn run(&self, set: &TrainingSet, progress: &mut Progress) -> Result<()> {
         let limit = self.arm.training.steps;
-        let mut optimizer = AdamW::new(self.arm.adamw(), self.params.vars())?;
+        let mut optimizer = AdamW::new(self.arm.adamw(), self.trained.params.vars())?;
         let mut scored: Vec<Validation> = Vec::new();
         let mut first = 0;
         match self.folder.latest()? {
             Some(latest) => {
-                self.folder.load(&latest, &self.params, &mut optimizer)?;
+                self.folder
+                    .load(&latest, &self.trained.params, &mut optimizer)?;
                 scored = validations(&self.folder.records()?);
                 first = latest.step + 1;
                 progress.advance(
@@ -126,11 +123,15 @@ impl Training<'_> {
                 pending.push(Record::Validation { step, scores });
                 let (keep, finished) = winners(self.setup, &scored, step == limit)?;
                 if keep.contains(&step) && step > 0 {
-                    self.save_unet(step)?;
+                    checkpoint::save(self.setup, self.cell, &self.trained, self.folder, &scored)?;
                 }
                 self.folder.append(&std::mem::take(&mut pending))?;
-                self.folder
-                    .save(step, &self.params, &optimizer, finished || step == limit)?;
+                self.folder.save(
+                    step,
+                    &self.trained.params,
+                    &optimizer,
+                    finished || step == limit,
+                )?;
                 // Last, so that a replay after a kill finds every checkpoint it may still want.
                 self.folder.keep_weights(&keep)?;
                 if finished && step < limit {
@@ -146,12 +147,12 @@ impl Training<'_> {
                 }
             }
         }
-        Ok(())
+        card::write(self.setup, self.cell, self.folder)
     }
 
     /// Whether blocks are computed again in the backward pass: as the file says, else where the network is large.
     fn recompute(&self) -> bool {
-        let large = || self.params.parameters() >= RECOMPUTE_FROM;
+        let large = || self.trained.network >= RECOMPUTE_FROM;
         self.arm.training.recompute.unwrap_or_else(large)
     }
 
@@ -167,12 +168,16 @@ impl Training<'_> {
         };
         let objective = Objective {
             recipe: &self.arm.recipe,
-            theta: &self.theta,
+            theta: &self.trained.theta,
             base: &self.base,
             recompute: self.recompute(),
         };
         let parts = self.arm.training.gradient_accumulation;
-        let (losses, grads) = objective.gradients(&step_of.batch(&mut rng)?, parts)?;
+        let batch = step_of.batch(&mut rng)?;
+        self.trained
+            .begin_step(&self.subject.name, self.cell.seed, step);
+        let (losses, grads) = objective.gradients(&batch, parts)?;
+        self.trained.end_step();
         let loss = losses.total;
         if !loss.is_finite() {
             bail!(
@@ -182,11 +187,8 @@ impl Training<'_> {
                 self.arm.training.learning_rate
             );
         }
-        let vars = self.params.vars();
-        if step == 1 {
-            optim::check_gradients(&vars, &grads)?;
-        }
-        let grad_norm = optim::global_norm(&grads, &vars)?;
+        self.trained.check_gradients(step, &grads)?;
+        let grad_norm = optim::global_norm(&grads, &self.trained.params.vars())?;
         if !grad_norm.is_finite() {
             bail!(
                 "the gradient's norm is {grad_norm}\n  mend: lower training.learning_rate ({})",
@@ -216,12 +218,12 @@ impl Training<'_> {
         let weights = if step == 0 {
             self.setup.base_weights.clone()
         } else {
-            fingerprint(&self.params.detached())?
+            self.trained.fingerprint(self.setup)?
         };
         let note = format!("{} · validation at step {step}", self.cell.id);
         let pictures =
             self.drawer
-                .draw(&self.theta_frozen, &weights, &requests, progress, &note)?;
+                .draw(&self.trained.frozen, &weights, &requests, progress, &note)?;
         let each = self.setup.experiment.validation.pictures_per_prompt;
         for (i, picture) in pictures.iter().enumerate() {
             let name = format!("prompt-{:02}-{}.png", i / each, i % each);
@@ -255,17 +257,6 @@ impl Training<'_> {
             }
         }
         (requests, texts)
-    }
-
-    /// Writes the U-Net as a diffusers folder. Step 0 is the base model and needs no copy.
-    fn save_unet(&self, step: usize) -> Result<()> {
-        // The configuration as it was read, so that the folder opens wherever the base model's does.
-        let config = std::fs::read(self.setup.pipeline.folder.join("unet/config.json"))?;
-        files::write(&self.folder.unet(step).join("config.json"), &config)?;
-        let path = self.folder.weights(step);
-        self.params
-            .save(&path)
-            .with_context(|| files::cannot_write(&path))
     }
 
     /// References and a few negatives, for the report.

@@ -1,0 +1,143 @@
+//! What the header of a LoRA file says: kohya's keys, which A1111, ComfyUI's tools and sites read, ModelSpec 1.0.1, and our own.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Tensor};
+use sha2::{Digest, Sha256};
+
+use super::base::BaseModel;
+use super::file::Lora;
+
+/// The hashes of values: they belong to one file.
+const MODELSPEC_HASH: &str = "modelspec.hash_sha256";
+const MODEL_HASH: &str = "sshs_model_hash";
+const LEGACY_HASH: &str = "sshs_legacy_hash";
+
+/// What is known of a training.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Name of the file without its ending.
+    pub name: String,
+    /// Family of the base model.
+    pub base: BaseModel,
+    /// Name of the base model.
+    pub base_name: String,
+    /// Side of the pictures in pixels; 0 for the family's own.
+    pub resolution: u32,
+    /// The words that call the subject: `[v] dog`.
+    pub trigger: String,
+    /// Seed of the training.
+    pub seed: u64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Gradient steps taken.
+    pub steps: usize,
+    /// Pictures that were learned from.
+    pub images: usize,
+    /// Captions of the pictures.
+    pub captions: Vec<String>,
+    /// Keys of our own, without the prefix `rpo.`.
+    pub rpo: BTreeMap<String, String>,
+}
+
+impl Lora {
+    /// Writes down what is known, over what was there.
+    pub fn describe(&mut self, about: &About) {
+        let side = match about.resolution {
+            0 => about.base.side(),
+            side => side,
+        };
+        let tags = about
+            .captions
+            .iter()
+            .fold(BTreeMap::new(), |mut tags, caption| {
+                *tags.entry(caption.as_str()).or_insert(0usize) += 1;
+                tags
+            });
+        let v2 = matches!(about.base, BaseModel::Sd2 | BaseModel::Sd2V);
+        let python = |yes: bool| if yes { "True" } else { "False" };
+        let or_dynamic = |value: Option<String>| value.unwrap_or_else(|| "Dynamic".into());
+        let resolution = format!("({side}, {side})");
+        let frequency = serde_json::json!({ about.name.as_str(): tags }).to_string();
+        let architecture = format!("{}/lora", about.base.architecture());
+        let pairs = [
+            // Python's words, because the readers compare with them.
+            ("ss_v2", python(v2).into()),
+            ("ss_base_model_version", about.base.version().into()),
+            ("ss_network_module", "networks.lora".into()),
+            (
+                "ss_network_dim",
+                or_dynamic(self.rank().map(|r| r.to_string())),
+            ),
+            (
+                "ss_network_alpha",
+                or_dynamic(self.alpha().map(|a| a.to_string())),
+            ),
+            ("ss_network_args", "{}".into()),
+            ("ss_output_name", about.name.clone()),
+            ("ss_sd_model_name", about.base_name.clone()),
+            ("ss_seed", about.seed.to_string()),
+            ("ss_learning_rate", about.learning_rate.to_string()),
+            ("ss_steps", about.steps.to_string()),
+            ("ss_num_train_images", about.images.to_string()),
+            ("ss_resolution", resolution),
+            ("ss_tag_frequency", frequency),
+            ("modelspec.sai_model_spec", "1.0.1".into()),
+            ("modelspec.architecture", architecture),
+            (
+                "modelspec.implementation",
+                about.base.implementation().into(),
+            ),
+            ("modelspec.title", about.name.clone()),
+            ("modelspec.resolution", format!("{side}x{side}")),
+            ("modelspec.prediction_type", about.base.prediction().into()),
+            ("modelspec.trigger_phrase", about.trigger.clone()),
+        ];
+        for (key, value) in pairs {
+            self.metadata.insert(key.into(), value);
+        }
+        for (key, value) in &about.rpo {
+            self.metadata.insert(format!("rpo.{key}"), value.clone());
+        }
+    }
+}
+
+/// Metadata without the hashes that belong to another file's values.
+#[must_use]
+pub fn without_hashes(mut metadata: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    for key in [MODELSPEC_HASH, MODEL_HASH, LEGACY_HASH] {
+        metadata.remove(key);
+    }
+    metadata
+}
+
+/// A file with the hashes of its values in its metadata. ModelSpec and sd-webui-additional-networks both take SHA-256 over all
+/// bytes behind the header; the latter's older hash is over 64 KiB from 1 MiB on, in a file with kohya's metadata alone.
+pub(super) fn with_hashes(
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: BTreeMap<String, String>,
+    serialize: fn(&BTreeMap<String, Tensor>, &BTreeMap<String, String>) -> Result<Vec<u8>>,
+) -> Result<Vec<u8>> {
+    let mut metadata = without_hashes(metadata);
+    let kohya = metadata.iter().filter(|(key, _)| key.starts_with("ss_"));
+    let plain = serialize(
+        tensors,
+        &kohya.map(|(k, v)| (k.clone(), v.clone())).collect(),
+    )?;
+    let length = u64::from_le_bytes(*plain.first_chunk().unwrap_or(&[0; 8])) as usize;
+    let sha256 = hex(plain.get(8 + length..).unwrap_or_default());
+    let old = plain
+        .get(0x10_0000..plain.len().min(0x11_0000))
+        .unwrap_or_default();
+    metadata.insert(LEGACY_HASH.into(), hex(old)[..8].to_owned());
+    metadata.insert(MODELSPEC_HASH.into(), format!("0x{sha256}"));
+    metadata.insert(MODEL_HASH.into(), sha256);
+    serialize(tensors, &metadata)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

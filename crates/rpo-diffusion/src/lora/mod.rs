@@ -1,0 +1,17 @@
+//! LoRA files of Stable Diffusion U-Nets: kohya's keys, which every program reads, and PEFT's, which diffusers writes.
+//!
+//! [`Lora::read`] takes either, and the two older forms of diffusers; [`Lora::to_kohya`] and [`Lora::to_peft`] give the bytes
+//! of a file. [`Lora::adapters`] fits the modules onto a U-Net's tensors, to be laid over them or merged into them.
+
+mod base;
+mod file;
+mod metadata;
+mod names;
+mod read;
+mod write;
+
+pub use base::BaseModel;
+pub use file::{Format, Lora};
+pub use metadata::{About, without_hashes};
+pub use names::{Numbering, from_kohya, to_kohya};
+pub use rpo_nn::lora::{Adapters, LoraConfig, LoraModule};

@@ -1,0 +1,272 @@
+//! The set of adapters of one network.
+
+use super::config::{LoraConfig, adaptable};
+use super::layer::{Lora, site};
+use crate::weights::{Params, Scope};
+use candle_core::{Device, Result, Tensor, bail};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The suffixes of A and B, as peft names them.
+const A: &str = "lora_A.weight";
+const B: &str = "lora_B.weight";
+
+/// What can be changed while models built on the adapters live; shared by all of them.
+#[derive(Debug)]
+pub(crate) struct Controls {
+    dropout: f64,
+    key: Mutex<Option<u64>>,
+    /// Bits of an f64.
+    scale: AtomicU64,
+}
+
+impl Controls {
+    /// The probability and the key, if elements are to be dropped.
+    pub(super) fn dropout(&self) -> Option<(f64, u64)> {
+        if self.dropout == 0.0 {
+            return None;
+        }
+        let key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        key.map(|key| (self.dropout, key))
+    }
+
+    pub(super) fn scale(&self) -> f64 {
+        f64::from_bits(self.scale.load(Ordering::Relaxed))
+    }
+}
+
+/// The adapter of one module, in the layout of a checkpoint.
+#[derive(Clone, Debug)]
+pub struct LoraModule {
+    /// A, "down": `[r, input]`, or `[r, ci, k, k]` of a convolution.
+    pub a: Tensor,
+    /// B, "up": `[output, r]`, or `[co, r, 1, 1]`.
+    pub b: Tensor,
+    /// α.
+    pub alpha: f64,
+}
+
+/// A and B of some modules of one network. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Adapters {
+    params: Params,
+    /// Module to α.
+    alphas: Arc<BTreeMap<String, f64>>,
+    controls: Arc<Controls>,
+}
+
+impl Adapters {
+    /// New adapters for the modules of `base` that the targets match, with peft's start: A uniform in ±1/√fan_in
+    /// (`kaiming_uniform_` with a = √5), B 0, so that the adapted network is the base. `unit(module, n)` returns n draws
+    /// from [0, 1) of a stream of the module's own.
+    ///
+    /// # Errors
+    /// If a hyperparameter is out of range, or a target matches no linear layer and no convolution.
+    pub fn new(
+        base: &Params,
+        config: &LoraConfig,
+        unit: &mut dyn FnMut(&str, usize) -> Vec<f64>,
+    ) -> Result<Self> {
+        config.check()?;
+        let shapes = layers(base);
+        let mut modules = BTreeMap::new();
+        for name in config.modules(&base.shapes())? {
+            let (a, b) = adapter_shapes(&shapes[&name], config.rank);
+            let bound = 1.0 / (a[1..].iter().product::<usize>() as f64).sqrt();
+            let n = a.iter().product();
+            let values: Vec<f32> = unit(&name, n)
+                .into_iter()
+                .map(|u| ((2.0 * u - 1.0) * bound) as f32)
+                .collect();
+            let module = LoraModule {
+                a: Tensor::from_vec(values, a, &Device::Cpu)?,
+                b: Tensor::zeros(b, candle_core::DType::F32, &Device::Cpu)?,
+                alpha: config.alpha,
+            };
+            modules.insert(name, module);
+        }
+        Self::build(&modules, base.label(), config.dropout, true)
+    }
+
+    /// Adapters with given values, for the modules of `base` that they name. A 1x1 kernel fits a linear layer of the same
+    /// sizes and the other way round.
+    ///
+    /// # Errors
+    /// If `base` has no such module, or one of another size; the message names it.
+    pub fn from_modules(
+        base: &Params,
+        modules: &BTreeMap<String, LoraModule>,
+        trainable: bool,
+    ) -> Result<Self> {
+        let shapes = layers(base);
+        let mut fitted = BTreeMap::new();
+        for (name, module) in modules {
+            let Some(shape) = shapes.get(name).filter(|s| adaptable(s)) else {
+                bail!(
+                    "{}: there is no linear layer and no convolution {name}; the LoRA belongs to another model",
+                    base.label()
+                )
+            };
+            let rank = module.a.dim(0)?;
+            let (a, b) = adapter_shapes(shape, rank);
+            let (Ok(down), Ok(up)) = (
+                module.a.reshape(a.as_slice()),
+                module.b.reshape(b.as_slice()),
+            ) else {
+                bail!(
+                    "{name}: A {:?} and B {:?} do not fit its weight {shape:?} of {}; the LoRA belongs to another model",
+                    module.a.dims(),
+                    module.b.dims(),
+                    base.label()
+                )
+            };
+            let alpha = module.alpha;
+            fitted.insert(
+                name.clone(),
+                LoraModule {
+                    a: down,
+                    b: up,
+                    alpha,
+                },
+            );
+        }
+        Self::build(&fitted, base.label(), 0.0, trainable)
+    }
+
+    fn build(
+        modules: &BTreeMap<String, LoraModule>,
+        label: &str,
+        dropout: f64,
+        trainable: bool,
+    ) -> Result<Self> {
+        if modules.is_empty() {
+            bail!("{label}: a LoRA without modules")
+        }
+        let tensors = modules.iter().flat_map(|(name, m)| {
+            [
+                (format!("{name}.{A}"), m.a.clone()),
+                (format!("{name}.{B}"), m.b.clone()),
+            ]
+        });
+        Ok(Self {
+            params: Params::from_tensors(tensors, &format!("LoRA of {label}"), trainable)?,
+            alphas: Arc::new(
+                modules
+                    .iter()
+                    .map(|(name, m)| (name.clone(), m.alpha))
+                    .collect(),
+            ),
+            controls: Arc::new(Controls {
+                dropout,
+                key: Mutex::new(None),
+                scale: AtomicU64::new(1f64.to_bits()),
+            }),
+        })
+    }
+
+    /// A and B by `MODULE.lora_A.weight` and `MODULE.lora_B.weight`: what is trained and saved.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The same values, not tracked.
+    pub fn detached(&self) -> Self {
+        Self {
+            params: self.params.detached(),
+            ..self.clone()
+        }
+    }
+
+    /// Copies of all adapters in the layout of a checkpoint.
+    ///
+    /// # Errors
+    /// If memory cannot be read back as f32, which does not happen for tensors of this type.
+    pub fn modules(&self) -> Result<BTreeMap<String, LoraModule>> {
+        let mut tensors: BTreeMap<String, Tensor> =
+            self.params.tensors_sorted()?.into_iter().collect();
+        let mut take = |name: &str, part: &str| {
+            let tensor = tensors.remove(&format!("{name}.{part}"));
+            tensor.ok_or_else(|| candle_core::Error::msg(format!("{name}.{part} is missing")))
+        };
+        self.alphas
+            .iter()
+            .map(|(name, &alpha)| {
+                let (a, b) = (take(name, A)?, take(name, B)?);
+                Ok((name.clone(), LoraModule { a, b, alpha }))
+            })
+            .collect()
+    }
+
+    /// How much all adapters count, 1 by default; models built on them see the change.
+    pub fn set_scale(&self, scale: f64) {
+        self.controls
+            .scale
+            .store(scale.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Drops elements of the adapters' inputs from now on, by masks that depend on `key` and the module's name alone; `None`
+    /// drops nothing. Set it anew before every training step and to `None` before sampling.
+    pub fn set_dropout_key(&self, key: Option<u64>) {
+        *self
+            .controls
+            .key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    /// The adapter of the module at `place`, for a weight `shape` as it is stored.
+    pub(crate) fn layer(&self, place: &str, shape: &[usize]) -> Result<Option<Lora>> {
+        let Some(alpha) = self.alphas.get(place) else {
+            return Ok(None);
+        };
+        let scope = self.params.root().sub(place);
+        let rank = self.params.shape(&scope.path(A)).map_or(1, |s| s[0]);
+        let (a, b) = adapter_shapes(shape, rank);
+        let get = |scope: &Scope, name: &str, shape: &[usize]| match *shape {
+            [o, i, h, w] => scope.conv(name, [o, i, h, w]),
+            _ => scope.tensor(name, shape),
+        };
+        Ok(Some(Lora {
+            a: get(&scope, A, &a)?,
+            b: get(&scope, B, &b)?,
+            scaling: alpha / rank as f64,
+            site: site(place),
+            controls: self.controls.clone(),
+        }))
+    }
+
+    /// Adds s · α/r · B A to the weights of `base`, in place and in f32: every model built on them is then the adapted one.
+    /// With `-scale` it takes them away again, exact to rounding.
+    ///
+    /// # Errors
+    /// If `base` lacks a module or has it in another shape. Then some weights may have been changed.
+    pub fn merge_into(&self, base: &Params, scale: f64) -> Result<()> {
+        for (name, module) in self.modules()? {
+            let rank = module.a.dim(0)?;
+            let a = module.a.flatten_from(1)?;
+            let b = module.b.flatten_from(1)?;
+            // B is 1x1, so the product of the flattened kernels is the kernel of both convolutions in a row.
+            let delta = (b.matmul(&a)? * (scale * module.alpha / rank as f64))?;
+            base.add_values(&format!("{name}.weight"), delta.flatten_all()?.to_vec1()?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Shapes of all modules that have a `weight`.
+fn layers(base: &Params) -> BTreeMap<String, Vec<usize>> {
+    let named = base.shapes().into_iter();
+    named
+        .filter_map(|(name, shape)| Some((name.strip_suffix(".weight")?.to_owned(), shape)))
+        .collect()
+}
+
+/// Shapes of A and B for a weight `[output, input]` or `[co, ci, k, k]`.
+fn adapter_shapes(weight: &[usize], rank: usize) -> (Vec<usize>, Vec<usize>) {
+    let mut a = weight.to_vec();
+    let mut b = vec![1; weight.len()];
+    a[0] = rank;
+    (b[0], b[1]) = (weight[0], rank);
+    (a, b)
+}

@@ -1,0 +1,145 @@
+//! Beside every kept LoRA: a preview picture, and a model card in the form that the Hugging Face hub reads.
+
+use super::checkpoint::{base_model, base_name, lora_files, lora_name, rewards, trigger};
+use super::exam;
+use super::setup::Setup;
+use super::state::Folder;
+use crate::files;
+use crate::plan::Cell;
+use anyhow::{Context, Result};
+use image::{RgbImage, imageops};
+use minijinja::{AutoEscape, Environment, context};
+use rpo_diffusion::lora::BaseModel;
+use rpo_reward::select::Kind;
+use std::path::{Path, PathBuf};
+
+const TEMPLATE: &str = include_str!("card.md.j2");
+
+/// Pictures of a preview: two rows of two.
+const PREVIEW: usize = 4;
+
+/// Writes `README.md` and `preview.png` into the folder of every kept LoRA of a trajectory that is over. Nothing is done where
+/// whole U-Nets are kept.
+///
+/// # Errors
+/// A damaged record; I/O errors.
+pub(super) fn write(setup: &Setup, cell: &Cell, folder: &Folder) -> Result<()> {
+    if setup.arms[cell.arm].lora.is_none() {
+        return Ok(());
+    }
+    for step in folder.kept_steps() {
+        let place = folder.lora(step);
+        if let Some(preview) = preview(&folder.samples("validation", step))? {
+            files::write_png(&place.join("preview.png"), &preview)?;
+        }
+        let card = card(setup, cell, folder, step)?;
+        files::write(&place.join("README.md"), card.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<String> {
+    let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
+    let lora = arm.lora.as_ref().context("an arm without adapters")?;
+    let choices = exam::choices(setup, folder)?;
+    let at = choices.steps.iter().position(|s| *s == step);
+    let scored = at.map_or(choices.validations.as_slice(), |at| {
+        &choices.validations[..=at]
+    });
+    let chosen_by: Vec<&str> = setup
+        .rules
+        .iter()
+        .zip(&choices.decisions)
+        .filter(|(rule, d)| rule.kind == Kind::Best && choices.steps[d.chosen] == step)
+        .map(|(rule, _)| rule.name.as_str())
+        .collect();
+    let base = base_model(setup);
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_keep_trailing_newline(true);
+    environment.set_trim_blocks(true);
+    environment.add_filter("quoted", |text: String| {
+        // A JSON string is a YAML string.
+        serde_json::to_string(&text).unwrap_or_default()
+    });
+    environment.add_template("card", TEMPLATE)?;
+    let [main, _] = lora_files(folder, cell, step);
+    let main = main
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let card = environment.get_template("card")?.render(context! {
+        name => lora_name(cell), file => main, step, chosen_by,
+        hub => hub_name(&setup.experiment.model.path),
+        base => base_name(setup), architecture => base.architecture(),
+        xl => base == BaseModel::Sdxl, size => setup.size,
+        trigger => trigger(subject), class => &subject.class,
+        images => subject.references.len(), preset => arm.preset.name(),
+        recipe => arm.recipe.describe(arm.preset),
+        steps => arm.training.steps, learning_rate => arm.training.learning_rate,
+        rank => lora.rank, alpha => lora.alpha, dropout => lora.dropout,
+        targets => lora.targets, seed => cell.seed,
+        reward_model => &setup.experiment.encoders.reward,
+        pictures => scored.last().map_or(0, |v| v.scores.len()),
+        rewards => rewards(setup, scored)?,
+        solver => setup.experiment.sampler.solver, sampler_steps => setup.experiment.sampler.steps,
+        guidance => setup.experiment.sampler.guidance,
+        version => env!("CARGO_PKG_VERSION"),
+    })?;
+    Ok(card)
+}
+
+/// The repository's name, if the model was given by one: the hub refuses a card with any other.
+fn hub_name(path: &str) -> Option<&str> {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    let (owner, name) = path.split_once('/')?;
+    (plain(owner) && plain(name) && !Path::new(path).exists()).then_some(path)
+}
+
+/// The first pictures of as many prompts side by side, `None` where none was drawn.
+fn preview(samples: &Path) -> Result<Option<RgbImage>> {
+    let Ok(entries) = std::fs::read_dir(samples) else {
+        return Ok(None);
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    paths.retain(|p| p.to_string_lossy().ends_with("-0.png"));
+    paths.sort();
+    paths.truncate(PREVIEW);
+    let open = |path: &PathBuf| {
+        let picture = image::open(path).with_context(|| path.display().to_string())?;
+        Ok(picture.to_rgb8())
+    };
+    let pictures: Vec<RgbImage> = paths.iter().map(open).collect::<Result<_>>()?;
+    let Some((w, h)) = pictures.first().map(RgbImage::dimensions) else {
+        return Ok(None);
+    };
+    let columns = (pictures.len() as u32).min(2);
+    let rows = (pictures.len() as u32).div_ceil(columns);
+    let mut sheet = RgbImage::from_pixel(columns * w, rows * h, image::Rgb([255; 3]));
+    for (i, picture) in (0u32..).zip(&pictures) {
+        let (x, y) = (i % columns * w, i / columns * h);
+        imageops::replace(&mut sheet, picture, i64::from(x), i64::from(y));
+    }
+    Ok(Some(sheet))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hub_name;
+
+    #[test]
+    fn only_a_repository_is_named_as_base_model() {
+        let repository = "stable-diffusion-v1-5/stable-diffusion-v1-5";
+        assert_eq!(hub_name(repository), Some(repository));
+        for path in ["micro", "/models/sd15", "../sd15", "a/b/c", "src/runner"] {
+            assert_eq!(hub_name(path), None, "{path}");
+        }
+    }
+}
