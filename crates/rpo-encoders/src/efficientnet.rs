@@ -7,14 +7,18 @@ mod block;
 mod config;
 mod fold;
 
+use std::sync::{Mutex, PoisonError};
+
 use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+use rpo_nn::frozen::Maps;
 use rpo_nn::ops::{self, Activation, ConvSpec};
 use rpo_nn::weights::Scope;
 
 pub use config::{BlockConfig, EfficientNetConfig, Pooling};
 
 use crate::{activation, pooling};
-use block::Block;
+use block::{Block, Inside};
 use fold::BatchNorm;
 
 /// `AlignVisionModel`.
@@ -27,6 +31,13 @@ pub struct EfficientNet {
     pooling: Pooling,
     window: usize,
     width: usize,
+}
+
+/// What one image needs while it passes, kept for the next.
+#[derive(Debug, Default)]
+struct Buffers {
+    inside: Inside,
+    out: Maps,
 }
 
 impl EfficientNet {
@@ -96,17 +107,35 @@ impl EfficientNet {
     /// # Errors
     /// Pixels so small that a kernel does not fit.
     pub fn features(&self, pixels: &Tensor) -> Result<Tensor> {
+        let buffers: Mutex<Vec<Buffers>> = Mutex::default();
+        let one = |index: usize| -> Result<Tensor> {
+            let lock = || buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut own = lock().pop().unwrap_or_default();
+            let features = self.image(&pixels.narrow(0, index, 1)?, &mut own);
+            lock().push(own);
+            features
+        };
+        // Image by image: the maps of one stay in the cache, those of a batch would not.
+        let maps: Vec<Tensor> = (0..pixels.dim(0)?)
+            .into_par_iter()
+            .map(one)
+            .collect::<Result<_>>()?;
+        Tensor::cat(&maps, 0)
+    }
+
+    fn image(&self, pixels: &Tensor, buffers: &mut Buffers) -> Result<Tensor> {
         // The stem pads at the right and the bottom only.
         let spec = ConvSpec {
             stride: 2,
             padding: [0, 1, 0, 1],
         };
         let x = ops::conv2d(pixels, &self.stem_weight, Some(&self.stem_bias), spec)?;
-        let mut x = ops::activation(&x, self.activation)?;
+        let mut x = Maps::from_tensor(&ops::activation(&x, self.activation)?)?;
         for block in &self.blocks {
-            x = block.forward(&x)?;
+            block.forward(&x, &mut buffers.inside, &mut buffers.out)?;
+            std::mem::swap(&mut x, &mut buffers.out);
         }
-        Ok(x)
+        x.into_tensor()
     }
 
     /// Length of the pooled features.

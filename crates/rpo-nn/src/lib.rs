@@ -2,6 +2,7 @@
 //!
 //! * [`ops`]: differentiable operations on channels-last (`[B, H, W, C]`, `[B, N, C]`) f32 tensors. Each is one
 //!   candle custom op with its own backward; gradients of frozen arguments are not computed.
+//! * [`frozen`]: fused forward passes of frozen networks, without a gradient.
 //! * [`weights`]: all tensors of one network by their diffusers / transformers name, read from and written to safetensors.
 //! * [`layers`]: thin structs that hold the weights an op needs.
 //! * [`lora`]: low-rank adapters, laid over the frozen tensors of a network without a change to its code.
@@ -14,6 +15,7 @@
 //! candle walks the graph recursively in `backward`; call it from [`on_big_stack`].
 
 mod autograd;
+pub mod frozen;
 pub mod layers;
 pub mod lora;
 mod math;
@@ -33,4 +35,4 @@ pub use stack::on_big_stack;
 
 /// Version of the arithmetic: raised whenever a change alters the bits that a kernel returns, so that caches of
 /// computed features can tell. Part of every cache key, next to [`simd_level`].
-pub const KERNELS_VERSION: u32 = 4;
+pub const KERNELS_VERSION: u32 = 5;

@@ -1,23 +1,40 @@
 //! The inverted bottleneck: expand, depthwise convolution, squeeze and excite, project.
 
 use candle_core::{Result, Tensor};
+use rpo_nn::frozen::{After, Depthwise, Maps, Pointwise};
 use rpo_nn::ops::{self, Activation, ConvSpec};
 use rpo_nn::weights::Scope;
 
 use super::config::BlockConfig;
 use super::fold::BatchNorm;
-use crate::pooling;
 
-/// A 1x1 convolution as a matrix product over the channels.
+/// Buffers for what is inside a block.
+#[derive(Debug, Default)]
+pub(super) struct Inside {
+    expanded: Maps,
+    filtered: Maps,
+}
+
 #[derive(Debug, Clone)]
-struct Pointwise {
+pub(super) struct Block {
+    expand: Option<Pointwise>,
+    depthwise: Depthwise,
+    squeeze: Dense,
+    excite: Dense,
+    project: Pointwise,
+    activation: Activation,
+    residual: bool,
+}
+
+/// A 1x1 convolution on a map of one place.
+#[derive(Debug, Clone)]
+struct Dense {
     /// `[out, in]`
     weight: Tensor,
     bias: Tensor,
 }
 
-impl Pointwise {
-    /// A convolution with a bias of its own.
+impl Dense {
     fn new(scope: &Scope, from: usize, to: usize) -> Result<Self> {
         Ok(Self {
             weight: scope
@@ -27,33 +44,17 @@ impl Pointwise {
         })
     }
 
-    /// A convolution without bias and the batch norm after it.
-    fn folded(conv: &Scope, norm: &BatchNorm, from: usize, to: usize) -> Result<Self> {
-        let weight = conv
-            .tensor("weight", &[to, from, 1, 1])?
-            .reshape((to, from))?;
-        Ok(Self {
-            weight: norm.scale_first(&weight)?,
-            bias: norm.bias()?,
-        })
-    }
-
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::linear(x, &self.weight, Some(&self.bias))
     }
 }
 
-#[derive(Debug, Clone)]
-pub(super) struct Block {
-    expand: Option<Pointwise>,
-    depthwise_weight: Tensor,
-    depthwise_bias: Tensor,
-    spec: ConvSpec,
-    squeeze: Pointwise,
-    excite: Pointwise,
-    project: Pointwise,
-    activation: Activation,
-    residual: bool,
+/// A 1x1 convolution without bias and the batch norm after it.
+fn folded(conv: &Scope, norm: &BatchNorm, from: usize, to: usize) -> Result<Pointwise> {
+    let weight = conv
+        .tensor("weight", &[to, from, 1, 1])?
+        .reshape((to, from))?;
+    Pointwise::new(&norm.scale_first(&weight)?, &norm.bias()?)
 }
 
 impl Block {
@@ -69,7 +70,7 @@ impl Block {
         let expand = if expanded == input {
             None
         } else {
-            Some(Pointwise::folded(
+            Some(folded(
                 &scope.sub("expansion.expand_conv"),
                 &norm("expansion.expand_bn", expanded)?,
                 input,
@@ -80,18 +81,21 @@ impl Block {
         let weight = scope
             .sub("depthwise_conv.depthwise_conv")
             .depthwise("weight", [expanded, 1, config.kernel, config.kernel])?;
+        let spec = ConvSpec {
+            stride: config.stride,
+            padding: config.padding,
+        };
         let excitation = scope.sub("squeeze_excite");
         Ok(Self {
             expand,
-            depthwise_weight: depthwise_norm.scale_last(&weight)?,
-            depthwise_bias: depthwise_norm.bias()?,
-            spec: ConvSpec {
-                stride: config.stride,
-                padding: config.padding,
-            },
-            squeeze: Pointwise::new(&excitation.sub("reduce"), expanded, config.squeezed)?,
-            excite: Pointwise::new(&excitation.sub("expand"), config.squeezed, expanded)?,
-            project: Pointwise::folded(
+            depthwise: Depthwise::new(
+                &depthwise_norm.scale_last(&weight)?,
+                &depthwise_norm.bias()?,
+                spec,
+            )?,
+            squeeze: Dense::new(&excitation.sub("reduce"), expanded, config.squeezed)?,
+            excite: Dense::new(&excitation.sub("expand"), config.squeezed, expanded)?,
+            project: folded(
                 &scope.sub("projection.project_conv"),
                 &norm("projection.project_bn", config.output)?,
                 expanded,
@@ -102,27 +106,24 @@ impl Block {
         })
     }
 
-    /// `[B, H, W, input]` to `[B, h, w, output]`.
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let expanded = match &self.expand {
-            Some(expand) => ops::activation(&expand.forward(x)?, self.activation)?,
-            None => x.clone(),
+    /// `x` `[B, H, W, input]` to `out` `[B, h, w, output]`.
+    pub(super) fn forward(&self, x: &Maps, inside: &mut Inside, out: &mut Maps) -> Result<()> {
+        let Inside { expanded, filtered } = inside;
+        let wide = match &self.expand {
+            Some(expand) => {
+                expand.forward(x, None, After::Activation(self.activation), expanded)?;
+                &*expanded
+            }
+            None => x,
         };
-        let inner = ops::depthwise_conv2d(
-            &expanded,
-            &self.depthwise_weight,
-            Some(&self.depthwise_bias),
-            self.spec,
-        )?;
-        let inner = ops::activation(&inner, self.activation)?;
-        let squeezed = self.squeeze.forward(&pooling::mean(&inner)?)?;
-        let squeezed = ops::activation(&squeezed, self.activation)?;
+        let means = self.depthwise.forward(wide, self.activation, filtered)?;
+        let squeezed = ops::activation(&self.squeeze.forward(&means)?, self.activation)?;
         let gate = ops::activation(&self.excite.forward(&squeezed)?, Activation::Sigmoid)?;
-        let out = self.project.forward(&ops::mul_channels(&inner, &gate)?)?;
-        if self.residual {
-            ops::add(&out, x)
+        let after = if self.residual {
+            After::Add(x)
         } else {
-            Ok(out)
-        }
+            After::Nothing
+        };
+        self.project.forward(filtered, Some(&gate), after, out)
     }
 }

@@ -152,6 +152,16 @@ fn values<F: Function, const FMA: bool>(x: &[f32], y: &mut [f32]) {
     }
 }
 
+/// y = f(y + b) row by row.
+#[inline(always)]
+fn biased_values<F: Function, const FMA: bool>(b: &[f32], y: &mut [f32]) {
+    for y in y.chunks_mut(b.len().max(1)) {
+        for (y, &b) in y.iter_mut().zip(b) {
+            *y = F::value::<FMA>(*y + b);
+        }
+    }
+}
+
 #[inline(always)]
 fn slopes<F: Function, const FMA: bool>(x: &[f32], grad: &[f32], dx: &mut [f32]) {
     for ((dx, &x), &g) in dx.iter_mut().zip(x).zip(grad) {
@@ -173,6 +183,19 @@ fn forward_body<const FMA: bool>(f: Activation, x: &[f32], y: &mut [f32]) {
 }
 
 #[inline(always)]
+fn biased_body<const FMA: bool>(f: Activation, b: &[f32], y: &mut [f32]) {
+    match f {
+        Activation::Silu => biased_values::<Silu, FMA>(b, y),
+        Activation::Gelu => biased_values::<Gelu, FMA>(b, y),
+        Activation::GeluTanh => biased_values::<GeluTanh, FMA>(b, y),
+        Activation::QuickGelu => biased_values::<QuickGelu, FMA>(b, y),
+        Activation::Relu => biased_values::<Relu, FMA>(b, y),
+        Activation::Tanh => biased_values::<Tanh, FMA>(b, y),
+        Activation::Sigmoid => biased_values::<Sigmoid, FMA>(b, y),
+    }
+}
+
+#[inline(always)]
 fn backward_body<const FMA: bool>(f: Activation, x: &[f32], grad: &[f32], dx: &mut [f32]) {
     match f {
         Activation::Silu => slopes::<Silu, FMA>(x, grad, dx),
@@ -186,8 +209,15 @@ fn backward_body<const FMA: bool>(f: Activation, x: &[f32], grad: &[f32], dx: &m
 }
 
 simd! {
+    /// y = f(y + b) for every row of y, which is as long as b.
+    pub(crate) fn biased(f: Activation, b: &[f32], y: &mut [f32]) = biased_body;
     fn forward(f: Activation, x: &[f32], y: &mut [f32]) = forward_body;
     fn backward(f: Activation, x: &[f32], grad: &[f32], dx: &mut [f32]) = backward_body;
+}
+
+/// y = f(y).
+pub(crate) fn apply(f: Activation, y: &mut [f32]) {
+    biased(f, &[0.0; 64], y);
 }
 
 impl Differentiable<1> for Activation {

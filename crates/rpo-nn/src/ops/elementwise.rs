@@ -79,7 +79,7 @@ fn scale_body<const FMA: bool>(x: &[f32], s: &[f32], y: &mut [f32]) {
 
 simd! {
     fn sum_of(a: &[f32], b: &[f32], y: &mut [f32]) = sum_body;
-    fn product_of(x: &[f32], s: &[f32], y: &mut [f32]) = scale_body;
+    pub(crate) fn product_of(x: &[f32], s: &[f32], y: &mut [f32]) = scale_body;
 }
 
 struct Add;

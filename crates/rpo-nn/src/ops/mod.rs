@@ -3,12 +3,12 @@
 //! Every function checks shapes and dtypes and names the operation in its errors. Arguments that are not contiguous are
 //! copied. The backward pass computes the gradients of tracked arguments only.
 
-mod activation;
+pub(crate) mod activation;
 mod attention;
 mod conv;
-mod depthwise;
+pub(crate) mod depthwise;
 pub(crate) mod dropout;
-mod elementwise;
+pub(crate) mod elementwise;
 mod embedding;
 mod geglu;
 mod group_norm;

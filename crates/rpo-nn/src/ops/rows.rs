@@ -48,6 +48,16 @@ pub(crate) fn sum_rows(x: &[f32], cols: usize) -> Vec<f32> {
     sum_parts(parts, cols)
 }
 
+/// As [`sum_rows`], in the caller's thread and not yet rounded.
+pub(crate) fn sum_rows_f64(x: &[f32], cols: usize) -> Vec<f64> {
+    let mut total = vec![0f64; cols];
+    let mut block = vec![0f32; cols];
+    if cols > 0 {
+        add_rows(&mut total, &mut block, x);
+    }
+    total
+}
+
 /// Sum of partial results in their order, rounded to f32 at the end.
 pub(crate) fn sum_parts(parts: Vec<Vec<f64>>, cols: usize) -> Vec<f32> {
     let mut total = vec![0f64; cols];

@@ -34,7 +34,7 @@ impl ConvSpec {
     }
 
     /// Height and width of the result; an error if the kernel does not fit into the padded input.
-    pub(super) fn output(
+    pub(crate) fn output(
         &self,
         name: &str,
         input: [usize; 2],

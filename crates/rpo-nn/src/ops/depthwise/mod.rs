@@ -1,12 +1,15 @@
 //! Depthwise convolution: every channel has its own kernel.
 
+pub(crate) mod kernel;
+
 use super::conv::ConvSpec;
-use super::rows::{fill_rows, sum_parts, sum_rows};
+use super::rows::{sum_parts, sum_rows};
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
 use crate::math::fma;
 use crate::parallel;
 use crate::simd::simd;
 use candle_core::{Result, Tensor, bail};
+use kernel::{Packed, Sizes};
 
 struct Depthwise {
     spec: ConvSpec,
@@ -87,29 +90,22 @@ impl Depthwise {
     }
 
     fn run(&self, x: View<'_>, w: View<'_>, b: Option<&[f32]>) -> (Vec<f32>, Vec<usize>) {
-        let (input, c) = ([x.dims[1], x.dims[2]], x.dims[3]);
+        let &[batch, height, width, c] = x.dims else {
+            unreachable!("checked: x has four dimensions")
+        };
+        let sizes = Sizes {
+            spec: self.spec,
+            input: [height, width],
+            output: self.output,
+        };
+        let packed = Packed::new(w.data, b, [w.dims[0], w.dims[1]], c);
         let [out_height, out_width] = self.output;
-        let image = input[0] * input[1] * c;
-        let mut y = vec![0f32; x.dims[0] * out_height * out_width * c];
-        parallel::for_chunks(&mut y, out_width * c, |r, y| {
-            let x = &x.data[r / out_height * image..][..image];
-            if let Some(b) = b {
-                fill_rows(y, b);
-            }
-            self.taps(
-                r % out_height,
-                input,
-                [w.dims[0], w.dims[1]],
-                |tap, from, ox| {
-                    multiply_add(
-                        &mut y[ox * c..][..c],
-                        &x[from * c..][..c],
-                        &w.data[tap * c..][..c],
-                    );
-                },
-            );
+        let (image, row) = (out_height * out_width * c, out_width * c);
+        let y = parallel::build_images(batch * image, image, sizes.band() * row, |b, at, y| {
+            let x = &x.data[b * height * width * c..][..height * width * c];
+            kernel::rows(&packed, &sizes, x, at / row, y, false);
         });
-        (y, vec![x.dims[0], out_height, out_width, c])
+        (y, vec![batch, out_height, out_width, c])
     }
 
     fn gradients(
