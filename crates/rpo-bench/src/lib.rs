@@ -116,6 +116,7 @@ impl Work {
         let uncond = self.pipeline.encode_prompts(&[""])?;
         let config = SamplerConfig {
             solver: Solver::DpmSolverPp2m,
+            eta: 0.0,
             steps: 15,
             guidance: 3.0,
             batch: pictures,
@@ -127,6 +128,7 @@ impl Work {
             &x,
             &text,
             &uncond,
+            &mut |_, _| Vec::new(),
             &mut |_| {},
         )?;
         Ok(self.pipeline.decode(&z, pictures)?)

@@ -7,14 +7,16 @@ mod config_check;
 mod pipeline;
 mod resnet;
 mod sampler;
-mod schedule;
+pub mod schedule;
 pub mod solver;
 pub mod unet;
 pub mod vae;
 
 pub use pipeline::Pipeline;
 pub use sampler::{SamplerConfig, sample};
-pub use schedule::{NoiseSchedule, PredictionType, TimestepSpacing};
+pub use schedule::{
+    NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing,
+};
 pub use solver::Solver;
 pub use unet::{TextContext, UNet2DConditionModel, UNetConfig};
 pub use vae::{AutoencoderKL, Posterior, VaeConfig};

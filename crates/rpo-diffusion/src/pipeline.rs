@@ -12,7 +12,7 @@ use rpo_nn::weights::Params;
 use serde_json::Value;
 
 use crate::config_check;
-use crate::schedule::NoiseSchedule;
+use crate::schedule::{self, NoiseSchedule};
 use crate::unet::{UNet2DConditionModel, UNetConfig};
 use crate::vae::{AutoencoderKL, Posterior, VaeConfig};
 
@@ -22,15 +22,7 @@ const PARTS: [(&str, &[&str]); 5] = [
     ("vae", &["AutoencoderKL"]),
     ("text_encoder", &["CLIPTextModel"]),
     ("tokenizer", &["CLIPTokenizer", "CLIPTokenizerFast"]),
-    (
-        "scheduler",
-        &[
-            "DDIMScheduler",
-            "DDPMScheduler",
-            "PNDMScheduler",
-            "DPMSolverMultistepScheduler",
-        ],
-    ),
+    ("scheduler", schedule::CLASSES),
 ];
 
 /// Texts in one batch of the text encoder.
@@ -101,7 +93,8 @@ impl Pipeline {
             vae,
             text_encoder,
             tokenizer: ClipTokenizer::load(&dir.join("tokenizer"))?,
-            schedule: NoiseSchedule::load(&dir.join("scheduler/scheduler_config.json"))?,
+            schedule: NoiseSchedule::load(&dir.join("scheduler/scheduler_config.json"))?
+                .of_stable_diffusion(),
         })
     }
 
