@@ -7,11 +7,9 @@ Writes to crates/rpo-diffusion/tests/golden:
   micro.safetensors          U-Net, VAE, schedule, text and whole sampling runs of assets/micro
   tiny_{conv,linear,xl}.*    three random U-Nets: configuration, f16 weights, outputs, every gradient
   vae_{attention,plain}.*    two random VAEs: configuration, f16 weights, outputs
-  schedules.safetensors      alphas and solver timesteps of other schedules
 Tensors are in PyTorch's layout (NCHW, OIHW); the Rust tests permute.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +19,6 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
-    PNDMScheduler,
     UNet2DConditionModel,
 )
 from safetensors.torch import save_file
@@ -173,37 +170,6 @@ def micro():
     save("micro", tensors)
 
 
-def schedules():
-    """alphas_cumprod and timesteps; the configurations go to schedules.json as diffusers would write them."""
-    sd = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-    cases = {
-        "sd15_pndm": (PNDMScheduler, sd | dict(skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1)),
-        "sd21_v_trailing": (DDIMScheduler, sd | dict(prediction_type="v_prediction", timestep_spacing="trailing", steps_offset=1)),
-        "ddpm_linear_linspace": (DDPMScheduler, dict(timestep_spacing="linspace")),
-        "cosine": (DDPMScheduler, dict(beta_schedule="squaredcos_cap_v2", num_train_timesteps=300)),
-        "dpm": (DPMSolverMultistepScheduler, sd),
-    }
-    configs, tensors = {}, {}
-    for name, (cls, kwargs) in cases.items():
-        # Only what a hand-written file says: diffusers treats a missing key as each solver's own default.
-        configs[name] = {"_class_name": cls.__name__} | kwargs
-        scheduler = cls.from_config(configs[name])
-        tensors[f"{name}.alphas_cumprod"] = scheduler.alphas_cumprod
-        for solver, into in [("ddim", DDIMScheduler), ("dpmpp", DPMSolverMultistepScheduler)]:
-            # StableDiffusionPipeline never clips latents, whatever the file says.
-            other = into.from_config(scheduler.config, **({"clip_sample": False} if solver == "ddim" else {}))
-            for steps in (7, 20):
-                other.set_timesteps(steps)
-                tensors[f"{name}.{solver}.{steps}"] = other.timesteps.to(torch.int64)
-                # A whole run of a made-up model pins down every coefficient.
-                x = torch.linspace(-2, 2, 8).reshape(1, 1, 1, 8)
-                for t in other.timesteps:
-                    x = other.step(0.3 * x + 0.1 * torch.cos(x), int(t), x).prev_sample
-                tensors[f"{name}.{solver}.{steps}.run"] = x
-    (OUT / "schedules.json").write_text(json.dumps(configs, indent=1) + "\n")
-    save("schedules", tensors)
-
-
 def main():
     torch.manual_seed(0)
     OUT.mkdir(parents=True, exist_ok=True)
@@ -234,7 +200,6 @@ def main():
         "vae_plain", 4, (13, 11), block_out_channels=(4, 4, 8), norm_num_groups=2, layers_per_block=1, latent_channels=3,
         down_block_types=down * 3, up_block_types=up * 3, mid_block_add_attention=False, use_quant_conv=False, use_post_quant_conv=False,
     )
-    schedules()
     micro()
 
 

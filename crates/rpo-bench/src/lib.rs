@@ -117,6 +117,7 @@ impl Work {
         let uncond = self.pipeline.unconditional(self.pipeline.sample_size)?;
         let config = SamplerConfig {
             solver: Solver::DpmSolverPp2m,
+            eta: 0.0,
             steps: 15,
             guidance: 3.0,
             batch: pictures,
@@ -128,6 +129,7 @@ impl Work {
             &x,
             &text,
             &uncond,
+            &mut |_, _| Vec::new(),
             &mut |_| {},
         )?;
         Ok(self.pipeline.decode(&z, pictures)?)

@@ -9,7 +9,7 @@ pub mod lora;
 mod pipeline;
 mod resnet;
 mod sampler;
-mod schedule;
+pub mod schedule;
 pub mod solver;
 pub mod unet;
 pub mod vae;
@@ -17,7 +17,9 @@ pub mod vae;
 pub use conditioning::{Added, Conditioning};
 pub use pipeline::{Pipeline, load_unet, load_vae, xl_conditioning};
 pub use sampler::{SamplerConfig, sample};
-pub use schedule::{NoiseSchedule, PredictionType, TimestepSpacing};
+pub use schedule::{
+    NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing,
+};
 pub use solver::Solver;
 pub use unet::{Activations, TextContext, UNet2DConditionModel, UNetConfig};
 pub use vae::{AutoencoderKL, Posterior, VaeConfig};

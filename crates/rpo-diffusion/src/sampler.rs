@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::conditioning::Conditioning;
 use crate::schedule::NoiseSchedule;
-use crate::solver::Solver;
+use crate::solver::{Plan, Solver};
 use crate::unet::UNet2DConditionModel;
 
 /// How to sample.
@@ -12,7 +12,9 @@ use crate::unet::UNet2DConditionModel;
 pub struct SamplerConfig {
     /// The solver.
     pub solver: Solver,
-    /// Solver steps, one network evaluation each.
+    /// DDIM's eta in \[0, 1\]: how much of DDPM's noise each step adds. 0 for other solvers.
+    pub eta: f64,
+    /// Solver steps, one network evaluation each; PNDM needs one more.
     pub steps: usize,
     /// Guidance scale w in `e_uncond + w (e_cond - e_uncond)` (Ho & Salimans 2022); at 1 the unconditional half is
     /// not computed.
@@ -21,11 +23,20 @@ pub struct SamplerConfig {
     pub batch: usize,
 }
 
+impl SamplerConfig {
+    /// The solver's plan on a model's schedule. Errors as [`Solver::plan`] does.
+    pub fn plan(&self, schedule: &NoiseSchedule) -> Result<Plan> {
+        self.solver.plan(schedule, self.steps, self.eta)
+    }
+}
+
 /// From noise `latents` `[N, h, w, C]` (standard normal) to scaled latents of the same shape. `cond`: one row a
 /// picture; `uncond`: the one row of the negative prompt.
 ///
-/// A picture depends on its own noise and text only, not on how the pictures are batched. `progress` is told the
-/// number of picture steps done, out of `N * steps`, after each network evaluation.
+/// `noise(i, k)` returns the standard normal noise that a stochastic solver adds to picture `i` of the N at step `k`
+/// of its plan, `h w C` values in this order; other solvers do not ask. A picture depends on its own noise and text
+/// only, not on how the pictures are batched. `progress` is told the number of picture steps done, out of N times the
+/// length of the plan, after each network evaluation.
 pub fn sample(
     unet: &UNet2DConditionModel,
     schedule: &NoiseSchedule,
@@ -33,9 +44,10 @@ pub fn sample(
     latents: &Tensor,
     cond: &Conditioning,
     uncond: &Conditioning,
+    noise: &mut dyn FnMut(usize, usize) -> Vec<f32>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Tensor> {
-    let (pictures, ..) = latents.dims4()?;
+    let (pictures, h, w, c) = latents.dims4()?;
     let texts = cond.batch()?;
     if texts != pictures {
         bail!("{texts} texts for {pictures} pictures: one text a picture is needed");
@@ -48,7 +60,7 @@ pub fn sample(
             config.batch
         );
     }
-    let steps = config.solver.steps(schedule, config.steps)?;
+    let plan = config.plan(schedule)?;
     let mut done = 0;
     let mut finished = Vec::new();
     for start in (0..pictures).step_by(config.batch) {
@@ -59,8 +71,8 @@ pub fn sample(
         } else {
             unet.prepare_text(&cond)?
         };
-        let network = |x: &Tensor, t: usize| {
-            let t = [t as f64];
+        let mut network = |x: &Tensor, t: f64| {
+            let t = [t];
             let output = if guided {
                 let both = unet
                     .forward_with(&Tensor::cat(&[x, x], 0)?, &t, &text)?
@@ -74,12 +86,12 @@ pub fn sample(
             progress(done);
             Ok(output)
         };
-        let noise = latents.narrow(0, start, n)?.contiguous()?;
-        finished.push(
-            config
-                .solver
-                .solve(noise, &steps, schedule.prediction_type, network)?,
-        );
+        let mut step_noise = |k: usize| {
+            let values: Vec<f32> = (start..start + n).flat_map(|i| noise(i, k)).collect();
+            Tensor::from_vec(values, (n, h, w, c), latents.device())
+        };
+        let start = latents.narrow(0, start, n)?.contiguous()?;
+        finished.push(plan.solve(start, &mut network, &mut step_noise)?);
     }
     if finished.is_empty() {
         return Ok(latents.clone());

@@ -30,6 +30,7 @@ fn prompts_to_pictures() -> Result<()> {
     let unet = pipeline.unet(&pipeline.unet_params)?;
     let config = SamplerConfig {
         solver: Solver::Ddim,
+        eta: 0.,
         steps: 20,
         guidance: 5.,
         batch: 2,
@@ -42,6 +43,7 @@ fn prompts_to_pictures() -> Result<()> {
         &latents,
         &cond,
         &uncond,
+        &mut |_, _| Vec::new(),
         &mut |_| {},
     )?;
     let expected = golden.raw("sample.ddim20.u8")?;

@@ -4,7 +4,7 @@ mod support;
 
 use candle_core::{Result, Tensor};
 use rpo_diffusion::{Conditioning, SamplerConfig, Solver, UNet2DConditionModel, sample};
-use support::{Golden, assert_close, micro_schedule, micro_unet};
+use support::{Golden, assert_close, micro_schedule, micro_unet, step_noise};
 
 fn unet() -> Result<UNet2DConditionModel> {
     let (config, params) = micro_unet(false)?;
@@ -20,11 +20,8 @@ fn trajectories_end_where_those_of_diffusers_do() -> Result<()> {
         ("dpmpp15", Solver::DpmSolverPp2m, 15, 5.),
         ("dpmpp8", Solver::DpmSolverPp2m, 8, 1.),
     ] {
-        let timesteps: Vec<usize> = solver
-            .steps(&schedule, steps)?
-            .iter()
-            .map(|s| s.t)
-            .collect();
+        let plan = solver.plan(&schedule, steps, 0.)?;
+        let timesteps: Vec<usize> = plan.steps.iter().map(|s| s.t as usize).collect();
         assert_eq!(
             timesteps,
             golden.timesteps(&format!("sample.{name}.t"))?,
@@ -32,6 +29,7 @@ fn trajectories_end_where_those_of_diffusers_do() -> Result<()> {
         );
         let config = SamplerConfig {
             solver,
+            eta: 0.,
             steps,
             guidance,
             batch: 2,
@@ -46,10 +44,58 @@ fn trajectories_end_where_those_of_diffusers_do() -> Result<()> {
             &latents,
             &cond,
             &uncond,
+            &mut |_, _| Vec::new(),
             &mut |n| told.push(n),
         )?;
         assert_eq!(told, (1..=steps).map(|s| 2 * s).collect::<Vec<_>>());
         assert_close(name, &out, &golden.nhwc(&format!("sample.{name}"))?, 1e-4);
+    }
+    Ok(())
+}
+
+/// Values of a golden noise `[2, 4, 16, 16]` as the sampler asks for them: `[16, 16, 4]` of picture i.
+fn golden_noise(i: usize, k: usize) -> Vec<f32> {
+    let size = 4 * 16 * 16;
+    let picture = &step_noise(2 * size, k)[i * size..(i + 1) * size];
+    (0..size).map(|at| picture[at % 4 * 256 + at / 4]).collect()
+}
+
+#[test]
+fn other_solvers_end_where_those_of_diffusers_do() -> Result<()> {
+    let (golden, text) = (Golden::load("schedulers_micro")?, Golden::load("micro")?);
+    let (unet, mut schedule) = (unet()?, micro_schedule()?);
+    schedule.config.skip_prk_steps = Some(true);
+    let latents = golden.nhwc("latents")?;
+    let (cond, uncond) = (text.raw("cond")?, text.raw("uncond")?);
+    for (name, solver) in [
+        ("pndm", Solver::Pndm),
+        ("euler", Solver::Euler),
+        ("euler_ancestral", Solver::EulerAncestral),
+        ("ddpm", Solver::Ddpm),
+        ("dpmpp_2m_karras", Solver::DpmSolverPp2mKarras),
+    ] {
+        let config = SamplerConfig {
+            solver,
+            eta: 0.,
+            steps: 10,
+            guidance: 5.,
+            batch: 1,
+        };
+        let t: Vec<f64> = config.plan(&schedule)?.steps.iter().map(|s| s.t).collect();
+        assert_eq!(t, golden.f64s(&format!("{name}.t"))?, "{name}");
+        let mut done = 0;
+        let out = sample(
+            &unet,
+            &schedule,
+            &config,
+            &latents,
+            &cond,
+            &uncond,
+            &mut golden_noise,
+            &mut |n| done = n,
+        )?;
+        assert_eq!(done, 2 * t.len());
+        assert_close(name, &out, &golden.nhwc(name)?, 3e-5);
     }
     Ok(())
 }
@@ -62,9 +108,10 @@ fn pictures_do_not_depend_on_their_batch() -> Result<()> {
     let latents = Tensor::cat(&[&two, &two.neg()?.narrow(0, 0, 1)?], 0)?;
     let (cond, uncond) = (golden.text("cond")?, golden.text("uncond")?);
     let cond = Conditioning::cat(&[&cond, &cond.narrow(0, 1)?])?;
-    let run = |batch, latents: &Tensor, cond: &Conditioning| {
+    let run = |batch, latents: &Tensor, cond: &Conditioning, first: usize| {
         let config = SamplerConfig {
-            solver: Solver::DpmSolverPp2m,
+            solver: Solver::EulerAncestral,
+            eta: 0.,
             steps: 4,
             guidance: 3.,
             batch,
@@ -76,14 +123,15 @@ fn pictures_do_not_depend_on_their_batch() -> Result<()> {
             latents,
             cond,
             &uncond,
+            &mut |i, k| step_noise(1024, 10 * k + i + first),
             &mut |_| {},
         )
     };
-    let whole = run(8, &latents, &cond)?;
+    let whole = run(8, &latents, &cond, 0)?;
     for batch in [1, 2] {
         assert_close(
             &format!("batch {batch}"),
-            &run(batch, &latents, &cond)?,
+            &run(batch, &latents, &cond, 0)?,
             &whole,
             1e-5,
         );
@@ -91,7 +139,7 @@ fn pictures_do_not_depend_on_their_batch() -> Result<()> {
     let (last, text) = (latents.narrow(0, 2, 1)?, cond.narrow(2, 1)?);
     assert_close(
         "alone",
-        &run(8, &last, &text)?,
+        &run(8, &last, &text, 2)?,
         &whole.narrow(0, 2, 1)?,
         1e-5,
     );
@@ -110,6 +158,7 @@ fn wrong_inputs_are_errors() -> Result<()> {
     let run = |steps, guidance, batch, cond: &Conditioning, uncond: &Conditioning| {
         let config = SamplerConfig {
             solver: Solver::Ddim,
+            eta: 0.,
             steps,
             guidance,
             batch,
@@ -121,6 +170,7 @@ fn wrong_inputs_are_errors() -> Result<()> {
             &latents,
             cond,
             uncond,
+            &mut |_, _| Vec::new(),
             &mut |_| {},
         );
         result.unwrap_err().to_string()

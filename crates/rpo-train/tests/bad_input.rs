@@ -76,8 +76,40 @@ fn values_out_of_range_name_the_key() {
         &["--set training.steps=many"],
     );
     check(&["--set", "recipe.tau=0.0"], &["recipe.tau"]);
+    check(&["--set", "sampler.eta=1.5"], &["sampler.eta", "1.5"]);
+    check(
+        &["--set", "sampler.eta=0.5"],
+        &["sampler.eta", "only DDIM", "solver = \"ddim\""],
+    );
     check(&["--set", "model.device=cuda"], &["model.device", "cpu"]);
     check(&["--set", "nonsense"], &["key=value"]);
+}
+
+#[test]
+fn solvers_are_named_and_planned() {
+    check(
+        &["--set", "sampler.solver=dpmpp_2m_karas"],
+        &["dpmpp_2m_karas", "did you mean `dpmpp_2m_karras`?"],
+    );
+    check(
+        &[
+            "--set",
+            "sampler.solver=dpmpp_2m",
+            "--set",
+            "sampler.steps=1000",
+        ],
+        &["sampler.solver", "1000 solver steps", "fewer"],
+    );
+    // The micro model's file says leading spacing with an offset.
+    check(
+        &[
+            "--set",
+            "sampler.solver=scheduler",
+            "--set",
+            "sampler.steps=1000",
+        ],
+        &["sampler.solver", "steps_offset"],
+    );
 }
 
 #[test]

@@ -89,7 +89,8 @@ impl Pipeline {
             unet_config,
             unet_params,
             vae_config,
-            schedule: NoiseSchedule::load(&dir.join("scheduler/scheduler_config.json"))?,
+            schedule: NoiseSchedule::load(&dir.join("scheduler/scheduler_config.json"))?
+                .of_stable_diffusion(),
             vae,
             texts,
         })

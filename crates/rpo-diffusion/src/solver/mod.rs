@@ -1,158 +1,139 @@
-//! Solvers of the probability-flow ODE, from noise to latents.
+//! Solvers, from noise to latents. Each file holds one: how it plans its steps on a model's schedule as the scheduler
+//! class of diffusers does, and the method itself, a plain function from noise to sample.
+//!
+//! A new one is a file with these two, and its lines in [`Solver`].
 
 mod ddim;
+mod ddpm;
 mod dpmpp_2m;
+mod euler;
+mod euler_ancestral;
+mod level;
+mod plan;
+mod pndm;
+mod sigmas;
+mod spacing;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, bail};
 
-use crate::schedule::{NoiseSchedule, PredictionType, TimestepSpacing};
+use crate::schedule::{NoiseSchedule, SchedulerClass};
 
 pub use ddim::ddim;
-pub use dpmpp_2m::dpmpp_2m;
+pub use ddpm::ddpm;
+pub use dpmpp_2m::{Order, dpmpp_2m};
+pub use euler::euler;
+pub use euler_ancestral::euler_ancestral;
+pub use level::{Level, Prediction};
+pub use plan::{Model, Plan, Step};
+pub use pndm::{plms, prk};
 
-/// Which solver to sample with.
+/// Which solver to sample with. Each behaves as diffusers' class built `from_config` of the model's
+/// `scheduler_config.json`: it reads that file's keys as far as its class knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Solver {
-    /// DDIM with eta = 0: first order.
+    /// The class that `scheduler_config.json` names, with all that it says.
+    Scheduler,
+    /// DDPM's ancestral sampling; meant for many steps.
+    Ddpm,
+    /// DDIM: first order; with eta > 0 stochastic.
     Ddim,
+    /// PNDM: linear multistep of fourth order; one evaluation more than steps, as Stable Diffusion 1 was published.
+    Pndm,
+    /// Euler: first order.
+    Euler,
+    /// Euler with Karras sigmas.
+    EulerKarras,
+    /// Euler with fresh noise in every step.
+    EulerAncestral,
     /// DPM-Solver++(2M): second order, one network evaluation a step.
     #[serde(rename = "dpmpp_2m")]
     DpmSolverPp2m,
+    /// DPM-Solver++(2M) with Karras sigmas.
+    #[serde(rename = "dpmpp_2m_karras")]
+    DpmSolverPp2mKarras,
 }
 
-/// A point of the forward process: `x = alpha x_0 + sigma e`, `alpha² + sigma² = 1`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Level {
-    /// `sqrt(a_t)`.
-    pub alpha: f64,
-    /// `sqrt(1 - a_t)`.
-    pub sigma: f64,
-}
-
-impl Level {
-    fn of(alpha_cumprod: f64) -> Self {
-        Self {
-            alpha: alpha_cumprod.sqrt(),
-            sigma: (1. - alpha_cumprod).sqrt(),
-        }
-    }
-
-    /// Half the log signal-to-noise ratio, `ln(alpha / sigma)`; infinite without noise.
-    pub fn lambda(self) -> f64 {
-        (self.alpha / self.sigma).ln()
-    }
-}
-
-/// One solver step: the network is asked at `t`, the sample moves between two levels.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Step {
-    /// The timestep given to the network.
-    pub t: usize,
-    /// Where the sample stands.
-    pub from: Level,
-    /// Where it goes.
-    pub to: Level,
-}
-
-/// Splits a network output at level `at` into its estimates `(x_0, e)`.
-pub fn estimates(
-    prediction: PredictionType,
-    x: &Tensor,
-    output: &Tensor,
-    at: Level,
-) -> Result<(Tensor, Tensor)> {
-    let Level { alpha, sigma } = at;
-    match prediction {
-        PredictionType::Epsilon => {
-            let x0 = ((x - (output * sigma)?)? / alpha)?;
-            Ok((x0, output.clone()))
-        }
-        PredictionType::VPrediction => {
-            let x0 = ((x * alpha)? - (output * sigma)?)?;
-            let e = ((output * alpha)? + (x * sigma)?)?;
-            Ok((x0, e))
-        }
-    }
+/// What a solver's plan depends on besides schedule and number of steps.
+#[derive(Debug, Clone, Copy)]
+struct Options {
+    /// DDIM's eta.
+    eta: f64,
+    /// Whether sigmas are Karras'.
+    karras: bool,
+    /// Added to the timesteps of leading spacing.
+    steps_offset: usize,
 }
 
 impl Solver {
-    /// The steps of this solver, noisiest first, spaced as diffusers' `DDIMScheduler` or
-    /// `DPMSolverMultistepScheduler` built `from_config` of the same file. Errors unless `1 <= steps < T`.
-    pub fn steps(self, schedule: &NoiseSchedule, steps: usize) -> Result<Vec<Step>> {
-        let train = schedule.num_train_timesteps();
-        if steps == 0 || steps >= train {
-            bail!(
-                "{steps} solver steps: at least 1 and fewer than the {train} training timesteps are needed"
-            );
+    /// What reports call it on a model.
+    pub fn title(self, schedule: &NoiseSchedule) -> String {
+        use SchedulerClass as C;
+        let sigmas = match self.karras(schedule) {
+            true => " with Karras sigmas",
+            false => "",
+        };
+        match self.class(schedule) {
+            Ok(C::DDPMScheduler) => "DDPM".into(),
+            Ok(C::DDIMScheduler) => "DDIM".into(),
+            Ok(C::PNDMScheduler) => "PNDM".into(),
+            Ok(C::EulerAncestralDiscreteScheduler) => "Euler ancestral".into(),
+            Ok(C::EulerDiscreteScheduler) => format!("Euler{sigmas}"),
+            Ok(C::DPMSolverMultistepScheduler) => format!("DPM-Solver++ 2M{sigmas}"),
+            Err(_) => "the model's scheduler".into(),
         }
-        let timesteps = self.timesteps(schedule, steps);
-        let level = |t: usize| {
-            schedule
-                .alpha_sigma(t)
-                .map(|(alpha, sigma)| Level { alpha, sigma })
-        };
-        let clean = match self {
-            Self::Ddim if !schedule.set_alpha_to_one => Level::of(schedule.alphas_cumprod[0]),
-            _ => Level::of(1.),
-        };
-        timesteps
-            .iter()
-            .enumerate()
-            .map(|(i, &t)| {
-                // DDIM goes back a fixed stride, DPM-Solver to the next timestep of the list.
-                let next = match self {
-                    Self::Ddim => t.checked_sub(train / steps),
-                    Self::DpmSolverPp2m => timesteps.get(i + 1).copied(),
-                };
-                let to = next.map_or(Ok(clean), level)?;
-                Ok(Step {
-                    t,
-                    from: level(t)?,
-                    to,
-                })
-            })
-            .collect()
     }
 
-    fn timesteps(self, schedule: &NoiseSchedule, steps: usize) -> Vec<usize> {
-        let train = schedule.num_train_timesteps();
-        let (spacing, nodes) = match self {
-            Self::Ddim => (TimestepSpacing::Leading, steps),
-            // The grid has one node more, the clean end, which is dropped.
-            Self::DpmSolverPp2m => (TimestepSpacing::Linspace, steps + 1),
-        };
-        let round = |x: f64| x.round_ties_even() as usize;
-        let ascending: Vec<usize> = match schedule.timestep_spacing.unwrap_or(spacing) {
-            TimestepSpacing::Leading => (0..nodes)
-                .map(|i| i * (train / nodes) + schedule.steps_offset)
-                .collect(),
-            TimestepSpacing::Linspace => {
-                let stride = (train - 1) as f64 / (nodes.max(2) - 1) as f64;
-                (0..nodes).map(|i| round(i as f64 * stride)).collect()
-            }
-            TimestepSpacing::Trailing => {
-                let stride = train as f64 / steps as f64;
-                return (0..steps)
-                    .map(|i| round(train as f64 - i as f64 * stride).saturating_sub(1))
-                    .collect();
-            }
-        };
-        ascending.into_iter().rev().take(steps).collect()
+    fn karras(self, schedule: &NoiseSchedule) -> bool {
+        matches!(self, Self::EulerKarras | Self::DpmSolverPp2mKarras)
+            || schedule.config.use_karras_sigmas == Some(true)
     }
 
-    /// Integrates from `x`, noise at the first step's level, to the end of `steps`.
-    /// `network(x, t)` returns the raw, already guided prediction.
-    pub fn solve(
-        self,
-        x: Tensor,
-        steps: &[Step],
-        prediction: PredictionType,
-        network: impl FnMut(&Tensor, usize) -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        match self {
-            Self::Ddim => ddim(x, steps, prediction, network),
-            Self::DpmSolverPp2m => dpmpp_2m(x, steps, prediction, network),
+    /// The diffusers class whose part it plays on a model.
+    fn class(self, schedule: &NoiseSchedule) -> Result<SchedulerClass> {
+        use SchedulerClass as C;
+        Ok(match self {
+            Self::Scheduler => match schedule.config.class {
+                Some(class) => class,
+                None => bail!(
+                    "the model's scheduler_config.json has no _class_name, so solver \"scheduler\" says nothing; name a solver, for example \"ddim\""
+                ),
+            },
+            Self::Ddpm => C::DDPMScheduler,
+            Self::Ddim => C::DDIMScheduler,
+            Self::Pndm => C::PNDMScheduler,
+            Self::Euler | Self::EulerKarras => C::EulerDiscreteScheduler,
+            Self::EulerAncestral => C::EulerAncestralDiscreteScheduler,
+            Self::DpmSolverPp2m | Self::DpmSolverPp2mKarras => C::DPMSolverMultistepScheduler,
+        })
+    }
+
+    /// The plan of `steps` solver steps on a model's schedule. `eta` scales the noise of DDIM's steps, in \[0, 1\], and
+    /// is 0 for all others.
+    ///
+    /// Errors if the class and the schedule cannot do that; the message says what can.
+    pub fn plan(self, schedule: &NoiseSchedule, steps: usize, eta: f64) -> Result<Plan> {
+        use SchedulerClass as C;
+        let class = self.class(schedule)?;
+        if steps == 0 {
+            bail!("0 solver steps: at least 1 is needed");
+        }
+        if !(0. ..=1.).contains(&eta) || (eta > 0. && class != C::DDIMScheduler) {
+            bail!("eta {eta}: it must be in 0..=1, and 0 unless the solver is ddim");
+        }
+        let native = self == Self::Scheduler;
+        let options = Options {
+            eta,
+            karras: self.karras(schedule),
+            steps_offset: schedule.config.steps_offset(native),
+        };
+        match class {
+            C::DDPMScheduler => ddpm::plan(schedule, steps, options),
+            C::DDIMScheduler => ddim::plan(schedule, steps, options),
+            C::PNDMScheduler => pndm::plan(schedule, steps, options),
+            C::EulerDiscreteScheduler => euler::plan(schedule, steps, options),
+            C::EulerAncestralDiscreteScheduler => euler_ancestral::plan(schedule, steps, options),
+            C::DPMSolverMultistepScheduler => dpmpp_2m::plan(schedule, steps, options),
         }
     }
 }

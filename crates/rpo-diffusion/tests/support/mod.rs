@@ -109,6 +109,12 @@ pub(crate) fn assert_close(what: &str, a: &Tensor, b: &Tensor, tolerance: f64) {
     );
 }
 
+/// `noise()` of `scripts/golden/schedulers.py`: n values for step k.
+pub(crate) fn step_noise(n: usize, k: usize) -> Vec<f32> {
+    let z = |i: usize| 2f64.sqrt() * (1. + 3. * i as f64 + 7. * k as f64).sin();
+    (0..n).map(|i| z(i) as f32).collect()
+}
+
 pub(crate) fn tiny_unet(
     name: &str,
     golden: &Golden,

@@ -53,21 +53,24 @@ impl Depthwise {
         let sizes = Sizes {
             spec: self.spec,
             input: [height, width],
-            output: self.spec.output("depthwise", [height, width], self.kernel)?,
+            output: self
+                .spec
+                .output("depthwise", [height, width], self.kernel)?,
         };
         let [out_height, out_width] = sizes.output;
         out.reshape([batch, out_height, out_width, c]);
         let (row, image, image_out) = (out_width * c, x.image(), out.image());
         let band = sizes.band();
-        let sums = parallel::map_image_chunks(&mut out.values, image_out, band * row, |b, at, y| {
-            let x = &x.values[b * image..][..image];
-            let silu = function == Activation::Silu;
-            rows(&self.packed, &sizes, x, at / row.max(1), y, silu);
-            if !silu {
-                activation::apply(function, y);
-            }
-            sum_rows_f64(y, c)
-        });
+        let sums =
+            parallel::map_image_chunks(&mut out.values, image_out, band * row, |b, at, y| {
+                let x = &x.values[b * image..][..image];
+                let silu = function == Activation::Silu;
+                rows(&self.packed, &sizes, x, at / row.max(1), y, silu);
+                if !silu {
+                    activation::apply(function, y);
+                }
+                sum_rows_f64(y, c)
+            });
         let places = (out_height * out_width) as f64;
         let mut means = vec![0f32; batch * c];
         let bands = out_height.div_ceil(band);

@@ -72,7 +72,10 @@ impl Pointwise {
         let [batch, height, width, c] = x.dims;
         let dims = [batch, height, width, self.output];
         if c != self.input {
-            bail!("pointwise: maps of {c} channels, the weight takes {}", self.input)
+            bail!(
+                "pointwise: maps of {c} channels, the weight takes {}",
+                self.input
+            )
         }
         if let After::Add(other) = after
             && other.dims != dims

@@ -4,6 +4,7 @@ use super::fields::{Experiment, Lora, SubjectSource, Training};
 use super::source::Layers;
 use anyhow::Result;
 use rpo_data::stickerbench::sprites::NOUNS;
+use rpo_diffusion::Solver;
 use rpo_reward::Lambda;
 
 /// Every noun but the crown, which is an accessory too.
@@ -35,6 +36,12 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         check_lora(lora, "lora", layers)?;
     }
     in_range("sampler.guidance", e.sampler.guidance, 1.0, 100.0, layers)?;
+    in_range("sampler.eta", e.sampler.eta, 0.0, 1.0, layers)?;
+    // Whether the model's own scheduler takes it is known when the model is read.
+    if e.sampler.eta > 0.0 && !matches!(e.sampler.solver, Solver::Ddim | Solver::Scheduler) {
+        let message = "only DDIM takes noise by eta\n  mend: solver = \"ddim\", or eta = 0";
+        return Err(layers.error("sampler.eta", message));
+    }
     for (i, lambda) in e.rules.lambda.iter().enumerate() {
         let key = format!("rules.lambda.{i}");
         Lambda::try_new(*lambda).map_err(|e| layers.error(&key, &e.to_string()))?;

@@ -130,9 +130,12 @@ pub enum SubjectSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sampler {
-    /// `ddim` or `dpmpp_2m`.
+    /// `ddpm`, `ddim`, `pndm`, `euler`, `euler_karras`, `euler_ancestral`, `dpmpp_2m`, `dpmpp_2m_karras`, or `scheduler`:
+    /// the one that the model's scheduler_config.json names. docs/schedulers.md says what each reads from that file.
     #[schemars(with = "String")]
     pub solver: Solver,
+    /// `ddim`: how much of DDPM's noise each step adds, in \[0, 1\].
+    pub eta: f64,
     /// Solver steps a picture.
     pub steps: usize,
     /// Classifier-free guidance; 1 is none.
@@ -307,6 +310,7 @@ impl Default for Sampler {
     fn default() -> Self {
         Self {
             solver: Solver::DpmSolverPp2m,
+            eta: 0.0,
             steps: 15,
             guidance: 3.0,
             batch: 16,

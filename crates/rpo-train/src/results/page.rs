@@ -14,7 +14,6 @@ use crate::runner::state::Record;
 use crate::runner::validation_templates;
 use anyhow::{Context, Result};
 use rpo_data::prompts::fill;
-use rpo_diffusion::Solver;
 use rpo_eval::stats::Interval;
 use rpo_eval::table::Table;
 use rpo_reward::select::{Kind, Rule, gain_over_first};
@@ -105,11 +104,7 @@ fn setup_data(setup: &Setup) -> SetupData {
         test_pictures_per_prompt: e.test.pictures_per_prompt,
         test_prompts: prompts.test.len(),
         negatives: prompts.train.len() * negatives_per_prompt(&arm.recipe),
-        solver: match e.sampler.solver {
-            Solver::Ddim => "DDIM",
-            Solver::DpmSolverPp2m => "DPM-Solver++ 2M",
-        }
-        .into(),
+        solver: e.sampler.solver.title(&setup.pipeline.schedule),
         sampler_steps: e.sampler.steps,
         guidance: e.sampler.guidance,
     }

@@ -15,12 +15,21 @@ use std::path::PathBuf;
 pub struct Request {
     /// The prompt as the text encoder reads it.
     pub prompt: String,
-    /// Names of its initial noise: seed, purpose and what is drawn.
+    /// Names of its noise: seed, purpose and what is drawn.
     pub seed: u64,
     /// Purpose of the noise stream.
     pub purpose: &'static str,
     /// What is drawn.
     pub names: Vec<String>,
+}
+
+impl Request {
+    /// `n` values of the noise that it starts from, or that a stochastic solver adds in a step.
+    fn noise(&self, step: Option<usize>, n: usize) -> Vec<f32> {
+        let step = step.map(|k| format!("step {k}"));
+        let names: Vec<&str> = self.names.iter().chain(&step).map(String::as_str).collect();
+        random::normal(&mut random::stream(self.seed, self.purpose, &names), n)
+    }
 }
 
 /// Draws with one model's VAE, text encoder and schedule; the U-Net is given with each call.
@@ -29,7 +38,7 @@ pub struct Drawer<'a> {
     pub pipeline: &'a Pipeline,
     /// Hash of everything in the model but the U-Net's weights.
     pub model: String,
-    /// Solver, steps, guidance, batch.
+    /// Solver, eta, steps, guidance, batch.
     pub sampler: SamplerConfig,
     /// Side of the pictures in pixels.
     pub size: u32,
@@ -40,7 +49,7 @@ pub struct Drawer<'a> {
 impl Drawer<'_> {
     /// Draws one picture a request with the U-Net whose weights hash to `weights`.
     ///
-    /// Every picture starts from its own noise, so it does not depend on what else is drawn.
+    /// Every picture has its own noise, at the start and in each step, so it does not depend on what else is drawn.
     ///
     /// # Errors
     /// Sampling and I/O errors.
@@ -69,20 +78,16 @@ impl Drawer<'_> {
         }
         let side = self.size as usize / self.pipeline.vae_config.factor();
         let channels = self.pipeline.vae_config.latent_channels;
-        let mut noise = Vec::with_capacity(requests.len() * side * side * channels);
-        for request in requests {
-            let names: Vec<&str> = request.names.iter().map(String::as_str).collect();
-            let mut stream = random::stream(request.seed, request.purpose, &names);
-            noise.extend(random::normal(&mut stream, side * side * channels));
-        }
+        let size = side * side * channels;
+        let noise = requests.iter().flat_map(|r| r.noise(None, size)).collect();
         let latents =
             Tensor::from_vec(noise, (requests.len(), side, side, channels), &Device::Cpu)?;
         let prompts: Vec<String> = requests.iter().map(|r| r.prompt.clone()).collect();
-        let size = self.size as usize;
-        let cond = self.pipeline.encode_prompts(&prompts, size)?;
-        let uncond = self.pipeline.unconditional(size)?;
+        let pixels = self.size as usize;
+        let cond = self.pipeline.encode_prompts(&prompts, pixels)?;
+        let uncond = self.pipeline.unconditional(pixels)?;
         self.pipeline.release();
-        let each = forwards / (requests.len() * self.sampler.steps) as f64;
+        let each = self.passes();
         let mut before = 0;
         let latents = sample(
             unet,
@@ -91,6 +96,7 @@ impl Drawer<'_> {
             &latents,
             &cond,
             &uncond,
+            &mut |picture, step| requests[picture].noise(Some(step), size),
             &mut |done| {
                 progress.advance(each * (done - before) as f64, false, message);
                 before = done;
@@ -106,8 +112,18 @@ impl Drawer<'_> {
 
     /// U-Net forwards that `pictures` pictures cost.
     pub fn cost(&self, pictures: usize) -> f64 {
-        let passes = if self.sampler.guidance == 1.0 { 1 } else { 2 };
-        (pictures * self.sampler.steps * passes) as f64
+        let plan = self.sampler.plan(&self.pipeline.schedule);
+        let evaluations = plan.map_or(self.sampler.steps, |plan| plan.steps.len());
+        (pictures * evaluations) as f64 * self.passes()
+    }
+
+    /// U-Net forwards of one evaluation: guidance needs two.
+    fn passes(&self) -> f64 {
+        if self.sampler.guidance == 1.0 {
+            1.0
+        } else {
+            2.0
+        }
     }
 
     /// Hash of everything that the bits of the pictures depend on.

@@ -90,6 +90,8 @@ impl Setup {
             lora.modules(&shapes)
                 .map_err(|e| layers.error(&key, &e.to_string()))?;
         }
+        let plan = sampler(&experiment).plan(&pipeline.schedule);
+        plan.map_err(|e| layers.error("sampler.solver", &e.to_string()))?;
         let rewarder = Rewarder::load(&reward).or_bad_input("reward encoder")?;
         let size = match experiment.model.size {
             0 => pipeline.sample_size as u32,
@@ -157,19 +159,9 @@ impl Setup {
         Drawer {
             pipeline: &self.pipeline,
             model: self.model_hash.clone(),
-            sampler: self.sampler(),
+            sampler: sampler(&self.experiment),
             size: self.size,
             cache: Path::new(&self.experiment.output).join("cache"),
-        }
-    }
-
-    fn sampler(&self) -> SamplerConfig {
-        let s = &self.experiment.sampler;
-        SamplerConfig {
-            solver: s.solver,
-            steps: s.steps,
-            guidance: s.guidance,
-            batch: s.batch,
         }
     }
 
@@ -215,6 +207,17 @@ impl Experiment {
             rules.push(Rule::last("last"));
         }
         rules
+    }
+}
+
+fn sampler(experiment: &Experiment) -> SamplerConfig {
+    let s = &experiment.sampler;
+    SamplerConfig {
+        solver: s.solver,
+        eta: s.eta,
+        steps: s.steps,
+        guidance: s.guidance,
+        batch: s.batch,
     }
 }
 

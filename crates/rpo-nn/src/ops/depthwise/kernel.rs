@@ -48,7 +48,11 @@ impl Packed {
         let groups = channels.div_ceil(LANES);
         Self {
             taps: (0..groups * area)
-                .map(|i| Tap(lane_of(&w[i % area * channels..][i / area * LANES..channels])))
+                .map(|i| {
+                    Tap(lane_of(
+                        &w[i % area * channels..][i / area * LANES..channels],
+                    ))
+                })
                 .collect(),
             bias: (0..groups)
                 .map(|group| b.map_or([0.0; LANES], |b| lane_of(&b[group * LANES..])))
@@ -78,7 +82,14 @@ impl Sizes {
 }
 
 /// Writes the output rows from `first` on of one image `x` into `y`, as many as it holds; with `silu` after x sigmoid(x).
-pub(crate) fn rows(packed: &Packed, sizes: &Sizes, x: &[f32], first: usize, y: &mut [f32], silu: bool) {
+pub(crate) fn rows(
+    packed: &Packed,
+    sizes: &Sizes,
+    x: &[f32],
+    first: usize,
+    y: &mut [f32],
+    silu: bool,
+) {
     let (c, stride) = (packed.channels, sizes.spec.stride);
     let count = y.len() / (sizes.output[1] * c).max(1);
     if count == 0 {
