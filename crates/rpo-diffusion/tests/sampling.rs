@@ -66,7 +66,7 @@ fn other_solvers_end_where_those_of_diffusers_do() -> Result<()> {
     let (unet, mut schedule) = (unet()?, micro_schedule()?);
     schedule.config.skip_prk_steps = Some(true);
     let latents = golden.nhwc("latents")?;
-    let (cond, uncond) = (text.raw("cond")?, text.raw("uncond")?);
+    let (cond, uncond) = (text.text("cond")?, text.text("uncond")?);
     for (name, solver) in [
         ("pndm", Solver::Pndm),
         ("euler", Solver::Euler),
