@@ -341,6 +341,11 @@ impl DualEncoder {
         folder::name(&self.folder)
     }
 
+    /// The folder it was read from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The files that decide what the embeddings are; hash them for a cache key.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use candle_core::Result;
 use serde::de::DeserializeOwned;
 
 pub use weights::{
-    WeightFiles, open_archive, open_params, open_variant, weight_files, weight_files_of,
-    weight_names,
+    WeightFiles, open_archive, open_params, open_variant, parameters, weight_files,
+    weight_files_of, weight_names,
 };
 
 /// Reads the JSON file `name` of the folder `dir`.

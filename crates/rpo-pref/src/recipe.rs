@@ -170,6 +170,23 @@ impl Recipe {
         }
     }
 
+    /// What the published `train_sdxl.py` does on one GPU: timestep and noise of a pair shared, each pair's own reward, four
+    /// negatives a prompt, clipping that clips. The script has no reward validation; here held-out prompts with fixed noise
+    /// choose its checkpoint, as in [`Recipe::ours`]. Its LoRA is no part of a recipe.
+    #[must_use]
+    pub fn official_sdxl() -> Self {
+        Self {
+            pair_timestep: Sharing::Shared,
+            pair_noise: Sharing::Shared,
+            label_reward: LabelReward::Pair,
+            negatives_per_prompt: 4,
+            clip_grad_norm: Some(1.0),
+            validation_noise: ValidationNoise::Fixed,
+            validation_prompts: ValidationPrompts::Validation,
+            ..Self::official()
+        }
+    }
+
     /// DreamBooth: L_sim with prior preservation of weight 1 and no preference loss. Squared errors are means, as in
     /// its diffusers example; everything else is [`Recipe::paper`]'s, so that the arms differ in their losses.
     #[must_use]

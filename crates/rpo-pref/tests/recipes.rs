@@ -84,6 +84,23 @@ fn paper_and_official_row_by_row() {
 }
 
 #[test]
+fn the_sdxl_script_shares_time_and_noise_and_clips() {
+    let (xl, official) = (Recipe::official_sdxl(), Recipe::official());
+    assert_eq!(
+        (xl.pair_timestep, xl.pair_noise),
+        (Sharing::Shared, Sharing::Shared)
+    );
+    assert_eq!((xl.negatives_per_prompt, xl.clip_grad_norm), (4, Some(1.0)));
+    assert_eq!(xl.label_reward, LabelReward::Pair);
+    assert_eq!(xl.passes(), official.passes());
+    assert_eq!(
+        (xl.norm, xl.pairs, xl.latent),
+        (official.norm, official.pairs, official.latent)
+    );
+    assert!(xl.check().is_ok());
+}
+
+#[test]
 fn dreambooth_has_a_prior_and_no_preference() {
     let recipe = Recipe::dreambooth();
     assert_eq!(

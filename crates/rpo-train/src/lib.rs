@@ -9,6 +9,7 @@ pub mod experiment;
 pub mod failure;
 pub mod files;
 pub mod hub;
+pub mod memory;
 pub mod paths;
 pub mod plan;
 pub mod progress;

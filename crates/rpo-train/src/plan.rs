@@ -1,6 +1,6 @@
 //! The cells of an experiment, one for each arm, subject and seed, with what each costs.
 
-use crate::runner::setup::Setup;
+use crate::runner::outline::Outline;
 use serde::{Deserialize, Serialize};
 
 /// One trajectory to train.
@@ -17,11 +17,11 @@ pub struct Cell {
 }
 
 /// All cells, subject by subject so that the arms of one subject lie together.
-pub fn cells(setup: &Setup) -> Vec<Cell> {
+pub fn cells(outline: &Outline) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for (subject, s) in setup.subjects.iter().enumerate() {
-        for &seed in &setup.experiment.seeds {
-            for (arm, a) in setup.arms.iter().enumerate() {
+    for (subject, s) in outline.subjects.iter().enumerate() {
+        for &seed in &outline.experiment.seeds {
+            for (arm, a) in outline.arms.iter().enumerate() {
                 let id = format!(
                     "{}/{}/seed-{seed}",
                     folder_name(&a.name),
@@ -41,33 +41,33 @@ pub fn cells(setup: &Setup) -> Vec<Cell> {
 
 impl Cell {
     /// U-Net forwards of one gradient step; a backward counts as two.
-    pub fn step_cost(&self, setup: &Setup) -> f64 {
-        let arm = &setup.arms[self.arm];
+    pub fn step_cost(&self, outline: &Outline) -> f64 {
+        let arm = &outline.arms[self.arm];
         let passes = arm.recipe.passes();
         ((3 * passes.trainable + passes.frozen) * arm.training.batch) as f64
     }
 
     /// U-Net forwards of one validation.
-    pub fn validation_cost(&self, setup: &Setup) -> f64 {
-        let arm = &setup.arms[self.arm];
+    pub fn validation_cost(&self, outline: &Outline) -> f64 {
+        let arm = &outline.arms[self.arm];
         let prompts =
-            crate::runner::validation_templates(setup, arm, &setup.subjects[self.subject]);
-        let pictures = prompts.len() * setup.experiment.validation.pictures_per_prompt;
-        setup.drawer().cost(pictures)
+            crate::runner::validation_templates(outline, arm, &outline.subjects[self.subject]);
+        let pictures = prompts.len() * outline.experiment.validation.pictures_per_prompt;
+        outline.cost(pictures)
     }
 
     /// U-Net forwards from the first step to `step`, its validation included.
-    pub fn cost_until(&self, setup: &Setup, step: usize) -> f64 {
-        let limit = setup.arms[self.arm].training.steps;
-        let every = setup.experiment.validation.every;
+    pub fn cost_until(&self, outline: &Outline, step: usize) -> f64 {
+        let limit = outline.arms[self.arm].training.steps;
+        let every = outline.experiment.validation.every;
         let off_grid = usize::from(step == limit && !step.is_multiple_of(every));
         let validations = step / every + 1 + off_grid;
-        step as f64 * self.step_cost(setup) + validations as f64 * self.validation_cost(setup)
+        step as f64 * self.step_cost(outline) + validations as f64 * self.validation_cost(outline)
     }
 
     /// U-Net forwards of the whole trajectory, negatives apart.
-    pub fn training_cost(&self, setup: &Setup) -> f64 {
-        self.cost_until(setup, setup.arms[self.arm].training.steps)
+    pub fn training_cost(&self, outline: &Outline) -> f64 {
+        self.cost_until(outline, outline.arms[self.arm].training.steps)
     }
 }
 

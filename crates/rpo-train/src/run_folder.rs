@@ -111,12 +111,12 @@ impl RunFolder {
     }
 }
 
-/// What makes two runs the same: every setting but the place of their files.
+/// What makes two runs the same: every setting but the place of their files and the memory they may take.
 fn identity(experiment: &Experiment) -> Experiment {
-    Experiment {
-        output: String::new(),
-        ..experiment.clone()
-    }
+    let mut same = experiment.clone();
+    same.output = String::new();
+    same.model.memory_gb = 0.0;
+    same
 }
 
 /// The device line of reports: `cpu, 2 threads, avx512f, kernels 3`.

@@ -1,6 +1,10 @@
 //! How large a U-Net is, from its configuration alone: parameters, and numbers that a pass keeps in memory.
 
+use candle_core::Result;
+use rpo_nn::weights::Params;
+
 use super::config::UNetConfig;
+use super::model::UNet2DConditionModel;
 
 /// Sizes of one pass over one picture, in numbers (4 bytes each in f32).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -118,6 +122,16 @@ impl UNetConfig {
         total + between(&channels[..levels - 1]) + between(&channels[1..])
     }
 
+    /// Names and shapes of all tensors, as a checkpoint has them, sorted by name.
+    ///
+    /// # Errors
+    /// A configuration whose layers do not fit each other.
+    pub fn shapes(&self) -> Result<Vec<(String, Vec<usize>)>> {
+        let blank = Params::blank("unet");
+        UNet2DConditionModel::new(self, &blank.root())?;
+        Ok(blank.shapes())
+    }
+
     /// What a pass over one picture of `height` x `width` latents keeps.
     pub fn activations(&self, height: usize, width: usize) -> Activations {
         let mut sizes = Activations::default();
@@ -149,7 +163,6 @@ impl UNetConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Result;
 
     /// diffusers' own counts of the released configurations.
     #[test]

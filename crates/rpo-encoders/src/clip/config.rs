@@ -124,16 +124,19 @@ impl ClipConfig {
     /// See [`folder::read_json`].
     pub fn load(dir: &Path) -> Result<Self> {
         let file: File = folder::read_config(dir)?;
+        let projection_dim = file.projection_dim.unwrap_or(512);
+        let text = file.text_config_dict.or(file.text_config);
         Ok(Self {
-            text: file
-                .text_config_dict
-                .or(file.text_config)
-                .unwrap_or_default(),
+            // The projection belongs to the whole model: its width in the text tower's table is never right.
+            text: ClipTextConfig {
+                projection_dim,
+                ..text.unwrap_or_default()
+            },
             vision: file
                 .vision_config_dict
                 .or(file.vision_config)
                 .unwrap_or_default(),
-            projection_dim: file.projection_dim.unwrap_or(512),
+            projection_dim,
         })
     }
 }

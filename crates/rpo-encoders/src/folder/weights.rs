@@ -197,6 +197,16 @@ pub fn open_archive(dir: &Path, variant: Option<&str>) -> Result<Archive> {
     }
 }
 
+/// The number of parameters of the folder `dir`, without reading their values.
+///
+/// # Errors
+/// As [`open_archive`].
+pub fn parameters(dir: &Path) -> Result<usize> {
+    let archive = open_archive(dir, None)?;
+    let count = |name: &str| archive.shape(name).map(|s| s.iter().product::<usize>());
+    Ok(archive.names().filter_map(count).sum())
+}
+
 /// Opens the weights of the folder `dir`, raised to f32; whole-number tensors (counters, position tables) are left out.
 ///
 /// # Errors

@@ -88,6 +88,8 @@ impl Entry {
 struct Shared {
     label: String,
     trainable: bool,
+    /// Whether tensors are made as layers ask for them.
+    blank: bool,
     entries: Mutex<BTreeMap<String, Entry>>,
 }
 
@@ -184,10 +186,21 @@ impl Params {
         Ok(Self::new(label.to_string(), trainable, entries))
     }
 
+    /// A set without a file, in which layers find every tensor they ask for, all zeros: for names, shapes and numbers of
+    /// parameters of a network that is not here. Its memory is not touched until it is read.
+    pub fn blank(label: &str) -> Self {
+        let mut blank = Self::new(label.to_string(), false, BTreeMap::new());
+        if let Some(shared) = Arc::get_mut(&mut blank.shared) {
+            shared.blank = true;
+        }
+        blank
+    }
+
     fn new(label: String, trainable: bool, entries: BTreeMap<String, Entry>) -> Self {
         let shared = Shared {
             label,
             trainable,
+            blank: false,
             entries: Mutex::new(entries),
         };
         Self {
@@ -402,6 +415,16 @@ impl Params {
     ) -> Result<Tensor> {
         let mut entries = self.entries();
         let label = &self.shared.label;
+        if self.shared.blank && !entries.contains_key(name) {
+            let zeros = Tensor::zeros(arrangement.shape(shape), DType::F32, &Device::Cpu)?;
+            let entry = Entry {
+                stored: shape.to_vec(),
+                arrangement,
+                tensor: zeros,
+                asked: true,
+            };
+            entries.insert(name.to_owned(), entry);
+        }
         let Some(entry) = entries.get_mut(name) else {
             let near = entries
                 .keys()

@@ -12,6 +12,8 @@ pub enum Preset {
     Paper,
     /// [`Recipe::official`].
     Official,
+    /// [`Recipe::official_sdxl`].
+    OfficialSdxl,
     /// [`Recipe::dreambooth`].
     Dreambooth,
     /// [`Recipe::ours`].
@@ -20,9 +22,10 @@ pub enum Preset {
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Preset; 4] = [
+    pub const ALL: [Preset; 5] = [
         Preset::Paper,
         Preset::Official,
+        Preset::OfficialSdxl,
         Preset::Dreambooth,
         Preset::Ours,
     ];
@@ -33,6 +36,7 @@ impl Preset {
         match self {
             Preset::Paper => Recipe::paper(),
             Preset::Official => Recipe::official(),
+            Preset::OfficialSdxl => Recipe::official_sdxl(),
             Preset::Dreambooth => Recipe::dreambooth(),
             Preset::Ours => Recipe::ours(),
         }
@@ -44,6 +48,7 @@ impl Preset {
         match self {
             Preset::Paper => "paper",
             Preset::Official => "official",
+            Preset::OfficialSdxl => "official_sdxl",
             Preset::Dreambooth => "dreambooth",
             Preset::Ours => "ours",
         }

@@ -1,53 +1,125 @@
 //! `rpo-train check FILE`: what would be run, and what it costs.
 
 use super::ExperimentArgs;
+use crate::experiment::presets::{self, Preset};
+use crate::experiment::{Experiment, Layers, SubjectSource};
 use crate::failure::OrBadInput;
+use crate::memory::{self, Sizes};
+use crate::paths;
 use crate::plan::cells;
+use crate::runner::outline::Outline;
 use crate::runner::{self, exam::Judges, setup::Setup};
 use anyhow::Result;
+use rpo_diffusion::UNetConfig;
 use rpo_reward::select::Kind;
 
-/// Loads all inputs and prints the plan.
+/// Loads all inputs and prints the plan. Where the weights of a preset are not here, prints the plan from its configuration.
 pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
     let (experiment, layers) = file.read()?;
+    let preset = presets::find(&experiment.model.preset);
+    let absent = absent(&experiment, &layers);
+    if let (Some(preset), false) = (preset, absent.is_empty()) {
+        let outline = Outline::without_photos(experiment, &layers)?;
+        let config = UNetConfig::from_json(preset.unet, preset.name)?;
+        print(&outline, &planned(&outline, preset, &config), false)?;
+        println!("every key is known; not here yet: {}", absent.join(", "));
+        return Ok(());
+    }
     let setup = Setup::load(experiment, &layers)?;
     Judges::load(&setup).or_bad_input("judges")?;
-    let cells = cells(&setup);
-    let e = &setup.experiment;
+    print(&setup, &setup.sizes()?, true)?;
+    println!("every key is known and every input was found");
+    Ok(())
+}
+
+/// The inputs that are not found here, as `key = value`.
+fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
+    let photos = if e.subjects.source == SubjectSource::Stickerbench {
+        "."
+    } else {
+        e.subjects.path.as_str()
+    };
+    let inputs = [
+        ("model.path", e.model.path.as_str()),
+        ("encoders.reward", e.encoders.reward.as_str()),
+        ("encoders.clip", e.encoders.clip.as_str()),
+        ("encoders.vit", e.encoders.vit.as_str()),
+        ("subjects.path", photos),
+    ];
+    let missing = inputs
+        .into_iter()
+        .filter(|(_, name)| paths::find(name, &layers.folder).is_err());
+    missing
+        .map(|(key, name)| format!("{key} = {name:?}"))
+        .collect()
+}
+
+/// ALIGN, CLIP ViT-B/32 and DINO ViT-S/16, which all presets name.
+const ENCODERS: usize = 172_119_296 + 151_277_313 + 21_665_664;
+
+/// What the preset says of a model that is not here.
+fn planned<'a>(outline: &Outline, preset: &Preset, unet: &'a UNetConfig) -> Sizes<'a> {
+    let size = match outline.experiment.model.size {
+        0 => unet.sample_size.unwrap_or(64) * 8,
+        size => size as usize,
+    };
+    Sizes {
+        unet,
+        size,
+        factor: 8,
+        encoders: ENCODERS,
+        text_encoders: preset.text_encoders,
+        vae: preset.vae,
+    }
+}
+
+fn print(outline: &Outline, sizes: &Sizes, found: bool) -> Result<()> {
+    let cells = cells(outline);
+    let e = &outline.experiment;
     println!("{}: {}", e.name, e.reproduces);
     println!(
-        "model      {} ({} px, U-Net of {:.2} M parameters)",
+        "model      {} ({} px, U-Net of {:.2} M parameters{})",
         e.model.path,
-        setup.size,
-        setup.pipeline.unet_params.parameters() as f64 / 1e6
+        sizes.size,
+        sizes.unet.parameters() as f64 / 1e6,
+        if found { "" } else { "; not found here" }
     );
     println!(
-        "subjects   {}",
-        setup
-            .subjects
-            .iter()
-            .map(|s| s.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
+        "encoders   reward {}, CLIP {}, {} {}",
+        e.encoders.reward, e.encoders.clip, e.encoders.vit_name, e.encoders.vit
     );
-    for arm in &setup.arms {
+    let names: Vec<&str> = outline.subjects.iter().map(|s| s.name.as_str()).collect();
+    println!("subjects   {} ({})", names.len(), names.join(", "));
+    let shapes = sizes.unet.shapes()?;
+    let available = memory::available(outline);
+    for arm in &outline.arms {
         println!(
             "arm        {}: {}",
             arm.name,
             arm.recipe.describe(arm.preset)
         );
+        let mut adapters = None;
         if let Some(lora) = &arm.lora {
-            let shapes = setup.pipeline.unet_params.shapes();
+            let parameters = lora.parameters(&shapes)?;
             println!(
                 "           LoRA of rank {}, alpha {}, on {} modules: {:.2} M parameters",
                 lora.rank,
                 lora.alpha,
                 lora.modules(&shapes)?.len(),
-                lora.parameters(&shapes)? as f64 / 1e6
+                parameters as f64 / 1e6
+            );
+            adapters = Some(parameters);
+        }
+        let estimate = memory::estimate(outline, arm, adapters, sizes);
+        println!("memory     {}", estimate.describe());
+        if let Some(available) = available.filter(|a| *a < estimate.total()) {
+            println!(
+                "           this machine has {}: it would be refused here",
+                memory::size(available)
             );
         }
     }
-    for rule in &setup.rules {
+    for rule in &outline.rules {
         let patience = match (rule.kind, rule.patience) {
             (Kind::Best, Some(1)) => "patience 1 validation".into(),
             (Kind::Best, Some(n)) => format!("patience {n} validations"),
@@ -56,22 +128,30 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
         };
         println!("rule       {}: {patience}", rule.name);
     }
-    let limit = |arm: usize| setup.arms[arm].training.steps;
-    let steps = (0..setup.arms.len()).map(limit).max().unwrap_or_default();
+    let limit = |arm: usize| outline.arms[arm].training.steps;
+    let steps = (0..outline.arms.len()).map(limit).max().unwrap_or_default();
     println!(
         "cells      {} trajectories of at most {steps} steps, scored every {}",
         cells.len(),
         e.validation.every
     );
-    let total = runner::total_cost(&setup, &cells);
+    let tests: usize = outline
+        .subjects
+        .iter()
+        .map(|s| outline.prompts(s).test.len())
+        .sum();
+    println!(
+        "test       {tests} prompts x {} pictures for each arm, seed and chosen checkpoint",
+        e.test.pictures_per_prompt
+    );
+    let total = runner::total_cost(outline, &cells);
     let validation: f64 = cells
         .iter()
-        .map(|c| c.training_cost(&setup) - limit(c.arm) as f64 * c.step_cost(&setup))
+        .map(|c| c.training_cost(outline) - limit(c.arm) as f64 * c.step_cost(outline))
         .sum();
     println!(
         "cost       at most {total:.0} U-Net forwards, {:.0} % of them in validation",
         100.0 * validation / total
     );
-    println!("every key is known and every input was found");
     Ok(())
 }

@@ -61,6 +61,8 @@ pub struct Model {
     pub device: String,
     /// Side of the pictures in pixels; 0 takes the model's own size.
     pub size: u32,
+    /// Memory that the run may take, in GB; 0: what is free when it starts. A run whose estimate is larger is refused.
+    pub memory_gb: f64,
 }
 
 /// `[encoders]`: transformers folders, or a name below `micro/` in the embedded model.
@@ -274,6 +276,7 @@ impl Default for Model {
             path: "micro".into(),
             device: "cpu".into(),
             size: 0,
+            memory_gb: 0.0,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Draws pictures, each from its own named noise, and keeps them by content: what was drawn once is never drawn again.
 
+use super::outline::Outline;
 use crate::files;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
@@ -32,8 +33,13 @@ impl Request {
     }
 }
 
+/// Pixels that the VAE decodes at a time: its widest layers hold a hundred times as many numbers.
+pub const DECODE_PIXELS: usize = 512 * 512;
+
 /// Draws with one model's VAE, text encoder and schedule; the U-Net is given with each call.
 pub struct Drawer<'a> {
+    /// What a picture costs.
+    pub outline: &'a Outline,
     /// The model.
     pub pipeline: &'a Pipeline,
     /// Hash of everything in the model but the U-Net's weights.
@@ -87,7 +93,7 @@ impl Drawer<'_> {
         let cond = self.pipeline.encode_prompts(&prompts, pixels)?;
         let uncond = self.pipeline.unconditional(pixels)?;
         self.pipeline.release();
-        let each = self.passes();
+        let each = self.outline.passes();
         let mut before = 0;
         let latents = sample(
             unet,
@@ -102,7 +108,8 @@ impl Drawer<'_> {
                 before = done;
             },
         )?;
-        let pictures = self.pipeline.decode(&latents, self.sampler.batch)?;
+        let at_once = (DECODE_PIXELS / (pixels * pixels)).clamp(1, self.sampler.batch);
+        let pictures = self.pipeline.decode(&latents, at_once)?;
         self.pipeline.release();
         let tensors = BTreeMap::from([("pictures".to_owned(), to_tensor(&pictures)?)]);
         let text = serde_json::to_string(&prompts)?;
@@ -112,18 +119,7 @@ impl Drawer<'_> {
 
     /// U-Net forwards that `pictures` pictures cost.
     pub fn cost(&self, pictures: usize) -> f64 {
-        let plan = self.sampler.plan(&self.pipeline.schedule);
-        let evaluations = plan.map_or(self.sampler.steps, |plan| plan.steps.len());
-        (pictures * evaluations) as f64 * self.passes()
-    }
-
-    /// U-Net forwards of one evaluation: guidance needs two.
-    fn passes(&self) -> f64 {
-        if self.sampler.guidance == 1.0 {
-            1.0
-        } else {
-            2.0
-        }
+        self.outline.cost(pictures)
     }
 
     /// Hash of everything that the bits of the pictures depend on.

@@ -113,7 +113,7 @@ pub fn examine(
     for &step in &steps {
         let path = result_path(folder, step);
         if path.exists() && files::read_json::<StepResult>(&path).is_ok() {
-            progress.advance(setup.drawer().cost(pictures), true, &cell.id);
+            progress.advance(setup.cost(pictures), true, &cell.id);
             continue;
         }
         progress.timed(Phase::Test, |progress| -> Result<()> {
@@ -131,7 +131,7 @@ pub fn examine(
             files::write_json(&path, &result)
         })?;
     }
-    progress.skip(setup.drawer().cost(pictures) * (planned.saturating_sub(steps.len())) as f64);
+    progress.skip(setup.cost(pictures) * (planned.saturating_sub(steps.len())) as f64);
     Ok(())
 }
 

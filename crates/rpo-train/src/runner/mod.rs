@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod draw;
 pub mod exam;
 pub mod objective;
+pub mod outline;
 pub mod prepare;
 pub mod setup;
 pub mod state;
@@ -14,11 +15,13 @@ mod trajectory;
 
 pub use trajectory::validation_templates;
 
+use crate::memory;
 use crate::plan::{Cell, cells};
 use crate::progress::{Progress, Times, duration};
 use crate::results;
 use crate::run_folder::RunFolder;
 use anyhow::Result;
+use outline::Outline;
 use setup::Setup;
 
 /// Runs the whole experiment in `folder`.
@@ -27,6 +30,7 @@ use setup::Setup;
 /// The first failure, with the cell's name; everything written before it stays and the same command goes on from there.
 pub fn run(setup: &Setup, folder: &RunFolder) -> Result<()> {
     let cells = cells(setup);
+    check_memory(setup)?;
     let times: Times = folder.times();
     let mut progress = Progress::new(total_cost(setup, &cells), times);
     let judges = exam::Judges::load(setup)?;
@@ -56,19 +60,43 @@ pub fn run(setup: &Setup, folder: &RunFolder) -> Result<()> {
     Ok(())
 }
 
+/// Prints what every arm will take at its fullest.
+///
+/// # Errors
+/// An arm that cannot fit into this machine.
+fn check_memory(setup: &Setup) -> Result<()> {
+    let sizes = setup.sizes()?;
+    let shapes = setup.pipeline.unet_params.shapes();
+    // What is loaded already is no longer free.
+    let loaded = 4 * (sizes.unet.parameters() + sizes.encoders);
+    let available = memory::available(setup).map(|free| free + loaded);
+    for arm in &setup.arms {
+        let adapters = arm
+            .lora
+            .as_ref()
+            .map(|l| l.parameters(&shapes))
+            .transpose()?;
+        let estimate = memory::estimate(setup, arm, adapters, &sizes);
+        memory::check(arm, &estimate, available)?;
+        if estimate.total() > memory::WORTH_TELLING {
+            println!("memory {}: {}", arm.name, estimate.describe());
+        }
+    }
+    Ok(())
+}
+
 /// U-Net forwards of the whole experiment if no trajectory stops early; a backward counts as two.
-pub fn total_cost(setup: &Setup, cells: &[Cell]) -> f64 {
-    let drawer = setup.drawer();
+pub fn total_cost(outline: &Outline, cells: &[Cell]) -> f64 {
     let mut total = 0.0;
     for cell in cells {
-        let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
-        let prompts = setup.prompts(subject);
+        let (arm, subject) = (&outline.arms[cell.arm], &outline.subjects[cell.subject]);
+        let prompts = outline.prompts(subject);
         let negatives = prompts.train.len() * prepare::negatives_per_prompt(&arm.recipe);
-        total += drawer.cost(negatives + prepare::class_pictures(&arm.recipe));
-        total += cell.training_cost(setup);
+        total += outline.cost(negatives + prepare::class_pictures(&arm.recipe));
+        total += cell.training_cost(outline);
         // At most: step 0 and one checkpoint a rule; rules that agree leave the estimate later.
-        let pictures = prompts.test.len() * setup.experiment.test.pictures_per_prompt;
-        total += (setup.rules.len() + 1) as f64 * drawer.cost(pictures);
+        let pictures = prompts.test.len() * outline.experiment.test.pictures_per_prompt;
+        total += (outline.rules.len() + 1) as f64 * outline.cost(pictures);
     }
     total
 }

@@ -2,6 +2,7 @@
 
 use super::draw::{Drawer, Request};
 use super::objective::Objective;
+use super::outline::Outline;
 use super::prepare::{TrainingSet, class_pictures, negatives_per_prompt, prepare};
 use super::setup::Setup;
 use super::state::{Folder, Record, validations};
@@ -10,6 +11,7 @@ use super::trained::Trained;
 use super::{card, checkpoint};
 use crate::experiment::TrainingArm;
 use crate::files;
+use crate::memory;
 use crate::plan::Cell;
 use crate::progress::{Phase, Progress};
 use anyhow::{Context, Result, bail};
@@ -22,9 +24,6 @@ use rpo_pref::recipe::{TokenInReward, ValidationNoise, ValidationPrompts};
 use rpo_reward::Score;
 use rpo_reward::select::{self, Validation};
 use std::collections::BTreeSet;
-
-/// Parameters from which on blocks are computed again unless the file says otherwise: below, activations are small.
-const RECOMPUTE_FROM: usize = 100_000_000;
 
 /// Trains a cell to its end, going on from where an earlier start was interrupted.
 ///
@@ -44,7 +43,7 @@ pub(super) fn train(
         let arm = &setup.arms[cell.arm];
         let negatives = setup.prompts(&setup.subjects[cell.subject]).train.len()
             * negatives_per_prompt(&arm.recipe);
-        let drawn = setup.drawer().cost(negatives + class_pictures(&arm.recipe));
+        let drawn = setup.cost(negatives + class_pictures(&arm.recipe));
         progress.advance(drawn + cell.training_cost(setup), true, &cell.id);
         return Ok(());
     }
@@ -150,12 +149,6 @@ impl Training<'_> {
         card::write(self.setup, self.cell, self.folder)
     }
 
-    /// Whether blocks are computed again in the backward pass: as the file says, else where the network is large.
-    fn recompute(&self) -> bool {
-        let large = || self.trained.network >= RECOMPUTE_FROM;
-        self.arm.training.recompute.unwrap_or_else(large)
-    }
-
     /// One gradient step; clipping by the global norm as the recipe says.
     fn step(&self, set: &TrainingSet, step: usize, optimizer: &mut AdamW) -> Result<Record> {
         let names = [self.subject.name.as_str(), &step.to_string()];
@@ -170,7 +163,7 @@ impl Training<'_> {
             recipe: &self.arm.recipe,
             theta: &self.trained.theta,
             base: &self.base,
-            recompute: self.recompute(),
+            recompute: memory::recomputes(self.arm, self.trained.network),
         };
         let parts = self.arm.training.gradient_accumulation;
         let batch = step_of.batch(&mut rng)?;
@@ -299,14 +292,18 @@ fn winners(
 }
 
 /// The templates that a trajectory is scored on: held-out ones, or the training prompts where the recipe says so.
-pub fn validation_templates(setup: &Setup, arm: &TrainingArm, subject: &Subject) -> Vec<String> {
-    let set = setup.prompts(subject);
+pub fn validation_templates(
+    outline: &Outline,
+    arm: &TrainingArm,
+    subject: &Subject,
+) -> Vec<String> {
+    let set = outline.prompts(subject);
     let mut templates = match arm.recipe.validation_prompts {
         ValidationPrompts::Validation => set.validation,
         ValidationPrompts::Training => set.train,
     };
-    if setup.experiment.validation.prompts > 0 {
-        templates.truncate(setup.experiment.validation.prompts);
+    if outline.experiment.validation.prompts > 0 {
+        templates.truncate(outline.experiment.validation.prompts);
     }
     templates
 }

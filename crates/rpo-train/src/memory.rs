@@ -1,0 +1,221 @@
+//! How much memory a run will take, from configurations alone, and whether this machine has it.
+
+use crate::experiment::TrainingArm;
+use crate::failure::BadInput;
+use crate::runner::draw::DECODE_PIXELS;
+use crate::runner::outline::Outline;
+use anyhow::Result;
+use rpo_diffusion::UNetConfig;
+
+/// Parameters from which on blocks are computed again unless the file says otherwise: below, activations are small.
+pub const RECOMPUTE_FROM: usize = 100_000_000;
+
+/// Estimates below this are not printed before a run: every machine has it.
+pub const WORTH_TELLING: usize = 1_000_000_000;
+
+/// Numbers that the VAE's decoder holds for each pixel of a picture: two tensors of its 256 and two of its 128 channels at
+/// full size, and the unrolled input of a convolution.
+const DECODER_PER_PIXEL: usize = 1100;
+
+/// What is known of a model before its weights are read.
+pub struct Sizes<'a> {
+    /// The U-Net.
+    pub unet: &'a UNetConfig,
+    /// Side of the pictures in pixels.
+    pub size: usize,
+    /// Pixels a latent, along one side.
+    pub factor: usize,
+    /// Parameters of the encoders that stay in memory: reward and judges.
+    pub encoders: usize,
+    /// Parameters of the text encoders, which leave memory before sampling and training.
+    pub text_encoders: usize,
+    /// Parameters of the VAE.
+    pub vae: usize,
+}
+
+/// Bytes of one run at its fullest, by what they are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// What is held, in bytes, in the fullest phase.
+    pub parts: Vec<(&'static str, usize)>,
+    /// Which phase that is.
+    pub phase: &'static str,
+}
+
+impl Estimate {
+    /// The bytes together.
+    pub fn total(&self) -> usize {
+        self.parts.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// `5.2 GB while training: U-Net 3.4, …`
+    pub fn describe(&self) -> String {
+        let parts: Vec<String> = self
+            .parts
+            .iter()
+            .filter(|(_, bytes)| *bytes > 0)
+            .map(|(name, bytes)| format!("{name} {}", size(*bytes)))
+            .collect();
+        format!(
+            "about {} while {}: {}",
+            size(self.total()),
+            self.phase,
+            parts.join(", ")
+        )
+    }
+}
+
+/// `3.4 GB`, `120 MB`.
+pub fn size(bytes: usize) -> String {
+    let mega = bytes as f64 / 1e6;
+    if mega >= 1000.0 {
+        format!("{:.1} GB", mega / 1000.0)
+    } else {
+        format!("{mega:.0} MB")
+    }
+}
+
+/// Whether an arm computes blocks again in the backward pass: as the file says, else where the network is large.
+pub fn recomputes(arm: &TrainingArm, parameters: usize) -> bool {
+    arm.training
+        .recompute
+        .unwrap_or(parameters >= RECOMPUTE_FROM)
+}
+
+/// The fullest phase of one arm, everything in f32. `adapters`: parameters of its LoRA, if that is what it trains.
+pub fn estimate(
+    outline: &Outline,
+    arm: &TrainingArm,
+    adapters: Option<usize>,
+    sizes: &Sizes,
+) -> Estimate {
+    const F32: usize = 4;
+    let parameters = sizes.unet.parameters();
+    let side = sizes.size / sizes.factor.max(1);
+    let pass = sizes.unet.activations(side, side);
+    // The weights that are trained, their moments and their gradients.
+    let trained = adapters.unwrap_or(parameters);
+    let copy = if adapters.is_some() {
+        adapters.unwrap_or(0)
+    } else {
+        parameters
+    };
+    let rows = arm.recipe.passes().trainable * arm.training.batch
+        / arm.training.gradient_accumulation.max(1);
+    let per_row = if recomputes(arm, parameters) {
+        pass.kept + 2 * pass.largest
+    } else {
+        pass.whole + pass.largest
+    };
+    let resident = [
+        ("U-Net", F32 * parameters),
+        ("trained weights", F32 * copy),
+        ("moments", 2 * F32 * trained),
+        ("encoders", F32 * sizes.encoders),
+    ];
+    let phase = |phase, more: &[(&'static str, usize)]| Estimate {
+        parts: resident.iter().chain(more).copied().collect(),
+        phase,
+    };
+    let training = phase(
+        "training",
+        &[
+            ("gradients", F32 * trained),
+            ("activations", F32 * rows * per_row),
+        ],
+    );
+    let sampler = &outline.experiment.sampler;
+    let at_once = (outline.passes() as usize) * sampler.batch;
+    let sampling = phase(
+        "sampling",
+        &[("activations", F32 * at_once * (pass.kept + pass.largest))],
+    );
+    let decoded = DECODE_PIXELS
+        .max(sizes.size * sizes.size)
+        .min(sampler.batch * sizes.size * sizes.size);
+    let decoding = phase(
+        "decoding",
+        &[
+            ("VAE", F32 * sizes.vae),
+            ("its activations", F32 * decoded * DECODER_PER_PIXEL),
+        ],
+    );
+    let texts = phase(
+        "encoding texts",
+        &[("text encoders", F32 * sizes.text_encoders)],
+    );
+    let all = [training, sampling, decoding, texts];
+    let fullest = all.iter().max_by_key(|e| e.total());
+    fullest.cloned().unwrap_or_else(|| phase("nothing", &[]))
+}
+
+/// Refuses a run that cannot fit into `available` bytes.
+///
+/// # Errors
+/// [`BadInput`] with the estimate and what would make it smaller.
+pub fn check(arm: &TrainingArm, estimate: &Estimate, available: Option<usize>) -> Result<()> {
+    let Some(available) = available.filter(|a| *a < estimate.total()) else {
+        return Ok(());
+    };
+    let mut mends = Vec::new();
+    if arm.lora.is_none() {
+        mends.push("train adapters: a table [lora] with rank = 16");
+    }
+    if arm.training.recompute == Some(false) {
+        mends.push("training.recompute = true");
+    }
+    if arm.training.batch > arm.training.gradient_accumulation {
+        mends.push("a larger training.gradient_accumulation");
+    }
+    mends.push("a smaller model.size or sampler.batch");
+    mends.push("model.memory_gb = N, if the estimate is wrong");
+    Err(BadInput::new(format!(
+        "arm {} needs {}, and {} are available\n  mend: {}",
+        arm.name,
+        estimate.describe(),
+        size(available),
+        mends.join("; or ")
+    )))
+}
+
+/// Bytes that a new allocation can have here: the file's `model.memory_gb`, else what the system says; `None` where it says
+/// nothing.
+pub fn available(outline: &Outline) -> Option<usize> {
+    let asked = outline.experiment.model.memory_gb;
+    if asked > 0.0 {
+        return Some((asked * 1e9) as usize);
+    }
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let free = meminfo(&text)?;
+    // A container may have less than its host.
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let limit = limit.and_then(|t| t.trim().parse::<usize>().ok());
+    Some(limit.map_or(free, |limit| limit.min(free)))
+}
+
+/// `MemAvailable` in bytes.
+fn meminfo(text: &str) -> Option<usize> {
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    let kilobytes: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_available_is_read() {
+        let text = "MemTotal:       24000000 kB\nMemFree: 1 kB\nMemAvailable:   23000000 kB\n";
+        assert_eq!(meminfo(text), Some(23_000_000 * 1024));
+        assert_eq!(meminfo("MemTotal: 3 kB"), None);
+    }
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!(
+            (size(3_440_000_000), size(120_400_000)),
+            ("3.4 GB".into(), "120 MB".into())
+        );
+    }
+}
