@@ -7,10 +7,11 @@ use candle_core::{Device, Tensor};
 use image::RgbImage;
 use rpo_data::random;
 use rpo_data::stickerbench;
+use rpo_diffusion::lora::{Adapters, LoraConfig};
 use rpo_diffusion::{Conditioning, Pipeline, SamplerConfig, Solver, UNet2DConditionModel, sample};
-use rpo_nn::ops;
 use rpo_nn::optim::{self, AdamW, AdamWConfig};
 use rpo_nn::weights::Params;
+use rpo_nn::{Recompute, ops};
 use rpo_reward::model::Rewarder;
 
 /// The embedded model.
@@ -25,19 +26,42 @@ pub struct Work {
     trained: UNet2DConditionModel,
     frozen: UNet2DConditionModel,
     optimizer: AdamW,
+    /// Whether the step computes blocks again.
+    recompute: bool,
     rewarder: Option<Rewarder>,
 }
 
 impl Work {
-    /// Loads a diffusers folder, and its `reward` folder if it has one.
+    /// Loads a diffusers folder, and its `reward` folder if it has one. With `lora`, a rank, the step trains adapters of the
+    /// attention projections over the frozen tensors, with blocks computed again, in place of a copy of the whole U-Net.
     ///
     /// # Errors
     /// Those of loading.
-    pub fn load(folder: &Path) -> Result<Self> {
+    pub fn load(folder: &Path, lora: Option<usize>) -> Result<Self> {
         let pipeline = Pipeline::load(folder)?;
-        let params = pipeline.unet_params.deep_copy(true)?;
+        let base = &pipeline.unet_params;
+        let (network, params) = match lora {
+            None => {
+                let copy = base.deep_copy(true)?;
+                (copy.clone(), copy)
+            }
+            Some(rank) => {
+                let config = LoraConfig {
+                    rank,
+                    alpha: rank as f64,
+                    targets: LoraConfig::ATTENTION.map(str::to_owned).to_vec(),
+                    dropout: 0.0,
+                };
+                let mut unit = |module: &str, n: usize| {
+                    let mut stream = random::stream(0, "lora", &[module]);
+                    (0..n).map(|_| random::unit(&mut stream)).collect()
+                };
+                let adapters = Adapters::new(base, &config, &mut unit)?;
+                (base.with_adapters(&adapters), adapters.params().clone())
+            }
+        };
         // The variables are known once the network has asked for them.
-        let trained = pipeline.unet(&params)?;
+        let trained = pipeline.unet(&network)?;
         let optimizer = AdamW::new(
             AdamWConfig {
                 lr: 1e-5,
@@ -56,6 +80,7 @@ impl Work {
             pipeline,
             params,
             optimizer,
+            recompute: lora.is_some(),
         })
     }
 
@@ -91,18 +116,21 @@ impl Work {
     /// Those of tensors.
     pub fn step(&mut self, pairs: usize) -> Result<()> {
         let (x, e, t, text) = self.inputs(2 * pairs)?;
-        let error = |unet: &UNet2DConditionModel| -> Result<Tensor> {
-            Ok(ops::mean_squared_per_sample(
-                &unet.forward(&x, &t, &text)?,
-                &e,
-            )?)
+        let base = ops::mean_squared_per_sample(&self.frozen.forward(&x, &t, &text)?, &e)?;
+        let recompute = self.recompute.then(Recompute::new).transpose()?;
+        let prediction = match &recompute {
+            None => self.trained.forward(&x, &t, &text)?,
+            Some(recompute) => self.trained.forward_recomputed(&x, &t, &text, recompute)?,
         };
-        let (theta, base) = (error(&self.trained)?, error(&self.frozen)?);
+        let theta = ops::mean_squared_per_sample(&prediction, &e)?;
         let half = |e: &Tensor, i: usize| e.narrow(0, i * pairs, pairs);
         let ell = ((half(&base, 0)? - half(&theta, 0)?)? - (half(&base, 1)? - half(&theta, 1)?)?)?;
         let l_pref = ((ell.neg()?.exp()? + 1.0)?.log()?).mean_all()?;
         let loss = (half(&theta, 0)?.mean_all()? + l_pref)?;
-        let grads = loss.backward()?;
+        let grads = match recompute {
+            None => loss.backward()?,
+            Some(recompute) => recompute.backward(&loss)?,
+        };
         let norm = optim::global_norm(&grads, &self.params.vars())?;
         self.optimizer.step(&grads, optim::clip_scale(norm, 1.0))?;
         Ok(())

@@ -1,4 +1,5 @@
 //! Times work on request: lines `forward 16`, `step 4`, `sample 8`, `score 32` on standard input, milliseconds on standard output.
+//! Arguments: a diffusers folder, and the rank of a LoRA where `step` should train one.
 //! `scripts/bench/side_by_side.py` asks this and PyTorch in turns.
 
 use std::io::{BufRead, Write};
@@ -17,7 +18,11 @@ fn main() -> Result<()> {
 
 fn serve() -> Result<()> {
     let folder = std::env::args().nth(1).map_or_else(micro, PathBuf::from);
-    let mut work = Work::load(&folder)?;
+    let lora = std::env::args().nth(2).map(|rank| rank.parse()).transpose();
+    let mut work = Work::load(
+        &folder,
+        lora.context("the second argument is the rank of a LoRA")?,
+    )?;
     let mut out = std::io::stdout();
     for line in std::io::stdin().lock().lines() {
         let line = line?;
