@@ -25,6 +25,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import diffusers
+import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
@@ -55,6 +57,10 @@ FAMILIES = {
                              transformer_layers_per_block=(1, 2, 3), use_linear_projection=True, addition_embed_type="text_time",
                              addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 24)),
 }
+diffusers.utils.logging.set_verbosity_error()
+diffusers.utils.logging.disable_progress_bar()
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
 TEXT = json.loads((MICRO / "text_encoder/config.json").read_text())
 failures = []
 
@@ -98,6 +104,10 @@ def pipeline(name, folder):
         encoder = text_encoder(CLIPTextModel, 32, family.get("hidden_act", "quick_gelu"))
         pipe = StableDiffusionPipeline(vae, encoder, tokenizer, unet, scheduler, None, None, requires_safety_checker=False)
     pipe.save_pretrained(folder)
+    # transformers 5 writes tokenizer.json alone; the released folders hold the vocabulary and the merges.
+    for part in ("tokenizer", "tokenizer_2") if name == "sdxl" else ("tokenizer",):
+        shutil.rmtree(folder / part)
+        shutil.copytree(MICRO / "tokenizer", folder / part)
     return pipe
 
 
