@@ -389,6 +389,7 @@ fn headers_hold_what_programs_look_for() -> Result<()> {
         ("ss_base_model_version", "sd_v1"),
         ("ss_network_dim", "2"),
         ("ss_network_alpha", "3"),
+        ("ss_network_args", r#"{"conv_alpha":"3","conv_dim":"2"}"#),
         ("ss_output_name", "dog"),
         ("ss_tag_frequency", r#"{"dog":{"a photo of [v] dog":5}}"#),
         ("modelspec.architecture", "stable-diffusion-v1/lora"),

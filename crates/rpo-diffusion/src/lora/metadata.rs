@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
+use rpo_nn::lora::LoraModule;
 use sha2::{Digest, Sha256};
 
 use super::base::BaseModel;
@@ -65,7 +66,7 @@ impl Lora {
                 "ss_network_alpha",
                 or_dynamic(self.alpha().map(|a| a.to_string())),
             ),
-            ("ss_network_args", "{}".into()),
+            ("ss_network_args", self.network_args()),
             ("ss_output_name", name.into()),
             ("modelspec.sai_model_spec", "1.0.1".into()),
             (
@@ -77,6 +78,18 @@ impl Lora {
             ("modelspec.resolution", format!("{0}x{0}", base.side())),
             ("modelspec.prediction_type", base.prediction().into()),
         ]
+    }
+
+    /// sd-scripts counts 3x3 convolutions apart.
+    fn network_args(&self) -> String {
+        let kernel = |m: &LoraModule| m.a.dims().get(2).is_some_and(|k| *k > 1);
+        match self.modules.values().find(|m| kernel(m)) {
+            Some(m) => serde_json::json!({
+                "conv_dim": m.a.dims()[0].to_string(), "conv_alpha": m.alpha.to_string(),
+            })
+            .to_string(),
+            None => "{}".into(),
+        }
     }
 
     /// Writes down what is known, over what was there.
