@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::base::BaseModel;
 use super::file::Lora;
+use super::write::serialize;
 
 /// The hashes of values: they belong to one file.
 const MODELSPEC_HASH: &str = "modelspec.hash_sha256";
@@ -143,7 +144,6 @@ pub fn without_hashes(mut metadata: BTreeMap<String, String>) -> BTreeMap<String
 pub(super) fn with_hashes(
     tensors: &BTreeMap<String, Tensor>,
     metadata: BTreeMap<String, String>,
-    serialize: fn(&BTreeMap<String, Tensor>, &BTreeMap<String, String>) -> Result<Vec<u8>>,
 ) -> Result<Vec<u8>> {
     let mut metadata = without_hashes(metadata);
     let kohya = metadata.iter().filter(|(key, _)| key.starts_with("ss_"));

@@ -63,7 +63,7 @@ impl Lora {
         let label = path.display().to_string();
         let bytes =
             std::fs::read(path).map_err(|e| Error::msg(format!("{label}: cannot be read: {e}")))?;
-        if !path.extension().is_some_and(|e| e == "safetensors") && bytes.starts_with(b"PK") {
+        if bytes.starts_with(b"PK\x03\x04") {
             bail!(
                 "{label}: a pickle, which can run any program when it is opened; convert it to safetensors where you trust it"
             )
