@@ -13,7 +13,7 @@ use rpo_diffusion::lora::{
     to_kohya,
 };
 use rpo_nn::ops;
-use rpo_nn::weights::Params;
+use rpo_nn::weights::{Archive, Params, Precision, write};
 use serde_json::Value;
 use support::{Golden, assert_close, f64s, golden_path, relative, tiny_unet};
 
@@ -136,6 +136,40 @@ fn outputs_gradients_and_merged_weights_are_those_of_peft() -> Result<()> {
             assert!(figure <= 2e-7, "{name}: {key} comes back with {figure:e}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_lora_is_merged_into_a_file_and_taken_out_of_it() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let golden = lora_golden("conv")?;
+    let lora = file("conv.peft")?;
+    let (_, base) = tiny_unet("tiny_conv", &Golden::load("tiny_conv")?, false)?;
+    let path = |name: &str| dir.path().join(format!("{name}.safetensors"));
+    base.save(&path("base"))?;
+    let step = |from: &str, to: &str, scale| {
+        let archive = Archive::open(&path(from))?;
+        let items = lora.merged(&archive, scale)?;
+        write(&path(to), &items, Precision::F32, &BTreeMap::new())
+    };
+    step("base", "merged", 0.5)?;
+    let merged = Archive::open(&path("merged"))?;
+    for (module, weight) in golden.below("fused.") {
+        let ours = merged.values(&format!("{module}.weight"))?;
+        let ours = Tensor::from_vec(ours, weight.dims(), &Device::Cpu)?;
+        assert_close(&format!("fused {module}"), &ours, &weight, 1e-6);
+    }
+    step("merged", "back", -0.5)?;
+    let back = Archive::open(&path("back"))?;
+    for (name, before) in base.tensors_sorted()? {
+        let after = Tensor::from_vec(back.values(&name)?, before.dims(), &Device::Cpu)?;
+        assert!(relative(&after, &before)? <= 2e-7, "{name}");
+    }
+    let (_, other) = tiny_unet("tiny_linear", &Golden::load("tiny_linear")?, false)?;
+    other.save(&path("base"))?;
+    let message = step("base", "wrong", 1.0).unwrap_err().to_string();
+    assert!(message.contains("belongs to another model"), "{message}");
+    assert!(!path("wrong").exists());
     Ok(())
 }
 
@@ -355,6 +389,7 @@ fn headers_hold_what_programs_look_for() -> Result<()> {
         ("ss_base_model_version", "sd_v1"),
         ("ss_network_dim", "2"),
         ("ss_network_alpha", "3"),
+        ("ss_network_args", r#"{"conv_alpha":"3","conv_dim":"2"}"#),
         ("ss_output_name", "dog"),
         ("ss_tag_frequency", r#"{"dog":{"a photo of [v] dog":5}}"#),
         ("modelspec.architecture", "stable-diffusion-v1/lora"),

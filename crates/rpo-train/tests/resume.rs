@@ -5,16 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Kills in all, over as many runs as it takes.
-const KILLS: usize = 20;
-
-fn start(out: &Path) -> Child {
+fn start(out: &Path, sets: &[&str]) -> Child {
     let experiments = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
     Command::new(env!("CARGO_BIN_EXE_rpo-train"))
         .arg(experiments.join("ablation_lambda.toml"))
         .arg("--with")
         .arg(experiments.join("sizes/smoke.toml"))
         .args(["--set", "subjects.count=1", "--set", "training.steps=6"])
+        .args(sets.iter().flat_map(|set| ["--set", *set]))
         .arg("--set")
         .arg(format!("output=\"{}\"", out.display()))
         .arg("--out")
@@ -56,22 +54,36 @@ fn results(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn kills_at_random_moments_change_no_bit() {
+    kill(20, &[], "diffusion_pytorch_model.safetensors");
+}
+
+#[test]
+fn nor_do_they_with_adapters_and_dropout() {
+    let sets = [
+        "lora.rank=2",
+        "lora.dropout=0.2",
+        "training.learning_rate=1e-3",
+    ];
+    kill(8, &sets, "pytorch_lora_weights.safetensors");
+}
+
+/// Kills runs `most` times in all, over as many runs as it takes, and compares every one that ends; `weights` are the names of
+/// files that must be among the results.
+fn kill(most: usize, sets: &[&str], weights: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let alone = folder.path().join("alone");
     let begin = Instant::now();
-    assert!(start(&alone).wait().expect("it runs").success());
+    assert!(start(&alone, sets).wait().expect("it runs").success());
     let duration = begin.elapsed();
     let expected = results(&alone);
-    let weights = expected
-        .keys()
-        .filter(|p| p.ends_with("diffusion_pytorch_model.safetensors"));
+    let weights = expected.keys().filter(|p| p.ends_with(weights));
     assert!(weights.count() > 0 && expected.keys().any(|p| p.ends_with("metrics.jsonl")));
 
     let mut rng = rpo_data::random::stream(7, "kills", &[]);
     let (mut kills, mut run) = (0, 0);
     let mut out = folder.path().join("killed-0");
-    while kills < KILLS {
-        let mut child = start(&out);
+    while kills < most {
+        let mut child = start(&out, sets);
         let until = Instant::now() + duration.mul_f64(rpo_data::random::unit(&mut rng));
         let finished = loop {
             if let Some(status) = child.try_wait().expect("a child") {
@@ -94,7 +106,7 @@ fn kills_at_random_moments_change_no_bit() {
             kills += 1;
         }
     }
-    assert!(start(&out).wait().expect("it runs").success());
+    assert!(start(&out, sets).wait().expect("it runs").success());
     compare(&expected, &results(&out), kills);
 }
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
+use rpo_nn::lora::LoraModule;
 use sha2::{Digest, Sha256};
 
 use super::base::BaseModel;
 use super::file::Lora;
+use super::write::serialize;
 
 /// The hashes of values: they belong to one file.
 const MODELSPEC_HASH: &str = "modelspec.hash_sha256";
@@ -41,29 +43,21 @@ pub struct About {
 }
 
 impl Lora {
-    /// Writes down what is known, over what was there.
-    pub fn describe(&mut self, about: &About) {
-        let side = match about.resolution {
-            0 => about.base.side(),
-            side => side,
-        };
-        let tags = about
-            .captions
-            .iter()
-            .fold(BTreeMap::new(), |mut tags, caption| {
-                *tags.entry(caption.as_str()).or_insert(0usize) += 1;
-                tags
-            });
-        let v2 = matches!(about.base, BaseModel::Sd2 | BaseModel::Sd2V);
-        let python = |yes: bool| if yes { "True" } else { "False" };
+    /// Writes down what the file itself tells, where nothing was said before: for a file of another program.
+    pub fn identify(&mut self, base: BaseModel, name: &str) {
+        for (key, value) in self.identity(base, name) {
+            self.metadata.entry(key.into()).or_insert(value);
+        }
+    }
+
+    /// What follows from the modules, the family and the name.
+    fn identity(&self, base: BaseModel, name: &str) -> Vec<(&'static str, String)> {
+        let v2 = matches!(base, BaseModel::Sd2 | BaseModel::Sd2V);
         let or_dynamic = |value: Option<String>| value.unwrap_or_else(|| "Dynamic".into());
-        let resolution = format!("({side}, {side})");
-        let frequency = serde_json::json!({ about.name.as_str(): tags }).to_string();
-        let architecture = format!("{}/lora", about.base.architecture());
-        let pairs = [
+        vec![
             // Python's words, because the readers compare with them.
-            ("ss_v2", python(v2).into()),
-            ("ss_base_model_version", about.base.version().into()),
+            ("ss_v2", if v2 { "True" } else { "False" }.into()),
+            ("ss_base_model_version", base.version().into()),
             ("ss_network_module", "networks.lora".into()),
             (
                 "ss_network_dim",
@@ -73,24 +67,58 @@ impl Lora {
                 "ss_network_alpha",
                 or_dynamic(self.alpha().map(|a| a.to_string())),
             ),
-            ("ss_network_args", "{}".into()),
-            ("ss_output_name", about.name.clone()),
+            ("ss_network_args", self.network_args()),
+            ("ss_output_name", name.into()),
+            ("modelspec.sai_model_spec", "1.0.1".into()),
+            (
+                "modelspec.architecture",
+                format!("{}/lora", base.architecture()),
+            ),
+            ("modelspec.implementation", base.implementation().into()),
+            ("modelspec.title", name.into()),
+            ("modelspec.resolution", format!("{0}x{0}", base.side())),
+            ("modelspec.prediction_type", base.prediction().into()),
+        ]
+    }
+
+    /// sd-scripts counts 3x3 convolutions apart.
+    fn network_args(&self) -> String {
+        let kernel = |m: &LoraModule| m.a.dims().get(2).is_some_and(|k| *k > 1);
+        match self.modules.values().find(|m| kernel(m)) {
+            Some(m) => serde_json::json!({
+                "conv_dim": m.a.dims()[0].to_string(), "conv_alpha": m.alpha.to_string(),
+            })
+            .to_string(),
+            None => "{}".into(),
+        }
+    }
+
+    /// Writes down what is known, over what was there.
+    pub fn describe(&mut self, about: &About) {
+        let side = match about.resolution {
+            0 => about.base.side(),
+            side => side,
+        };
+        for (key, value) in self.identity(about.base, &about.name) {
+            self.metadata.insert(key.into(), value);
+        }
+        let tags = about
+            .captions
+            .iter()
+            .fold(BTreeMap::new(), |mut tags, caption| {
+                *tags.entry(caption.as_str()).or_insert(0usize) += 1;
+                tags
+            });
+        let frequency = serde_json::json!({ about.name.as_str(): tags }).to_string();
+        let pairs = [
             ("ss_sd_model_name", about.base_name.clone()),
             ("ss_seed", about.seed.to_string()),
             ("ss_learning_rate", about.learning_rate.to_string()),
             ("ss_steps", about.steps.to_string()),
             ("ss_num_train_images", about.images.to_string()),
-            ("ss_resolution", resolution),
+            ("ss_resolution", format!("({side}, {side})")),
             ("ss_tag_frequency", frequency),
-            ("modelspec.sai_model_spec", "1.0.1".into()),
-            ("modelspec.architecture", architecture),
-            (
-                "modelspec.implementation",
-                about.base.implementation().into(),
-            ),
-            ("modelspec.title", about.name.clone()),
             ("modelspec.resolution", format!("{side}x{side}")),
-            ("modelspec.prediction_type", about.base.prediction().into()),
             ("modelspec.trigger_phrase", about.trigger.clone()),
         ];
         for (key, value) in pairs {
@@ -116,7 +144,6 @@ pub fn without_hashes(mut metadata: BTreeMap<String, String>) -> BTreeMap<String
 pub(super) fn with_hashes(
     tensors: &BTreeMap<String, Tensor>,
     metadata: BTreeMap<String, String>,
-    serialize: fn(&BTreeMap<String, Tensor>, &BTreeMap<String, String>) -> Result<Vec<u8>>,
 ) -> Result<Vec<u8>> {
     let mut metadata = without_hashes(metadata);
     let kohya = metadata.iter().filter(|(key, _)| key.starts_with("ss_"));

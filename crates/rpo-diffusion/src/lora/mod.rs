@@ -5,6 +5,7 @@
 
 mod base;
 mod file;
+mod merge;
 mod metadata;
 mod names;
 mod read;

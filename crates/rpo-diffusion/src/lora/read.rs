@@ -1,7 +1,7 @@
 //! Reading a LoRA file, whatever names its keys have.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
 use rpo_nn::lora::LoraModule;
@@ -52,17 +52,18 @@ struct Found {
 }
 
 impl Lora {
-    /// Reads a safetensors file; f16, bf16 and f32 become f32. `layers_per_block` is the U-Net's, for SDXL's numbering in kohya
+    /// Reads a safetensors file, or the only one in a folder; f16, bf16 and f32 become f32. `layers_per_block` is the U-Net's, for SDXL's numbering in kohya
     /// files: 2 in every released model.
     ///
     /// # Errors
     /// If the file cannot be read or is not safetensors, holds something else than a plain LoRA, or half a module; the message
     /// names the file and the key.
     pub fn read(path: &Path, layers_per_block: usize) -> Result<Self> {
+        let path = &lora_file(path)?;
         let label = path.display().to_string();
         let bytes =
             std::fs::read(path).map_err(|e| Error::msg(format!("{label}: cannot be read: {e}")))?;
-        if !path.extension().is_some_and(|e| e == "safetensors") && bytes.starts_with(b"PK") {
+        if bytes.starts_with(b"PK\x03\x04") {
             bail!(
                 "{label}: a pickle, which can run any program when it is opened; convert it to safetensors where you trust it"
             )
@@ -91,6 +92,29 @@ impl Lora {
             .map_err(|e| e.context(format!("reading {label}")))?;
         let config = adapter_config(&metadata, label)?;
         collect(tensors, &config, label, layers_per_block).map(|lora| Self { metadata, ..lora })
+    }
+}
+
+/// The file itself, or the only safetensors file of a folder.
+fn lora_file(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let label = path.display();
+    let entries =
+        std::fs::read_dir(path).map_err(|e| Error::msg(format!("{label}: cannot be read: {e}")))?;
+    let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|file| file.extension().is_some_and(|e| e == "safetensors"))
+        .collect();
+    match (files.pop(), files.len()) {
+        (Some(file), 0) => Ok(file),
+        (None, _) => bail!("{label}: a folder without a LoRA file; name the .safetensors file"),
+        (Some(_), more) => bail!(
+            "{label}: a folder of {} safetensors files; name the one that is meant",
+            more + 1
+        ),
     }
 }
 

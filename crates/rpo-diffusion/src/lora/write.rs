@@ -34,7 +34,7 @@ impl Lora {
         let tensors = self.stored(tensors)?;
         let mut metadata = self.metadata.clone();
         metadata.remove(ADAPTER_METADATA);
-        with_hashes(&tensors, metadata, serialize)
+        with_hashes(&tensors, metadata)
     }
 
     /// The file for diffusers: PEFT's keys and peft's configuration. `targets`, if given, are the ends of names that the modules
@@ -54,7 +54,7 @@ impl Lora {
             ADAPTER_METADATA.into(),
             self.adapter_config(targets).to_string(),
         );
-        with_hashes(&self.stored(tensors)?, metadata, serialize)
+        with_hashes(&self.stored(tensors)?, metadata)
     }
 
     /// What peft's `LoraConfig` is made of: an unknown key would be refused, so there are the needed ones alone.

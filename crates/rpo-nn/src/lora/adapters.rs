@@ -47,6 +47,21 @@ pub struct LoraModule {
     pub alpha: f64,
 }
 
+impl LoraModule {
+    /// `scale` · α/r · B A, row by row in the shape of the weight that it is added to.
+    ///
+    /// # Errors
+    /// If A and B do not fit each other.
+    pub fn delta(&self, scale: f64) -> Result<Vec<f32>> {
+        let rank = self.a.dim(0)?;
+        // B is 1x1, so the product of the flattened kernels is the kernel of both convolutions in a row.
+        let product = self.b.flatten_from(1)?.matmul(&self.a.flatten_from(1)?)?;
+        (product * (scale * self.alpha / rank as f64))?
+            .flatten_all()?
+            .to_vec1()
+    }
+}
+
 /// A and B of some modules of one network. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Adapters {
@@ -243,12 +258,7 @@ impl Adapters {
     /// If `base` lacks a module or has it in another shape. Then some weights may have been changed.
     pub fn merge_into(&self, base: &Params, scale: f64) -> Result<()> {
         for (name, module) in self.modules()? {
-            let rank = module.a.dim(0)?;
-            let a = module.a.flatten_from(1)?;
-            let b = module.b.flatten_from(1)?;
-            // B is 1x1, so the product of the flattened kernels is the kernel of both convolutions in a row.
-            let delta = (b.matmul(&a)? * (scale * module.alpha / rank as f64))?;
-            base.add_values(&format!("{name}.weight"), delta.flatten_all()?.to_vec1()?)?;
+            base.add_values(&format!("{name}.weight"), module.delta(scale)?)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod check;
 mod doctor;
 mod forward;
 mod generate;
+mod lora;
 mod report;
 
 use crate::experiment::{self, Experiment, Layers};
@@ -14,8 +15,8 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-const VERBS: [&str; 8] = [
-    "run", "check", "generate", "forward", "report", "doctor", "schema", "help",
+const VERBS: [&str; 9] = [
+    "run", "check", "generate", "forward", "lora", "report", "doctor", "schema", "help",
 ];
 
 #[derive(Parser)]
@@ -48,6 +49,9 @@ enum Verb {
     Generate(generate::GenerateArgs),
     /// Run one part of a model on given tensors and write what it says
     Forward(forward::ForwardArgs),
+    /// Look at LoRA files, convert them, merge them into a model and take them out again
+    #[command(subcommand)]
+    Lora(lora::LoraVerb),
     /// Render the report of a run again; with several runs, compare them
     Report {
         /// Run folders
@@ -96,6 +100,7 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
         Verb::Check { file } => check::check(&file),
         Verb::Generate(args) => generate::generate(&args),
         Verb::Forward(args) => forward::forward(&args),
+        Verb::Lora(verb) => lora::lora(&verb),
         Verb::Report { runs, out } => report::report(&runs, &out),
         Verb::Doctor => doctor::doctor(),
         Verb::Schema => {

@@ -5,6 +5,7 @@ use super::inputs::{Inputs, nchw};
 use crate::failure::{BadInput, OrBadInput};
 use anyhow::Result;
 use candle_core::Tensor;
+use rpo_diffusion::lora::Lora;
 use rpo_diffusion::{Conditioning, UNet2DConditionModel, load_unet, load_vae, xl_conditioning};
 use rpo_encoders::clip::{ClipTextConfig, ClipTextModel, ClipTextOutput};
 use rpo_encoders::folder;
@@ -26,9 +27,16 @@ pub(super) fn pixels(latents: &Tensor) -> Result<usize> {
     Ok(8 * latents.dim(1)?)
 }
 
-/// `sample`, `timestep`, `encoder_hidden_states` (SDXL: `text_embeds`, `time_ids`) to `sample`.
-pub(super) fn unet(model: &Path, inputs: &Inputs) -> Result<Results> {
-    let (config, params) = load_unet(&part_folder(model, "unet")).or_bad_input("--model")?;
+/// `sample`, `timestep`, `encoder_hidden_states` (SDXL: `text_embeds`, `time_ids`) to `sample`; with `lora`, a file and how much
+/// it counts, laid over the weights.
+pub(super) fn unet(model: &Path, lora: Option<(&Path, f64)>, inputs: &Inputs) -> Result<Results> {
+    let (config, mut params) = load_unet(&part_folder(model, "unet")).or_bad_input("--model")?;
+    if let Some((path, scale)) = lora {
+        let lora = Lora::read(path, config.layers(0)).or_bad_input("--lora")?;
+        let adapters = lora.adapters(&params).or_bad_input("--lora")?;
+        adapters.set_scale(scale);
+        params = params.with_adapters(&adapters);
+    }
     let unet = UNet2DConditionModel::new(&config, &params.root())?;
     let sample = inputs.nhwc("sample")?;
     let timestep = inputs.numbers("timestep")?;

@@ -54,6 +54,17 @@ pub(super) struct ForwardArgs {
     /// safetensors file for the results
     #[arg(long)]
     output: PathBuf,
+    /// With `--part unet`: LoRA file, or the folder of a kept checkpoint, to lay over the weights
+    #[arg(long, value_name = "FILE", conflicts_with = "grad")]
+    lora: Option<PathBuf>,
+    /// With `--lora`: how much it counts
+    #[arg(
+        long,
+        default_value_t = 1.0,
+        requires = "lora",
+        allow_negative_numbers = true
+    )]
+    lora_scale: f64,
     /// With `--part unet`: losses and all gradients of one RPO step
     #[arg(long, value_name = "RECIPE", num_args = 0..=1, default_missing_value = "official")]
     grad: Option<String>,
@@ -84,10 +95,18 @@ pub(super) fn forward(args: &ForwardArgs) -> Result<()> {
             "--grad goes with --part unet: only the U-Net is trained",
         ));
     }
+    if args.lora.is_some() && args.part != Part::Unet {
+        return Err(BadInput::new(
+            "--lora goes with --part unet: only the U-Net is adapted",
+        ));
+    }
     let inputs = args.inputs.as_deref().map(Inputs::read).transpose()?;
     let results = match args.part {
         Part::Unet if args.grad.is_some() => gradient::run(args, need(&inputs)?),
-        Part::Unet => diffusion::unet(&args.model, need(&inputs)?),
+        Part::Unet => {
+            let lora = args.lora.as_deref().map(|path| (path, args.lora_scale));
+            diffusion::unet(&args.model, lora, need(&inputs)?)
+        }
         Part::VaeEncode => diffusion::vae_encode(&args.model, need(&inputs)?),
         Part::VaeDecode => diffusion::vae_decode(&args.model, need(&inputs)?),
         Part::Text => diffusion::text(&args.model, inputs.as_ref(), &args.texts),

@@ -1,0 +1,263 @@
+//! `rpo-train lora`: LoRA files looked at, converted, worked into a model and taken out of it.
+
+use crate::failure::{BadInput, OrBadInput};
+use crate::files;
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand, ValueEnum};
+use rpo_diffusion::lora::{BaseModel, Lora, without_hashes};
+use rpo_encoders::folder;
+use rpo_nn::weights::{MAX_SHARD_SIZE, Precision, pt, write_sharded};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What to do with a LoRA.
+#[derive(Subcommand)]
+pub(super) enum LoraVerb {
+    /// Add a LoRA to the weights of a model: W + scale · alpha/rank · B A
+    Merge(MergeArgs),
+    /// Take a merged LoRA out again: exact to rounding
+    Unmerge(MergeArgs),
+    /// Write a LoRA with other names
+    Convert(ConvertArgs),
+    /// Print what a LoRA file holds
+    Info {
+        /// LoRA file, or the folder of a kept checkpoint
+        lora: PathBuf,
+        /// Print metadata in full
+        #[arg(long)]
+        full: bool,
+    },
+}
+
+/// Arguments of `merge` and `unmerge`.
+#[derive(Args)]
+pub(super) struct MergeArgs {
+    /// LoRA file, or the folder of a kept checkpoint
+    lora: PathBuf,
+    /// Model folder in diffusers layout, or the folder of its U-Net
+    #[arg(long)]
+    model: PathBuf,
+    /// New folder of the same kind
+    #[arg(long)]
+    to: PathBuf,
+    /// How much the LoRA counts
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    scale: f64,
+    /// Type of the U-Net's new weights
+    #[arg(long, value_enum, default_value_t = Type::F32)]
+    precision: Type,
+}
+
+/// Arguments of `convert`.
+#[derive(Args)]
+pub(super) struct ConvertArgs {
+    /// LoRA file, or the folder of a kept checkpoint
+    lora: PathBuf,
+    /// New file
+    #[arg(long)]
+    to: PathBuf,
+    /// Names of its keys
+    #[arg(long, value_enum)]
+    format: Names,
+    /// Family of its base model, if the modules do not tell it; kohya's names of SDXL's modules are others
+    #[arg(long, value_enum)]
+    base: Option<Family>,
+    /// Type of its values; by default that of the file read
+    #[arg(long, value_enum)]
+    precision: Option<Type>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Names {
+    /// For ComfyUI, A1111 and everything else
+    Kohya,
+    /// For diffusers and peft
+    Peft,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Family {
+    Sd1,
+    Sd2,
+    Sd2V,
+    Sdxl,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Type {
+    F32,
+    F16,
+    Bf16,
+}
+
+/// ResNet blocks a down block of every released U-Net.
+const LAYERS_PER_BLOCK: usize = 2;
+
+/// Runs the verb.
+pub(super) fn lora(verb: &LoraVerb) -> Result<()> {
+    match verb {
+        LoraVerb::Merge(args) => merge(args, args.scale),
+        LoraVerb::Unmerge(args) => merge(args, -args.scale),
+        LoraVerb::Convert(args) => convert(args),
+        LoraVerb::Info { lora, full } => info(lora, *full),
+    }
+}
+
+fn merge(args: &MergeArgs, scale: f64) -> Result<()> {
+    let unet = if args.model.join("unet").is_dir() {
+        args.model.join("unet")
+    } else {
+        args.model.clone()
+    };
+    let config =
+        rpo_diffusion::UNetConfig::load(&unet.join("config.json")).or_bad_input("--model")?;
+    let lora = read(&args.lora, config.layers(0))?;
+    let archive = folder::open_archive(&unet, None).or_bad_input("--model")?;
+    let items = lora
+        .merged(&archive, scale)
+        .or_bad_input(args.lora.display())?;
+    new(&args.to)?;
+
+    // Whole or not at all: the folder gets its name when everything is in it.
+    let mut name = args.to.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = args.to.with_file_name(name);
+    let place = part.join(unet.strip_prefix(&args.model).unwrap_or(Path::new("")));
+    let precision = match args.precision {
+        Type::F32 => Precision::F32,
+        Type::F16 => Precision::F16,
+        Type::Bf16 => Precision::Bf16,
+    };
+    let written = copy_all_but_weights(&args.model, &part, &unet)
+        .and_then(|()| {
+            let stem = "diffusion_pytorch_model";
+            write_sharded(&place, stem, items, precision, &pt(), MAX_SHARD_SIZE)?;
+            Ok(())
+        })
+        .and_then(|()| fs::rename(&part, &args.to).with_context(|| args.to.display().to_string()));
+    if let Err(e) = written {
+        // The error that counts is the first one.
+        let _ = fs::remove_dir_all(&part);
+        return Err(e);
+    }
+    println!(
+        "{}: {} modules, {scale} times, in {}",
+        args.to.display(),
+        lora.modules.len(),
+        place.strip_prefix(&part).unwrap_or(&place).display()
+    );
+    Ok(())
+}
+
+/// Copies `from` to `to`, the weights of the U-Net in `unet` apart.
+fn copy_all_but_weights(from: &Path, to: &Path, unet: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| files::cannot_write(to))?;
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry.with_context(|| from.display().to_string())?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let text = name.to_string_lossy();
+        if path.is_dir() {
+            copy_all_but_weights(&path, &to.join(&name), unet)?;
+        } else if from != unet || !text.starts_with("diffusion_pytorch_model") {
+            fs::copy(&path, to.join(&name))
+                .with_context(|| files::cannot_write(&to.join(&name)))?;
+        }
+    }
+    Ok(())
+}
+
+fn convert(args: &ConvertArgs) -> Result<()> {
+    let mut lora = read(&args.lora, LAYERS_PER_BLOCK)?;
+    new(&args.to)?;
+    let base = match args.base {
+        None => BaseModel::guess(&lora.modules),
+        Some(Family::Sd1) => BaseModel::Sd1,
+        Some(Family::Sd2) => BaseModel::Sd2,
+        Some(Family::Sd2V) => BaseModel::Sd2V,
+        Some(Family::Sdxl) => BaseModel::Sdxl,
+    };
+    if let Some(precision) = args.precision {
+        lora.dtype = match precision {
+            Type::F32 => candle_core::DType::F32,
+            Type::F16 => candle_core::DType::F16,
+            Type::Bf16 => candle_core::DType::BF16,
+        };
+    }
+    let name = args.to.file_stem().unwrap_or_default().to_string_lossy();
+    lora.metadata = without_hashes(std::mem::take(&mut lora.metadata));
+    lora.identify(base, &name);
+    let bytes = match args.format {
+        Names::Kohya => lora.to_kohya(base, LAYERS_PER_BLOCK),
+        Names::Peft => lora.to_peft(None),
+    };
+    files::write(&args.to, &bytes.or_bad_input(args.lora.display())?)?;
+    println!(
+        "{}: {} modules of {} ({})",
+        args.to.display(),
+        lora.modules.len(),
+        base.architecture(),
+        lora.format.name()
+    );
+    Ok(())
+}
+
+fn info(path: &Path, full: bool) -> Result<()> {
+    let lora = read(path, LAYERS_PER_BLOCK)?;
+    let numbers: usize = lora
+        .modules
+        .values()
+        .map(|m| m.a.elem_count() + m.b.elem_count())
+        .sum();
+    let or = |value: Option<String>| value.unwrap_or_else(|| "differs by module".into());
+    println!("keys       {}", lora.format.name());
+    println!(
+        "base       {}",
+        BaseModel::guess(&lora.modules).architecture()
+    );
+    println!("rank       {}", or(lora.rank().map(|r| r.to_string())));
+    println!("alpha      {}", or(lora.alpha().map(|a| a.to_string())));
+    println!("values     {:?}, {:.2} M", lora.dtype, numbers as f64 / 1e6);
+    println!("modules    {}", lora.modules.len());
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for name in lora.modules.keys() {
+        // Places in lists apart: `to_out.0` is one kind, wherever it is.
+        let parts: Vec<&str> = name.split('.').collect();
+        let from = parts.iter().rposition(|p| p.parse::<usize>().is_err());
+        *kinds
+            .entry(parts[from.unwrap_or(0)..].join("."))
+            .or_default() += 1;
+    }
+    for (kind, count) in kinds {
+        println!("           {count:>4} {kind}");
+    }
+    for (key, value) in &lora.metadata {
+        let short: String = value.chars().take(100).collect();
+        let cut = !full && short.len() < value.len();
+        println!(
+            "  {key} = {}",
+            if cut { short + " …" } else { value.clone() }
+        );
+    }
+    Ok(())
+}
+
+/// Reads a LoRA and says what is left out of it.
+fn read(path: &Path, layers_per_block: usize) -> Result<Lora> {
+    let lora = Lora::read(path, layers_per_block).or_bad_input("LoRA")?;
+    if let Some(left_out) = lora.left_out() {
+        eprintln!("{}: {left_out}", path.display());
+    }
+    Ok(lora)
+}
+
+/// Nothing is overwritten.
+fn new(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Err(BadInput::new(format!(
+            "--to {}: is there already\n  mend: name a new one, or remove it",
+            path.display()
+        )));
+    }
+    Ok(())
+}
