@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod checkpoint;
 mod doctor;
 mod forward;
 mod generate;
@@ -88,7 +89,10 @@ impl ExperimentArgs {
 pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
     match Cli::parse_from(with_verb(args.collect())).verb {
         Verb::Run { file, out } => {
-            let (experiment, layers) = file.read()?;
+            let (experiment, mut layers) = file.read()?;
+            if let Some(out) = &out {
+                layers.sources = RunFolder::sources(out);
+            }
             let setup = Setup::load(experiment, &layers)?;
             let folder = RunFolder::open(&setup, out.as_deref(), &cells(&setup))?;
             runner::run(&setup, &folder)

@@ -28,7 +28,7 @@ pub(super) fn pixels(latents: &Tensor) -> Result<usize> {
 
 /// `sample`, `timestep`, `encoder_hidden_states` (SDXL: `text_embeds`, `time_ids`) to `sample`.
 pub(super) fn unet(model: &Path, inputs: &Inputs) -> Result<Results> {
-    let (config, params) = load_unet(&part_folder(model, "unet")).or_bad_input("--model")?;
+    let (config, params) = load_unet(&part_folder(model, "unet"), None).or_bad_input("--model")?;
     let unet = UNet2DConditionModel::new(&config, &params.root())?;
     let sample = inputs.nhwc("sample")?;
     let timestep = inputs.numbers("timestep")?;
@@ -41,7 +41,7 @@ pub(super) fn unet(model: &Path, inputs: &Inputs) -> Result<Results> {
 
 /// `sample` `[B, 3, H, W]` in [-1, 1] to `mean` and `logvar`.
 pub(super) fn vae_encode(model: &Path, inputs: &Inputs) -> Result<Results> {
-    let vae = load_vae(&part_folder(model, "vae")).or_bad_input("--model")?;
+    let vae = load_vae(&part_folder(model, "vae"), None).or_bad_input("--model")?;
     let name = if inputs.has("pixel_values") {
         "pixel_values"
     } else {
@@ -56,7 +56,7 @@ pub(super) fn vae_encode(model: &Path, inputs: &Inputs) -> Result<Results> {
 
 /// `latents` `[B, L, h, w]`, not scaled, to `sample` `[B, 3, H, W]`.
 pub(super) fn vae_decode(model: &Path, inputs: &Inputs) -> Result<Results> {
-    let vae = load_vae(&part_folder(model, "vae")).or_bad_input("--model")?;
+    let vae = load_vae(&part_folder(model, "vae"), None).or_bad_input("--model")?;
     let name = ["latents", "sample", "z"]
         .into_iter()
         .find(|n| inputs.has(n))
