@@ -39,6 +39,23 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The values, row by row.
+    ///
+    /// # Errors
+    /// Those of reading them.
+    pub fn values(&self) -> Result<Vec<f32>> {
+        (self.values)()
+    }
+
+    /// The same tensor under another name.
+    #[must_use]
+    pub fn renamed(self, name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ..self
+        }
+    }
+
     fn count(&self) -> usize {
         self.shape.iter().product()
     }
@@ -95,7 +112,7 @@ fn fill(
     file.write_all(&header(items, precision, metadata)?)?;
     let mut bytes = Vec::with_capacity(CHUNK);
     for item in items {
-        let values = (item.values)()?;
+        let values = item.values()?;
         if values.len() != item.count() {
             candle_core::bail!(
                 "tensor {} of shape {:?} has {} values",

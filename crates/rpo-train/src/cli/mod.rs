@@ -3,6 +3,7 @@
 mod check;
 mod checkpoint;
 mod doctor;
+mod export;
 mod forward;
 mod generate;
 mod report;
@@ -15,8 +16,8 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-const VERBS: [&str; 8] = [
-    "run", "check", "generate", "forward", "report", "doctor", "schema", "help",
+const VERBS: [&str; 10] = [
+    "run", "check", "generate", "forward", "report", "doctor", "schema", "help", "export", "import",
 ];
 
 #[derive(Parser)]
@@ -49,6 +50,10 @@ enum Verb {
     Generate(generate::GenerateArgs),
     /// Run one part of a model on given tensors and write what it says
     Forward(forward::ForwardArgs),
+    /// Write a checkpoint of a run as a whole model: a diffusers folder or a single file
+    Export(export::ExportArgs),
+    /// Make a model folder of a single-file checkpoint
+    Import(export::ImportArgs),
     /// Render the report of a run again; with several runs, compare them
     Report {
         /// Run folders
@@ -100,6 +105,8 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
         Verb::Check { file } => check::check(&file),
         Verb::Generate(args) => generate::generate(&args),
         Verb::Forward(args) => forward::forward(&args),
+        Verb::Export(args) => export::export(&args),
+        Verb::Import(args) => export::import(&args),
         Verb::Report { runs, out } => report::report(&runs, &out),
         Verb::Doctor => doctor::doctor(),
         Verb::Schema => {
