@@ -70,7 +70,8 @@ pub fn pt() -> BTreeMap<String, String> {
 /// part. The same tensors in any order give the same bytes.
 ///
 /// # Errors
-/// If the file cannot be written, two tensors have one name, or a tensor's values do not fill its shape; an older file at
+/// If the file cannot be written, two tensors have one name, a tensor's values do not fill its shape, or `precision` would make
+/// one infinite; an older file at
 /// `path` is then untouched.
 pub fn write(
     path: &Path,
@@ -119,6 +120,13 @@ fn fill(
                 item.name,
                 item.shape,
                 values.len()
+            )
+        }
+        if let Some(value) = values.iter().find(|v| precision.overflows(**v)) {
+            candle_core::bail!(
+                "tensor {} holds {value}, which {} cannot hold: write BF16 or F32",
+                item.name,
+                precision.name()
             )
         }
         for chunk in values.chunks(CHUNK / 4) {

@@ -107,7 +107,9 @@ pub fn copy_part(
         {
             let target = match &taken {
                 // The list of shards names them as they are.
-                Some(variant) if !name.contains("-of-") => name.replacen(&format!(".{variant}."), ".", 1),
+                Some(variant) if !name.contains("-of-") => {
+                    name.replacen(&format!(".{variant}."), ".", 1)
+                }
                 _ => name.clone(),
             };
             copy(&from.join(name), &to.join(target), link)?;
@@ -118,7 +120,9 @@ pub fn copy_part(
 
 /// Copies a file, or links it. Links, as the hub's cache is made of, are followed first.
 fn copy(from: &Path, to: &Path, link: bool) -> Result<()> {
-    let real = from.canonicalize().with_context(|| from.display().to_string())?;
+    let real = from
+        .canonicalize()
+        .with_context(|| from.display().to_string())?;
     if link {
         if std::fs::hard_link(&real, to).is_ok() {
             return Ok(());

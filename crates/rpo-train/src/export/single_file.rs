@@ -32,7 +32,10 @@ pub fn write(
         let archive = folder::open_archive(&base.join(part), variant).or_bad_input("model")?;
         archives.push((*part, archive));
     }
-    let mut parts: Vec<(&str, Vec<Item>)> = archives.iter().map(|(part, a)| (*part, a.items())).collect();
+    let mut parts: Vec<(&str, Vec<Item>)> = archives
+        .iter()
+        .map(|(part, a)| (*part, a.items()))
+        .collect();
     parts.push(("unet", unet));
     let items = to_file(&names, parts).or_bad_input(base.display())?;
     if let Some(parent) = to.parent() {
@@ -73,8 +76,18 @@ pub fn import(
     let folders = to_folders(&names, &archive).or_bad_input("checkpoint")?;
     let precision = precision.unwrap_or(archive.precision());
     for (part, items) in folders.parts {
-        let stem = NETWORKS.iter().find(|(name, _)| *name == part).map_or("model", |(_, stem)| stem);
-        write_sharded(&staging.path().join(part), stem, items, precision, &pt(), MAX_SHARD_SIZE)?;
+        let stem = NETWORKS
+            .iter()
+            .find(|(name, _)| *name == part)
+            .map_or("model", |(_, stem)| stem);
+        write_sharded(
+            &staging.path().join(part),
+            stem,
+            items,
+            precision,
+            &pt(),
+            MAX_SHARD_SIZE,
+        )?;
     }
     // Names and shapes are right only if every part can be built from them.
     let staged = staging.path().display().to_string();
@@ -109,7 +122,11 @@ fn check_prediction(archive: &Archive, configurations: &Path) -> Result<()> {
     Err(BadInput::new(format!(
         "{}: it predicts {}, {} says otherwise\n  mend: give a folder with the checkpoint's own prediction_type",
         archive.label(),
-        if wants { "velocities (v_prediction)" } else { "noise (epsilon)" },
+        if wants {
+            "velocities (v_prediction)"
+        } else {
+            "noise (epsilon)"
+        },
         path.display()
     )))
 }
