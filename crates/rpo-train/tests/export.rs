@@ -415,6 +415,28 @@ fn files_that_are_no_such_checkpoint_are_refused_by_name() {
     assert!(!Path::new(to).exists());
 }
 
+#[test]
+fn a_model_folder_needs_no_run() {
+    let folder = TempDir::new().unwrap();
+    let micro = workspace("assets/micro");
+    let file = folder.path().join("base.safetensors");
+    let export = [
+        "export",
+        micro.to_str().unwrap(),
+        "--to",
+        file.to_str().unwrap(),
+    ];
+    refused(
+        &[&export[..], &["--step", "0"]].concat(),
+        &["a model, not a run"],
+    );
+    succeeds(&export);
+    let unet = archived(&micro.join("unet/diffusion_pytorch_model.safetensors"));
+    let written = Archive::open(&file).unwrap();
+    let input = written.values("model.diffusion_model.input_blocks.0.0.weight");
+    assert_eq!(input.unwrap(), unet["conv_in.weight"]);
+}
+
 fn copy(from: &Path, to: &Path) {
     for (name, bytes) in files(from) {
         let path = to.join(name);

@@ -38,6 +38,20 @@ pub(super) struct Checkpoint {
 }
 
 impl CheckpointArgs {
+    /// Refuses `--trajectory` and `--step` where there is no run.
+    ///
+    /// # Errors
+    /// [`BadInput`] if one is given.
+    pub(super) fn refuse_choice(&self) -> Result<()> {
+        if self.trajectory.is_none() && self.step.is_none() {
+            return Ok(());
+        }
+        Err(BadInput::new(format!(
+            "{} is a model, not a run\n  mend: leave --trajectory and --step away",
+            self.run.display()
+        )))
+    }
+
     /// Loads the run's inputs and finds the checkpoint; `base` if without `--step` it is the base model.
     ///
     /// # Errors

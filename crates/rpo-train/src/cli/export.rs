@@ -1,15 +1,18 @@
-//! `rpo-train export`: a checkpoint of a run as a whole model for other programs. `rpo-train import`: the way back.
+//! `rpo-train export`: a checkpoint of a run, or a model folder, as a whole model for other programs. `rpo-train import`: the way back.
 
 use super::checkpoint::CheckpointArgs;
 use crate::export::{self, Staging};
-use crate::failure::BadInput;
+use crate::failure::{BadInput, OrBadInput};
 use crate::hub::{Environment, Kind};
 use crate::paths;
 use crate::runner::checkpoint as kept;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use rpo_diffusion::checkpoint::model_spec;
-use rpo_nn::weights::{Precision, pt};
+use rpo_diffusion::{NoiseSchedule, PredictionType, UNetConfig, VaeConfig};
+use rpo_encoders::folder::open_archive;
+use rpo_nn::weights::{Archive, Item, Params, Precision, pt};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `export`.
@@ -84,35 +87,98 @@ pub(super) fn export(args: &ExportArgs) -> Result<()> {
         Format::Diffusers => Some(Staging::begin(&args.to)?),
         Format::SingleFile => None,
     };
-    let found = args.checkpoint.find(false)?;
-    let (setup, cell) = (&found.setup, &found.cell);
-    let base = &setup.pipeline.folder;
-    let variant = Some(setup.experiment.model.variant.as_str());
-    let unet = kept::params(setup, &setup.arms[cell.arm], &found.folder, found.step)?;
-    let mut metadata = pt();
-    metadata.insert("rpo.trajectory".into(), cell.id.clone());
-    metadata.insert("rpo.step".into(), found.step.to_string());
-    metadata.insert("rpo.inputs".into(), setup.inputs_hash.clone());
+    let model = Model::find(&args.checkpoint)?;
+    let (base, variant) = (model.folder.as_path(), Some(model.variant.as_str()));
     let precision = args.dtype.into();
     match staging {
         Some(staging) => {
             export::copy_rest(base, staging.path(), variant, args.link)?;
-            export::write_unet(base, staging.path(), unet.items(), precision, &metadata)?;
+            export::write_unet(
+                base,
+                staging.path(),
+                model.unet(),
+                precision,
+                &model.metadata,
+            )?;
             staging.finish()?;
         }
         None => {
             let title = args.to.file_stem().unwrap_or_default().to_string_lossy();
-            let prediction = setup.pipeline.schedule.prediction_type;
             let about = |family| {
-                let mut metadata = metadata.clone();
-                metadata.extend(model_spec(family, prediction, setup.size as usize, &title));
+                let mut metadata = model.metadata.clone();
+                metadata.extend(model_spec(family, model.prediction, model.size, &title));
                 metadata
             };
-            export::write_single_file(base, variant, unet.items(), &args.to, precision, about)?;
+            export::write_single_file(base, variant, model.unet(), &args.to, precision, about)?;
         }
     }
     println!("{}", args.to.display());
     Ok(())
+}
+
+/// What is exported: a checkpoint of a run over its base model, or a model as it lies in its folder.
+struct Model {
+    folder: PathBuf,
+    variant: String,
+    prediction: PredictionType,
+    /// Side of the pictures in pixels.
+    size: usize,
+    metadata: BTreeMap<String, String>,
+    weights: Weights,
+}
+
+enum Weights {
+    Trained(Params),
+    Stored(Archive),
+}
+
+impl Model {
+    fn find(args: &CheckpointArgs) -> Result<Self> {
+        if args.run.join("model_index.json").is_file() {
+            return Self::in_folder(args);
+        }
+        let found = args.find(false)?;
+        let (setup, cell) = (&found.setup, &found.cell);
+        let unet = kept::params(setup, &setup.arms[cell.arm], &found.folder, found.step)?;
+        let mut metadata = pt();
+        metadata.insert("rpo.trajectory".into(), cell.id.clone());
+        metadata.insert("rpo.step".into(), found.step.to_string());
+        metadata.insert("rpo.inputs".into(), setup.inputs_hash.clone());
+        Ok(Self {
+            folder: setup.pipeline.folder.clone(),
+            variant: setup.experiment.model.variant.clone(),
+            prediction: setup.pipeline.schedule.prediction_type,
+            size: setup.size as usize,
+            metadata,
+            weights: Weights::Trained(unet),
+        })
+    }
+
+    /// Nothing is loaded: tensors are read when they are written.
+    fn in_folder(args: &CheckpointArgs) -> Result<Self> {
+        args.refuse_choice()?;
+        let folder = args.run.clone();
+        let config = |path: &str| folder.join(path);
+        let schedule = NoiseSchedule::load(&config("scheduler/scheduler_config.json"));
+        let unet = UNetConfig::load(&config("unet/config.json")).or_bad_input("model")?;
+        let vae = VaeConfig::load(&config("vae/config.json")).or_bad_input("model")?;
+        let weights = open_archive(&config("unet"), None).or_bad_input("model")?;
+        Ok(Self {
+            prediction: schedule.or_bad_input("model")?.prediction_type,
+            size: unet.sample_size.unwrap_or(64) * vae.factor(),
+            variant: String::new(),
+            metadata: pt(),
+            weights: Weights::Stored(weights),
+            folder,
+        })
+    }
+
+    fn unet(&self) -> Vec<Item<'_>> {
+        match &self.weights {
+            Weights::Trained(params) => params.items(),
+            Weights::Stored(archive) => archive.items(),
+        }
+    }
 }
 
 /// Arguments of `import`.

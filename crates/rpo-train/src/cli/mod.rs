@@ -50,7 +50,7 @@ enum Verb {
     Generate(generate::GenerateArgs),
     /// Run one part of a model on given tensors and write what it says
     Forward(forward::ForwardArgs),
-    /// Write a checkpoint of a run as a whole model: a diffusers folder or a single file
+    /// Write a checkpoint of a run, or a model folder, as a whole model: a diffusers folder or a single file
     Export(export::ExportArgs),
     /// Make a model folder of a single-file checkpoint
     Import(export::ImportArgs),
