@@ -3,6 +3,7 @@
 //! Pictures and latents are `[B, H, W, C]` f32, texts a [`Conditioning`]. Nothing here knows of rewards or training
 //! recipes: the crate serves as a plain Stable Diffusion 1.x / 2.x / XL library whose U-Net can be trained.
 
+pub mod checkpoint;
 mod conditioning;
 mod config_check;
 pub mod lora;

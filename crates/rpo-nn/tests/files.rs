@@ -96,15 +96,15 @@ fn what_is_written_is_what_the_safetensors_crate_reads() {
 fn half_types_are_rounded_to_the_nearest() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("h.safetensors");
-    // 2^-24 is f16's smallest, 65520 the first that becomes infinite; 1 + 2^-9 lies between two bf16.
+    // 2^-24 is f16's smallest; 1 + 2^-9 lies between two bf16.
     let special = [
         0.0,
         -0.0,
         1.0 + 2f32.powi(-9),
         2f32.powi(-24),
-        65519.0,
-        65520.0,
-        -1e30,
+        -65519.0,
+        f32::INFINITY,
+        -1e-30,
         0.1,
     ];
     let want = |precision, v: f32| match precision {
@@ -117,7 +117,7 @@ fn half_types_are_rounded_to_the_nearest() {
         let n = 300_001;
         let item = Item::new("x", [n], move || {
             Ok((0..n)
-                .map(|i| special[i % 8] * (1 + i / 8) as f32)
+                .map(|i| special[i % 8] / (1 + i / 8) as f32)
                 .collect())
         });
         write(&path, &[item], precision, &pt()).unwrap();
@@ -130,7 +130,7 @@ fn half_types_are_rounded_to_the_nearest() {
             .unwrap();
         assert_eq!(torch.to_vec1::<f32>().unwrap(), read);
         for (i, read) in read.into_iter().enumerate() {
-            let v = special[i % 8] * (1 + i / 8) as f32;
+            let v = special[i % 8] / (1 + i / 8) as f32;
             assert_eq!(
                 read.to_bits(),
                 want(precision, v).to_bits(),
@@ -138,7 +138,24 @@ fn half_types_are_rounded_to_the_nearest() {
             );
         }
     }
-    assert_eq!(want(Precision::F16, 65520.0), f32::INFINITY);
+    for (value, precision, fits) in [
+        (65520.0, Precision::F16, false),
+        (-65520.0, Precision::F16, false),
+        (65520.0, Precision::Bf16, true),
+        (f32::MAX, Precision::Bf16, false),
+        (f32::MAX, Precision::F32, true),
+    ] {
+        let written = write(
+            &path,
+            &[Item::new("big", [1], move || Ok(vec![value]))],
+            precision,
+            &pt(),
+        );
+        assert_eq!(written.is_ok(), fits, "{value} {precision:?}");
+        if let Err(e) = written {
+            assert!(e.to_string().contains("tensor big holds"), "{e}");
+        }
+    }
 }
 
 #[test]

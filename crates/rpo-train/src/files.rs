@@ -31,7 +31,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// How names of files begin that are not whole yet.
-const TEMPORARY: &str = ".tmp-";
+pub(crate) const TEMPORARY: &str = ".tmp-";
 
 /// What to say when a file cannot be written.
 pub fn cannot_write(path: &Path) -> String {

@@ -3,12 +3,14 @@
 use crate::experiment::Experiment;
 use crate::failure::BadInput;
 use crate::files;
+use crate::hub::Source;
 use crate::plan::Cell;
 use crate::progress::Times;
 use crate::runner::setup::Setup;
 use crate::runner::state::Folder;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// `run.json`: what the resolved file does not say.
@@ -22,6 +24,9 @@ pub struct RunInfo {
     pub machine: String,
     /// Folder of the experiment file, absolute: relative paths of the resolved file are looked for from here.
     pub experiment_folder: PathBuf,
+    /// By key of the experiment file, the repositories and commits that weights were read from; empty where all were folders.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, Source>,
     /// The cells in order.
     pub cells: Vec<Cell>,
 }
@@ -85,11 +90,18 @@ impl RunFolder {
             inputs: setup.inputs_hash.clone(),
             machine: machine(),
             experiment_folder: setup.folder.clone(),
+            sources: setup.sources.clone(),
             cells: cells.to_vec(),
         };
         files::write_json(&folder.path.join("run.json"), &info)?;
         files::write(&written, resolved.as_bytes())?;
         Ok(folder)
+    }
+
+    /// The commits that a run in `path` read, if there is one.
+    pub fn sources(path: &Path) -> BTreeMap<String, Source> {
+        let info = files::read_json::<RunInfo>(&path.join("run.json"));
+        info.map(|info| info.sources).unwrap_or_default()
     }
 
     /// Folder of one trajectory.

@@ -47,8 +47,13 @@ pub struct Pipeline {
 impl Pipeline {
     /// Loads a folder in diffusers layout. Errors name the folder, the file or tensor, and what to do.
     pub fn load(dir: &Path) -> Result<Self> {
+        Self::load_variant(dir, None)
+    }
+
+    /// As [`Pipeline::load`], from the weights of a `variant` in the parts that have it; see [`folder::weight_files_of`].
+    pub fn load_variant(dir: &Path, variant: Option<&str>) -> Result<Self> {
         let index = Index::load(dir)?;
-        let (unet_config, unet_params) = load_unet(&dir.join("unet"))?;
+        let (unet_config, unet_params) = load_unet(&dir.join("unet"), variant)?;
         let vae_dir = dir.join("vae");
         let vae_config = VaeConfig::load(&vae_dir.join("config.json"))?;
         if vae_config.latent_channels != unet_config.in_channels
@@ -64,10 +69,11 @@ impl Pipeline {
         }
         let vae = Part::new({
             let vae_dir = vae_dir.clone();
-            move || load_vae(&vae_dir)
+            let variant = variant.map(String::from);
+            move || load_vae(&vae_dir, variant.as_deref())
         });
         vae.get()?;
-        let texts = Texts::load(dir, index)?;
+        let texts = Texts::load(dir, index, variant)?;
         if texts.width() != unet_config.cross_attention_dim || index.xl != unet_config.takes_added()
         {
             bail!(
@@ -215,26 +221,26 @@ fn to_pictures(x: &Tensor) -> Result<Vec<RgbImage>> {
         .collect()
 }
 
-/// Configuration and weights of a `unet` folder, checked against each other.
+/// Configuration and weights, or their `variant`, of a `unet` folder, checked against each other.
 ///
 /// # Errors
 /// Names the file, key or tensor.
-pub fn load_unet(dir: &Path) -> Result<(UNetConfig, Params)> {
+pub fn load_unet(dir: &Path, variant: Option<&str>) -> Result<(UNetConfig, Params)> {
     let config = UNetConfig::load(&dir.join("config.json"))?;
-    let params = folder::open_params(dir, false)?;
+    let params = folder::open_variant(dir, variant, false)?;
     // Built once now, so that a mismatch is told before anything is computed.
     UNet2DConditionModel::new(&config, &params.root())?;
     all_used(dir, &params)?;
     Ok((config, params))
 }
 
-/// The VAE of a `vae` folder.
+/// The VAE of a `vae` folder, or its `variant`.
 ///
 /// # Errors
 /// Names the file, key or tensor.
-pub fn load_vae(dir: &Path) -> Result<AutoencoderKL> {
+pub fn load_vae(dir: &Path, variant: Option<&str>) -> Result<AutoencoderKL> {
     let config = VaeConfig::load(&dir.join("config.json"))?;
-    let params = folder::open_params(dir, false)?;
+    let params = folder::open_variant(dir, variant, false)?;
     let vae = AutoencoderKL::new(&config, &params.root())?;
     all_used(dir, &params)?;
     Ok(vae)

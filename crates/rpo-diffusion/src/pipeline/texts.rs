@@ -23,12 +23,14 @@ struct Tower {
 }
 
 impl Tower {
-    fn load(dir: &Path, suffix: &str) -> Result<Self> {
+    fn load(dir: &Path, suffix: &str, variant: Option<&str>) -> Result<Self> {
         let text_dir = dir.join(format!("text_encoder{suffix}"));
         let config = ClipTextConfig::load(&text_dir)?;
         let width = config.hidden_size;
+        let variant = variant.map(String::from);
         let encoder = Part::new(move || {
-            ClipTextModel::new(&config, &folder::open_params(&text_dir, false)?.root())
+            let params = folder::open_variant(&text_dir, variant.as_deref(), false)?;
+            ClipTextModel::new(&config, &params.root())
         });
         // Once now, so that a mismatch is told before anything is computed.
         encoder.get()?;
@@ -49,10 +51,13 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    pub(super) fn load(dir: &Path, index: Index) -> Result<Self> {
+    pub(super) fn load(dir: &Path, index: Index, variant: Option<&str>) -> Result<Self> {
         Ok(Self {
-            first: Tower::load(dir, "")?,
-            second: index.xl.then(|| Tower::load(dir, "_2")).transpose()?,
+            first: Tower::load(dir, "", variant)?,
+            second: index
+                .xl
+                .then(|| Tower::load(dir, "_2", variant))
+                .transpose()?,
             zeros_for_empty_prompt: index.zeros_for_empty_prompt,
         })
     }

@@ -28,6 +28,8 @@ pub struct WeightFiles {
     pub files: Vec<PathBuf>,
     /// The list of shards, if they are sharded.
     pub index: Option<PathBuf>,
+    /// The variant they are, if not the plain files.
+    pub variant: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -56,13 +58,20 @@ pub fn weight_files(dir: &Path) -> Result<WeightFiles> {
 /// missing.
 pub fn weight_files_of(dir: &Path, variant: Option<&str>) -> Result<WeightFiles> {
     match choose(|name| dir.join(name).is_file(), variant) {
-        Some(Choice { list: None, prefix }) => Ok(WeightFiles {
+        Some(Choice {
+            list: None,
+            prefix,
+            variant,
+        }) => Ok(WeightFiles {
             files: vec![dir.join(prefix + ENDING)],
             index: None,
+            variant,
         }),
         Some(Choice {
-            list: Some(name), ..
-        }) => shards(dir, &name),
+            list: Some(name),
+            variant,
+            ..
+        }) => shards(dir, &name, variant),
         None => Err(nothing(dir)),
     }
 }
@@ -73,10 +82,13 @@ pub fn weight_names(names: &[String], variant: Option<&str>) -> Vec<String> {
     let has = |name: &str| names.iter().any(|n| n == name);
     match choose(has, variant) {
         None => vec![],
-        Some(Choice { list: None, prefix }) => vec![prefix + ENDING],
+        Some(Choice {
+            list: None, prefix, ..
+        }) => vec![prefix + ENDING],
         Some(Choice {
             list: Some(index),
             prefix,
+            ..
         }) => {
             let is_shard = |name: &&String| {
                 let number = name
@@ -96,6 +108,7 @@ struct Choice {
     prefix: String,
     /// The list of shards, if they are sharded.
     list: Option<String>,
+    variant: Option<String>,
 }
 
 fn choose(has: impl Fn(&str) -> bool, variant: Option<&str>) -> Option<Choice> {
@@ -108,7 +121,11 @@ fn choose(has: impl Fn(&str) -> bool, variant: Option<&str>) -> Option<Choice> {
                 Some(variant) => format!("{stem}.{variant}"),
             };
             if has(&format!("{prefix}{ENDING}")) {
-                return Some(Choice { prefix, list: None });
+                return Some(Choice {
+                    prefix,
+                    list: None,
+                    variant: variant.map(String::from),
+                });
             }
             let mut lists = vec![format!("{prefix}{ENDING}.index.json")];
             lists.extend(variant.map(|variant| format!("{stem}{ENDING}.index.{variant}.json")));
@@ -116,6 +133,7 @@ fn choose(has: impl Fn(&str) -> bool, variant: Option<&str>) -> Option<Choice> {
                 return Some(Choice {
                     prefix,
                     list: Some(list),
+                    variant: variant.map(String::from),
                 });
             }
         }
@@ -123,7 +141,7 @@ fn choose(has: impl Fn(&str) -> bool, variant: Option<&str>) -> Option<Choice> {
     None
 }
 
-fn shards(dir: &Path, name: &str) -> Result<WeightFiles> {
+fn shards(dir: &Path, name: &str, variant: Option<String>) -> Result<WeightFiles> {
     let path = dir.join(name);
     let index: ShardIndex = read_json(dir, name)?;
     let shards: BTreeSet<String> = index.weight_map.into_values().collect();
@@ -138,6 +156,7 @@ fn shards(dir: &Path, name: &str) -> Result<WeightFiles> {
     Ok(WeightFiles {
         files,
         index: Some(path),
+        variant,
     })
 }
 

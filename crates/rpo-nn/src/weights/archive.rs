@@ -1,7 +1,8 @@
 //! Reading safetensors files, tensor by tensor.
 
 use super::header::{self, Header};
-use super::precision::{CHUNK, decode};
+use super::precision::{CHUNK, Precision, decode};
+use super::write::Item;
 use candle_core::{Error, Result, bail};
 use safetensors::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,6 +170,26 @@ impl Archive {
     /// The shape of a tensor, if it is there.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|place| place.shape.as_slice())
+    }
+
+    /// All tensors as [`super::write()`] takes them, sorted by name; read when they are written.
+    pub fn items(&self) -> Vec<Item<'_>> {
+        let tensors = self.tensors.iter();
+        tensors
+            .map(|(name, place)| Item::new(name, place.shape.clone(), move || self.values(name)))
+            .collect()
+    }
+
+    /// The narrowest type that holds every tensor as it is.
+    pub fn precision(&self) -> Precision {
+        let all = |dtype| self.tensors.values().all(|place| place.dtype == dtype);
+        if all(Dtype::F16) {
+            Precision::F16
+        } else if all(Dtype::BF16) {
+            Precision::Bf16
+        } else {
+            Precision::F32
+        }
     }
 
     /// The values of a tensor as f32, row by row.

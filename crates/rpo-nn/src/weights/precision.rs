@@ -13,7 +13,7 @@ pub enum Precision {
     /// 32 bits, exact.
     #[default]
     F32,
-    /// 16 bits, 11 of them mantissa; beyond 65504 a value becomes infinite.
+    /// 16 bits, 11 of them mantissa; holds nothing beyond 65504.
     F16,
     /// 16 bits, 8 of them mantissa, with the range of f32.
     Bf16,
@@ -35,6 +35,16 @@ impl Precision {
             Self::F16 => "F16",
             Self::Bf16 => "BF16",
         }
+    }
+
+    /// Whether a finite value would become infinite.
+    pub(super) fn overflows(self, value: f32) -> bool {
+        value.is_finite()
+            && match self {
+                Self::F32 => false,
+                Self::F16 => value.abs() >= 65520.0,
+                Self::Bf16 => bf16::from_f32(value).is_infinite(),
+            }
     }
 
     /// The little-endian bytes of `values`, rounded to the nearest (ties to even).

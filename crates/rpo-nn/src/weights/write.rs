@@ -39,6 +39,23 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The values, row by row.
+    ///
+    /// # Errors
+    /// Those of reading them.
+    pub fn values(&self) -> Result<Vec<f32>> {
+        (self.values)()
+    }
+
+    /// The same tensor under another name.
+    #[must_use]
+    pub fn renamed(self, name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ..self
+        }
+    }
+
     fn count(&self) -> usize {
         self.shape.iter().product()
     }
@@ -53,7 +70,8 @@ pub fn pt() -> BTreeMap<String, String> {
 /// part. The same tensors in any order give the same bytes.
 ///
 /// # Errors
-/// If the file cannot be written, two tensors have one name, or a tensor's values do not fill its shape; an older file at
+/// If the file cannot be written, two tensors have one name, a tensor's values do not fill its shape, or `precision` would make
+/// one infinite; an older file at
 /// `path` is then untouched.
 pub fn write(
     path: &Path,
@@ -95,13 +113,20 @@ fn fill(
     file.write_all(&header(items, precision, metadata)?)?;
     let mut bytes = Vec::with_capacity(CHUNK);
     for item in items {
-        let values = (item.values)()?;
+        let values = item.values()?;
         if values.len() != item.count() {
             candle_core::bail!(
                 "tensor {} of shape {:?} has {} values",
                 item.name,
                 item.shape,
                 values.len()
+            )
+        }
+        if let Some(value) = values.iter().find(|v| precision.overflows(**v)) {
+            candle_core::bail!(
+                "tensor {} holds {value}, which {} cannot hold: write BF16 or F32",
+                item.name,
+                precision.name()
             )
         }
         for chunk in values.chunks(CHUNK / 4) {

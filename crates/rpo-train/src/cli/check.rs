@@ -4,6 +4,7 @@ use super::ExperimentArgs;
 use crate::experiment::presets::{self, Preset};
 use crate::experiment::{Experiment, Layers, SubjectSource};
 use crate::failure::OrBadInput;
+use crate::hub::{self, Environment};
 use crate::memory::{self, Sizes};
 use crate::paths;
 use crate::plan::cells;
@@ -34,22 +35,34 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
 
 /// The inputs that are not found here, as `key = value`.
 fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
-    let photos = if e.subjects.source == SubjectSource::Stickerbench {
-        "."
-    } else {
-        e.subjects.path.as_str()
+    // A plan fetches nothing.
+    let environment = Environment {
+        offline: true,
+        ..Environment::of_process()
     };
-    let inputs = [
-        ("model.path", e.model.path.as_str()),
-        ("encoders.reward", e.encoders.reward.as_str()),
-        ("encoders.clip", e.encoders.clip.as_str()),
-        ("encoders.vit", e.encoders.vit.as_str()),
-        ("subjects.path", photos),
+    let weights = [
+        ("model.path", &e.model.path, hub::Kind::Pipeline),
+        ("encoders.reward", &e.encoders.reward, hub::Kind::Encoder),
+        ("encoders.clip", &e.encoders.clip, hub::Kind::Encoder),
+        ("encoders.vit", &e.encoders.vit, hub::Kind::Encoder),
     ];
-    let missing = inputs
-        .into_iter()
-        .filter(|(_, name)| paths::find(name, &layers.folder).is_err());
-    missing
+    let variant = Some(e.model.variant.as_str());
+    let mut absent: Vec<(&str, &str)> = Vec::new();
+    for (key, name, kind) in weights {
+        let pinned = layers.sources.get(key);
+        let found = paths::find_weights(name, &layers.folder, kind, variant, &environment, pinned);
+        if found.is_err() {
+            absent.push((key, name));
+        }
+    }
+    let photos = e.subjects.path.as_str();
+    if e.subjects.source != SubjectSource::Stickerbench
+        && paths::find(photos, &layers.folder).is_err()
+    {
+        absent.push(("subjects.path", photos));
+    }
+    let absent = absent.into_iter();
+    absent
         .map(|(key, name)| format!("{key} = {name:?}"))
         .collect()
 }

@@ -1,5 +1,6 @@
 //! `rpo-train doctor`: what this machine offers and which models are found.
 
+use crate::hub::Environment;
 use crate::paths;
 use anyhow::Result;
 use std::path::Path;
@@ -25,5 +26,12 @@ pub(super) fn doctor() -> Result<()> {
             Err(_) => println!("{what:<10} not found: `{name}`"),
         }
     }
+    let environment = Environment::of_process();
+    let hub = match (cfg!(feature = "hub"), environment.offline) {
+        (false, _) => "this build does not ask the hub",
+        (true, true) => "HF_HUB_OFFLINE is set",
+        (true, false) => "what it lacks is fetched",
+    };
+    println!("hub cache  {} ({hub})", environment.cache.display());
     Ok(())
 }

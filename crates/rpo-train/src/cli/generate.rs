@@ -1,14 +1,11 @@
 //! `rpo-train generate`: pictures from a checkpoint of a run, or from the base model.
 
-use crate::experiment;
-use crate::failure::{BadInput, OrBadInput};
+use super::checkpoint::CheckpointArgs;
+use crate::failure::BadInput;
 use crate::files;
 use crate::progress::{Progress, Times};
-use crate::run_folder::{RunFolder, RunInfo};
-use crate::runner::checkpoint;
+use crate::runner::checkpoint as kept;
 use crate::runner::draw::Request;
-use crate::runner::exam;
-use crate::runner::setup::Setup;
 use anyhow::Result;
 use clap::Args;
 use rpo_data::prompts::fill;
@@ -17,14 +14,8 @@ use std::path::PathBuf;
 /// Arguments of `generate`.
 #[derive(Args)]
 pub(super) struct GenerateArgs {
-    /// Run folder
-    run: PathBuf,
-    /// Trajectory, as `arm/subject/seed-0`; by default the run's first
-    #[arg(long)]
-    trajectory: Option<String>,
-    /// Checkpoint: a kept step, or `0` for the base model; by default the one the first rule chose
-    #[arg(long)]
-    step: Option<usize>,
+    #[command(flatten)]
+    checkpoint: CheckpointArgs,
     /// LoRA file to lay over the base model, in place of a checkpoint of the run
     #[arg(long, conflicts_with = "step")]
     lora: Option<PathBuf>,
@@ -47,57 +38,13 @@ pub(super) struct GenerateArgs {
 
 /// Draws the pictures and prints their paths.
 pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
-    let (experiment, mut layers) = experiment::read(&args.run.join("resolved.toml"), &[], &[])?;
-    let info: RunInfo = files::read_json(&args.run.join("run.json")).or_bad_input("run folder")?;
-    layers.folder.clone_from(&info.experiment_folder);
-    let setup = Setup::load(experiment, &layers)?;
-    if info.inputs != setup.inputs_hash {
-        return Err(BadInput::new(format!(
-            "{}: the model, the encoders, the subjects or this program's kernels are not those of the run\n  mend: put back what the run was made with (looked for from {})",
-            args.run.display(),
-            info.experiment_folder.display()
-        )));
-    }
-    let names: Vec<&str> = info.cells.iter().map(|c| c.id.as_str()).collect();
-    let wanted = args
-        .trajectory
-        .as_deref()
-        .or(names.first().copied())
-        .unwrap_or_default();
-    let Some(cell) = info.cells.iter().find(|c| c.id == wanted) else {
-        return Err(BadInput::new(format!(
-            "no trajectory `{wanted}` in this run\n  mend: one of {}",
-            names.join(", ")
-        )));
-    };
-    let folder = RunFolder {
-        path: args.run.clone(),
-    }
-    .trajectory(cell);
-    let kept = folder.kept_steps();
-    let step = match args.step {
-        // Over the base model.
-        None if args.lora.is_some() => 0,
-        Some(step) => step,
-        None if !exam::is_trained(&folder)? => {
-            return Err(BadInput::new(format!(
-                "trajectory `{wanted}` is not finished, so no rule has chosen a step\n  mend: run its experiment to the end, or give --step, one of 0, {kept:?}"
-            )));
-        }
-        None => {
-            let choices = exam::choices(&setup, &folder).or_bad_input("nothing was chosen yet")?;
-            choices.steps[choices.decisions[0].chosen]
-        }
-    };
-    if step > 0 && !kept.contains(&step) {
-        return Err(BadInput::new(format!(
-            "step {step} of `{wanted}` was not kept\n  mend: one of 0, {kept:?}"
-        )));
-    }
+    let checkpoint = args.checkpoint.find(args.lora.is_some())?;
+    let (setup, cell, step) = (&checkpoint.setup, &checkpoint.cell, checkpoint.step);
     let arm = &setup.arms[cell.arm];
     if args.lora_scale != 1.0 && args.lora.is_none() && arm.lora.is_none() {
         return Err(BadInput::new(format!(
-            "--lora-scale: `{wanted}` trained the whole U-Net, so there is no LoRA to scale\n  mend: leave it away, or give --lora"
+            "--lora-scale: `{}` trained the whole U-Net, so there is no LoRA to scale\n  mend: leave it away, or give --lora",
+            cell.id
         )));
     }
     let subject = &setup.subjects[cell.subject];
@@ -116,8 +63,8 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     let drawer = setup.drawer();
     let mut progress = Progress::new(drawer.cost(requests.len()), Times::default());
     let (unet, weights) = match &args.lora {
-        Some(path) => checkpoint::load_lora(&setup, path, args.lora_scale)?,
-        None => checkpoint::load(&setup, arm, &folder, step, args.lora_scale)?,
+        Some(path) => kept::load_lora(setup, path, args.lora_scale)?,
+        None => kept::load(setup, arm, &checkpoint.folder, step, args.lora_scale)?,
     };
     let pictures = drawer.draw(&unet, &weights, &requests, &mut progress, "drawing")?;
     progress.finish();

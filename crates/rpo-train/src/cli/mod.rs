@@ -1,7 +1,9 @@
 //! The command line.
 
 mod check;
+mod checkpoint;
 mod doctor;
+mod export;
 mod forward;
 mod generate;
 mod lora;
@@ -15,8 +17,9 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-const VERBS: [&str; 9] = [
-    "run", "check", "generate", "forward", "lora", "report", "doctor", "schema", "help",
+const VERBS: [&str; 11] = [
+    "run", "check", "generate", "forward", "lora", "export", "import", "report", "doctor",
+    "schema", "help",
 ];
 
 #[derive(Parser)]
@@ -52,6 +55,10 @@ enum Verb {
     /// Look at LoRA files, convert them, merge them into a model and take them out again
     #[command(subcommand)]
     Lora(lora::LoraVerb),
+    /// Write a checkpoint of a run, or a model folder, as a whole model: a diffusers folder or a single file
+    Export(export::ExportArgs),
+    /// Make a model folder of a single-file checkpoint
+    Import(export::ImportArgs),
     /// Render the report of a run again; with several runs, compare them
     Report {
         /// Run folders
@@ -92,7 +99,10 @@ impl ExperimentArgs {
 pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
     match Cli::parse_from(with_verb(args.collect())).verb {
         Verb::Run { file, out } => {
-            let (experiment, layers) = file.read()?;
+            let (experiment, mut layers) = file.read()?;
+            if let Some(out) = &out {
+                layers.sources = RunFolder::sources(out);
+            }
             let setup = Setup::load(experiment, &layers)?;
             let folder = RunFolder::open(&setup, out.as_deref(), &cells(&setup))?;
             runner::run(&setup, &folder)
@@ -101,6 +111,8 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
         Verb::Generate(args) => generate::generate(&args),
         Verb::Forward(args) => forward::forward(&args),
         Verb::Lora(verb) => lora::lora(&verb),
+        Verb::Export(args) => export::export(&args),
+        Verb::Import(args) => export::import(&args),
         Verb::Report { runs, out } => report::report(&runs, &out),
         Verb::Doctor => doctor::doctor(),
         Verb::Schema => {

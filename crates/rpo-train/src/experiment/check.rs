@@ -79,6 +79,10 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         );
         return Err(layers.error("model.device", &message));
     }
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !e.model.variant.chars().all(plain) {
+        return Err(layers.error("model.variant", "must be a word, for example \"fp16\""));
+    }
     if !e.model.size.is_multiple_of(8) {
         return Err(layers.error("model.size", "must be a multiple of 8"));
     }

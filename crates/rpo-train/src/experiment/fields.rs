@@ -55,8 +55,13 @@ pub struct Model {
     /// keys of the file win. Anything else is a `path`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub preset: String,
-    /// A diffusers folder; `micro` is the embedded one.
+    /// A diffusers folder, or a repository of the Hugging Face hub, `org/name` or `org/name@revision`; `micro` is the embedded
+    /// model.
     pub path: String,
+    /// Which weights to take where a part has several: `fp16` for `diffusion_pytorch_model.fp16.safetensors`. Parts without it
+    /// give their plain file, which without this key comes first everywhere.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub variant: String,
     /// `cpu`.
     pub device: String,
     /// Side of the pictures in pixels; 0 takes the model's own size.
@@ -65,7 +70,7 @@ pub struct Model {
     pub memory_gb: f64,
 }
 
-/// `[encoders]`: transformers folders, or a name below `micro/` in the embedded model.
+/// `[encoders]`: transformers folders, repositories of the Hugging Face hub, or a name below `micro/` in the embedded model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Encoders {
@@ -274,6 +279,7 @@ impl Default for Model {
         Self {
             preset: String::new(),
             path: "micro".into(),
+            variant: String::new(),
             device: "cpu".into(),
             size: 0,
             memory_gb: 0.0,

@@ -3,7 +3,9 @@
 use super::fields::Experiment;
 use super::presets;
 use crate::failure::BadInput;
+use crate::hub::Source;
 use anyhow::Result;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -19,6 +21,8 @@ pub struct Layers {
     layers: Vec<Layer>,
     /// Folder of the experiment file: relative paths are also looked for from here.
     pub folder: PathBuf,
+    /// By key, the commits that an earlier start of the same run read: they are taken again.
+    pub sources: BTreeMap<String, Source>,
 }
 
 /// Reads `file`, then each file of `overlays`, then each `key=value` of `sets`; later ones win.
@@ -49,7 +53,11 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
     if let Some(preset) = preset(&layers) {
         layers.insert(0, preset);
     }
-    let layers = Layers { layers, folder };
+    let layers = Layers {
+        layers,
+        folder,
+        sources: BTreeMap::new(),
+    };
     let mut merged = toml::Table::new();
     for layer in &layers.layers {
         // Each layer alone must be a valid file: this finds unknown keys and wrong types with their line.

@@ -1,6 +1,6 @@
 //! The hub's cache on disk: `models--ORG--NAME/{refs/<revision>, snapshots/<commit>/…}`, its files links into `blobs/`.
 
-use super::{Kind, Repository, missing};
+use super::{Gap, Kind, Repository, missing};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -30,12 +30,12 @@ pub enum Absence {
         /// The branches and tags that are there.
         others: Vec<String>,
     },
-    /// The copy was never finished.
-    File {
+    /// The copy was never finished, or has no weights that can be read.
+    Incomplete {
         /// The snapshot's folder.
         folder: PathBuf,
-        /// The first file that is missing.
-        file: String,
+        /// The first thing that is missing.
+        gap: Gap,
     },
 }
 
@@ -55,9 +55,14 @@ impl fmt::Display for Absence {
                     write!(f, ", only {}", others.join(", "))
                 }
             }
-            Self::File { folder, file } => {
-                write!(f, "{}: incomplete, {file} is missing", folder.display())
-            }
+            Self::Incomplete {
+                folder,
+                gap: Gap::File(file),
+            } => write!(f, "{}: incomplete, {file} is missing", folder.display()),
+            Self::Incomplete {
+                gap: Gap::Weights(message),
+                ..
+            } => f.write_str(message),
         }
     }
 }
@@ -91,9 +96,9 @@ pub fn look_up(
         });
     }
     match missing(&snapshot, kind, variant) {
-        Some(file) => Err(Absence::File {
+        Some(gap) => Err(Absence::Incomplete {
             folder: snapshot,
-            file,
+            gap,
         }),
         None => Ok(Snapshot {
             folder: snapshot,

@@ -8,7 +8,7 @@ mod needs;
 
 pub use cache::{Absence, Snapshot, look_up};
 pub use environment::Environment;
-pub use needs::{Kind, missing, wanted};
+pub use needs::{Gap, Kind, missing, wanted};
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Which files of a repository are needed, and which of them a folder lacks.
+//! Which files of a repository are needed, and what a folder lacks of them.
 
 use rpo_encoders::folder;
 use serde_json::Value;
@@ -9,6 +9,8 @@ use std::path::Path;
 pub enum Kind {
     /// A diffusers pipeline: a folder a part.
     Pipeline,
+    /// The same without its weights.
+    Configurations,
     /// A transformers model: everything in one folder.
     Encoder,
 }
@@ -23,17 +25,20 @@ const SMALL: [&str; 3] = ["tokenizer", "tokenizer_2", "scheduler"];
 /// `variant` where there is one.
 pub fn wanted(files: &[String], kind: Kind, variant: Option<&str>) -> Vec<String> {
     let networks: &[&str] = match kind {
-        Kind::Pipeline => &NETWORKS,
+        Kind::Pipeline | Kind::Configurations => &NETWORKS,
         Kind::Encoder => &[""],
     };
     let mut wanted = Vec::new();
     for part in networks {
         let names = within(files, part);
-        let weights = folder::weight_names(&names, variant);
+        let weights = match kind {
+            Kind::Configurations => vec![],
+            _ => folder::weight_names(&names, variant),
+        };
         let small = names.iter().filter(|name| is_small(name)).cloned();
         wanted.extend(small.chain(weights).map(|name| join(part, &name)));
     }
-    if kind == Kind::Pipeline {
+    if kind != Kind::Encoder {
         for part in SMALL {
             let names = within(files, part);
             let small = names.iter().filter(|name| is_small(name));
@@ -72,37 +77,43 @@ fn is_small(name: &str) -> bool {
     text && !name.contains(".index.")
 }
 
-/// The first file that a folder lacks for its purpose, relative to it; `None` if it is complete.
-pub fn missing(dir: &Path, kind: Kind, variant: Option<&str>) -> Option<String> {
-    let lacks = |name: &str| (!dir.join(name).is_file()).then(|| name.to_owned());
+/// What a folder lacks for its purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// A file, relative to the folder.
+    File(String),
+    /// Weights that can be read; the text says what there is in their place.
+    Weights(String),
+}
+
+/// The first thing that a folder lacks for its purpose; `None` if it is complete.
+pub fn missing(dir: &Path, kind: Kind, variant: Option<&str>) -> Option<Gap> {
+    let lacks = |name: &str| (!dir.join(name).is_file()).then(|| Gap::File(name.to_owned()));
     let no_weights = |part: &str| {
         let found = folder::weight_files_of(&dir.join(part), variant);
-        found.is_err().then(|| join(part, "*.safetensors"))
+        found.err().map(|e| Gap::Weights(e.to_string()))
     };
-    match kind {
-        Kind::Encoder => lacks("config.json").or_else(|| no_weights("")),
-        Kind::Pipeline => {
-            if let Some(name) = lacks("model_index.json") {
-                return Some(name);
-            }
-            let index = std::fs::read(dir.join("model_index.json")).unwrap_or_default();
-            // A broken index is for the loader to describe.
-            let index: Value = serde_json::from_slice(&index).unwrap_or_default();
-            let listed = |part: &&&str| index[**part][1].is_string();
-            for part in NETWORKS.iter().filter(listed) {
-                let found = lacks(&join(part, "config.json")).or_else(|| no_weights(part));
-                if found.is_some() {
-                    return found;
-                }
-            }
-            SMALL.iter().filter(listed).find_map(|part| match *part {
-                "scheduler" => lacks("scheduler/scheduler_config.json"),
-                part => {
-                    lacks(&join(part, "vocab.json")).or_else(|| lacks(&join(part, "merges.txt")))
-                }
-            })
+    if kind == Kind::Encoder {
+        return lacks("config.json").or_else(|| no_weights(""));
+    }
+    if let Some(gap) = lacks("model_index.json") {
+        return Some(gap);
+    }
+    let index = std::fs::read(dir.join("model_index.json")).unwrap_or_default();
+    // A broken index is for the loader to describe.
+    let index: Value = serde_json::from_slice(&index).unwrap_or_default();
+    let listed = |part: &&&str| index[**part][1].is_string();
+    for part in NETWORKS.iter().filter(listed) {
+        let weights = || (kind == Kind::Pipeline).then(|| no_weights(part)).flatten();
+        let gap = lacks(&join(part, "config.json")).or_else(weights);
+        if gap.is_some() {
+            return gap;
         }
     }
+    SMALL.iter().filter(listed).find_map(|part| match *part {
+        "scheduler" => lacks("scheduler/scheduler_config.json"),
+        part => lacks(&join(part, "vocab.json")).or_else(|| lacks(&join(part, "merges.txt"))),
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use rpo_data::subject::Subject;
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::{About, BaseModel, Lora};
+use rpo_nn::weights::Params;
 use rpo_reward::select::{self, Kind, Validation};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -151,6 +152,26 @@ pub fn load(
     let params = base.deep_copy(false)?;
     params.load_values(&folder.weights(step))?;
     Ok((setup.pipeline.unet(&params)?, fingerprint(&params)?))
+}
+
+/// The whole U-Net's weights at a kept step, adapters merged into the base; step 0 is the base.
+///
+/// # Errors
+/// A missing or damaged file, by path.
+pub fn params(setup: &Setup, arm: &TrainingArm, folder: &Folder, step: usize) -> Result<Params> {
+    let base = &setup.pipeline.unet_params;
+    if step == 0 {
+        return Ok(base.clone());
+    }
+    let params = base.deep_copy(false)?;
+    if arm.lora.is_none() {
+        params.load_values(&folder.weights(step))?;
+        return Ok(params);
+    }
+    let path = folder.lora(step).join(PEFT_FILE);
+    let lora = Lora::read(&path, setup.pipeline.unet_config.layers(0))?;
+    lora.adapters(base)?.merge_into(&params, 1.0)?;
+    Ok(params)
 }
 
 /// The base with the adapters of a LoRA file over it, `scale` times, and the hash of that network.

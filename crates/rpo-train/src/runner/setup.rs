@@ -4,6 +4,7 @@ use super::draw::Drawer;
 use super::outline::Outline;
 use crate::experiment::{Experiment, Layers};
 use crate::failure::{BadInput, OrBadInput};
+use crate::hub::{Environment, Kind, Source};
 use crate::memory::Sizes;
 use crate::{files, paths};
 use anyhow::Result;
@@ -14,6 +15,7 @@ use rpo_diffusion::Pipeline;
 use rpo_encoders::folder;
 use rpo_nn::weights::Params;
 use rpo_reward::model::Rewarder;
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +37,8 @@ pub struct Setup {
     pub model_hash: String,
     /// Hash of all inputs: model, encoders, subjects, arms with all presets resolved, kernels' version.
     pub inputs_hash: String,
+    /// By key, the repositories and commits that the weights are copies of.
+    pub sources: BTreeMap<String, Source>,
     /// Folder of the CLIP judge.
     pub clip: PathBuf,
     /// Folder of the ViT judge.
@@ -55,16 +59,36 @@ impl Setup {
     /// # Errors
     /// [`BadInput`] naming the file or key.
     pub fn load(experiment: Experiment, layers: &Layers) -> Result<Self> {
-        let place = |key: &str, name: &str| {
-            paths::find(name, &layers.folder).map_err(|e| layers.error(key, &e.to_string()))
-        };
         let mut outline = Outline::load(experiment, layers)?;
         let experiment = &outline.experiment;
-        let model = place("model.path", &experiment.model.path)?;
-        let reward = place("encoders.reward", &experiment.encoders.reward)?;
-        let clip = place("encoders.clip", &experiment.encoders.clip)?;
-        let vit = place("encoders.vit", &experiment.encoders.vit)?;
-        let pipeline = Pipeline::load(&model).or_bad_input("model")?;
+        let variant = Some(experiment.model.variant.as_str()).filter(|v| !v.is_empty());
+        let environment = Environment::of_process();
+        let mut sources = BTreeMap::new();
+        let mut place = |key: &str, name: &str, kind: Kind| -> Result<PathBuf> {
+            let variant = variant.filter(|_| kind == Kind::Pipeline);
+            let pinned = layers.sources.get(key);
+            let found =
+                paths::find_weights(name, &layers.folder, kind, variant, &environment, pinned)
+                    .map_err(|e| layers.error(key, &e.to_string()))?;
+            sources.extend(found.source.map(|source| (key.to_owned(), source)));
+            Ok(found.folder)
+        };
+        let model = place("model.path", &experiment.model.path, Kind::Pipeline)?;
+        let encoders = &experiment.encoders;
+        let reward = place("encoders.reward", &encoders.reward, Kind::Encoder)?;
+        let clip = place("encoders.clip", &encoders.clip, Kind::Encoder)?;
+        let vit = place("encoders.vit", &encoders.vit, Kind::Encoder)?;
+        if let Some(variant) = variant {
+            let found = folder::weight_files_of(&model.join("unet"), Some(variant));
+            if found.is_ok_and(|found| found.variant.as_deref() != Some(variant)) {
+                let message = format!(
+                    "{} has no weights `{variant}`\n  mend: leave the key away, or name a variant that is there",
+                    model.join("unet").display()
+                );
+                return Err(layers.error("model.variant", &message));
+            }
+        }
+        let pipeline = Pipeline::load_variant(&model, variant).or_bad_input("model")?;
         let shapes = pipeline.unet_params.shapes();
         for (i, arm) in outline.arms.iter().enumerate() {
             let Some(lora) = &arm.lora else { continue };
@@ -98,7 +122,11 @@ impl Setup {
             .collect();
         let unet_config = model.join("unet/config.json");
         let config = std::fs::read(&unet_config).or_bad_input(unet_config.display())?;
-        let model_hash = hash_bytes(&[hash_folders(&parts)?.as_bytes(), &config]);
+        let model_hash = hash_bytes(&[
+            hash_folders(&parts)?.as_bytes(),
+            &config,
+            outline.experiment.model.variant.as_bytes(),
+        ]);
         let mut inputs = blake3::Hasher::new();
         inputs.update(format!("kernels {}|", rpo_nn::KERNELS_VERSION).as_bytes());
         // The file names presets; what they stand for may change with the program.
@@ -131,6 +159,7 @@ impl Setup {
             base_weights,
             model_hash,
             inputs_hash,
+            sources,
             clip,
             vit,
         })

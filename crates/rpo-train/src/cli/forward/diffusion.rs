@@ -30,7 +30,8 @@ pub(super) fn pixels(latents: &Tensor) -> Result<usize> {
 /// `sample`, `timestep`, `encoder_hidden_states` (SDXL: `text_embeds`, `time_ids`) to `sample`; with `lora`, a file and how much
 /// it counts, laid over the weights.
 pub(super) fn unet(model: &Path, lora: Option<(&Path, f64)>, inputs: &Inputs) -> Result<Results> {
-    let (config, mut params) = load_unet(&part_folder(model, "unet")).or_bad_input("--model")?;
+    let (config, mut params) =
+        load_unet(&part_folder(model, "unet"), None).or_bad_input("--model")?;
     if let Some((path, scale)) = lora {
         let lora = Lora::read(path, config.layers(0)).or_bad_input("--lora")?;
         let adapters = lora.adapters(&params).or_bad_input("--lora")?;
@@ -49,7 +50,7 @@ pub(super) fn unet(model: &Path, lora: Option<(&Path, f64)>, inputs: &Inputs) ->
 
 /// `sample` `[B, 3, H, W]` in [-1, 1] to `mean` and `logvar`.
 pub(super) fn vae_encode(model: &Path, inputs: &Inputs) -> Result<Results> {
-    let vae = load_vae(&part_folder(model, "vae")).or_bad_input("--model")?;
+    let vae = load_vae(&part_folder(model, "vae"), None).or_bad_input("--model")?;
     let name = if inputs.has("pixel_values") {
         "pixel_values"
     } else {
@@ -64,7 +65,7 @@ pub(super) fn vae_encode(model: &Path, inputs: &Inputs) -> Result<Results> {
 
 /// `latents` `[B, L, h, w]`, not scaled, to `sample` `[B, 3, H, W]`.
 pub(super) fn vae_decode(model: &Path, inputs: &Inputs) -> Result<Results> {
-    let vae = load_vae(&part_folder(model, "vae")).or_bad_input("--model")?;
+    let vae = load_vae(&part_folder(model, "vae"), None).or_bad_input("--model")?;
     let name = ["latents", "sample", "z"]
         .into_iter()
         .find(|n| inputs.has(n))

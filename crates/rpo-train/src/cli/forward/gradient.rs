@@ -39,7 +39,8 @@ pub(super) fn run(args: &ForwardArgs, inputs: &Inputs) -> Result<Results> {
     let theta = UNet2DConditionModel::new(&config, &params.root()).or_bad_input("--model")?;
     let base = match &args.base {
         Some(base) => {
-            let (config, params) = load_unet(&part_folder(base, "unet")).or_bad_input("--base")?;
+            let (config, params) =
+                load_unet(&part_folder(base, "unet"), None).or_bad_input("--base")?;
             UNet2DConditionModel::new(&config, &params.root())?
         }
         // The same storage, without a graph.

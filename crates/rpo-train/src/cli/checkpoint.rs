@@ -1,0 +1,116 @@
+//! Which checkpoint of which trajectory of a run a verb is about.
+
+use crate::experiment;
+use crate::failure::{BadInput, OrBadInput};
+use crate::files;
+use crate::plan::Cell;
+use crate::run_folder::{RunFolder, RunInfo};
+use crate::runner::exam;
+use crate::runner::setup::Setup;
+use crate::runner::state::Folder;
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Arguments that name a checkpoint.
+#[derive(Args)]
+pub(super) struct CheckpointArgs {
+    /// Run folder
+    pub(super) run: PathBuf,
+    /// Trajectory, as `arm/subject/seed-0`; by default the run's first
+    #[arg(long)]
+    trajectory: Option<String>,
+    /// Checkpoint: a kept step, or `0` for the base model; by default the one the first rule chose
+    #[arg(long)]
+    step: Option<usize>,
+}
+
+/// A checkpoint that was found.
+pub(super) struct Checkpoint {
+    /// What the run works with.
+    pub(super) setup: Setup,
+    /// The trajectory.
+    pub(super) cell: Cell,
+    /// Steps taken; 0 is the base model.
+    pub(super) step: usize,
+    /// The trajectory's folder.
+    pub(super) folder: Folder,
+}
+
+impl CheckpointArgs {
+    /// Refuses `--trajectory` and `--step` where there is no run.
+    ///
+    /// # Errors
+    /// [`BadInput`] if one is given.
+    pub(super) fn refuse_choice(&self) -> Result<()> {
+        if self.trajectory.is_none() && self.step.is_none() {
+            return Ok(());
+        }
+        Err(BadInput::new(format!(
+            "{} is a model, not a run\n  mend: leave --trajectory and --step away",
+            self.run.display()
+        )))
+    }
+
+    /// Loads the run's inputs and finds the checkpoint; `base` if without `--step` it is the base model.
+    ///
+    /// # Errors
+    /// [`BadInput`] about a run whose inputs have changed, a trajectory or step that is not there, or a run without a choice.
+    pub(super) fn find(&self, base: bool) -> Result<Checkpoint> {
+        let (experiment, mut layers) = experiment::read(&self.run.join("resolved.toml"), &[], &[])?;
+        let info: RunInfo =
+            files::read_json(&self.run.join("run.json")).or_bad_input("run folder")?;
+        layers.folder.clone_from(&info.experiment_folder);
+        layers.sources.clone_from(&info.sources);
+        let setup = Setup::load(experiment, &layers)?;
+        if info.inputs != setup.inputs_hash {
+            return Err(BadInput::new(format!(
+                "{}: the model, the encoders, the subjects or this program's kernels are not those of the run\n  mend: put back what the run was made with (looked for from {})",
+                self.run.display(),
+                info.experiment_folder.display()
+            )));
+        }
+        let names: Vec<&str> = info.cells.iter().map(|c| c.id.as_str()).collect();
+        let wanted = self
+            .trajectory
+            .as_deref()
+            .or(names.first().copied())
+            .unwrap_or_default();
+        let Some(cell) = info.cells.iter().find(|c| c.id == wanted) else {
+            return Err(BadInput::new(format!(
+                "no trajectory `{wanted}` in this run\n  mend: one of {}",
+                names.join(", ")
+            )));
+        };
+        let folder = RunFolder {
+            path: self.run.clone(),
+        }
+        .trajectory(cell);
+        let kept = folder.kept_steps();
+        let step = match self.step {
+            None if base => 0,
+            Some(step) => step,
+            None if !exam::is_trained(&folder)? => {
+                return Err(BadInput::new(format!(
+                    "trajectory `{wanted}` is not finished, so no rule has chosen a step\n  mend: run its experiment to the end, or give --step, one of 0, {kept:?}"
+                )));
+            }
+            None => {
+                let choices =
+                    exam::choices(&setup, &folder).or_bad_input("nothing was chosen yet")?;
+                choices.steps[choices.decisions[0].chosen]
+            }
+        };
+        if step > 0 && !kept.contains(&step) {
+            return Err(BadInput::new(format!(
+                "step {step} of `{wanted}` was not kept\n  mend: one of 0, {kept:?}"
+            )));
+        }
+        Ok(Checkpoint {
+            setup,
+            cell: cell.clone(),
+            step,
+            folder,
+        })
+    }
+}

@@ -1,0 +1,28 @@
+//! A U-Net in a diffusers folder.
+
+use crate::files;
+use anyhow::{Context, Result};
+use rpo_nn::weights::{Item, MAX_SHARD_SIZE, Precision, write_sharded};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Writes `unet/` into the folder `to`: the configuration of the model in `base` as it stands there, and the weights, in several
+/// files where they are larger than diffusers' limit.
+///
+/// # Errors
+/// I/O errors; values that `precision` cannot hold.
+pub fn write_unet(
+    base: &Path,
+    to: &Path,
+    items: Vec<Item>,
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let folder = to.join("unet");
+    std::fs::create_dir_all(&folder).with_context(|| files::cannot_write(&folder))?;
+    let config = std::fs::read(base.join("unet/config.json"))?;
+    files::write(&folder.join("config.json"), &config)?;
+    let stem = "diffusion_pytorch_model";
+    write_sharded(&folder, stem, items, precision, metadata, MAX_SHARD_SIZE)?;
+    Ok(())
+}

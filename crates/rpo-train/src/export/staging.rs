@@ -1,0 +1,72 @@
+//! A folder that appears whole or not at all, and never in place of another.
+
+use crate::failure::{BadInput, OrBadInput};
+use crate::files;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A folder in the making, beside the place where it will be.
+pub struct Staging {
+    folder: TempDir,
+    target: PathBuf,
+}
+
+impl Staging {
+    /// Begins a folder that will be `target`.
+    ///
+    /// # Errors
+    /// [`BadInput`] if there is something at `target` already, unless it is an empty folder; I/O errors.
+    pub fn begin(target: &Path) -> Result<Self> {
+        refuse_occupied(target)?;
+        let target = std::path::absolute(target).or_bad_input(target.display())?;
+        let parent = target.parent().unwrap_or(Path::new("."));
+        let begin = || -> std::io::Result<TempDir> {
+            std::fs::create_dir_all(parent)?;
+            let mut builder = tempfile::Builder::new();
+            // Readable by others as far as the umask allows: tempfile's own default is for secrets.
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+            builder.prefix(files::TEMPORARY).tempdir_in(parent)
+        };
+        let folder = begin().with_context(|| files::cannot_write(&target))?;
+        Ok(Self { folder, target })
+    }
+
+    /// Where to write meanwhile.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Puts the folder in its place.
+    ///
+    /// # Errors
+    /// If something has come into its place meanwhile; I/O errors.
+    pub fn finish(self) -> Result<()> {
+        refuse_occupied(&self.target)?;
+        // A rename replaces an empty folder.
+        std::fs::rename(self.folder.path(), &self.target)
+            .with_context(|| files::cannot_write(&self.target))?;
+        // It is no longer there to be removed.
+        let _ = self.folder.keep();
+        Ok(())
+    }
+}
+
+/// Refuses to write where something is.
+///
+/// # Errors
+/// [`BadInput`] unless there is nothing at `target`, or an empty folder.
+pub(super) fn refuse_occupied(target: &Path) -> Result<()> {
+    let Ok(about) = std::fs::symlink_metadata(target) else {
+        return Ok(());
+    };
+    let empty = about.is_dir() && std::fs::read_dir(target).is_ok_and(|mut e| e.next().is_none());
+    if empty {
+        return Ok(());
+    }
+    Err(BadInput::new(format!(
+        "{}: there is something already, and nothing is overwritten\n  mend: name a new place with --to, or remove what is there",
+        target.display()
+    )))
+}
