@@ -82,6 +82,15 @@ fn what_is_not_supported_is_refused_by_name() {
         (r#"{"trained_betas": [0.1, 1.5]}"#, "betas"),
         (r#"{"num_train_timesteps": 0}"#, "betas"),
         (
+            r#"{"num_train_timesteps": 1000000000000}"#,
+            "num_train_timesteps",
+        ),
+        (
+            r#"{"num_train_timesteps": 3, "trained_betas": [0.1, 0.5]}"#,
+            "trained_betas has 2",
+        ),
+        (r#"{"sigma_min": 0}"#, "sigma_min"),
+        (
             r#"{"num_train_timesteps": 1, "rescale_betas_zero_snr": true}"#,
             "rescale_betas_zero_snr",
         ),

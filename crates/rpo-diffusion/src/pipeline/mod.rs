@@ -89,14 +89,18 @@ impl Pipeline {
                 },
             );
         }
+        let schedule = NoiseSchedule::load(&dir.join("scheduler/scheduler_config.json"))?;
         Ok(Self {
             folder: dir.to_owned(),
             sample_size: unet_config.sample_size.unwrap_or(64) * vae_config.factor(),
             unet_config,
             unet_params,
             vae_config,
-            schedule: NoiseSchedule::load(&dir.join("scheduler/scheduler_config.json"))?
-                .of_stable_diffusion(),
+            schedule: if index.xl {
+                schedule
+            } else {
+                schedule.of_stable_diffusion()
+            },
             vae,
             texts,
         })

@@ -4,8 +4,14 @@ use candle_core::{Result, bail};
 
 use super::config::{BetaSchedule, SchedulerConfig};
 
+/// A bound on what is believed of a file: every model known has 1000.
+const MOST_TIMESTEPS: usize = 1_000_000;
+
 /// `a_t` for t = 0..T, each an f32 value.
 pub(super) fn alphas_cumprod(c: &SchedulerConfig, label: &str) -> Result<Vec<f64>> {
+    if let Some(n) = c.num_train_timesteps.filter(|n| *n > MOST_TIMESTEPS) {
+        bail!("{label}: num_train_timesteps = {n} is more than {MOST_TIMESTEPS}");
+    }
     let betas = betas(c);
     if betas.is_empty() || betas.iter().any(|b| !(*b > 0. && *b < 1.)) {
         bail!("{label}: betas must be at least one number, all in (0, 1)");

@@ -203,6 +203,22 @@ impl SchedulerConfig {
         if let Some(order) = config.solver_order.filter(|o| !(1..=2).contains(o)) {
             bail!("{label}: solver_order = {order} is not supported, only 1 or 2");
         }
+        for (key, sigma) in [
+            ("sigma_min", config.sigma_min),
+            ("sigma_max", config.sigma_max),
+        ] {
+            if let Some(sigma) = sigma.filter(|s| *s <= 0.) {
+                bail!("{label}: {key} = {sigma} must be above 0, or null");
+            }
+        }
+        if let (Some(n), Some(betas)) = (config.num_train_timesteps, &config.trained_betas)
+            && n != betas.len()
+        {
+            bail!(
+                "{label}: num_train_timesteps = {n}, but trained_betas has {} numbers; the two must agree",
+                betas.len()
+            );
+        }
         Ok(config)
     }
 

@@ -106,7 +106,7 @@ pub fn dpmpp_2m(
         let first_order = !order.second || (order.first_at_last && k + 1 == steps.len());
         let mut gain = -(-h).exp_m1();
         x = (x * (sigma / step.from.sigma))?;
-        if let Some((x0_last, h_last)) = last.filter(|_| !first_order) {
+        if let Some((x0_last, h_last)) = last.filter(|(_, h)| !first_order && *h != 0.) {
             let w = order.kind.weight(h) * h / h_last;
             gain += w;
             x = (x - (x0_last * (alpha * w))?)?;

@@ -14,7 +14,7 @@ pub(super) fn linspace(last: usize, nodes: usize) -> Vec<f64> {
 
 /// Multiples of `stride` below `nodes * stride`, plus an offset.
 pub(super) fn leading(stride: usize, nodes: usize, offset: usize) -> Vec<f64> {
-    let node = |i| (i * stride + offset) as f64;
+    let node = |i| (i * stride) as f64 + offset as f64;
     (0..nodes).rev().map(node).collect()
 }
 
