@@ -26,6 +26,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from diffusers.utils import logging
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 TOKENIZER = "assets/micro/tokenizer"
@@ -128,6 +129,8 @@ def compare(what, found, want):
 
 
 def main():
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     program, work = sys.argv[1], Path(sys.argv[2])
     for family in sys.argv[3:] or ["sd1", "sd2", "sdxl"]:
         print(family)

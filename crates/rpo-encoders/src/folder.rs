@@ -69,12 +69,13 @@ pub fn name(dir: &Path) -> String {
 /// # Errors
 /// See [`weight_files`].
 pub fn source_files(dir: &Path) -> Result<Vec<PathBuf>> {
-    const SMALL: [&str; 8] = [
+    const SMALL: [&str; 9] = [
         "added_tokens.json",
         "config.json",
         "merges.txt",
         "preprocessor_config.json",
         "special_tokens_map.json",
+        "tokenizer.json",
         "tokenizer_config.json",
         "vocab.json",
         "vocab.txt",

@@ -194,3 +194,31 @@ fn errors_name_the_file() {
             .is_ok_and(|t| t.token(t.eos()).as_deref() == Some("<end>"))
     );
 }
+
+/// transformers 5 writes the tables into `tokenizer.json` alone; older versions write merges as texts.
+#[test]
+fn tokenizers_as_transformers_5_saves_them() {
+    let clip = micro("tokenizer");
+    let vocab: Value =
+        serde_json::from_str(&std::fs::read_to_string(clip.join("vocab.json")).unwrap()).unwrap();
+    let merges = std::fs::read_to_string(clip.join("merges.txt")).unwrap();
+    let texts: Vec<&str> = merges
+        .lines()
+        .filter(|l| !l.starts_with("#version"))
+        .collect();
+    let pairs: Vec<(&str, &str)> = texts.iter().map(|t| t.split_once(' ').unwrap()).collect();
+    for merges in [json!(texts), json!(pairs)] {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&clip, &["tokenizer_config.json"], dir.path());
+        let saved = json!({"model": {"type": "BPE", "vocab": vocab, "merges": merges}}).to_string();
+        std::fs::write(dir.path().join("tokenizer.json"), saved).unwrap();
+        check_clip("tokenizer", &ClipTokenizer::load(dir.path()).unwrap());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    copy(
+        &micro("reward"),
+        &["tokenizer.json", "tokenizer_config.json"],
+        dir.path(),
+    );
+    check_bert("reward", &WordPiece::load(dir.path()).unwrap());
+}

@@ -11,6 +11,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
+use super::saved::Tables;
 use super::special::{Role, TokenizerConfig, id_of};
 
 /// CLIP's split into words: contractions, runs of letters, single digits, runs of anything else.
@@ -34,7 +35,8 @@ pub struct ClipTokenizer {
 
 impl ClipTokenizer {
     /// Reads `vocab.json`, `merges.txt` and, where they are there, `tokenizer_config.json`,
-    /// `special_tokens_map.json` and `added_tokens.json` of a tokenizer folder.
+    /// `special_tokens_map.json` and `added_tokens.json` of a tokenizer folder; or, as transformers 5 writes it, the tables of
+    /// `tokenizer.json` in place of the first two.
     ///
     /// The pad token is EOS unless a file names another one.
     ///
@@ -53,8 +55,10 @@ impl ClipTokenizer {
             Error::msg(format!("the tokenizer in {}: {error}", dir.display()))
         };
         let config = TokenizerConfig::load(dir)?;
-        let (vocab, merges) =
-            BPE::read_file(&file("vocab.json")?, &file("merges.txt")?).map_err(wrong)?;
+        let (vocab, merges) = match Tables::in_place_of("vocab.json", dir)? {
+            Some(tables) => (tables.vocab.clone().into_iter().collect(), tables.merges()),
+            None => BPE::read_file(&file("vocab.json")?, &file("merges.txt")?).map_err(wrong)?,
+        };
         let bpe = BPE::builder()
             .vocab_and_merges(vocab, merges)
             .end_of_word_suffix("</w>".to_string())

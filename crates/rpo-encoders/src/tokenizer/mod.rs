@@ -1,6 +1,7 @@
 //! Text to token ids, exactly as transformers' `CLIPTokenizer` and `BertTokenizer` make them.
 
 mod clip;
+mod saved;
 mod special;
 mod wordpiece;
 

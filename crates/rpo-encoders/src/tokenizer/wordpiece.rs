@@ -8,6 +8,7 @@ use tokenizers::models::wordpiece::WordPiece as Model;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 
+use super::saved::Tables;
 use super::special::{Role, TokenizerConfig, id_of};
 
 const UNK: &str = "[UNK]";
@@ -37,7 +38,7 @@ pub struct WordPiece {
 }
 
 impl WordPiece {
-    /// Reads `vocab.txt` and, where they are there, `tokenizer_config.json` and `special_tokens_map.json`.
+    /// Reads `vocab.txt`, or the table of `tokenizer.json` where transformers 5 wrote only that, and, where they are there, `tokenizer_config.json` and `special_tokens_map.json`.
     ///
     /// # Errors
     /// A missing or malformed file, or special tokens that the vocabulary does not hold.
@@ -46,8 +47,13 @@ impl WordPiece {
             Error::msg(format!("the tokenizer in {}: {error}", dir.display()))
         };
         let config = TokenizerConfig::load(dir)?;
-        let text = crate::folder::read_text(dir, "vocab.txt")?;
-        let vocab = Model::read_bytes(text.as_bytes()).map_err(wrong)?;
+        let vocab = match Tables::in_place_of("vocab.txt", dir)? {
+            Some(tables) => tables.vocab.into_iter().collect(),
+            None => {
+                let text = crate::folder::read_text(dir, "vocab.txt")?;
+                Model::read_bytes(text.as_bytes()).map_err(wrong)?
+            }
+        };
         let model = Model::builder()
             .vocab(vocab)
             .unk_token(config.unk(UNK).to_string())
