@@ -96,23 +96,25 @@ fn every_kind_of_pixel_becomes_rgb() {
         0,
     );
     check("grey.jpg", encoded(grey, ImageFormat::Jpeg), [90; 3], 1);
-    let grey_alpha = image::GrayAlphaImage::from_pixel(4, 4, LumaA([0, 51]));
+    // Transparency is dropped, as `convert("RGB")` does.
+    let grey_alpha = image::GrayAlphaImage::from_pixel(4, 4, LumaA([70, 51]));
     check(
         "grey_alpha.png",
         encoded(grey_alpha, ImageFormat::Png),
-        [204; 3],
+        [70; 3],
         0,
     );
     let rgba = image::RgbaImage::from_pixel(4, 4, Rgba([255, 0, 100, 0]));
-    check("clear.png", encoded(rgba, ImageFormat::Png), [255; 3], 0);
+    let clear = encoded(rgba, ImageFormat::Png);
+    check("clear.png", clear, [255, 0, 100], 0);
     let half = image::RgbaImage::from_pixel(4, 4, Rgba([255, 0, 100, 128]));
     check(
         "half.webp",
         encoded(half, ImageFormat::WebP),
-        [255, 127, 177],
-        1,
+        [255, 0, 100],
+        0,
     );
-    let deep = image::ImageBuffer::from_pixel(4, 4, Rgb([65535u16, 0, 32896]));
+    let deep = image::ImageBuffer::from_pixel(4, 4, Rgb([65535u16, 255, 32768 + 255]));
     check(
         "deep.png",
         encoded(DynamicImage::ImageRgb16(deep.clone()), ImageFormat::Png),
@@ -243,4 +245,40 @@ proptest! {
         let plain = RgbImage::from_pixel(w, h, Rgb(colour));
         prop_assert_eq!(center_square(&plain, size), RgbImage::from_pixel(size, size, Rgb(colour)));
     }
+}
+
+#[test]
+fn a_jpeg_that_ends_early_is_refused() {
+    let big = resize(&sample(), 96, 64);
+    let whole = encoded(big, ImageFormat::Jpeg);
+    let (_keep, path) = file("half.jpg", &whole[..whole.len() * 2 / 3]);
+    let error = format!("{:#}", load(path).unwrap_err());
+    assert!(error.contains("half.jpg") && error.contains("ends before"), "{error}");
+    // Bytes after the end, as some phones write them, do no harm.
+    let mut longer = whole.clone();
+    longer.extend(b"trailer");
+    let (_keep, path) = file("longer.jpg", &longer);
+    let (_keep2, plain) = file("plain.jpg", &whole);
+    assert_eq!(load(path).unwrap(), load(plain).unwrap());
+}
+
+/// Every file of the golden folder has beside it what Pillow reads from it, as `<file>.rgb.png`.
+#[test]
+fn files_are_read_as_pillow_reads_them() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pictures");
+    let mut seen = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let expected = path.with_file_name(format!(
+            "{}.rgb.png",
+            path.file_name().unwrap().to_string_lossy()
+        ));
+        if expected.exists() {
+            let (got, want) = (load(&path).unwrap(), load(&expected).unwrap());
+            assert_eq!(got.dimensions(), want.dimensions(), "{}", path.display());
+            assert!(got == want, "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 7);
 }
