@@ -157,7 +157,7 @@ fn a_run_leaves_loras_that_the_verbs_work_on() {
             "--to",
             text(&at("merged")),
         ],
-        &["merged: is there already"],
+        &["merged: there is something already"],
     );
 
     // From one form to the other and back.

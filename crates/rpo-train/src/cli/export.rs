@@ -43,7 +43,7 @@ enum Format {
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
-enum Dtype {
+pub(super) enum Dtype {
     /// 32 bits: as trained
     #[default]
     F32,

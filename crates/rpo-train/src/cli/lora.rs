@@ -1,14 +1,17 @@
 //! `rpo-train lora`: LoRA files looked at, converted, worked into a model and taken out of it.
 
-use crate::failure::{BadInput, OrBadInput};
+use super::export::Dtype;
+use crate::export::{self, Staging, refuse_occupied};
+use crate::failure::OrBadInput;
 use crate::files;
-use anyhow::{Context, Result};
+use anyhow::Result;
+use candle_core::DType;
 use clap::{Args, Subcommand, ValueEnum};
+use rpo_diffusion::UNetConfig;
 use rpo_diffusion::lora::{BaseModel, Lora, without_hashes};
 use rpo_encoders::folder;
 use rpo_nn::weights::{MAX_SHARD_SIZE, Precision, pt, write_sharded};
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What to do with a LoRA.
@@ -45,8 +48,11 @@ pub(super) struct MergeArgs {
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     scale: f64,
     /// Type of the U-Net's new weights
-    #[arg(long, value_enum, default_value_t = Type::F32)]
-    precision: Type,
+    #[arg(long, value_enum, default_value_t)]
+    dtype: Dtype,
+    /// Link the other weights of the model instead of copying them
+    #[arg(long)]
+    link: bool,
 }
 
 /// Arguments of `convert`.
@@ -65,7 +71,7 @@ pub(super) struct ConvertArgs {
     base: Option<Family>,
     /// Type of its values; by default that of the file read
     #[arg(long, value_enum)]
-    precision: Option<Type>,
+    dtype: Option<Dtype>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -84,13 +90,6 @@ enum Family {
     Sdxl,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Type {
-    F32,
-    F16,
-    Bf16,
-}
-
 /// ResNet blocks a down block of every released U-Net.
 const LAYERS_PER_BLOCK: usize = 2;
 
@@ -105,71 +104,40 @@ pub(super) fn lora(verb: &LoraVerb) -> Result<()> {
 }
 
 fn merge(args: &MergeArgs, scale: f64) -> Result<()> {
-    let unet = if args.model.join("unet").is_dir() {
+    let pipeline = args.model.join("model_index.json").is_file();
+    let unet = if pipeline {
         args.model.join("unet")
     } else {
         args.model.clone()
     };
-    let config =
-        rpo_diffusion::UNetConfig::load(&unet.join("config.json")).or_bad_input("--model")?;
+    let config = UNetConfig::load(&unet.join("config.json")).or_bad_input("--model")?;
     let lora = read(&args.lora, config.layers(0))?;
     let archive = folder::open_archive(&unet, None).or_bad_input("--model")?;
     let items = lora
         .merged(&archive, scale)
         .or_bad_input(args.lora.display())?;
-    new(&args.to)?;
-
-    // Whole or not at all: the folder gets its name when everything is in it.
-    let mut name = args.to.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = args.to.with_file_name(name);
-    let place = part.join(unet.strip_prefix(&args.model).unwrap_or(Path::new("")));
-    let precision = match args.precision {
-        Type::F32 => Precision::F32,
-        Type::F16 => Precision::F16,
-        Type::Bf16 => Precision::Bf16,
-    };
-    let written = copy_all_but_weights(&args.model, &part, &unet)
-        .and_then(|()| {
-            let stem = "diffusion_pytorch_model";
-            write_sharded(&place, stem, items, precision, &pt(), MAX_SHARD_SIZE)?;
-            Ok(())
-        })
-        .and_then(|()| fs::rename(&part, &args.to).with_context(|| args.to.display().to_string()));
-    if let Err(e) = written {
-        // The error that counts is the first one.
-        let _ = fs::remove_dir_all(&part);
-        return Err(e);
+    let staging = Staging::begin(&args.to)?;
+    let (to, precision) = (staging.path(), Precision::from(args.dtype));
+    if pipeline {
+        export::copy_rest(&args.model, to, None, args.link)?;
+        export::write_unet(&args.model, to, items, precision, &pt())?;
+    } else {
+        export::copy_part(&unet, to, None, None)?;
+        let stem = "diffusion_pytorch_model";
+        write_sharded(to, stem, items, precision, &pt(), MAX_SHARD_SIZE)?;
     }
+    staging.finish()?;
     println!(
-        "{}: {} modules, {scale} times, in {}",
+        "{}: {} modules, {scale} times",
         args.to.display(),
-        lora.modules.len(),
-        place.strip_prefix(&part).unwrap_or(&place).display()
+        lora.modules.len()
     );
-    Ok(())
-}
-
-/// Copies `from` to `to`, the weights of the U-Net in `unet` apart.
-fn copy_all_but_weights(from: &Path, to: &Path, unet: &Path) -> Result<()> {
-    fs::create_dir_all(to).with_context(|| files::cannot_write(to))?;
-    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let entry = entry.with_context(|| from.display().to_string())?;
-        let (path, name) = (entry.path(), entry.file_name());
-        let text = name.to_string_lossy();
-        if path.is_dir() {
-            copy_all_but_weights(&path, &to.join(&name), unet)?;
-        } else if from != unet || !text.starts_with("diffusion_pytorch_model") {
-            fs::copy(&path, to.join(&name))
-                .with_context(|| files::cannot_write(&to.join(&name)))?;
-        }
-    }
     Ok(())
 }
 
 fn convert(args: &ConvertArgs) -> Result<()> {
     let mut lora = read(&args.lora, LAYERS_PER_BLOCK)?;
-    new(&args.to)?;
+    refuse_occupied(&args.to)?;
     let base = match args.base {
         None => BaseModel::guess(&lora.modules),
         Some(Family::Sd1) => BaseModel::Sd1,
@@ -177,11 +145,11 @@ fn convert(args: &ConvertArgs) -> Result<()> {
         Some(Family::Sd2V) => BaseModel::Sd2V,
         Some(Family::Sdxl) => BaseModel::Sdxl,
     };
-    if let Some(precision) = args.precision {
-        lora.dtype = match precision {
-            Type::F32 => candle_core::DType::F32,
-            Type::F16 => candle_core::DType::F16,
-            Type::Bf16 => candle_core::DType::BF16,
+    if let Some(dtype) = args.dtype {
+        lora.dtype = match dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::Bf16 => DType::BF16,
         };
     }
     let name = args.to.file_stem().unwrap_or_default().to_string_lossy();
@@ -249,15 +217,4 @@ fn read(path: &Path, layers_per_block: usize) -> Result<Lora> {
         eprintln!("{}: {left_out}", path.display());
     }
     Ok(lora)
-}
-
-/// Nothing is overwritten.
-fn new(path: &Path) -> Result<()> {
-    if path.exists() {
-        return Err(BadInput::new(format!(
-            "--to {}: is there already\n  mend: name a new one, or remove it",
-            path.display()
-        )));
-    }
-    Ok(())
 }

@@ -8,4 +8,4 @@ mod staging;
 pub use base::{NETWORKS, copy_configurations, copy_part, copy_rest};
 pub use folder::write_unet;
 pub use single_file::{import, write as write_single_file};
-pub use staging::Staging;
+pub use staging::{Staging, refuse_occupied};

@@ -57,7 +57,7 @@ impl Staging {
 ///
 /// # Errors
 /// [`BadInput`] unless there is nothing at `target`, or an empty folder.
-pub(super) fn refuse_occupied(target: &Path) -> Result<()> {
+pub fn refuse_occupied(target: &Path) -> Result<()> {
     let Ok(about) = std::fs::symlink_metadata(target) else {
         return Ok(());
     };
