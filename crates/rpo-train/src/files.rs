@@ -127,18 +127,29 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
 /// # Errors
 /// Tensors of another dtype than f32 and u8.
 pub fn hash_tensor(hasher: &mut blake3::Hasher, name: &str, tensor: &Tensor) -> Result<()> {
-    hasher.update(format!("{name}|{:?}|{:?}|", tensor.dtype(), tensor.dims()).as_bytes());
     match tensor.dtype() {
         DType::U8 => {
+            hasher.update(format!("{name}|U8|{:?}|", tensor.dims()).as_bytes());
             hasher.update(&tensor.flatten_all()?.to_vec1::<u8>()?);
         }
-        _ => {
-            for value in tensor.flatten_all()?.to_vec1::<f32>()? {
-                hasher.update(&value.to_le_bytes());
-            }
-        }
+        _ => hash_values(
+            hasher,
+            name,
+            tensor.dims(),
+            &tensor.flatten_all()?.to_vec1::<f32>()?,
+        ),
     }
     Ok(())
+}
+
+/// As [`hash_tensor`], of values in a plain slice.
+pub fn hash_values(hasher: &mut blake3::Hasher, name: &str, shape: &[usize], values: &[f32]) {
+    hasher.update(format!("{name}|F32|{shape:?}|").as_bytes());
+    // In pieces: a call of the hasher for each number would take minutes for a large model.
+    for piece in values.chunks(1 << 14) {
+        let bytes: Vec<u8> = piece.iter().flat_map(|v| v.to_le_bytes()).collect();
+        hasher.update(&bytes);
+    }
 }
 
 #[cfg(test)]

@@ -218,8 +218,8 @@ impl Setup {
 /// Tensor errors.
 pub fn fingerprint(params: &Params) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
-    for (name, tensor) in params.tensors_sorted()? {
-        files::hash_tensor(&mut hasher, &name, &tensor)?;
+    for item in params.items() {
+        files::hash_values(&mut hasher, &item.name, &item.shape, &item.values()?);
     }
     Ok(hasher.finalize().to_hex()[..32].to_owned())
 }
