@@ -46,6 +46,10 @@ pub struct DualTowers {
 }
 
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are two or three in a process"
+)]
 enum Towers {
     Align {
         image: EfficientNet,
