@@ -16,7 +16,7 @@ pub mod unet;
 pub mod vae;
 
 pub use conditioning::{Added, Conditioning};
-pub use pipeline::{Pipeline, load_unet, load_vae, xl_conditioning};
+pub use pipeline::{PIXEL_BATCH, Pipeline, load_unet, load_vae, xl_conditioning};
 pub use sampler::{SamplerConfig, sample};
 pub use schedule::{
     NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing,

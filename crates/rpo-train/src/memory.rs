@@ -2,10 +2,9 @@
 
 use crate::experiment::TrainingArm;
 use crate::failure::BadInput;
-use crate::runner::draw::DECODE_PIXELS;
 use crate::runner::outline::Outline;
 use anyhow::Result;
-use rpo_diffusion::UNetConfig;
+use rpo_diffusion::{PIXEL_BATCH, UNetConfig};
 
 /// Parameters from which on blocks are computed again unless the file says otherwise: below, activations are small.
 pub const RECOMPUTE_FROM: usize = 100_000_000;
@@ -130,7 +129,7 @@ pub fn estimate(
         "sampling",
         &[("activations", F32 * at_once * (pass.kept + pass.largest))],
     );
-    let decoded = DECODE_PIXELS
+    let decoded = PIXEL_BATCH
         .max(sizes.size * sizes.size)
         .min(sampler.batch * sizes.size * sizes.size);
     let decoding = phase(

@@ -22,8 +22,8 @@ use texts::Texts;
 
 pub use texts::xl as xl_conditioning;
 
-/// Pixels in one batch of the VAE's encoder: eight pictures of 512 x 512.
-const PIXEL_BATCH: usize = 8 * 512 * 512;
+/// Pixels in one batch of the VAE, which holds about a thousand numbers for each: one picture of 512 x 512.
+pub const PIXEL_BATCH: usize = 512 * 512;
 
 /// The loaded folder. All weights are frozen; a U-Net to be trained is built by [`Pipeline::unet`] on a trainable
 /// copy of `unet_params`. VAE and text encoders can leave memory by [`Pipeline::release`] and come back when needed.

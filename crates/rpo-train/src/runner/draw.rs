@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use image::RgbImage;
 use rpo_data::random;
-use rpo_diffusion::{Pipeline, SamplerConfig, UNet2DConditionModel, sample};
+use rpo_diffusion::{PIXEL_BATCH, Pipeline, SamplerConfig, UNet2DConditionModel, sample};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -32,9 +32,6 @@ impl Request {
         random::normal(&mut random::stream(self.seed, self.purpose, &names), n)
     }
 }
-
-/// Pixels that the VAE decodes at a time: its widest layers hold a hundred times as many numbers.
-pub const DECODE_PIXELS: usize = 512 * 512;
 
 /// Draws with one model's VAE, text encoder and schedule; the U-Net is given with each call.
 pub struct Drawer<'a> {
@@ -108,7 +105,7 @@ impl Drawer<'_> {
                 before = done;
             },
         )?;
-        let at_once = (DECODE_PIXELS / (pixels * pixels)).clamp(1, self.sampler.batch);
+        let at_once = (PIXEL_BATCH / (pixels * pixels)).clamp(1, self.sampler.batch);
         let pictures = self.pipeline.decode(&latents, at_once)?;
         self.pipeline.release();
         let tensors = BTreeMap::from([("pictures".to_owned(), to_tensor(&pictures)?)]);
