@@ -253,7 +253,10 @@ fn a_jpeg_that_ends_early_is_refused() {
     let whole = encoded(big, ImageFormat::Jpeg);
     let (_keep, path) = file("half.jpg", &whole[..whole.len() * 2 / 3]);
     let error = format!("{:#}", load(path).unwrap_err());
-    assert!(error.contains("half.jpg") && error.contains("ends before"), "{error}");
+    assert!(
+        error.contains("half.jpg") && error.contains("ends before"),
+        "{error}"
+    );
     // Bytes after the end, as some phones write them, do no harm.
     let mut longer = whole.clone();
     longer.extend(b"trailer");

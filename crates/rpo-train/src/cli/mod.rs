@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod eval;
 mod forward;
 mod generate;
 mod lora;
@@ -15,8 +16,8 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-const VERBS: [&str; 9] = [
-    "run", "check", "generate", "forward", "lora", "report", "doctor", "schema", "help",
+const VERBS: [&str; 10] = [
+    "run", "check", "generate", "forward", "lora", "report", "doctor", "schema", "help", "eval",
 ];
 
 #[derive(Parser)]
@@ -52,6 +53,8 @@ enum Verb {
     /// Look at LoRA files, convert them, merge them into a model and take them out again
     #[command(subcommand)]
     Lora(lora::LoraVerb),
+    /// Score anybody's pictures by the same encoders and rules as a run's test pictures
+    Eval(eval::EvalArgs),
     /// Render the report of a run again; with several runs, compare them
     Report {
         /// Run folders
@@ -101,6 +104,7 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
         Verb::Generate(args) => generate::generate(&args),
         Verb::Forward(args) => forward::forward(&args),
         Verb::Lora(verb) => lora::lora(&verb),
+        Verb::Eval(args) => eval::eval(&args),
         Verb::Report { runs, out } => report::report(&runs, &out),
         Verb::Doctor => doctor::doctor(),
         Verb::Schema => {
