@@ -4,7 +4,7 @@ mod folder;
 
 use image::RgbImage;
 
-pub use folder::load_folder;
+pub use folder::{list, load_folder};
 
 /// One thing to learn.
 #[derive(Clone, Debug)]

@@ -89,6 +89,12 @@ impl ImageJudge {
         ))
     }
 
+    /// The encoder.
+    #[must_use]
+    pub fn encoder(&self) -> &VitEncoder {
+        &self.0
+    }
+
     /// How unlike the pictures of one prompt are; `None` for fewer than two.
     ///
     /// # Errors
@@ -121,38 +127,53 @@ impl TextJudge {
         Ok(self.0.embed_images(pictures)?)
     }
 
-    /// The mean cosine of every picture to the references.
+    /// The mean cosine of every picture to the references, and its cosine with its own text in each reading of the texts:
+    /// `readings[r][i]` belongs to `pictures[i]`. Texts are read as they are; a table has to say whether they hold the
+    /// subject's token. Pictures are embedded once.
     ///
     /// # Errors
-    /// No reference, or a picture that cannot be embedded.
-    pub fn image_similarity(
+    /// No reference, not as many texts as pictures, something that cannot be embedded.
+    pub fn scores(
         &self,
         pictures: &[RgbImage],
         references: &[RgbImage],
-    ) -> Result<Vec<f64>> {
+        readings: &[Vec<String>],
+    ) -> Result<TextScores> {
         some(references)?;
-        Ok(image_similarity(
-            self.embed(pictures)?.view(),
-            self.embed(references)?.view(),
-        ))
-    }
-
-    /// The cosine of every picture with its own text: `texts[i]` belongs to `pictures[i]`. The texts are read as
-    /// they are; a table has to say whether they hold the subject's token.
-    ///
-    /// # Errors
-    /// Not as many texts as pictures; something that cannot be embedded.
-    pub fn text_similarity(&self, pictures: &[RgbImage], texts: &[String]) -> Result<Vec<f64>> {
-        if pictures.len() != texts.len() {
+        if let Some(texts) = readings.iter().find(|t| t.len() != pictures.len()) {
             bail!(
                 "{} pictures and {} texts: every picture is compared with its own",
                 pictures.len(),
                 texts.len()
             );
         }
-        let texts = self.0.embed_texts(texts)?;
-        Ok(text_similarity(self.embed(pictures)?.view(), texts.view()))
+        let embedded = self.embed(pictures)?;
+        Ok(TextScores {
+            image: image_similarity(embedded.view(), self.embed(references)?.view()),
+            texts: readings
+                .iter()
+                .map(|texts| {
+                    let texts = self.0.embed_texts(texts)?;
+                    Ok(text_similarity(embedded.view(), texts.view()))
+                })
+                .collect::<Result<_>>()?,
+        })
     }
+
+    /// The encoder.
+    #[must_use]
+    pub fn encoder(&self) -> &DualEncoder {
+        &self.0
+    }
+}
+
+/// What a [`TextJudge`] says of some pictures, one value a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextScores {
+    /// Mean cosine to the references: "CLIP-I".
+    pub image: Vec<f64>,
+    /// Cosine with its text, for every reading of the texts: "CLIP-T".
+    pub texts: Vec<Vec<f64>>,
 }
 
 fn some(references: &[RgbImage]) -> Result<()> {

@@ -79,26 +79,27 @@ fn the_text_judge_reads_each_pictures_own_text() {
         "a dog in the snow".to_owned(),
         "a red car in a city".to_owned(),
     ];
-    let both = judge.text_similarity(&pictures, &texts).unwrap();
+    let crossed = [texts[1].clone(), texts[0].clone()];
+    let readings = [texts.to_vec(), crossed.to_vec()];
+    let both = judge.scores(&pictures, &pictures[..1], &readings).unwrap();
     for i in 0..2 {
+        let reading = [texts[i..=i].to_vec()];
         let alone = judge
-            .text_similarity(&pictures[i..=i], &texts[i..=i])
-            .unwrap()[0];
-        assert!((both[i] - alone).abs() < 1e-5 && both[i].abs() <= 1.0 + 1e-6);
+            .scores(&pictures[i..=i], &pictures[..1], &reading)
+            .unwrap();
+        let text = both.texts[0][i];
+        assert!((text - alone.texts[0][0]).abs() < 1e-5 && text.abs() <= 1.0 + 1e-6);
+        assert!((both.image[i] - alone.image[0]).abs() < 1e-5);
     }
-    let crossed = judge
-        .text_similarity(&pictures, &[texts[1].clone(), texts[0].clone()])
-        .unwrap();
-    assert!((crossed[0] - both[0]).abs() > 1e-4);
-    let own = judge
-        .image_similarity(&pictures[..1], &pictures[..1])
-        .unwrap()[0];
-    assert!((own - 1.0).abs() < 1e-6);
+    assert!((both.texts[1][0] - both.texts[0][0]).abs() > 1e-4);
+    assert!((both.image[0] - 1.0).abs() < 1e-6);
     let error = judge
-        .text_similarity(&pictures, &texts[..1])
+        .scores(&pictures, &pictures, &[texts[..1].to_vec()])
         .unwrap_err()
         .to_string();
     assert!(error.contains("2 pictures and 1 texts"), "{error}");
+    let error = judge.scores(&pictures, &[], &readings).unwrap_err();
+    assert!(error.to_string().contains("without references"), "{error}");
 }
 
 #[test]

@@ -116,8 +116,11 @@ fn reference(path: &Path) -> Result<Reference> {
     })
 }
 
-/// The photos and the folders in `dir`, each sorted by name.
-fn list(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+/// The photos and the folders in `dir`, each sorted by name; hidden ones are passed over.
+///
+/// # Errors
+/// No such folder; a photo of a kind that this build cannot decode.
+pub fn list(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     if !dir.exists() {
         bail!(
             "the folder {} does not exist: give a folder with the subject's photos",

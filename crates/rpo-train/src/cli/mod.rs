@@ -3,6 +3,7 @@
 mod check;
 mod checkpoint;
 mod doctor;
+mod eval;
 mod export;
 mod forward;
 mod generate;
@@ -17,8 +18,8 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-const VERBS: [&str; 11] = [
-    "run", "check", "generate", "forward", "lora", "export", "import", "report", "doctor",
+const VERBS: [&str; 12] = [
+    "run", "check", "generate", "forward", "lora", "export", "import", "eval", "report", "doctor",
     "schema", "help",
 ];
 
@@ -59,6 +60,8 @@ enum Verb {
     Export(export::ExportArgs),
     /// Make a model folder of a single-file checkpoint
     Import(export::ImportArgs),
+    /// Score anybody's pictures by the same encoders and rules as a run's test pictures
+    Eval(eval::EvalArgs),
     /// Render the report of a run again; with several runs, compare them
     Report {
         /// Run folders
@@ -113,6 +116,7 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
         Verb::Lora(verb) => lora::lora(&verb),
         Verb::Export(args) => export::export(&args),
         Verb::Import(args) => export::import(&args),
+        Verb::Eval(args) => eval::eval(&args),
         Verb::Report { runs, out } => report::report(&runs, &out),
         Verb::Doctor => doctor::doctor(),
         Verb::Schema => {

@@ -195,11 +195,8 @@ fn judge(
     };
     let references = setup.squares(subject);
     let vit_i = judges.vit.similarity(pictures, &references)?;
-    let clip_i = judges.clip.image_similarity(pictures, &references)?;
-    let clip_t = judges.clip.text_similarity(
-        pictures,
-        &texts(setup.experiment.encoders.clip_text == RewardText::Keep),
-    )?;
+    let keep = setup.experiment.encoders.clip_text == RewardText::Keep;
+    let clip = judges.clip.scores(pictures, &references, &[texts(keep)])?;
     let features = setup.rewarder.references(&references)?;
     // The same rule for every arm, whatever its recipe's labels were made with.
     let keep = setup.experiment.encoders.reward_text == RewardText::Keep;
@@ -209,8 +206,8 @@ fn judge(
             prompt: i / each,
             picture: i % each,
             vit_i: vit_i[i],
-            clip_i: clip_i[i],
-            clip_t: clip_t[i],
+            clip_i: clip.image[i],
+            clip_t: clip.texts[0][i],
             score: scores[i],
         })
         .collect();

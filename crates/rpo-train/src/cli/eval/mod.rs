@@ -1,0 +1,295 @@
+//! `rpo-train eval`: scores pictures that anybody drew.
+
+mod prompts;
+mod result;
+
+use crate::failure::{BadInput, OrBadInput};
+use crate::files;
+use crate::hub::{Environment, Kind as Weights};
+use crate::paths;
+use anyhow::Result;
+use clap::Args;
+use image::RgbImage;
+use prompts::{Item, Prompts, readings};
+use result::{Column, EncoderInfo, Evaluation, PictureScores, SubjectScores};
+use rpo_data::picture;
+use rpo_data::subject::{self, Subject};
+use rpo_encoders::dual::Kind;
+use rpo_eval::metrics::{ImageJudge, TextJudge};
+use rpo_reward::model::Rewarder;
+use rpo_reward::{Lambda, Mean};
+use std::path::{Path, PathBuf};
+
+/// λ of the harmonic means of the reward's pair.
+const LAMBDAS: [f64; 3] = [0.3, 0.5, 0.7];
+
+/// Arguments of `eval`.
+#[derive(Args)]
+pub(super) struct EvalArgs {
+    /// Folder of the subject's photos, or a folder with one such folder a subject
+    #[arg(long)]
+    references: PathBuf,
+    /// Folder of the pictures; with several subjects, one folder of the same name each
+    #[arg(long)]
+    pictures: PathBuf,
+    /// Prompts, or one file (.txt by place, .csv .json .jsonl by picture), or `dreambench`; without it, a text beside every picture
+    #[arg(long, num_args = 1..)]
+    prompts: Vec<String>,
+    /// Folders of CLIP models, each judged by apart; default: the embedded one if neither --clip, --vit nor --reward is given
+    #[arg(long, num_args = 1..)]
+    clip: Vec<String>,
+    /// Folder of a ViT, for example DINO's
+    #[arg(long)]
+    vit: Option<String>,
+    /// Folder of the reward's encoder, ALIGN in the paper
+    #[arg(long)]
+    reward: Option<String>,
+    /// The subject's token in the prompts
+    #[arg(long, default_value = "[V]")]
+    token: String,
+    /// The subject's class, for prompts with a place for it
+    #[arg(long, default_value = "")]
+    class: String,
+    /// Where to write the result, every picture's scores included
+    #[arg(long, default_value = "eval.json")]
+    out: PathBuf,
+}
+
+/// The encoders that look at the pictures.
+struct Panel {
+    clips: Vec<TextJudge>,
+    vit: Option<ImageJudge>,
+    reward: Option<Rewarder>,
+    encoders: Vec<EncoderInfo>,
+}
+
+/// Scores all pictures, writes the result and prints its table.
+pub(super) fn eval(args: &EvalArgs) -> Result<()> {
+    let subjects = subjects(args)?;
+    let prompts = Prompts::read(&args.prompts)?;
+    // All that can be wrong with names is said before an encoder is loaded.
+    let items: Vec<Vec<Item>> = subjects
+        .iter()
+        .map(|(subject, pictures)| prompts.assign(pictures, subject.live))
+        .collect::<Result<_>>()?;
+    for ((subject, _), items) in subjects.iter().zip(&items) {
+        for item in items {
+            readings(&item.prompt, &subject.token, &subject.class)?;
+        }
+    }
+    let panel = Panel::load(args)?;
+    let scored = subjects
+        .iter()
+        .zip(items)
+        .map(|((subject, _), items)| panel.score(subject, items))
+        .collect::<Result<Vec<_>>>()?;
+    let columns = panel.columns();
+    let result = Evaluation::new(&args.token, columns, panel.encoders, scored)?;
+    files::write_json(&args.out, &result)?;
+    print!("{}", result.to_text());
+    println!("written {}", args.out.display());
+    Ok(())
+}
+
+/// The subjects with their folders of pictures.
+fn subjects(args: &EvalArgs) -> Result<Vec<(Subject, PathBuf)>> {
+    let what = "--references";
+    let (photos, folders) = subject::list(&args.references).or_bad_input(what)?;
+    // DreamBench lists the classes; elsewhere only a prompt with a place for the class needs one.
+    let load = |dir: &Path| {
+        let given = (!args.class.is_empty()).then_some(args.class.as_str());
+        subject::load_folder(dir, given, &args.token)
+            .or_else(|error| match given {
+                Some(_) => Err(error),
+                None => subject::load_folder(dir, Some("subject"), &args.token).map(|s| Subject {
+                    class: String::new(),
+                    ..s
+                }),
+            })
+            .or_bad_input(what)
+    };
+    if !photos.is_empty() || folders.is_empty() {
+        return Ok(vec![(load(&args.references)?, args.pictures.clone())]);
+    }
+    folders
+        .iter()
+        .map(|dir| {
+            let pictures = args.pictures.join(dir.file_name().unwrap_or_default());
+            if !pictures.is_dir() {
+                return Err(BadInput::new(format!(
+                    "--references has the subject {}, but there is no folder {}\n  mend: draw its pictures, or give the references of those that were drawn",
+                    dir.display(),
+                    pictures.display()
+                )));
+            }
+            Ok((load(dir)?, pictures))
+        })
+        .collect()
+}
+
+impl Panel {
+    fn load(args: &EvalArgs) -> Result<Self> {
+        let none = args.clip.is_empty() && args.vit.is_none() && args.reward.is_none();
+        let or_embedded = |given: &Option<String>, name: &str| match none {
+            true => Some(name.to_owned()),
+            false => given.clone(),
+        };
+        let environment = Environment::of_process();
+        let find = |name: &str| -> Result<PathBuf> {
+            let found = paths::find_weights(
+                name,
+                Path::new("."),
+                Weights::Encoder,
+                None,
+                &environment,
+                None,
+            )?;
+            Ok(found.folder)
+        };
+        let mut encoders = Vec::new();
+        let mut clips: Vec<TextJudge> = Vec::new();
+        let given = match none {
+            true => vec!["micro/eval_clip".to_owned()],
+            false => args.clip.clone(),
+        };
+        for name in &given {
+            let judge = TextJudge::load(&find(name)?).or_bad_input("--clip")?;
+            if judge.encoder().kind() != Kind::Clip {
+                return Err(BadInput::new(format!(
+                    "--clip {name}: this folder holds an AlignModel, not a CLIPModel\n  mend: --reward {name}"
+                )));
+            }
+            encoders.push(EncoderInfo::new(
+                "CLIP",
+                name,
+                &judge.encoder().source_files()?,
+            )?);
+            clips.push(judge);
+        }
+        let vit = match or_embedded(&args.vit, "micro/eval_dino") {
+            None => None,
+            Some(name) => {
+                let judge = ImageJudge::load(&find(&name)?).or_bad_input("--vit")?;
+                encoders.push(EncoderInfo::new(
+                    "ViT",
+                    &name,
+                    &judge.encoder().source_files()?,
+                )?);
+                Some(judge)
+            }
+        };
+        let reward = match or_embedded(&args.reward, "micro/reward") {
+            None => None,
+            Some(name) => {
+                let rewarder = Rewarder::load(&find(&name)?).or_bad_input("--reward")?;
+                encoders.push(EncoderInfo::new(
+                    "reward",
+                    &name,
+                    &rewarder.encoder().source_files()?,
+                )?);
+                Some(rewarder)
+            }
+        };
+        Ok(Self {
+            clips,
+            vit,
+            reward,
+            encoders,
+        })
+    }
+
+    /// The columns of the table, in the order of [`Self::score`]'s values.
+    fn columns(&self) -> Vec<Column> {
+        let mut columns = Vec::new();
+        let of = |part: &'static str| self.encoders.iter().filter(move |e| e.part == part);
+        for encoder in of("CLIP") {
+            columns.push(Column::new("CLIP-I", encoder, None));
+            columns.push(Column::new("CLIP-T", encoder, Some(true)));
+            columns.push(Column::new("CLIP-T", encoder, Some(false)));
+        }
+        for encoder in of("ViT") {
+            columns.push(Column::new("ViT-I", encoder, None));
+        }
+        for encoder in of("reward") {
+            columns.push(Column::new("ALIGN-I", encoder, None));
+            for kept in [true, false] {
+                columns.push(Column::new("ALIGN-T", encoder, Some(kept)));
+                for lambda in LAMBDAS {
+                    columns.push(Column::new(
+                        &format!("{lambda}-Harmonic"),
+                        encoder,
+                        Some(kept),
+                    ));
+                }
+            }
+        }
+        columns
+    }
+
+    fn score(&self, subject: &Subject, items: Vec<Item>) -> Result<SubjectScores> {
+        let pictures: Vec<RgbImage> = items
+            .iter()
+            .map(|item| picture::load(&item.path))
+            .collect::<Result<_>>()
+            .or_bad_input("--pictures")?;
+        let mut texts = [Vec::new(), Vec::new()];
+        for item in &items {
+            for (all, one) in
+                texts
+                    .iter_mut()
+                    .zip(readings(&item.prompt, &subject.token, &subject.class)?)
+            {
+                all.push(one);
+            }
+        }
+        let references: Vec<RgbImage> = subject
+            .references
+            .iter()
+            .map(|r| r.picture.clone())
+            .collect();
+        let mut columns: Vec<Vec<f64>> = Vec::new();
+        for clip in &self.clips {
+            let scores = clip.scores(&pictures, &references, &texts)?;
+            columns.push(scores.image);
+            columns.extend(scores.texts);
+        }
+        if let Some(vit) = &self.vit {
+            columns.push(vit.similarity(&pictures, &references)?);
+        }
+        if let Some(rewarder) = &self.reward {
+            let features = rewarder.references(&references)?;
+            for (reading, texts) in texts.iter().enumerate() {
+                let scores = rewarder.score(&features, &pictures, texts)?;
+                if reading == 0 {
+                    columns.push(scores.iter().map(|s| s.image).collect());
+                }
+                columns.push(scores.iter().map(|s| s.text).collect());
+                for lambda in LAMBDAS {
+                    let lambda = Lambda::try_new(lambda)?;
+                    let reward = |s: &_| Mean::Harmonic.reward(*s, lambda);
+                    columns.push(scores.iter().map(reward).collect());
+                }
+            }
+        }
+        let [with, without] = texts;
+        let pictures = items
+            .into_iter()
+            .zip(with.into_iter().zip(without))
+            .enumerate()
+            .map(
+                |(i, (item, (prompt, prompt_without_token)))| PictureScores {
+                    file: item.file,
+                    prompt,
+                    prompt_without_token,
+                    scores: columns.iter().map(|column| column[i]).collect(),
+                },
+            )
+            .collect();
+        Ok(SubjectScores {
+            subject: subject.name.clone(),
+            class: subject.class.clone(),
+            references: subject.references.iter().map(|r| r.name.clone()).collect(),
+            pictures,
+        })
+    }
+}
