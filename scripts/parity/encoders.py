@@ -74,7 +74,7 @@ def report(what: str, names: list[str], got: torch.Tensor, want: torch.Tensor) -
     spread = between[~torch.eye(len(want), dtype=torch.bool)].median() if len(want) > 1 else float("nan")
     print(
         f"  {what:34} 1 - cos: max {float(angles.max()):.1e} ({names[worst]}), median {float(angles.median()):.1e}; "
-        f"relative difference {float(relative.max()):.1e}; between two of them 1 - cos is {float(spread):.2f}",
+        f"relative difference {float(relative.max()):.1e}; between two of them 1 - cos is {float(spread):.1e}",
         flush=True,
     )
     return float(angles.max())
