@@ -46,9 +46,9 @@ fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
         ("encoders.clip", &e.encoders.clip, hub::Kind::Encoder),
         ("encoders.vit", &e.encoders.vit, hub::Kind::Encoder),
     ];
-    let variant = Some(e.model.variant.as_str());
     let mut absent: Vec<(&str, &str)> = Vec::new();
     for (key, name, kind) in weights {
+        let variant = e.model.variant_of(kind);
         let pinned = layers.sources.get(key);
         let found = paths::find_weights(name, &layers.folder, kind, variant, &environment, pinned);
         if found.is_err() {
@@ -67,8 +67,8 @@ fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
         .collect()
 }
 
-/// ALIGN, CLIP ViT-B/32 and DINO ViT-S/16, which all presets name.
-const ENCODERS: usize = 172_119_296 + 151_277_313 + 21_665_664;
+/// ALIGN with its running statistics, CLIP ViT-B/32 and DINO ViT-S/16, which all presets name, as transformers counts them.
+const ENCODERS: usize = 172_423_441 + 151_277_313 + 21_665_664;
 
 /// What the preset says of a model that is not here.
 fn planned<'a>(outline: &Outline, preset: &Preset, unet: &'a UNetConfig) -> Sizes<'a> {

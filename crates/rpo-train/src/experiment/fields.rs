@@ -1,5 +1,6 @@
 //! The keys of an experiment file with their defaults. One struct a table, one field a key.
 
+use crate::hub::Kind;
 use rpo_diffusion::Solver;
 use rpo_diffusion::lora::LoraConfig;
 use rpo_reward::Mean;
@@ -68,6 +69,13 @@ pub struct Model {
     pub size: u32,
     /// Memory that the run may take, in GB; 0: what is free when it starts. A run whose estimate is larger is refused.
     pub memory_gb: f64,
+}
+
+impl Model {
+    /// The variant to look for in a repository: of the diffusion model alone, if the file names one.
+    pub fn variant_of(&self, kind: Kind) -> Option<&str> {
+        Some(self.variant.as_str()).filter(|v| kind == Kind::Pipeline && !v.is_empty())
+    }
 }
 
 /// `[encoders]`: transformers folders, repositories of the Hugging Face hub, or a name below `micro/` in the embedded model.

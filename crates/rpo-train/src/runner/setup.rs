@@ -61,11 +61,11 @@ impl Setup {
     pub fn load(experiment: Experiment, layers: &Layers) -> Result<Self> {
         let mut outline = Outline::load(experiment, layers)?;
         let experiment = &outline.experiment;
-        let variant = Some(experiment.model.variant.as_str()).filter(|v| !v.is_empty());
+        let variant = experiment.model.variant_of(Kind::Pipeline);
         let environment = Environment::of_process();
         let mut sources = BTreeMap::new();
         let mut place = |key: &str, name: &str, kind: Kind| -> Result<PathBuf> {
-            let variant = variant.filter(|_| kind == Kind::Pipeline);
+            let variant = experiment.model.variant_of(kind);
             let pinned = layers.sources.get(key);
             let found =
                 paths::find_weights(name, &layers.folder, kind, variant, &environment, pinned)
