@@ -26,6 +26,15 @@ pub struct TrainingArm {
 }
 
 impl TrainingArm {
+    /// The recipe in words, and the adapters where these are what is trained: what a result names.
+    pub fn describe(&self) -> String {
+        let recipe = self.recipe.describe(self.preset);
+        match &self.lora {
+            Some(lora) => format!("{recipe}, LoRA of rank {}", lora.rank),
+            None => recipe,
+        }
+    }
+
     /// The optimiser's settings.
     pub fn adamw(&self) -> AdamWConfig {
         let t = &self.training;

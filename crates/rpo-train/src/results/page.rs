@@ -82,11 +82,7 @@ fn setup_data(setup: &Setup) -> SetupData {
     let validation = validation_templates(setup, arm, &setup.subjects[0]).len();
     SetupData {
         model: e.model.path.clone(),
-        recipes: setup
-            .arms
-            .iter()
-            .map(|a| a.recipe.describe(a.preset))
-            .collect(),
+        recipes: setup.arms.iter().map(|a| a.describe()).collect(),
         encoders: vec![
             encoder(
                 "reward",

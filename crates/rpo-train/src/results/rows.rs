@@ -117,8 +117,8 @@ pub(super) fn table(setup: &Setup, rows: &[Row]) -> Result<Table> {
         .arms
         .iter()
         .map(|a| match a.name == a.preset.name() {
-            true => a.recipe.describe(a.preset),
-            false => format!("{}: {}", a.name, a.recipe.describe(a.preset)),
+            true => a.describe(),
+            false => format!("{}: {}", a.name, a.describe()),
         })
         .collect();
     let prompts = setup.prompts(&setup.subjects[0]).test.len();
