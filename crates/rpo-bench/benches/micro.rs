@@ -5,7 +5,7 @@ use rpo_bench::{Work, micro};
 
 fn micro_model(_: &mut Criterion) {
     // Backward passes walk the graph recursively; criterion itself cannot move to another thread.
-    rpo_nn::on_big_stack(|| {
+    rpo_nn::on_pool(|| {
         let mut criterion = Criterion::default().configure_from_args();
         let mut work = Work::load(&micro(), None).expect("the embedded model loads");
         let mut group = criterion.benchmark_group("micro");

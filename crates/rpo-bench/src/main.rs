@@ -9,11 +9,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use rpo_bench::{Work, micro};
 
+#[global_allocator]
+static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
+
 fn main() -> Result<()> {
     // As rpo-train does: candle's elementwise thread pool spins while it waits.
     // SAFETY: nothing else runs yet, so no other thread can read the environment meanwhile.
     unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
-    rpo_nn::on_big_stack(serve)
+    rpo_nn::on_pool(serve)
 }
 
 fn serve() -> Result<()> {

@@ -83,7 +83,7 @@ fn outputs_gradients_and_merged_weights_are_those_of_peft() -> Result<()> {
 
         let target = base_golden.nhwc("target")?;
         let loss = ops::mean_squared_per_sample(&output, &target)?.mean_all()?;
-        let grads = rpo_nn::on_big_stack(|| loss.backward())?;
+        let grads = rpo_nn::on_pool(|| loss.backward())?;
         let expected = golden.below("grad.");
         let vars = adapters.params().vars();
         assert_eq!(vars.len(), expected.len());

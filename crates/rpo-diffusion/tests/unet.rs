@@ -39,7 +39,7 @@ fn gradients(
     };
     let loss = ops::mean_squared_per_sample(&output, target)?.mean_all()?;
     // candle walks the graph recursively.
-    let grads = rpo_nn::on_big_stack(|| match recompute {
+    let grads = rpo_nn::on_pool(|| match recompute {
         None => loss.backward(),
         Some(recompute) => recompute.backward(&loss),
     })?;

@@ -12,7 +12,7 @@
 //! Results do not depend on the number of threads: work is cut into chunks, and sums into trees, by shapes alone.
 //! They do depend, in the last bits, on [`simd_level`] and on the caches that the `gemm` crate detects.
 //!
-//! candle walks the graph recursively in `backward`; call it from [`on_big_stack`].
+//! candle walks the graph recursively in `backward`; call it from [`on_pool`].
 
 mod autograd;
 pub mod frozen;
@@ -23,15 +23,19 @@ mod matrix;
 pub mod ops;
 pub mod optim;
 mod parallel;
+mod pool;
 mod recompute;
 mod scratch;
 mod simd;
 mod stack;
 pub mod weights;
 
+#[doc(hidden)]
+pub use parallel::poison_results;
+pub use pool::Pool;
 pub use recompute::Recompute;
 pub use simd::simd_level;
-pub use stack::on_big_stack;
+pub use stack::on_pool;
 
 /// Version of the arithmetic: raised whenever a change alters the bits that a kernel returns, so that caches of
 /// computed features can tell. Part of every cache key, next to [`simd_level`].

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
+
 fn main() -> ExitCode {
     // candle's elementwise thread pool spins while it waits; the kernels bring their own threads.
     if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
@@ -9,7 +12,7 @@ fn main() -> ExitCode {
         unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     }
     // candle walks the graph of a backward pass recursively.
-    match rpo_nn::on_big_stack(|| rpo_train::cli::main(std::env::args())) {
+    match rpo_nn::on_pool(|| rpo_train::cli::main(std::env::args())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -16,6 +16,9 @@ enum Tower {
     Vit(Box<VitModel>),
 }
 
+#[global_allocator]
+static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
+
 fn main() -> Result<()> {
     // As rpo-train does: candle's elementwise thread pool spins while it waits.
     // SAFETY: nothing else runs yet, so no other thread can read the environment meanwhile.

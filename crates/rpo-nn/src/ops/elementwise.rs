@@ -139,7 +139,7 @@ impl Differentiable<2> for AddChannels {
     const NAME: &'static str = "add_channels";
 
     fn forward(&self, [x, t]: [View<'_>; 2]) -> Result<(Vec<f32>, Vec<usize>)> {
-        let mut y = vec![0f32; x.data.len()];
+        let mut y = parallel::fresh(x.data.len());
         for_positions(x.data, t, &mut y, sum_of);
         Ok((y, x.dims.to_vec()))
     }
@@ -162,7 +162,7 @@ impl Differentiable<2> for MulChannels {
     const NAME: &'static str = "mul_channels";
 
     fn forward(&self, [x, s]: [View<'_>; 2]) -> Result<(Vec<f32>, Vec<usize>)> {
-        let mut y = vec![0f32; x.data.len()];
+        let mut y = parallel::fresh(x.data.len());
         for_positions(x.data, s, &mut y, product_of);
         Ok((y, x.dims.to_vec()))
     }
@@ -175,12 +175,12 @@ impl Differentiable<2> for MulChannels {
         grad: View<'_>,
     ) -> Result<[Gradient; 2]> {
         let dx = Gradient::when(want_x, || {
-            let mut dx = vec![0f32; x.data.len()];
+            let mut dx = parallel::fresh(x.data.len());
             for_positions(grad.data, s, &mut dx, product_of);
             dx
         });
         let ds = Gradient::when(want_s, || {
-            let mut products = vec![0f32; x.data.len()];
+            let mut products = parallel::fresh(x.data.len());
             for_chunks(&mut products, GRAIN, |i, out| {
                 let span = i * GRAIN..i * GRAIN + out.len();
                 product_of(&x.data[span.clone()], &grad.data[span], out);

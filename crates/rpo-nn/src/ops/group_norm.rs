@@ -2,7 +2,7 @@
 
 use crate::autograd::{Differentiable, Gradient, View, apply3};
 use crate::math::{fma, sigmoid};
-use crate::parallel::{build_images, map, map_image_chunks, rows_per_task};
+use crate::parallel::{build_images, fresh, map, map_image_chunks, rows_per_task};
 use crate::simd::simd;
 use candle_core::{Result, Tensor, bail};
 use std::sync::OnceLock;
@@ -290,7 +290,7 @@ impl Differentiable<3> for GroupNorm {
         grad: View<'_>,
     ) -> Result<[Gradient; 3]> {
         let c = gamma.data.len();
-        let mut dx = vec![0f32; x.data.len()];
+        let mut dx = fresh(x.data.len());
         let (mut dgamma, mut dbeta) = (vec![0f64; c], vec![0f64; c]);
         if let (false, Some(st)) = (dx.is_empty(), self.statistics.get()) {
             let image = x.data.len() / x.dims[0];

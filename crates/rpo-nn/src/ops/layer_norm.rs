@@ -104,7 +104,7 @@ impl Differentiable<3> for LayerNorm {
 
     fn forward(&self, [x, gamma, beta]: [View<'_>; 3]) -> Result<(Vec<f32>, Vec<usize>)> {
         let chunk = parallel::rows_per_task(x.last()) * x.last();
-        let mut y = vec![0f32; x.data.len()];
+        let mut y = parallel::fresh(x.data.len());
         parallel::for_chunks(&mut y, chunk, |i, y| {
             forward(
                 &x.data[i * chunk..][..y.len()],
@@ -126,7 +126,7 @@ impl Differentiable<3> for LayerNorm {
     ) -> Result<[Gradient; 3]> {
         let c = x.last();
         let chunk = parallel::rows_per_task(c) * c;
-        let mut dx = vec![0f32; x.data.len()];
+        let mut dx = parallel::fresh(x.data.len());
         let parts = parallel::map_chunks(&mut dx, chunk, |i, dx| {
             let span = i * chunk..i * chunk + dx.len();
             let mut total = vec![0f64; 2 * c];

@@ -158,6 +158,7 @@ impl Attention {
             keys: m,
             ..
         } = self.heads;
+        all.fill(0.0);
         let (dq, rest) = all.split_at_mut(n * d);
         let (dk, dv) = rest.split_at_mut(m * d);
         let (panel_len, tile) = (scores::packed_len(m, d), n.min(ROWS) * m.min(COLS));

@@ -73,9 +73,9 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> 
 
 pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32> {
     let (rows, patch, co) = (g.positions(), g.patch(), g.out_channels);
-    let mut dw = vec![0f32; patch * co];
+    let mut dw = parallel::fresh(patch * co);
     let tile = tile_rows(rows, patch, WEIGHT_TILE, 128);
-    let mut patches = vec![0f32; tile * patch];
+    let mut patches = parallel::fresh(tile * patch);
     let share = parallel::rows_per_task(patch);
     for (i, grad) in grad.chunks(tile * co).enumerate() {
         let count = grad.len() / co;
@@ -98,7 +98,7 @@ pub(super) fn turn_kernel(g: &Geometry, w: &[f32]) -> Vec<f32> {
     const BLOCK: usize = 16;
     let (ci, co) = (g.channels, g.out_channels);
     let taps = g.kernel[0] * g.kernel[1];
-    let mut turned = vec![0f32; w.len()];
+    let mut turned = parallel::fresh(w.len());
     parallel::for_chunks(&mut turned, ci * co, |tap, out| {
         let from = &w[(taps - 1 - tap) * ci * co..][..ci * co];
         for i0 in (0..ci).step_by(BLOCK) {
@@ -124,7 +124,7 @@ pub(super) fn scatter(g: &Geometry, w: &[f32], grad: &[f32]) -> Vec<f32> {
     let mut dx = vec![0f32; g.batch * image];
     parallel::for_chunks(&mut dx, image, |b, dx| {
         let grad = &grad[b * positions * co..(b + 1) * positions * co];
-        let mut patches = vec![0f32; tile * patch];
+        let mut patches = parallel::fresh(tile * patch);
         for (i, grad) in grad.chunks(tile * co).enumerate() {
             let count = grad.len() / co;
             product(&mut patches, Matrix::new(grad, count, co), weights, false);

@@ -79,7 +79,7 @@ pub(super) fn transform_weights(w: &[f32], n: usize) -> Vec<f32> {
 
 /// G^T s G: 36 planes of `n` elements to nine.
 pub(super) fn restore_weights(s: &[f32], n: usize) -> Vec<f32> {
-    let mut w = vec![0f32; 9 * n];
+    let mut w = parallel::fresh(9 * n);
     parallel::for_chunks(&mut w, 3 * n, |ky, w| restore_row(s, n, ky, w));
     w
 }

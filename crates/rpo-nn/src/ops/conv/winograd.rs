@@ -102,7 +102,7 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let block = (WEIGHT_BLOCK / (stride_x + stride_y))
         .clamp(32, 1024)
         .min(grid.total);
-    let mut sums = vec![0f32; 36 * ci * co];
+    let mut sums = parallel::fresh(36 * ci * co);
     let share = (parallel::GRAIN / (36 * ci.min(co))).max(1);
     scratch::with(block * (stride_x + stride_y), |buffer| {
         let (v, z) = buffer.split_at_mut(block * stride_x);
