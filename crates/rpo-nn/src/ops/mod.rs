@@ -21,6 +21,7 @@ pub(crate) mod rows;
 pub use activation::{Activation, activation};
 pub use attention::{Mask, attention};
 pub use conv::{ConvSpec, conv2d};
+pub(crate) use conv::{Kept, conv2d_keeping};
 pub use depthwise::depthwise_conv2d;
 pub use dropout::dropout;
 pub use elementwise::{add, add_channels, concat_channels, mul_channels};
