@@ -24,7 +24,7 @@ pub use conv::{ConvSpec, conv2d};
 pub(crate) use conv::{Kept, conv2d_keeping};
 pub use depthwise::depthwise_conv2d;
 pub use dropout::dropout;
-pub use elementwise::{add, add_channels, concat_channels, mul_channels};
+pub use elementwise::{add, add_channels, concat_channels, mul_channels, scale};
 pub use embedding::embedding;
 pub use geglu::geglu;
 pub use group_norm::group_norm;
