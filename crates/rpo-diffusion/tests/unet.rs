@@ -189,7 +189,15 @@ fn micro_gradients_of_every_tensor() -> Result<()> {
         golden.timesteps("train.t")?,
         golden.nhwc("train.noise")?,
     );
-    let (grads, loss) = gradients(&unet, &params, &x_t, &t, &hidden, &noise, Some(Tape::new(false)?))?;
+    let (grads, loss) = gradients(
+        &unet,
+        &params,
+        &x_t,
+        &t,
+        &hidden,
+        &noise,
+        Some(Tape::new(false)?),
+    )?;
     let expected_loss = golden.f64s("train.loss")?[0];
     assert!(
         (loss - expected_loss).abs() < 1e-5 * expected_loss,
