@@ -195,6 +195,7 @@ impl Work {
             eta: 0.0,
             steps,
             guidance: 3.0,
+            guidance_interval: None,
             batch: pictures,
         };
         let z = sample(
