@@ -1,7 +1,11 @@
-//! The training step, the sampler and the reward's scoring at micro size.
+//! The training step, the sampler, VAE, text encoder and the reward's scoring at micro size.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use rpo_bench::{Work, micro};
+use rpo_diffusion::Solver;
+
+#[global_allocator]
+static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
 
 fn micro_model(_: &mut Criterion) {
     // Backward passes walk the graph recursively; criterion itself cannot move to another thread.
@@ -17,7 +21,16 @@ fn micro_model(_: &mut Criterion) {
             b.iter(|| work.step(4).expect("it runs"));
         });
         group.bench_function("16 pictures, 15 steps, guided", |b| {
-            b.iter(|| work.sample(16).expect("it runs"));
+            b.iter(|| {
+                let drawn = work.sample(16, Solver::DpmSolverPp2m, 15);
+                drawn.expect("it runs")
+            });
+        });
+        group.bench_function("VAE decode of 16 pictures", |b| {
+            b.iter(|| work.decode(16).expect("it runs"));
+        });
+        group.bench_function("text states of 8 prompts", |b| {
+            b.iter(|| work.text(8).expect("it runs"));
         });
         group.bench_function("reward of 32 pictures", |b| {
             b.iter(|| work.score(32).expect("it runs"));

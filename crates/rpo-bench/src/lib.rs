@@ -1,5 +1,7 @@
-//! The work that benches and side-by-side runs time: one U-Net forward, one training step, one sampling, one scoring.
+//! The work that benches and side-by-side runs time: one U-Net forward, one training step, one sampling, one decoding, one
+//! encoding of texts, one scoring. What goes in is made at the first call and kept: it is not what is timed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -8,11 +10,13 @@ use image::RgbImage;
 use rpo_data::random;
 use rpo_data::stickerbench;
 use rpo_diffusion::lora::{Adapters, LoraConfig};
-use rpo_diffusion::{Conditioning, Pipeline, SamplerConfig, Solver, UNet2DConditionModel, sample};
+use rpo_diffusion::{
+    Conditioning, PIXEL_BATCH, Pipeline, SamplerConfig, Solver, UNet2DConditionModel, sample,
+};
 use rpo_nn::optim::{self, AdamW, AdamWConfig};
 use rpo_nn::weights::Params;
 use rpo_nn::{Tape, ops};
-use rpo_reward::model::Rewarder;
+use rpo_reward::model::{RefFeatures, Rewarder};
 
 /// The embedded model.
 pub fn micro() -> PathBuf {
@@ -28,7 +32,39 @@ pub struct Work {
     optimizer: AdamW,
     /// Whether the step computes blocks again.
     recompute: bool,
-    rewarder: Option<Rewarder>,
+    reward: Option<Reward>,
+    inputs: BTreeMap<usize, Inputs>,
+    uncond: Conditioning,
+}
+
+/// What the networks are given.
+#[derive(Clone)]
+struct Inputs {
+    x: Tensor,
+    e: Tensor,
+    t: Vec<f64>,
+    text: Conditioning,
+}
+
+/// The reward's encoder with the references of a subject.
+struct Reward {
+    rewarder: Rewarder,
+    pictures: Vec<RgbImage>,
+    references: RefFeatures,
+}
+
+impl Reward {
+    fn load(folder: &Path) -> Result<Self> {
+        let rewarder = Rewarder::load(folder)?;
+        let subject = stickerbench::subjects(0, 1, 64).swap_remove(0);
+        let pictures = subject.references.into_iter().map(|r| r.picture);
+        let pictures: Vec<RgbImage> = pictures.collect();
+        Ok(Self {
+            references: rewarder.references(&pictures)?,
+            rewarder,
+            pictures,
+        })
+    }
 }
 
 impl Work {
@@ -73,10 +109,9 @@ impl Work {
         Ok(Self {
             trained,
             frozen: pipeline.unet(&pipeline.unet_params)?,
-            rewarder: reward
-                .exists()
-                .then(|| Rewarder::load(&reward))
-                .transpose()?,
+            reward: reward.exists().then(|| Reward::load(&reward)).transpose()?,
+            inputs: BTreeMap::new(),
+            uncond: pipeline.unconditional(pipeline.sample_size)?,
             pipeline,
             params,
             optimizer,
@@ -84,27 +119,35 @@ impl Work {
         })
     }
 
-    fn inputs(&self, batch: usize) -> Result<(Tensor, Tensor, Vec<f64>, Conditioning)> {
+    fn inputs(&mut self, batch: usize) -> Result<Inputs> {
+        if let Some(inputs) = self.inputs.get(&batch) {
+            return Ok(inputs.clone());
+        }
         let [h, w, c] = self.pipeline.latent_dims();
         let noise = |name: &str| -> Result<Tensor> {
             let values =
                 random::normal(&mut random::stream(0, "bench", &[name]), batch * h * w * c);
             Ok(Tensor::from_vec(values, (batch, h, w, c), &Device::Cpu)?)
         };
-        let t = (0..batch).map(|i| (i * 997 % 1000) as f64).collect();
-        let text = self.pipeline.encode_prompts(
-            &vec!["a [v] dog in the snow"; batch],
-            self.pipeline.sample_size,
-        )?;
-        Ok((noise("x")?, noise("e")?, t, text))
+        let prompts = vec!["a [v] dog in the snow"; batch];
+        let inputs = Inputs {
+            x: noise("x")?,
+            e: noise("e")?,
+            t: (0..batch).map(|i| (i * 997 % 1000) as f64).collect(),
+            text: self
+                .pipeline
+                .encode_prompts(&prompts, self.pipeline.sample_size)?,
+        };
+        self.inputs.insert(batch, inputs.clone());
+        Ok(inputs)
     }
 
     /// One U-Net forward without a graph.
     ///
     /// # Errors
     /// Those of tensors.
-    pub fn forward(&self, batch: usize) -> Result<()> {
-        let (x, _, t, text) = self.inputs(batch)?;
+    pub fn forward(&mut self, batch: usize) -> Result<()> {
+        let Inputs { x, t, text, .. } = self.inputs(batch)?;
         self.frozen.forward(&x, &t, &text)?;
         Ok(())
     }
@@ -115,7 +158,7 @@ impl Work {
     /// # Errors
     /// Those of tensors.
     pub fn step(&mut self, pairs: usize) -> Result<()> {
-        let (x, e, t, text) = self.inputs(2 * pairs)?;
+        let Inputs { x, e, t, text } = self.inputs(2 * pairs)?;
         let base = ops::mean_squared_per_sample(&self.frozen.forward(&x, &t, &text)?, &e)?;
         let tape = Tape::new(self.recompute)?;
         let prediction = self.trained.forward_on(&tape, &x, &t, &text)?;
@@ -130,18 +173,23 @@ impl Work {
         Ok(())
     }
 
-    /// `pictures` pictures in 15 steps of DPM-Solver++(2M) with guidance.
+    /// `pictures` pictures in one batch with guidance, decoded.
     ///
     /// # Errors
     /// Those of sampling.
-    pub fn sample(&self, pictures: usize) -> Result<Vec<RgbImage>> {
-        let (x, _, _, text) = self.inputs(pictures)?;
-        let uncond = self.pipeline.unconditional(self.pipeline.sample_size)?;
+    pub fn sample(
+        &mut self,
+        pictures: usize,
+        solver: Solver,
+        steps: usize,
+    ) -> Result<Vec<RgbImage>> {
+        let Inputs { x, text, .. } = self.inputs(pictures)?;
         let config = SamplerConfig {
-            solver: Solver::DpmSolverPp2m,
+            solver,
             eta: 0.0,
-            steps: 15,
+            steps,
             guidance: 3.0,
+            guidance_interval: None,
             batch: pictures,
         };
         let z = sample(
@@ -150,35 +198,53 @@ impl Work {
             &config,
             &x,
             &text,
-            &uncond,
+            &self.uncond,
             &mut |_, _| Vec::new(),
             &mut |_| {},
         )?;
-        Ok(self.pipeline.decode(&z, pictures)?)
+        Ok(self.pipeline.decode(&z, self.decoded_at_once(pictures))?)
     }
 
-    /// Scores `pictures` stickers with the reward's encoder.
+    /// `pictures` latents to pictures.
+    ///
+    /// # Errors
+    /// Those of the VAE.
+    pub fn decode(&mut self, pictures: usize) -> Result<Vec<RgbImage>> {
+        let z = self.inputs(pictures)?.x;
+        Ok(self.pipeline.decode(&z, self.decoded_at_once(pictures))?)
+    }
+
+    /// As the runner has it.
+    fn decoded_at_once(&self, pictures: usize) -> usize {
+        (PIXEL_BATCH / self.pipeline.sample_size.pow(2)).clamp(1, pictures.max(1))
+    }
+
+    /// The states of `prompts` different prompts.
+    ///
+    /// # Errors
+    /// Those of the text encoders.
+    pub fn text(&self, prompts: usize) -> Result<Conditioning> {
+        let prompts: Vec<String> = (0..prompts)
+            .map(|i| format!("a [v] dog in the snow, number {i}"))
+            .collect();
+        Ok(self
+            .pipeline
+            .encode_prompts(&prompts, self.pipeline.sample_size)?)
+    }
+
+    /// Scores `pictures` stickers with the reward's encoder, their preprocessing included.
     ///
     /// # Errors
     /// A model without a `reward` folder; those of scoring.
     pub fn score(&self, pictures: usize) -> Result<()> {
-        let rewarder = self
-            .rewarder
+        let reward = self
+            .reward
             .as_ref()
             .ok_or_else(|| anyhow::anyhow!("the model has no `reward` folder"))?;
-        let subject = stickerbench::subjects(0, 1, 64).swap_remove(0);
-        let some: Vec<RgbImage> = subject
-            .references
-            .iter()
-            .map(|r| r.picture.clone())
-            .collect();
-        let all: Vec<RgbImage> = some.iter().cycle().take(pictures).cloned().collect();
-        let references = rewarder.references(&some)?;
-        rewarder.score(
-            &references,
-            &all,
-            &vec!["a dog in the snow".to_owned(); pictures],
-        )?;
+        let all = reward.pictures.iter().cycle().take(pictures).cloned();
+        let texts = vec!["a dog in the snow".to_owned(); pictures];
+        let all: Vec<RgbImage> = all.collect();
+        reward.rewarder.score(&reward.references, &all, &texts)?;
         Ok(())
     }
 }

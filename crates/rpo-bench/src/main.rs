@@ -1,4 +1,5 @@
-//! Times work on request: lines `forward 16`, `step 4`, `sample 8`, `score 32` on standard input, milliseconds on standard output.
+//! Times work on request: lines `forward 16`, `step 4`, `sample 8` (or `sample 1 ddim 50`), `decode 8`, `text 8`, `score 32` on
+//! standard input, milliseconds on standard output.
 //! Arguments: a diffusers folder, and the rank of a LoRA where `step` should train one.
 //! `scripts/bench/side_by_side.py` asks this and PyTorch in turns.
 
@@ -8,6 +9,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use rpo_bench::{Work, micro};
+use rpo_diffusion::Solver;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::StrDeserializer;
 
 #[global_allocator]
 static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
@@ -29,20 +34,32 @@ fn serve() -> Result<()> {
     let mut out = std::io::stdout();
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        let (what, size) = line
-            .split_once(' ')
-            .context("write for example: forward 16")?;
-        let size: usize = size.trim().parse().context("the size is a number")?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (&[what, size], how) = words.split_first_chunk().context("example: forward 16")?;
+        let size: usize = size.parse().context("the size is a number")?;
+        let (solver, steps) = solver_and_steps(how)?;
         let start = Instant::now();
         match what {
             "forward" => work.forward(size)?,
             "step" => work.step(size)?,
-            "sample" => work.sample(size).map(drop)?,
+            "sample" => work.sample(size, solver, steps).map(drop)?,
+            "decode" => work.decode(size).map(drop)?,
+            "text" => work.text(size).map(drop)?,
             "score" => work.score(size)?,
-            other => bail!("`{other}` is not one of forward, step, sample, score"),
+            other => bail!("`{other}` is not one of forward, step, sample, decode, text, score"),
         }
         writeln!(out, "{:.3}", start.elapsed().as_secs_f64() * 1e3)?;
         out.flush()?;
     }
     Ok(())
+}
+
+/// `ddim 50`; nothing is 15 steps of DPM-Solver++(2M).
+fn solver_and_steps(words: &[&str]) -> Result<(Solver, usize)> {
+    let [solver, steps] = *words else {
+        return Ok((Solver::DpmSolverPp2m, 15));
+    };
+    let solver: StrDeserializer<'_, serde::de::value::Error> = solver.into_deserializer();
+    let steps = steps.parse().context("the steps are a number")?;
+    Ok((Solver::deserialize(solver)?, steps))
 }

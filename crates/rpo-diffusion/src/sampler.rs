@@ -19,6 +19,10 @@ pub struct SamplerConfig {
     /// Guidance scale w in `e_uncond + w (e_cond - e_uncond)` (Ho & Salimans 2022); at 1 the unconditional half is
     /// not computed.
     pub guidance: f64,
+    /// The part of the trajectory that is guided, from the noise (0) to the picture (1): evaluation k of n is where
+    /// `from <= k / n < to`. Elsewhere the unconditional half is not computed (Kynkäänniemi et al. 2024, "Applying Guidance in a
+    /// Limited Interval"). `None` is \[0, 1\].
+    pub guidance_interval: Option<[f64; 2]>,
     /// Pictures in one U-Net batch; guidance doubles it.
     pub batch: usize,
 }
@@ -27,6 +31,20 @@ impl SamplerConfig {
     /// The solver's plan on a model's schedule. Errors as [`Solver::plan`] does.
     pub fn plan(&self, schedule: &NoiseSchedule) -> Result<Plan> {
         self.solver.plan(schedule, self.steps, self.eta)
+    }
+
+    /// Whether evaluation `k` of `n` is guided.
+    pub fn is_guided(&self, k: usize, n: usize) -> bool {
+        let place = k as f64 / n as f64;
+        self.guidance != 1.
+            && self
+                .guidance_interval
+                .is_none_or(|[from, to]| (from..to).contains(&place))
+    }
+
+    /// Network passes over one picture in `n` evaluations: two where it is guided, else one.
+    pub fn passes(&self, n: usize) -> usize {
+        (0..n).map(|k| 1 + usize::from(self.is_guided(k, n))).sum()
     }
 }
 
@@ -52,7 +70,6 @@ pub fn sample(
     if texts != pictures {
         bail!("{texts} texts for {pictures} pictures: one text a picture is needed");
     }
-    let guided = config.guidance != 1.;
     if !config.guidance.is_finite() || config.batch == 0 {
         bail!(
             "guidance {} must be finite and the batch {} at least 1",
@@ -60,28 +77,44 @@ pub fn sample(
             config.batch
         );
     }
+    if let Some([from, to]) = config.guidance_interval
+        && !(0. <= from && from < to && to <= 1.)
+    {
+        bail!("guidance on {from} to {to} of the trajectory: 0 <= from < to <= 1 is needed");
+    }
     let plan = config.plan(schedule)?;
+    let evaluations = plan.steps.len();
+    let guided: Vec<bool> = (0..evaluations)
+        .map(|k| config.is_guided(k, evaluations))
+        .collect();
     let mut done = 0;
     let mut finished = Vec::new();
     for start in (0..pictures).step_by(config.batch) {
         let n = config.batch.min(pictures - start);
         let cond = cond.narrow(start, n)?;
-        let text = if guided {
-            unet.prepare_text(&Conditioning::cat(&[&uncond.repeat(n)?, &cond])?)?
-        } else {
-            unet.prepare_text(&cond)?
-        };
+        // What no evaluation reads is not prepared.
+        let (mut both, mut alone) = (None, None);
+        if guided.contains(&true) {
+            both = Some(unet.prepare_text(&Conditioning::cat(&[&uncond.repeat(n)?, &cond])?)?);
+        }
+        if guided.contains(&false) {
+            alone = Some(unet.prepare_text(&cond)?);
+        }
+        let mut evaluation = 0;
         let mut network = |x: &Tensor, t: f64| {
             let t = [t];
-            let output = if guided {
-                let both = unet
-                    .forward_with(&Tensor::cat(&[x, x], 0)?, &t, &text)?
-                    .detach();
-                let (e_uncond, e_cond) = (both.narrow(0, 0, n)?, both.narrow(0, n, n)?);
-                (&e_uncond + ((e_cond - &e_uncond)? * config.guidance)?)?
-            } else {
-                unet.forward_with(x, &t, &text)?.detach()
+            let output = match (guided[evaluation], &both, &alone) {
+                (true, Some(text), _) => {
+                    let both = unet
+                        .forward_with(&Tensor::cat(&[x, x], 0)?, &t, text)?
+                        .detach();
+                    let (e_uncond, e_cond) = (both.narrow(0, 0, n)?, both.narrow(0, n, n)?);
+                    (&e_uncond + ((e_cond - &e_uncond)? * config.guidance)?)?
+                }
+                (false, _, Some(text)) => unet.forward_with(x, &t, text)?.detach(),
+                _ => bail!("evaluation {evaluation} of {evaluations}: its text was not prepared"),
             };
+            evaluation += 1;
             done += n;
             progress(done);
             Ok(output)

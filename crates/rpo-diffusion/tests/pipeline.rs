@@ -33,6 +33,7 @@ fn prompts_to_pictures() -> Result<()> {
         eta: 0.,
         steps: 20,
         guidance: 5.,
+        guidance_interval: None,
         batch: 2,
     };
     let latents = golden.nhwc("sample.latents")?;

@@ -32,6 +32,7 @@ fn trajectories_end_where_those_of_diffusers_do() -> Result<()> {
             eta: 0.,
             steps,
             guidance,
+            guidance_interval: None,
             batch: 2,
         };
         let latents = golden.nhwc("sample.latents")?;
@@ -79,6 +80,7 @@ fn other_solvers_end_where_those_of_diffusers_do() -> Result<()> {
             eta: 0.,
             steps: 10,
             guidance: 5.,
+            guidance_interval: None,
             batch: 1,
         };
         let t: Vec<f64> = config.plan(&schedule)?.steps.iter().map(|s| s.t).collect();
@@ -114,6 +116,7 @@ fn pictures_do_not_depend_on_their_batch() -> Result<()> {
             eta: 0.,
             steps: 4,
             guidance: 3.,
+            guidance_interval: None,
             batch,
         };
         sample(
@@ -146,6 +149,114 @@ fn pictures_do_not_depend_on_their_batch() -> Result<()> {
     Ok(())
 }
 
+fn bits(x: &Tensor) -> Result<Vec<u32>> {
+    let values = x.flatten_all()?.to_vec1::<f32>()?;
+    Ok(values.into_iter().map(f32::to_bits).collect())
+}
+
+#[test]
+fn guidance_on_a_part_of_the_trajectory() -> Result<()> {
+    let golden = Golden::load("micro")?;
+    let (unet, schedule) = (unet()?, micro_schedule()?);
+    let latents = golden.nhwc("sample.latents")?;
+    let (cond, uncond) = (golden.text("cond")?, golden.text("uncond")?);
+    // What the unconditional half would spread if it were computed.
+    let nothing = Conditioning::from((&uncond.hidden_states * f64::NAN)?);
+    for (solver, steps, evaluations) in [
+        (Solver::Ddim, 5, 5),
+        (Solver::DpmSolverPp2m, 4, 4),
+        (Solver::Pndm, 6, 15),
+    ] {
+        let config = |guidance, guidance_interval| SamplerConfig {
+            solver,
+            eta: 0.,
+            steps,
+            guidance,
+            guidance_interval,
+            batch: 2,
+        };
+        let run = |config: &SamplerConfig, uncond: &Conditioning| {
+            let silent = &mut |_, _| Vec::new();
+            let none = &mut |_| {};
+            sample(
+                &unet, &schedule, config, &latents, &cond, uncond, silent, none,
+            )
+        };
+        let whole = config(3., None);
+        assert_eq!(whole.plan(&schedule)?.steps.len(), evaluations);
+        assert_eq!(whole.passes(evaluations), 2 * evaluations);
+        let all = bits(&run(&whole, &uncond)?)?;
+        assert_eq!(
+            all,
+            bits(&run(&config(3., Some([0., 1.])), &uncond)?)?,
+            "{solver:?}"
+        );
+
+        // No evaluation lies in it: the unconditional half is never asked for.
+        let none = config(3., Some([0.01, 0.02]));
+        assert_eq!(none.passes(evaluations), evaluations);
+        let plain = bits(&run(&config(1., None), &uncond)?)?;
+        assert_eq!(plain, bits(&run(&none, &nothing)?)?, "{solver:?}");
+
+        // The first and the last part, against the solver on networks of two and of one row a picture.
+        for interval in [[0., 0.5], [0.5, 1.]] {
+            let part = config(3., Some(interval));
+            let (mut k, mut rows) = (0, 0);
+            let mut network = |x: &Tensor, t: f64| {
+                let place = k as f64 / evaluations as f64;
+                k += 1;
+                let conditional = |x: &Tensor, text: &Conditioning| unet.forward(x, &[t], text);
+                if !(interval[0] <= place && place < interval[1]) {
+                    rows += x.dim(0)?;
+                    return conditional(x, &cond);
+                }
+                rows += 2 * x.dim(0)?;
+                let texts = Conditioning::cat(&[&uncond.repeat(2)?, &cond])?;
+                let both = conditional(&Tensor::cat(&[x, x], 0)?, &texts)?;
+                let (u, c) = (both.narrow(0, 0, 2)?, both.narrow(0, 2, 2)?);
+                &u + ((c - &u)? * 3.)?
+            };
+            let mut silent = |_: usize| candle_core::bail!("no noise is added");
+            let plan = part.plan(&schedule)?;
+            let want = plan.solve(latents.clone(), &mut network, &mut silent)?;
+            let found = bits(&run(&part, &uncond)?)?;
+            assert!(
+                found == bits(&want)? && found != all && found != plain,
+                "{solver:?}"
+            );
+            assert_eq!(rows, 2 * part.passes(evaluations));
+        }
+    }
+    for interval in [[0.5, 0.5], [-0.1, 1.], [0., 1.1], [f64::NAN, 1.]] {
+        let config = SamplerConfig {
+            solver: Solver::Ddim,
+            eta: 0.,
+            steps: 2,
+            guidance: 3.,
+            guidance_interval: Some(interval),
+            batch: 2,
+        };
+        let none = &mut |_| {};
+        let result = sample(
+            &unet,
+            &schedule,
+            &config,
+            &latents,
+            &cond,
+            &uncond,
+            &mut |_, _| Vec::new(),
+            none,
+        );
+        assert!(
+            result
+                .unwrap_err()
+                .to_string()
+                .contains("from < to <= 1 is needed")
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn wrong_inputs_are_errors() -> Result<()> {
     let golden = Golden::load("micro")?;
@@ -161,6 +272,7 @@ fn wrong_inputs_are_errors() -> Result<()> {
             eta: 0.,
             steps,
             guidance,
+            guidance_interval: None,
             batch,
         };
         let result = sample(

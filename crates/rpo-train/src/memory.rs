@@ -124,7 +124,7 @@ pub fn estimate(
         ],
     );
     let sampler = &outline.experiment.sampler;
-    let at_once = (outline.passes() as usize) * sampler.batch;
+    let at_once = (outline.passes().ceil() as usize) * sampler.batch;
     let sampling = phase(
         "sampling",
         &[("activations", F32 * at_once * (pass.kept + pass.largest))],

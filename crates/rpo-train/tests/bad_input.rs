@@ -77,6 +77,17 @@ fn values_out_of_range_name_the_key() {
     );
     check(&["--set", "recipe.tau=0.0"], &["recipe.tau"]);
     check(&["--set", "sampler.eta=1.5"], &["sampler.eta", "1.5"]);
+    for interval in ["[0.6, 0.6]", "[0.6, 0.2]", "[-0.1, 1]", "[0, 1.5]"] {
+        let set = format!("sampler.guidance_interval={interval}");
+        check(
+            &["--set", &set],
+            &["sampler.guidance_interval", "0 <= from < to <= 1"],
+        );
+    }
+    check(
+        &["--set", "sampler.guidance_interval=[0]"],
+        &["sampler.guidance_interval"],
+    );
     check(
         &["--set", "sampler.eta=0.5"],
         &["sampler.eta", "only DDIM", "solver = \"ddim\""],

@@ -2,7 +2,7 @@
 
 use super::ExperimentArgs;
 use crate::experiment::presets::{self, Preset};
-use crate::experiment::{Experiment, Layers, SubjectSource};
+use crate::experiment::{Experiment, Layers, SubjectSource, describe_guidance};
 use crate::failure::OrBadInput;
 use crate::hub::{self, Environment};
 use crate::memory::{self, Sizes};
@@ -131,6 +131,15 @@ fn print(outline: &Outline, sizes: &Sizes, found: bool) -> Result<()> {
                 memory::size(available)
             );
         }
+    }
+    println!(
+        "sampler    {} steps of {}, {}",
+        e.sampler.steps,
+        serde_json::to_string(&e.sampler.solver)?.trim_matches('"'),
+        describe_guidance(e.sampler.guidance, e.sampler.guidance_interval)
+    );
+    if let Some(saved) = e.savings(&outline.arms) {
+        println!("           {saved}");
     }
     for rule in &outline.rules {
         let patience = match (rule.kind, rule.patience) {

@@ -36,6 +36,13 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         check_lora(lora, "lora", layers)?;
     }
     in_range("sampler.guidance", e.sampler.guidance, 1.0, 100.0, layers)?;
+    if let Some([from, to]) = e.sampler.guidance_interval
+        && !(0.0 <= from && from < to && to <= 1.0)
+    {
+        let message =
+            format!("[{from}, {to}] is no part of a trajectory\n  mend: 0 <= from < to <= 1");
+        return Err(layers.error("sampler.guidance_interval", &message));
+    }
     in_range("sampler.eta", e.sampler.eta, 0.0, 1.0, layers)?;
     // Whether the model's own scheduler takes it is known when the model is read.
     if e.sampler.eta > 0.0 && !matches!(e.sampler.solver, Solver::Ddim | Solver::Scheduler) {

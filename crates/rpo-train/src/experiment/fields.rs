@@ -155,6 +155,10 @@ pub struct Sampler {
     pub steps: usize,
     /// Classifier-free guidance; 1 is none.
     pub guidance: f64,
+    /// `[from, to]`: the part of the trajectory that is guided, from the noise (0) to the picture (1); evaluation k of n is where
+    /// from <= k / n < to. Elsewhere the unconditional half is not computed. Without this key all of it is guided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_interval: Option<[f64; 2]>,
     /// Pictures drawn at a time.
     pub batch: usize,
 }
@@ -330,6 +334,7 @@ impl Default for Sampler {
             eta: 0.0,
             steps: 15,
             guidance: 3.0,
+            guidance_interval: None,
             batch: 16,
         }
     }

@@ -4,6 +4,7 @@ mod arms;
 mod check;
 mod fields;
 pub mod presets;
+mod savings;
 mod source;
 
 pub use arms::TrainingArm;
@@ -11,6 +12,7 @@ pub use fields::{
     Arm, Encoders, Experiment, Lora, Model, RewardText, Rules, Sampler, SubjectSource, Subjects,
     Test, Training, Validation,
 };
+pub use savings::describe_guidance;
 pub use source::{Layers, read};
 
 /// The JSON schema of an experiment file, as committed in `experiments/schema.json`.

@@ -74,6 +74,9 @@ pub struct Setup {
     pub sampler_steps: usize,
     /// Classifier-free guidance scale.
     pub guidance: f64,
+    /// The part of the trajectory that is guided, if not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance_interval: Option<[f64; 2]>,
 }
 
 /// A network that scores pictures.

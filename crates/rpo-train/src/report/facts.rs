@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::data::ReportData;
+use crate::experiment::describe_guidance;
 
 /// A fact and what there is to add to it.
 #[derive(Debug, Serialize)]
@@ -60,7 +61,7 @@ pub(super) fn facts(data: &ReportData) -> Vec<Fact> {
         fact(
             "Sampler",
             format!("{}, {} steps", setup.solver, setup.sampler_steps),
-            format!("guidance {}", setup.guidance),
+            describe_guidance(setup.guidance, setup.guidance_interval),
         ),
         fact("Device", setup.device.clone(), String::new()),
         fact("Wall time", duration(data.times.total), String::new()),

@@ -66,6 +66,7 @@ pub(super) fn data(
             .iter()
             .filter(|n| !n.contains("same checkpoint"))
             .cloned()
+            .chain(e.savings(&setup.arms))
             .collect(),
     })
 }
@@ -103,6 +104,7 @@ fn setup_data(setup: &Setup) -> SetupData {
         solver: e.sampler.solver.title(&setup.pipeline.schedule),
         sampler_steps: e.sampler.steps,
         guidance: e.sampler.guidance,
+        guidance_interval: e.sampler.guidance_interval,
     }
 }
 

@@ -4,6 +4,7 @@ use super::checkpoint::{base_model, base_name, lora_files, lora_name, rewards, t
 use super::exam;
 use super::setup::Setup;
 use super::state::Folder;
+use crate::experiment::describe_guidance;
 use crate::files;
 use crate::plan::Cell;
 use anyhow::{Context, Result};
@@ -85,6 +86,10 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<Stri
         rewards => rewards(setup, scored)?,
         solver => setup.experiment.sampler.solver, sampler_steps => setup.experiment.sampler.steps,
         guidance => setup.experiment.sampler.guidance,
+        guidance_words => describe_guidance(
+            setup.experiment.sampler.guidance,
+            setup.experiment.sampler.guidance_interval,
+        ),
         version => env!("CARGO_PKG_VERSION"),
     })?;
     Ok(card)

@@ -162,3 +162,42 @@ fn to_pictures(tensor: &Tensor) -> Result<Vec<RgbImage>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::read;
+    use crate::runner::setup::Setup;
+
+    #[test]
+    fn pictures_are_kept_by_everything_they_are_drawn_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.toml");
+        std::fs::write(&file, "[subjects]\ncount = 1\n").unwrap();
+        let (experiment, layers) = read(&file, &[], &[]).unwrap();
+        let setup = Setup::load(experiment, &layers).unwrap();
+        let request = Request {
+            prompt: "a dog".into(),
+            seed: 0,
+            purpose: "test",
+            names: vec!["0".into()],
+        };
+        let key = |change: &dyn Fn(&mut SamplerConfig)| {
+            let mut drawer = setup.drawer();
+            change(&mut drawer.sampler);
+            drawer.key("weights", std::slice::from_ref(&request))
+        };
+        let keys = [
+            key(&|_| {}),
+            key(&|s| s.solver = rpo_diffusion::Solver::Ddim),
+            key(&|s| s.eta = 0.5),
+            key(&|s| s.steps += 1),
+            key(&|s| s.guidance += 1.0),
+            key(&|s| s.guidance_interval = Some([0.0, 0.6])),
+            key(&|s| s.guidance_interval = Some([0.0, 0.5])),
+        ];
+        let different: std::collections::BTreeSet<&String> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+        assert_eq!(keys[0], key(&|_| {}));
+    }
+}

@@ -31,6 +31,9 @@ use setup::Setup;
 pub fn run(setup: &Setup, folder: &RunFolder) -> Result<()> {
     let cells = cells(setup);
     check_memory(setup)?;
+    if let Some(saved) = setup.experiment.savings(&setup.arms) {
+        println!("{saved}");
+    }
     let times: Times = folder.times();
     let mut progress = Progress::new(total_cost(setup, &cells), times);
     let judges = exam::Judges::load(setup)?;

@@ -111,22 +111,19 @@ impl Outline {
             eta: s.eta,
             steps: s.steps,
             guidance: s.guidance,
+            guidance_interval: s.guidance_interval,
             batch: s.batch,
         }
     }
 
-    /// U-Net forwards of one evaluation: guidance needs two.
+    /// U-Net forwards of one evaluation, on average: guidance needs two.
     pub fn passes(&self) -> f64 {
-        if self.experiment.sampler.guidance == 1.0 {
-            1.0
-        } else {
-            2.0
-        }
+        self.cost(1) / self.evaluations as f64
     }
 
     /// U-Net forwards that `pictures` pictures cost.
     pub fn cost(&self, pictures: usize) -> f64 {
-        (pictures * self.evaluations) as f64 * self.passes()
+        (pictures * self.sampler().passes(self.evaluations)) as f64
     }
 
     /// The prompt templates of a subject, cut to the experiment's numbers.

@@ -298,6 +298,7 @@ pub(crate) fn run() -> ReportData {
             solver: "DPM-Solver++ 2M".into(),
             sampler_steps: 20,
             guidance: 5.0,
+            guidance_interval: None,
         },
         times: Times { total: 671.0, negatives: 31.0, training: 260.0, validation: 220.0, test: 140.0 },
         test: Some(table::test_table(&trajectories, &rules)),
