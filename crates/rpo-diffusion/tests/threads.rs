@@ -81,6 +81,7 @@ fn pictures() -> Result<()> {
             eta: 0.,
             steps: 3,
             guidance: 3.,
+            guidance_interval: None,
             batch: 3,
         };
         let latents = sample(

@@ -57,17 +57,33 @@ fn convolutions(c: &mut Criterion) {
     });
 }
 
+/// Batch, queries, keys, heads and channels of a head: the micro U-Net's levels with its own and the text's keys, then those of
+/// Stable Diffusion 1.5.
+const ATTENTIONS: [[usize; 5]; 13] = [
+    [16, 256, 256, 8, 8],
+    [16, 256, 16, 8, 8],
+    [16, 64, 64, 8, 12],
+    [16, 64, 16, 8, 12],
+    [16, 16, 16, 8, 20],
+    [16, 64, 64, 8, 8],
+    [2, 4096, 4096, 8, 40],
+    [2, 4096, 77, 8, 40],
+    [2, 1024, 1024, 8, 80],
+    [2, 1024, 77, 8, 80],
+    [2, 256, 256, 8, 160],
+    [2, 256, 77, 8, 160],
+    [2, 1024, 1024, 10, 64],
+];
+
 fn attentions(c: &mut Criterion) {
-    for (side, ch) in LEVELS {
-        for (kind, keys) in [("self", side * side), ("cross", 77)] {
-            let (q, k) = ([BATCH, side * side, ch], [BATCH, keys, ch]);
-            both(
-                c,
-                &format!("{kind} attention {ch} at {side}x{side}"),
-                &[&q, &k, &k],
-                |t| ops::attention(&t[0], &t[1], &t[2], 4, &Mask::None),
-            );
-        }
+    for [batch, queries, keys, heads, d] in ATTENTIONS {
+        let (q, k) = ([batch, queries, heads * d], [batch, keys, heads * d]);
+        both(
+            c,
+            &format!("attention {batch} x {queries} x {keys}, {heads} heads of {d}"),
+            &[&q, &k, &k],
+            |t| ops::attention(&t[0], &t[1], &t[2], heads, &Mask::None),
+        );
     }
 }
 

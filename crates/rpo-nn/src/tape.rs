@@ -83,7 +83,7 @@ impl Gradients {
                 }
                 Node::Part { out, again } => {
                     if let Some((_, grad)) = self.0.remove(&out.id()) {
-                        let (result, nodes) = record(|| again())?;
+                        let (result, nodes) = record(again)?;
                         self.add(&result, grad);
                         self.walk(nodes)?;
                     }

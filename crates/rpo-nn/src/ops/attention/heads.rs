@@ -1,27 +1,7 @@
-//! Between `[B, N, heads d]` and one contiguous matrix a head.
+//! Between `[B, N, heads d]` and the rows, lanes and strips of one head.
 
-use crate::parallel;
-use crate::simd::simd;
-
-#[inline(always)]
-fn copy_scaled_body<const FMA: bool>(
-    x: &[f32],
-    stride: usize,
-    d: usize,
-    scale: f32,
-    out: &mut [f32],
-) {
-    for (x, out) in x.chunks(stride).zip(out.chunks_exact_mut(d)) {
-        for (out, x) in out.iter_mut().zip(&x[..d]) {
-            *out = x * scale;
-        }
-    }
-}
-
-simd! {
-    /// The first `d` of every `stride` elements of `x`, times `scale`.
-    fn copy_scaled(x: &[f32], stride: usize, d: usize, scale: f32, out: &mut [f32]) = copy_scaled_body;
-}
+use super::tiles::Rows;
+use std::mem::MaybeUninit;
 
 /// All sizes of one attention.
 #[derive(Clone, Copy, Debug)]
@@ -35,51 +15,72 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    pub(super) fn scale(&self) -> f32 {
-        (1.0 / (self.dim as f64).sqrt()) as f32
+    /// 1 / sqrt(d).
+    pub(super) fn scale(&self) -> f64 {
+        1.0 / (self.dim as f64).sqrt()
     }
 
-    /// Rows from `first` on of head `bh % heads` of image `bh / heads` of `x` `[B, len, C]`, times `scale`, into `out` `[rows, d]`.
-    pub(super) fn gather(
-        &self,
-        x: &[f32],
-        len: usize,
-        bh: usize,
-        first: usize,
-        scale: f32,
-        out: &mut [f32],
-    ) {
-        let (d, c) = (self.dim, self.dim * self.heads);
+    /// Head `bh % heads` of image `bh / heads` of `x` `[B, len, C]`, where it lies.
+    pub(super) fn rows<'a>(&self, x: &'a [f32], len: usize, bh: usize) -> Rows<'a> {
+        let c = self.dim * self.heads;
         let (b, h) = (bh / self.heads, bh % self.heads);
-        copy_scaled(&x[(b * len + first) * c + h * d..], c, d, scale, out);
+        let from = (b * len * c + h * self.dim).min(x.len());
+        Rows::new(&x[from..], c, len, self.dim)
+    }
+}
+
+/// `[B, len, C]` in the making: tasks write rows of different heads, which no cutting of a slice gives them.
+pub(super) struct Joined {
+    heads: Heads,
+    len: usize,
+    start: *mut f32,
+    /// Empty, with room for all; `start` points to it.
+    values: Vec<f32>,
+}
+
+// SAFETY: `values` is not touched before `finish`, and `row` leaves it to its callers that threads use different rows.
+unsafe impl Sync for Joined {}
+
+impl Joined {
+    pub(super) fn new(heads: Heads, len: usize) -> Self {
+        let mut values = Vec::with_capacity(heads.batch * len * heads.heads * heads.dim);
+        Self {
+            heads,
+            len,
+            start: values.as_mut_ptr(),
+            values,
+        }
     }
 
-    /// `[B, len, C]` to `[B, heads, len, d]`.
-    pub(super) fn split(&self, x: &[f32], len: usize) -> Vec<f32> {
-        parallel::build(x.len(), len * self.dim, |bh, out| {
-            self.gather(x, len, bh, 0, 1.0, out);
-        })
+    /// Row r of head `bh`, to be written.
+    ///
+    /// # Safety
+    /// Nobody else holds the same row.
+    #[allow(clippy::mut_from_ref)] // Rows are disjoint.
+    pub(super) unsafe fn row(&self, bh: usize, r: usize) -> &mut [MaybeUninit<f32>] {
+        let Heads {
+            batch, heads, dim, ..
+        } = self.heads;
+        assert!(bh < batch * heads && r < self.len);
+        let at = ((bh / heads * self.len + r) * heads + bh % heads) * dim;
+        // SAFETY: by the assertion at + dim <= B len C, for which there is room; uninitialised elements are allowed; nobody else
+        // holds them, by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at).cast(), dim) }
     }
 
-    /// `[B, heads, len, stride]`, of which the first d of each row count, to `[B, len, C]`.
-    pub(super) fn join(&self, x: &[f32], len: usize, stride: usize) -> Vec<f32> {
-        self.merge(len, |bh, r| &x[(bh * len + r) * stride..])
+    /// Channels of a row.
+    pub(super) fn width(&self) -> usize {
+        self.heads.dim
     }
 
-    /// Matrices `[len, d]` that lie `from` elements into each of the blocks of `block` elements a head, to `[B, len, C]`.
-    pub(super) fn join_parts(&self, x: &[f32], block: usize, from: usize, len: usize) -> Vec<f32> {
-        self.merge(len, |bh, r| &x[bh * block + from + r * self.dim..])
-    }
-
-    fn merge<'a>(&self, len: usize, row: impl Fn(usize, usize) -> &'a [f32] + Sync) -> Vec<f32> {
-        let (d, c) = (self.dim, self.dim * self.heads);
-        let rows = parallel::rows_per_task(c);
-        parallel::build(self.batch * len * c, rows * c, |i, out| {
-            for (r, out) in (i * rows..).zip(out.chunks_exact_mut(c)) {
-                for (h, out) in out.chunks_exact_mut(d).enumerate() {
-                    out.copy_from_slice(&row(r / len * self.heads + h, r % len)[..d]);
-                }
-            }
-        })
+    /// # Safety
+    /// All rows of all heads have been written.
+    pub(super) unsafe fn finish(mut self) -> Vec<f32> {
+        let Heads {
+            batch, heads, dim, ..
+        } = self.heads;
+        // SAFETY: so much was reserved, and written by the caller's promise.
+        unsafe { self.values.set_len(batch * self.len * heads * dim) };
+        self.values
     }
 }

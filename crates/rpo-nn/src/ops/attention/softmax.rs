@@ -1,111 +1,152 @@
-//! Softmax over tiles of scores: maximum and sum are carried from tile to tile.
+//! Softmax down the lanes of tiles of scores: lanes are queries, rows are keys, so nothing is summed across a register.
+//!
+//! Scores are in units of ln 2: weights are powers of 2.
 
-use crate::math::{LANES, dot, exp, exp_at_most_1, fold, max_from};
-use crate::simd::simd;
+use super::vector::{Kernel, Simd};
 
-/// Below every score that can occur, yet finite: a row of minus infinities must not become NaN.
-const LOWEST: f32 = -1e30;
+/// Below every score that can occur, yet finite: scores of minus infinity only must not become NaN.
+pub(super) const LOWEST: f32 = -1e30;
 
-/// Maximum of a row so far and the sum of exp(score - max).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Running {
-    max: f32,
-    pub(super) total: f32,
+/// Replaces scores (rows of N registers) by 2^(score - max), takes them into the running `max` and `total` of every lane, and
+/// rescales `result` (rows of as many lanes) where a maximum has grown. A NaN score makes its lane's total NaN.
+pub(super) struct Advance<'a, const N: usize> {
+    pub(super) scores: &'a mut [f32],
+    pub(super) max: &'a mut [f32],
+    pub(super) total: &'a mut [f32],
+    pub(super) result: &'a mut [f32],
 }
 
-impl Running {
-    pub(super) fn start() -> Self {
-        Self {
-            max: LOWEST,
-            total: 0.0,
+impl<const N: usize> Kernel for Advance<'_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let width = N * S::LANES;
+        assert!(self.max.len() >= width && self.total.len() >= width);
+        // SAFETY: all rows are exact chunks of N registers, `max` and `total` hold at least as much.
+        unsafe {
+            let old = load::<S, N>(s, self.max.as_ptr());
+            let mut max = old;
+            for row in self.scores.chunks_exact(width) {
+                let row = load::<S, N>(s, row.as_ptr());
+                for v in 0..N {
+                    max[v] = s.max(row[v], max[v]);
+                }
+            }
+            let mut total = load::<S, N>(s, self.total.as_ptr());
+            let grown = (0..N).any(|v| !s.equal(old[v], max[v]));
+            if grown {
+                let mut factors = old;
+                for v in 0..N {
+                    factors[v] = s.exp2(s.sub(old[v], max[v]));
+                    total[v] = s.mul(total[v], factors[v]);
+                }
+                for row in self.result.chunks_exact_mut(width) {
+                    let mut values = load::<S, N>(s, row.as_ptr());
+                    for v in 0..N {
+                        values[v] = s.mul(values[v], factors[v]);
+                    }
+                    store::<S, N>(s, row.as_mut_ptr(), values);
+                }
+                store::<S, N>(s, self.max.as_mut_ptr(), max);
+            }
+            for row in self.scores.chunks_exact_mut(width) {
+                let mut weights = load::<S, N>(s, row.as_ptr());
+                for v in 0..N {
+                    weights[v] = s.exp2(s.sub(weights[v], max[v]));
+                    total[v] = s.add(total[v], weights[v]);
+                }
+                store::<S, N>(s, row.as_mut_ptr(), weights);
+            }
+            store::<S, N>(s, self.total.as_mut_ptr(), total);
         }
     }
-
-    pub(super) fn log_sum(&self) -> f32 {
-        self.max + self.total.ln()
-    }
 }
 
-#[inline(always)]
-fn exp_block<const FMA: bool>(block: &mut [f32; LANES], max: f32) {
-    for score in block {
-        *score = exp_at_most_1::<FMA>(*score - max);
-    }
+/// Replaces scores by the weights p = 2^(score - max), and `slopes` by p (slope - delta).
+pub(super) struct Slopes<'a, const N: usize> {
+    pub(super) scores: &'a mut [f32],
+    pub(super) slopes: &'a mut [f32],
+    pub(super) max: &'a [f32],
+    pub(super) deltas: &'a [f32],
 }
 
-/// Replaces scores by exp(score - max), takes them into `running`, and rescales `result` (`d` elements a row) to a new maximum.
-/// A NaN score makes the row's total NaN.
-#[inline(always)]
-fn advance_body<const FMA: bool>(
-    scores: &mut [f32],
-    cols: usize,
-    running: &mut [Running],
-    result: &mut [f32],
-    d: usize,
-) {
-    for ((row, state), result) in scores
-        .chunks_exact_mut(cols)
-        .zip(running)
-        .zip(result.chunks_exact_mut(d))
-    {
-        let max = max_from::<FMA>(row, state.max);
-        let (blocks, rest) = row.as_chunks_mut::<LANES>();
-        let mut sums = [0f32; LANES];
-        for block in blocks {
-            exp_block::<FMA>(block, max);
-            for (sum, value) in sums.iter_mut().zip(block) {
-                *sum += *value;
+impl<const N: usize> Kernel for Slopes<'_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let width = N * S::LANES;
+        assert!(self.max.len() >= width && self.deltas.len() >= width);
+        let rows = self.scores.chunks_exact_mut(width);
+        // SAFETY: all rows are exact chunks of N registers, `max` and `deltas` hold at least as much.
+        unsafe {
+            let max = load::<S, N>(s, self.max.as_ptr());
+            let deltas = load::<S, N>(s, self.deltas.as_ptr());
+            for (scores, slopes) in rows.zip(self.slopes.chunks_exact_mut(width)) {
+                let mut p = load::<S, N>(s, scores.as_ptr());
+                let mut ds = load::<S, N>(s, slopes.as_ptr());
+                for v in 0..N {
+                    p[v] = s.exp2(s.sub(p[v], max[v]));
+                    ds[v] = s.mul(p[v], s.sub(ds[v], deltas[v]));
+                }
+                store::<S, N>(s, scores.as_mut_ptr(), p);
+                store::<S, N>(s, slopes.as_mut_ptr(), ds);
             }
         }
-        if !rest.is_empty() {
-            let mut block = [max; LANES];
-            block[..rest.len()].copy_from_slice(rest);
-            exp_block::<FMA>(&mut block, max);
-            rest.copy_from_slice(&block[..rest.len()]);
-            for (sum, value) in sums.iter_mut().zip(rest) {
-                *sum += *value;
+    }
+}
+
+/// The sum of `out` times `grad` (rows of N registers) in every lane.
+pub(super) struct Deltas<'a, const N: usize> {
+    pub(super) out: &'a [f32],
+    pub(super) grad: &'a [f32],
+    pub(super) deltas: &'a mut [f32],
+}
+
+impl<const N: usize> Kernel for Deltas<'_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let width = N * S::LANES;
+        assert!(self.deltas.len() >= width);
+        let rows = self.out.chunks_exact(width);
+        // SAFETY: all rows are exact chunks of N registers, `deltas` holds at least as much.
+        unsafe {
+            let mut sums = [s.splat(0.0); N];
+            for (out, grad) in rows.zip(self.grad.chunks_exact(width)) {
+                let (out, grad) = (
+                    load::<S, N>(s, out.as_ptr()),
+                    load::<S, N>(s, grad.as_ptr()),
+                );
+                for v in 0..N {
+                    sums[v] = s.mul_add(out[v], grad[v], sums[v]);
+                }
             }
+            store::<S, N>(s, self.deltas.as_mut_ptr(), sums);
         }
-        if max != state.max {
-            let factor = exp::<FMA>(state.max - max);
-            state.total *= factor;
-            for result in result.iter_mut() {
-                *result *= factor;
-            }
-        }
-        state.max = max;
-        state.total += fold(sums);
     }
 }
 
-/// p = exp(p - log sum) and ds = p (ds - delta), row by row.
+/// # Safety
+/// N registers are readable from `from` on.
 #[inline(always)]
-fn slopes_body<const FMA: bool>(
-    p: &mut [f32],
-    ds: &mut [f32],
-    cols: usize,
-    log_sums: &[f32],
-    deltas: &[f32],
-) {
-    let rows = p.chunks_exact_mut(cols).zip(ds.chunks_exact_mut(cols));
-    for (((p, ds), &log_sum), &delta) in rows.zip(log_sums).zip(deltas) {
-        for (p, ds) in p.iter_mut().zip(ds) {
-            *p = exp::<FMA>(*p - log_sum);
-            *ds = *p * (*ds - delta);
-        }
+unsafe fn load<S: Simd, const N: usize>(s: S, from: *const f32) -> [S::V; N] {
+    let mut values = [s.splat(0.0); N];
+    for (v, value) in values.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *value = unsafe { s.load(from.add(v * S::LANES)) };
     }
+    values
 }
 
+/// # Safety
+/// N registers are writable from `to` on.
 #[inline(always)]
-fn row_dots_body<const FMA: bool>(a: &[f32], b: &[f32], d: usize, out: &mut [f32]) {
-    for ((a, b), out) in a.chunks_exact(d).zip(b.chunks_exact(d)).zip(out) {
-        *out = dot::<FMA>(a, b);
+unsafe fn store<S: Simd, const N: usize>(s: S, to: *mut f32, values: [S::V; N]) {
+    for (v, value) in values.into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { s.store(to.add(v * S::LANES), value) };
     }
-}
-
-simd! {
-    pub(super) fn advance(scores: &mut [f32], cols: usize, running: &mut [Running], result: &mut [f32], d: usize) = advance_body;
-    pub(super) fn slopes(p: &mut [f32], ds: &mut [f32], cols: usize, log_sums: &[f32], deltas: &[f32]) = slopes_body;
-    /// Dot products of the rows (`d` elements) of two matrices.
-    pub(super) fn row_dots(a: &[f32], b: &[f32], d: usize, out: &mut [f32]) = row_dots_body;
 }
