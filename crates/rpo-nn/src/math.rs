@@ -20,13 +20,6 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     exp_of_clamped::<FMA>(x, x.clamp(LOWEST, 89.0))
 }
 
-/// As [`exp`], the same bits, for x <= 0 or NaN.
-#[inline(always)]
-pub(crate) fn exp_at_most_1<const FMA: bool>(x: f32) -> f32 {
-    // Written so that it is one instruction that keeps NaN.
-    exp_of_clamped::<FMA>(x, if LOWEST > x { LOWEST } else { x })
-}
-
 /// Below it e^x is subnormal.
 const LOWEST: f32 = -87.336_54;
 
@@ -145,31 +138,6 @@ pub(crate) fn sum_squared_from<const FMA: bool>(x: &[f32], mean: f32) -> f32 {
     fold(lanes)
 }
 
-/// Largest element, at least `floor`. NaN elements are passed over: whoever needs them to be seen looks at a sum.
-#[inline(always)]
-pub(crate) fn max_from<const FMA: bool>(x: &[f32], floor: f32) -> f32 {
-    let mut lanes = [floor; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] = if chunk[i] > lanes[i] {
-                chunk[i]
-            } else {
-                lanes[i]
-            };
-        }
-    }
-    for i in 0..rest.len() {
-        lanes[i] = if rest[i] > lanes[i] {
-            rest[i]
-        } else {
-            lanes[i]
-        };
-    }
-    lanes.iter().fold(floor, |a, &b| if b > a { b } else { a })
-}
-
 /// Sum of the lanes, in pairs.
 #[inline(always)]
 pub(crate) fn fold(mut lanes: [f32; LANES]) -> f32 {
@@ -280,10 +248,6 @@ mod tests {
             let squares: f64 = x.iter().map(|&v| f64::from(v * v)).sum();
             assert_eq!(f64::from(dot::<true>(&x, &x)), squares);
             assert_eq!(f64::from(sum_squared_from::<false>(&x, 0.0)), squares);
-            assert_eq!(
-                max_from::<true>(&x, -100.0),
-                x.iter().fold(-100.0, |a: f32, &b| a.max(b))
-            );
         }
     }
 }

@@ -103,11 +103,10 @@ pub(super) unsafe fn from_lanes(
     assert!(rows <= lanes && d == out.width());
     let (whole_rows, whole) = (rows / 4 * 4, d / 4 * 4);
     for r in (0..whole_rows).step_by(4) {
-        // SAFETY: the caller's promise.
         let row = |i: usize| {
-            unsafe { out.row(bh, first + r + i) }
-                .as_mut_ptr()
-                .cast::<f32>()
+            // SAFETY: the caller's promise.
+            let row = unsafe { out.row(bh, first + r + i) };
+            row.as_mut_ptr().cast::<f32>()
         };
         let to = [row(0), row(1), row(2), row(3)];
         let factors = [0, 1, 2, 3].map(|i| factors[r + i]);
