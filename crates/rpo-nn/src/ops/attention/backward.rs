@@ -3,20 +3,18 @@
 //! With P the weights, O the result and s = 1 / sqrt(d): dV = P^T dO, dS = P (dO V^T - rowsum(dO O)), dQ = s dS K, dK = s dS^T Q.
 //! P is recomputed as the forward pass had it, not yet divided by the row's sum t: dO / t takes the place of dO.
 
+use super::forward::Order;
 use super::heads::{Heads, Joined};
 use super::softmax::{Deltas, Slopes};
 use super::strips::{self, Strip};
 use super::tiles::{Product, Rows};
 use super::turn::{from_lanes, to_lanes};
 use super::vector::{Kernel, MOST_LANES, Simd};
-use super::{Attention, blocks};
+use super::{Attention, KEYS, blocks};
 use crate::autograd::Gradient;
 use crate::parallel;
 use crate::scratch;
 use std::f64::consts::LOG2_E;
-
-/// Most keys of one tile: two tiles of scores stay in the first cache.
-const KEYS: usize = 64;
 
 /// Multiplications, roughly, that make a task worth its scheduling.
 const TASK: usize = 1 << 20;
@@ -82,18 +80,23 @@ impl Kernel for Head<'_> {
         let lanes = 2 * S::LANES;
         let strips = strips::cut::<S>(d);
         let wide = strips::width(&strips);
-        let len = 2 * m * wide + 2 * lanes * wide + 4 * lanes * d + 2 * m.min(KEYS) * lanes;
+        let len = 2 * m * wide + (2 * wide + 4 * d + 2 * m.min(KEYS)) * lanes;
         scratch::with(len, |mut buffer| {
             let mut sums = [m * wide; 2].map(|len| scratch::take(&mut buffer, len));
             for sum in &mut sums {
                 sum.fill(0.0);
             }
             for first in (0..n).step_by(lanes) {
-                let queries = lanes.min(n - first);
-                if queries <= S::LANES {
-                    self.tile::<S, 1>(s, &strips, (first, queries), &mut *buffer, &mut sums);
+                let tile = Tile {
+                    head: &self,
+                    strips: &strips,
+                    first,
+                    queries: lanes.min(n - first),
+                };
+                if tile.queries <= S::LANES {
+                    tile.run::<S, 1>(s, &mut sums, &mut *buffer);
                 } else {
-                    self.tile::<S, 2>(s, &strips, (first, queries), &mut *buffer, &mut sums);
+                    tile.run::<S, 2>(s, &mut sums, &mut *buffer);
                 }
             }
             for (sum, out) in sums.iter().zip(&self.gradients[1..]) {
@@ -106,28 +109,47 @@ impl Kernel for Head<'_> {
     }
 }
 
-impl Head<'_> {
-    /// dQ of the queries from `first` on, and what they add to dK and dV, which are in strips.
+/// A tile of queries.
+struct Tile<'a> {
+    head: &'a Head<'a>,
+    strips: &'a [Strip],
+    first: usize,
+    queries: usize,
+}
+
+impl Tile<'_> {
+    /// Writes dQ, and adds to dK and dV, which are in strips.
     #[inline(always)]
-    fn tile<S: Simd, const N: usize>(
+    fn run<S: Simd, const N: usize>(
         &self,
         s: S,
-        strips: &[Strip],
-        (first, queries): (usize, usize),
-        mut buffer: &mut [f32],
         [dk, dv]: &mut [&mut [f32]; 2],
+        mut buffer: &mut [f32],
     ) {
-        let heads = self.attention.heads;
+        let &Self {
+            head:
+                &Head {
+                    attention,
+                    side,
+                    bh,
+                    gradients,
+                },
+            strips,
+            first,
+            queries,
+        } = self;
+        let heads = attention.heads;
         let Heads {
             dim: d,
             queries: n,
             keys: m,
             ..
         } = heads;
-        let [want_q, want_k, want_v] = self.gradients.map(|g| g.is_some());
+        let seen = attention.seen(first + queries);
+        let [want_q, want_k, want_v] = gradients.map(|g| g.is_some());
         let (lanes, width, wide) = (2 * S::LANES, N * S::LANES, strips::width(strips));
-        let at = (self.bh * n.div_ceil(lanes) + first / lanes) * 2 * lanes;
-        let (max, total) = self.side.stats[at..at + 2 * lanes].split_at(lanes);
+        let at = Order::new(heads, lanes).place(bh, first / lanes) * 2 * lanes;
+        let (max, total) = side.stats[at..at + 2 * lanes].split_at(lanes);
         let mut factors = [0f32; MOST_LANES];
         for (factor, total) in factors.iter_mut().zip(total) {
             *factor = 1.0 / total;
@@ -135,8 +157,15 @@ impl Head<'_> {
         let mut take = |len| scratch::take(&mut buffer, len);
         let [q_lanes, g_lanes, o_lanes, dq] = [d * width; 4].map(&mut take);
         let [q_strips, g_strips] = [queries * wide; 2].map(&mut take);
-        let rows = |x| heads.rows(x, n, self.bh).some(first, queries);
-        let (q, grad, out) = (rows(self.side.q), rows(self.side.grad), rows(self.side.out));
+        let rows = |x| heads.rows(x, n, bh).some(first, queries);
+        let (q, grad, out) = (rows(side.q), rows(side.grad), rows(side.out));
+        let next = (first + queries).min(n);
+        for x in [side.q, side.grad, side.out] {
+            heads
+                .rows(x, n, bh)
+                .some(next, lanes.min(n - next))
+                .prefetch();
+        }
         let scale = heads.scale();
         to_lanes(q, &[(scale * LOG2_E) as f32; MOST_LANES], width, q_lanes);
         to_lanes(grad, &factors, width, g_lanes);
@@ -154,11 +183,7 @@ impl Head<'_> {
             strips::pack(strips, grad, &factors, g_strips);
         }
         dq.fill(0.0);
-        let seen = self.attention.seen(first + queries);
-        let (k, v) = (
-            heads.rows(self.side.k, m, self.bh),
-            heads.rows(self.side.v, m, self.bh),
-        );
+        let (k, v) = (heads.rows(side.k, m, bh), heads.rows(side.v, m, bh));
         for (k0, cols) in blocks(seen, KEYS) {
             let (scores, slopes) = buffer[..2 * cols * width].split_at_mut(cols * width);
             let (k, v) = (k.some(k0, cols), v.some(k0, cols));
@@ -168,14 +193,16 @@ impl Head<'_> {
                 out: scores,
                 add: false,
             });
-            let image = self.bh / heads.heads;
-            self.attention.hide(scores, width, image, first, k0);
-            s.call(Product::<N, false> {
-                a: v,
-                b: g_lanes,
-                out: slopes,
-                add: false,
-            });
+            let image = bh / heads.heads;
+            attention.hide(scores, width, image, first, k0);
+            if want_q || want_k {
+                s.call(Product::<N, false> {
+                    a: v,
+                    b: g_lanes,
+                    out: slopes,
+                    add: false,
+                });
+            }
             s.call(Slopes::<N> {
                 scores,
                 slopes,
@@ -199,10 +226,10 @@ impl Head<'_> {
                 });
             }
         }
-        if let Some(out) = self.gradients[0] {
+        if let Some(out) = gradients[0] {
             let factors = &[scale as f32; MOST_LANES][..queries];
             // SAFETY: this head is this task's alone.
-            unsafe { from_lanes(dq, width, factors, out, self.bh, first) };
+            unsafe { from_lanes(dq, width, factors, out, bh, first) };
         }
     }
 }

@@ -13,7 +13,48 @@ use std::f64::consts::LOG2_E;
 /// Multiplications, roughly, that make a task worth its scheduling.
 const TASK: usize = 1 << 20;
 
-/// The result `[B, N, C]`, and for every tile the maxima of its lanes' scores (in units of ln 2), then the sums of their weights.
+/// Elements of keys and values of all heads up to which these are taken in turn, tile by tile: all stay in the second cache, and
+/// rows of queries and results are read and written in one go.
+const HEADS_IN_TURN: usize = 1 << 17;
+
+/// The order of all tiles of all heads.
+#[derive(Clone, Copy)]
+pub(super) struct Order {
+    heads: usize,
+    tiles: usize,
+    in_turn: bool,
+}
+
+impl Order {
+    pub(super) fn new(heads: Heads, lanes: usize) -> Self {
+        Self {
+            heads: heads.heads,
+            tiles: heads.queries.div_ceil(lanes),
+            in_turn: 2 * heads.keys * heads.heads * heads.dim <= HEADS_IN_TURN,
+        }
+    }
+
+    /// The place of this tile of head `bh`.
+    pub(super) fn place(self, bh: usize, tile: usize) -> usize {
+        if self.in_turn {
+            (bh / self.heads * self.tiles + tile) * self.heads + bh % self.heads
+        } else {
+            bh * self.tiles + tile
+        }
+    }
+
+    /// Head and tile at this place.
+    fn at(self, place: usize) -> (usize, usize) {
+        if self.in_turn {
+            let (row, h) = (place / self.heads, place % self.heads);
+            (row / self.tiles * self.heads + h, row % self.tiles)
+        } else {
+            (place / self.tiles, place % self.tiles)
+        }
+    }
+}
+
+/// The result `[B, N, C]`, and for every tile in its [`Order`] the maxima of its lanes' scores (in units of ln 2), then the sums of their weights.
 pub(super) fn forward(
     attention: &Attention,
     [q, k, v]: [&[f32]; 3],
@@ -21,17 +62,18 @@ pub(super) fn forward(
 ) -> (Vec<f32>, Vec<f32>) {
     let heads = attention.heads;
     let lanes = level.tile_lanes();
-    let tiles = heads.queries.div_ceil(lanes);
-    let count = heads.batch * heads.heads * tiles;
+    let order = Order::new(heads, lanes);
+    let count = heads.batch * heads.heads * order.tiles;
     let per_task = (TASK / (lanes * heads.keys * (2 * heads.dim + 16))).max(1);
     let out = Joined::new(heads, heads.queries);
     let stats = parallel::map(count.div_ceil(per_task), |task| {
         let some = task * per_task..((task + 1) * per_task).min(count);
         let mut stats = vec![0f32; some.len() * 2 * lanes];
         for (i, stats) in some.zip(stats.chunks_exact_mut(2 * lanes)) {
-            let (bh, first) = (i / tiles, i % tiles * lanes);
+            let (bh, tile) = order.at(i);
+            let first = tile * lanes;
             let queries = lanes.min(heads.queries - first);
-            let tile = Tile {
+            let work = Tile {
                 attention,
                 bh,
                 first,
@@ -41,7 +83,7 @@ pub(super) fn forward(
                 out: &out,
                 stats,
             };
-            level.run(tile);
+            level.run(work);
         }
         stats
     });

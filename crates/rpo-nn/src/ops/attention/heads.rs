@@ -43,7 +43,12 @@ unsafe impl Sync for Joined {}
 
 impl Joined {
     pub(super) fn new(heads: Heads, len: usize) -> Self {
-        let mut values = Vec::with_capacity(heads.batch * len * heads.heads * heads.dim);
+        let mut values: Vec<f32> = Vec::with_capacity(heads.batch * len * heads.heads * heads.dim);
+        // What a task forgets to write is to be found.
+        #[cfg(test)]
+        for value in values.spare_capacity_mut() {
+            value.write(f32::NAN);
+        }
         Self {
             heads,
             len,

@@ -5,6 +5,8 @@ mod forward;
 mod heads;
 mod softmax;
 mod strips;
+#[cfg(test)]
+mod tests;
 mod tiles;
 mod turn;
 mod vector;

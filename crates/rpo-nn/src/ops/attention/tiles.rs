@@ -33,7 +33,7 @@ impl<'a> Rows<'a> {
     pub(super) fn some(self, first: usize, rows: usize) -> Self {
         assert!(first + rows <= self.rows);
         Self {
-            data: &self.data[first * self.stride..],
+            data: &self.data[(first * self.stride).min(self.data.len())..],
             rows,
             ..self
         }
@@ -45,6 +45,19 @@ impl<'a> Rows<'a> {
 
     pub(super) fn width(self) -> usize {
         self.cols
+    }
+
+    /// Has all rows brought into the cache: rows far apart are not foreseen by the processor.
+    pub(super) fn prefetch(self) {
+        #[cfg(target_arch = "x86_64")]
+        for r in 0..self.rows {
+            let row = self.row(r);
+            for line in row.iter().step_by(16).chain(row.last()) {
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                // SAFETY: a hint, to an address within the data.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).cast()) };
+            }
+        }
     }
 
     /// Row r.
