@@ -15,7 +15,7 @@ use rpo_diffusion::{
 };
 use rpo_nn::optim::{self, AdamW, AdamWConfig};
 use rpo_nn::weights::Params;
-use rpo_nn::{Recompute, ops};
+use rpo_nn::{Tape, ops};
 use rpo_reward::model::{RefFeatures, Rewarder};
 
 /// The embedded model.
@@ -160,20 +160,14 @@ impl Work {
     pub fn step(&mut self, pairs: usize) -> Result<()> {
         let Inputs { x, e, t, text } = self.inputs(2 * pairs)?;
         let base = ops::mean_squared_per_sample(&self.frozen.forward(&x, &t, &text)?, &e)?;
-        let recompute = self.recompute.then(Recompute::new).transpose()?;
-        let prediction = match &recompute {
-            None => self.trained.forward(&x, &t, &text)?,
-            Some(recompute) => self.trained.forward_recomputed(&x, &t, &text, recompute)?,
-        };
+        let tape = Tape::new(self.recompute)?;
+        let prediction = self.trained.forward_on(&tape, &x, &t, &text)?;
         let theta = ops::mean_squared_per_sample(&prediction, &e)?;
         let half = |e: &Tensor, i: usize| e.narrow(0, i * pairs, pairs);
         let ell = ((half(&base, 0)? - half(&theta, 0)?)? - (half(&base, 1)? - half(&theta, 1)?)?)?;
         let l_pref = ((ell.neg()?.exp()? + 1.0)?.log()?).mean_all()?;
         let loss = (half(&theta, 0)?.mean_all()? + l_pref)?;
-        let grads = match recompute {
-            None => loss.backward()?,
-            Some(recompute) => recompute.backward(&loss)?,
-        };
+        let grads = tape.backward(&loss)?;
         let norm = optim::global_norm(&grads, &self.params.vars())?;
         self.optimizer.step(&grads, optim::clip_scale(norm, 1.0))?;
         Ok(())

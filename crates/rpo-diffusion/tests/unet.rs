@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor, Var};
 use rpo_diffusion::{Conditioning, UNet2DConditionModel, UNetConfig};
 use rpo_nn::weights::Params;
-use rpo_nn::{Recompute, ops};
+use rpo_nn::{Tape, ops};
 use support::{Golden, assert_close, f64s, golden_path, micro_unet, relative, tiny_unet};
 
 fn times(t: &[usize]) -> Vec<f64> {
@@ -30,18 +30,17 @@ fn gradients(
     t: &[usize],
     hidden: &Conditioning,
     target: &Tensor,
-    recompute: bool,
+    tape: Option<Tape>,
 ) -> Result<(BTreeMap<String, Tensor>, f64)> {
-    let recompute = recompute.then(Recompute::new).transpose()?;
-    let output = match &recompute {
+    let output = match &tape {
         None => unet.forward(x_t, &times(t), hidden)?,
-        Some(recompute) => unet.forward_recomputed(x_t, &times(t), hidden, recompute)?,
+        Some(tape) => unet.forward_on(tape, x_t, &times(t), hidden)?,
     };
     let loss = ops::mean_squared_per_sample(&output, target)?.mean_all()?;
     // candle walks the graph recursively.
-    let grads = rpo_nn::on_pool(|| match recompute {
+    let grads = rpo_nn::on_pool(|| match tape {
         None => loss.backward(),
-        Some(recompute) => recompute.backward(&loss),
+        Some(tape) => tape.backward(&loss),
     })?;
     let gradient = |(name, var): (String, Var)| {
         let Some(grad) = grads.get(&var) else {
@@ -78,13 +77,16 @@ fn tiny(name: &str) -> Result<()> {
         1e-5,
     );
 
-    let (grads, loss) = gradients(&unet, &params, &x_t, &t, &hidden, &target, false)?;
-    let (recomputed, again) = gradients(&unet, &params, &x_t, &t, &hidden, &target, true)?;
-    assert_eq!(loss, again);
-    for (key, grad) in &grads {
-        // The same products and sums; only edges of the graph are added up in another order.
-        let figure = relative(&recomputed[key], grad)?;
-        assert!(figure <= 1e-5, "{name}: {key} recomputed: {figure:e}");
+    let of = |tape| gradients(&unet, &params, &x_t, &t, &hidden, &target, tape);
+    let (grads, loss) = of(Some(Tape::new(false)?))?;
+    for (way, tape) in [("recomputed", Some(Tape::new(true)?)), ("by candle", None)] {
+        let (others, again) = of(tape)?;
+        assert_eq!(loss, again, "{way}");
+        for (key, grad) in &grads {
+            // The same products and sums; only edges of the graph are added up in another order.
+            let figure = relative(&others[key], grad)?;
+            assert!(figure <= 1e-5, "{name}: {key} {way}: {figure:e}");
+        }
     }
     let expected_loss = golden.f64s("loss")?[0];
     assert!(
@@ -187,7 +189,15 @@ fn micro_gradients_of_every_tensor() -> Result<()> {
         golden.timesteps("train.t")?,
         golden.nhwc("train.noise")?,
     );
-    let (grads, loss) = gradients(&unet, &params, &x_t, &t, &hidden, &noise, false)?;
+    let (grads, loss) = gradients(
+        &unet,
+        &params,
+        &x_t,
+        &t,
+        &hidden,
+        &noise,
+        Some(Tape::new(false)?),
+    )?;
     let expected_loss = golden.f64s("train.loss")?[0];
     assert!(
         (loss - expected_loss).abs() < 1e-5 * expected_loss,

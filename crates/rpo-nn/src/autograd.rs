@@ -1,5 +1,6 @@
 //! Bridge from slice kernels to candle's custom ops.
 
+use crate::tape;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage,
     Tensor, bail,
@@ -65,12 +66,18 @@ struct Bridge<K>(K);
 
 /// Applies `op`; arguments that are not contiguous are copied first.
 pub(crate) fn apply1<K: Differentiable<1>>(op: K, a: &Tensor) -> Result<Tensor> {
-    prepare(K::NAME, a)?.apply_op1(Bridge(op))
+    match tape::apply(op, [prepare(K::NAME, a)?])? {
+        Ok(out) => Ok(out),
+        Err((op, [a])) => a.apply_op1(Bridge(op)),
+    }
 }
 
 /// See [`apply1`].
 pub(crate) fn apply2<K: Differentiable<2>>(op: K, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    prepare(K::NAME, a)?.apply_op2(&prepare(K::NAME, b)?, Bridge(op))
+    match tape::apply(op, [prepare(K::NAME, a)?, prepare(K::NAME, b)?])? {
+        Ok(out) => Ok(out),
+        Err((op, [a, b])) => a.apply_op2(&b, Bridge(op)),
+    }
 }
 
 /// See [`apply1`].
@@ -80,7 +87,15 @@ pub(crate) fn apply3<K: Differentiable<3>>(
     b: &Tensor,
     c: &Tensor,
 ) -> Result<Tensor> {
-    prepare(K::NAME, a)?.apply_op3(&prepare(K::NAME, b)?, &prepare(K::NAME, c)?, Bridge(op))
+    let args = [
+        prepare(K::NAME, a)?,
+        prepare(K::NAME, b)?,
+        prepare(K::NAME, c)?,
+    ];
+    match tape::apply(op, args)? {
+        Ok(out) => Ok(out),
+        Err((op, [a, b, c])) => a.apply_op3(&b, &c, Bridge(op)),
+    }
 }
 
 fn prepare(name: &str, t: &Tensor) -> Result<Tensor> {

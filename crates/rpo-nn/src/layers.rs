@@ -1,7 +1,7 @@
 //! Layers: the weights of one operation, under the names that PyTorch modules give them (`weight`, `bias`).
 
 use crate::lora::Lora;
-use crate::ops::{self, ConvSpec};
+use crate::ops::{self, ConvSpec, Kept};
 use crate::weights::Scope;
 use candle_core::{Result, Tensor};
 
@@ -55,6 +55,7 @@ pub struct Conv2d {
     weight: Tensor,
     bias: Option<Tensor>,
     spec: ConvSpec,
+    kept: Kept,
     lora: Option<Lora>,
 }
 
@@ -75,6 +76,11 @@ impl Conv2d {
             weight: scope.conv("weight", [co, ci, k, k])?,
             bias: bias.then(|| scope.tensor("bias", &[co])).transpose()?,
             spec,
+            kept: if scope.params().is_constant() {
+                Kept::constant()
+            } else {
+                Kept::default()
+            },
             lora: scope.lora(&[co, ci, k, k])?,
         })
     }
@@ -84,7 +90,8 @@ impl Conv2d {
     /// # Errors
     /// If the shape of `x` does not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = ops::conv2d(x, &self.weight, self.bias.as_ref(), self.spec)?;
+        let bias = self.bias.as_ref();
+        let y = ops::conv2d_keeping(x, &self.weight, bias, self.spec, &self.kept)?;
         match &self.lora {
             Some(lora) => lora.conv(x, y, self.spec),
             None => Ok(y),

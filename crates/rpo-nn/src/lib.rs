@@ -6,13 +6,13 @@
 //! * [`weights`]: all tensors of one network by their diffusers / transformers name, read from and written to safetensors.
 //! * [`layers`]: thin structs that hold the weights an op needs.
 //! * [`lora`]: low-rank adapters, laid over the frozen tensors of a network without a change to its code.
-//! * [`Recompute`]: parts that keep only their inputs and are computed again in the backward pass.
+//! * [`Tape`]: the backward pass of a whole network without candle's zeros and sums, with gradient checkpointing on request.
 //! * [`optim`]: AdamW in place, gradient norm and clipping, the check that every trainable tensor is trained.
 //!
 //! Results do not depend on the number of threads: work is cut into chunks, and sums into trees, by shapes alone.
 //! They do depend, in the last bits, on [`simd_level`] and on the caches that the `gemm` crate detects.
 //!
-//! candle walks the graph recursively in `backward`; call it from [`on_pool`].
+//! Call all of it from [`on_pool`].
 
 mod autograd;
 pub mod frozen;
@@ -24,19 +24,19 @@ pub mod ops;
 pub mod optim;
 mod parallel;
 mod pool;
-mod recompute;
 mod scratch;
 mod simd;
 mod stack;
+mod tape;
 pub mod weights;
 
 #[doc(hidden)]
 pub use parallel::poison_results;
 pub use pool::Pool;
-pub use recompute::Recompute;
 pub use simd::simd_level;
 pub use stack::on_pool;
+pub use tape::Tape;
 
 /// Version of the arithmetic: raised whenever a change alters the bits that a kernel returns, so that caches of
 /// computed features can tell. Part of every cache key, next to [`simd_level`].
-pub const KERNELS_VERSION: u32 = 5;
+pub const KERNELS_VERSION: u32 = 6;

@@ -24,26 +24,15 @@ pub fn on_pool<T: Send>(f: impl FnOnce() -> T + Send) -> T {
 #[cfg(test)]
 mod tests {
     use super::on_pool;
-    use candle_core::{Device, Tensor, Var};
 
     #[test]
-    fn a_chain_of_100_000_operations_has_a_gradient() {
-        let slope = on_pool(|| {
-            assert!(rayon::current_thread_index().is_some());
-            let x = Var::new(1f32, &Device::Cpu).unwrap();
-            let mut y = x.as_tensor().clone();
-            for _ in 0..100_000 {
-                y = (y + 1.0).unwrap();
-            }
-            let grads = y.backward().unwrap();
-            grads.get(&x).unwrap().to_scalar::<f32>().unwrap()
-        });
-        assert_eq!(slope, 1.0);
+    fn the_function_runs_on_the_pool() {
+        assert!(on_pool(|| rayon::current_thread_index().is_some()));
     }
 
     #[test]
     #[should_panic(expected = "seen by the caller")]
     fn a_panic_reaches_the_caller() {
-        on_pool(|| -> Tensor { panic!("seen by the caller") });
+        on_pool(|| -> u8 { panic!("seen by the caller") });
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, bail};
 use rpo_nn::weights::Scope;
 
 use super::config::UNetConfig;
-use super::transformer::{KeysValues, TextContext, Transformer2D};
+use super::transformer::{TextContext, Transformer2D};
 use crate::resnet::ResnetBlock2D;
 
 /// The first block of its kind at one resolution.
@@ -56,8 +56,10 @@ impl Block {
         match &self.0 {
             Kind::ResNet(block) => block.forward(x, Some(time)),
             Kind::Transformer(block) => {
+                let mut keys_values = Vec::new();
+                block.push_keys_values(text, &mut keys_values)?;
                 let text = TextContext {
-                    keys_values: KeysValues::From(text.clone()),
+                    keys_values,
                     added: None,
                     batch: x.dim(0)?,
                 };

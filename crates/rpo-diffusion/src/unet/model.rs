@@ -1,7 +1,7 @@
 //! The U-Net itself: down blocks, mid block, up blocks with skip connections.
 
 use candle_core::{Error, Result, Tensor, bail};
-use rpo_nn::Recompute;
+use rpo_nn::Tape;
 use rpo_nn::layers::{Conv2d, GroupNorm};
 use rpo_nn::ops;
 use rpo_nn::weights::Scope;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::config::UNetConfig;
 use super::time::{AddEmbedding, TimeEmbedding};
-use super::transformer::{KeysValues, TextContext, Transformer2D};
+use super::transformer::{TextContext, Transformer2D};
 use crate::conditioning::Conditioning;
 use crate::resnet::{ResnetBlock2D, Upsample2D, conv3x3, downsample};
 
@@ -65,19 +65,18 @@ struct Pass<'a> {
     /// SiLU of the timestep's embedding, `[B, T]`.
     time: Tensor,
     text: &'a TextContext,
-    recompute: Option<&'a Recompute>,
+    tape: Option<&'a Tape>,
 }
 
 impl Pass<'_> {
     /// The `j`-th ResNet block of `layers` with its attention.
     fn layer(&self, layers: &Arc<Layers>, j: usize, x: &Tensor) -> Result<Tensor> {
-        match self.recompute {
+        match self.tape {
             None => layers.forward(j, x, &self.time, self.text),
-            Some(recompute) => {
+            Some(tape) => {
                 let (layers, text) = (layers.clone(), self.text.clone());
-                recompute.part(x, &self.time, move |x, time| {
-                    layers.forward(j, x, time, &text)
-                })
+                let (x, time) = (x.clone(), self.time.clone());
+                tape.part(move || layers.forward(j, &x, &time, &text))
             }
         }
     }
@@ -197,10 +196,6 @@ impl UNet2DConditionModel {
                 attention.push_keys_values(&conditioning.hidden_states, &mut keys_values)?;
             }
         }
-        self.context(conditioning, KeysValues::Ready(keys_values))
-    }
-
-    fn context(&self, conditioning: &Conditioning, keys_values: KeysValues) -> Result<TextContext> {
         let added = match (&self.add_embedding, &conditioning.added) {
             (Some(embedding), Some(added)) => Some(embedding.forward(added)?),
             (None, None) => None,
@@ -245,21 +240,22 @@ impl UNet2DConditionModel {
         self.run(latents, timesteps, text, None)
     }
 
-    /// [`forward`](Self::forward), keeping only the inputs of each block: the backward pass, which must be
-    /// [`Recompute::backward`], computes the rest again.
+    /// [`forward`](Self::forward) on a tape, whose [`Tape::backward`] gives the gradients; each ResNet block with its attention
+    /// is a [part](Tape::part).
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn forward_recomputed(
+    pub fn forward_on(
         &self,
+        tape: &Tape,
         latents: &Tensor,
         timesteps: &[f64],
         conditioning: &Conditioning,
-        recompute: &Recompute,
     ) -> Result<Tensor> {
-        let states = conditioning.hidden_states.clone();
-        let text = self.context(conditioning, KeysValues::From(states))?;
-        self.run(latents, timesteps, &text, Some(recompute))
+        tape.record(|| {
+            let text = self.prepare_text(conditioning)?;
+            self.run(latents, timesteps, &text, Some(tape))
+        })
     }
 
     fn run(
@@ -267,12 +263,12 @@ impl UNet2DConditionModel {
         latents: &Tensor,
         timesteps: &[f64],
         text: &TextContext,
-        recompute: Option<&Recompute>,
+        tape: Option<&Tape>,
     ) -> Result<Tensor> {
         let pass = Pass {
             time: self.time(latents, timesteps, text)?,
             text,
-            recompute,
+            tape,
         };
         let mut h = self.conv_in.forward(latents)?;
         let mut skips = vec![h.clone()];

@@ -11,19 +11,11 @@ use crate::resnet::conv1x1;
 /// What one U-Net makes of a text before it sees a timestep: the same at every step of a sampling run.
 #[derive(Debug, Clone)]
 pub struct TextContext {
-    pub(super) keys_values: KeysValues,
+    /// Keys and values of the text for every cross-attention.
+    pub(super) keys_values: Vec<(Tensor, Tensor)>,
     /// SDXL's embedding of pooled text and sizes, `[B, T]`.
     pub(super) added: Option<Tensor>,
     pub(super) batch: usize,
-}
-
-/// Keys and values of the text for the cross-attentions.
-#[derive(Debug, Clone)]
-pub(super) enum KeysValues {
-    /// Of every cross-attention.
-    Ready(Vec<(Tensor, Tensor)>),
-    /// To be computed where they are needed from these states `[B, S, D]`.
-    From(Tensor),
 }
 
 /// diffusers' `Attention`: multi-head attention of pixels over pixels, or over text.
@@ -58,7 +50,7 @@ impl Attention {
     }
 }
 
-/// diffusers' `BasicTransformerBlock` on `[B, N, C]`.
+/// diffusers' `BasicTransformerBlock` on `[B, H, W, C]`: every pixel is a token.
 #[derive(Debug, Clone)]
 struct TransformerBlock {
     norm1: LayerNorm,
@@ -173,26 +165,15 @@ impl Transformer2D {
     }
 
     pub(crate) fn forward(&self, x: &Tensor, text: &TextContext) -> Result<Tensor> {
-        let (b, h, w, c) = x.dims4()?;
-        let mut made = Vec::new();
-        let keys_values = match &text.keys_values {
-            KeysValues::Ready(all) => all.get(self.first_slot..self.first_slot + self.blocks.len()),
-            KeysValues::From(states) => {
-                self.push_keys_values(states, &mut made)?;
-                Some(made.as_slice())
-            }
-        };
-        let Some(keys_values) = keys_values else {
+        let slots = self.first_slot..self.first_slot + self.blocks.len();
+        let Some(keys_values) = text.keys_values.get(slots) else {
             bail!("the text context was prepared by another U-Net");
         };
-        let mut tokens = self
-            .proj_in
-            .forward(&self.norm.forward(x)?)?
-            .reshape((b, h * w, c))?;
+        let mut tokens = self.proj_in.forward(&self.norm.forward(x)?)?;
         for (block, kv) in self.blocks.iter().zip(keys_values) {
             tokens = block.forward(&tokens, kv)?;
         }
-        let out = self.proj_out.forward(&tokens.reshape((b, h, w, c))?)?;
+        let out = self.proj_out.forward(&tokens)?;
         ops::add(&out, x)
     }
 }

@@ -54,7 +54,11 @@ impl Lora {
             None => down(x)?,
         };
         // Scaled where it is narrow.
-        let h = if scale == 1.0 { h } else { (h * scale)? };
+        let h = if scale == 1.0 {
+            h
+        } else {
+            ops::scale(&h, scale)?
+        };
         ops::add(&y, &up(&h)?)
     }
 }

@@ -1,7 +1,7 @@
 //! Sums, channel-wise scales and concatenation.
 
 use super::rows::{add_to, sum_rows};
-use crate::autograd::{Differentiable, Gradient, View, apply2};
+use crate::autograd::{Differentiable, Gradient, View, apply1, apply2};
 use crate::parallel::{self, GRAIN, build, for_chunks, map_image_chunks, rows_per_task};
 use crate::simd::simd;
 use candle_core::{Result, Tensor, bail};
@@ -15,6 +15,14 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         bail!("add: {:?} and {:?} differ", a.shape(), b.shape())
     }
     apply2(Add, a, b)
+}
+
+/// s x.
+///
+/// # Errors
+/// If the dtype is not f32.
+pub fn scale(x: &Tensor, s: f64) -> Result<Tensor> {
+    apply1(Scale(s as f32), x)
 }
 
 /// `x` `[B, .., C]` + `t` `[B, C]`, the same at every position.
@@ -103,6 +111,37 @@ impl Differentiable<2> for Add {
         _grad: View<'_>,
     ) -> Result<[Gradient; 2]> {
         Ok(wanted.map(Gradient::same_when))
+    }
+}
+
+struct Scale(f32);
+
+impl Scale {
+    fn of(&self, x: &[f32]) -> Vec<f32> {
+        build(x.len(), GRAIN, |i, y| {
+            let from = i * GRAIN;
+            for (y, x) in y.iter_mut().zip(&x[from..]) {
+                *y = x * self.0;
+            }
+        })
+    }
+}
+
+impl Differentiable<1> for Scale {
+    const NAME: &'static str = "scale";
+
+    fn forward(&self, [x]: [View<'_>; 1]) -> Result<(Vec<f32>, Vec<usize>)> {
+        Ok((self.of(x.data), x.dims.to_vec()))
+    }
+
+    fn backward(
+        &self,
+        _: [View<'_>; 1],
+        [wanted]: [bool; 1],
+        _out: View<'_>,
+        grad: View<'_>,
+    ) -> Result<[Gradient; 1]> {
+        Ok([Gradient::when(wanted, || self.of(grad.data))])
     }
 }
 

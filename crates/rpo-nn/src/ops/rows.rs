@@ -32,6 +32,13 @@ simd! {
     fn add_rows(total: &mut [f64], block: &mut [f32], x: &[f32]) = block_body;
 }
 
+/// out += x, shared between threads.
+pub(crate) fn add_parallel(out: &mut [f32], x: &[f32]) {
+    parallel::for_chunks(out, parallel::GRAIN, |i, out| {
+        add_to(out, &x[i * parallel::GRAIN..][..out.len()]);
+    });
+}
+
 /// Sum over the rows of `x` (`cols` columns).
 pub(crate) fn sum_rows(x: &[f32], cols: usize) -> Vec<f32> {
     let chunk = (parallel::rows_per_task(cols) * 4).max(BLOCK) * cols;

@@ -102,6 +102,8 @@ pub struct Params {
     shared: Arc<Shared>,
     /// Whether tensors handed out are variables.
     tracked: bool,
+    /// Whether the values stay as they are while a network built on them lives.
+    constant: bool,
     /// Laid over the layers that ask for their tensors here.
     adapters: Option<Arc<Adapters>>,
 }
@@ -206,6 +208,7 @@ impl Params {
         Self {
             shared: Arc::new(shared),
             tracked: trainable,
+            constant: !trainable,
             adapters: None,
         }
     }
@@ -233,8 +236,22 @@ impl Params {
         Self {
             shared: self.shared.clone(),
             tracked: false,
+            constant: self.constant,
             adapters: self.adapters.as_deref().map(|a| Arc::new(a.detached())),
         }
+    }
+
+    /// [`Self::detached`], with the caller's word that the values stay as they are while a network built on the result lives:
+    /// its layers may keep what they derive from them.
+    pub fn constant(&self) -> Self {
+        Self {
+            constant: true,
+            ..self.detached()
+        }
+    }
+
+    pub(crate) fn is_constant(&self) -> bool {
+        self.constant
     }
 
     /// The same tensors with adapters laid over them: a model built on the result is the adapted one. [`Self::vars`],

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use rpo_diffusion::{Conditioning, NoiseSchedule, UNet2DConditionModel};
-use rpo_nn::{Recompute, ops};
+use rpo_nn::{Tape, ops};
 use rpo_pref::loss::{self, Term};
 use rpo_pref::{Norm, Recipe};
 
@@ -59,7 +59,7 @@ impl Rows {
         blocks: &[&Rows],
         unet: &UNet2DConditionModel,
         norm: Norm,
-        recompute: Option<&Recompute>,
+        tape: Option<&Tape>,
     ) -> Result<Tensor> {
         let cat = |f: fn(&Rows) -> &Tensor| {
             Tensor::cat(&blocks.iter().map(|r| f(r)).collect::<Vec<_>>(), 0)
@@ -68,9 +68,9 @@ impl Rows {
         let text = Conditioning::cat(&blocks.iter().map(|r| &r.text).collect::<Vec<_>>())?;
         let times = blocks.iter().flat_map(|r| r.timesteps.iter());
         let times: Vec<f64> = times.map(|t| *t as f64).collect();
-        let prediction = match recompute {
+        let prediction = match tape {
             None => unet.forward(&noised, &times, &text)?,
-            Some(recompute) => unet.forward_recomputed(&noised, &times, &text, recompute)?,
+            Some(tape) => unet.forward_on(tape, &noised, &times, &text)?,
         };
         let mean = ops::mean_squared_per_sample(&prediction, &target)?;
         Ok(norm.of_mean_squares(&mean, target.elem_count() / target.dim(0)?)?)
@@ -207,8 +207,8 @@ impl Objective<'_> {
             )?),
             None => None,
         };
-        let recompute = self.recompute.then(Recompute::new).transpose()?;
-        let error = Rows::squared_errors(&blocks, self.theta, recipe.norm, recompute.as_ref())?;
+        let tape = Tape::new(self.recompute)?;
+        let error = Rows::squared_errors(&blocks, self.theta, recipe.norm, Some(&tape))?;
         let block = |errors: &Tensor, i: usize| errors.narrow(0, i * b, b);
         let mean = |i: Option<usize>| i.map(|i| loss::l_sim(&block(&error, i)?)).transpose();
         let (l_sim, l_prior) = (mean(sim)?, mean(prior)?);
@@ -253,10 +253,6 @@ impl Objective<'_> {
             l_pref: shared(&l_pref)?,
             ell: ells,
         };
-        let grads = match recompute {
-            None => total.backward()?,
-            Some(recompute) => recompute.backward(&total)?,
-        };
-        Ok((losses, grads))
+        Ok((losses, tape.backward(&total)?))
     }
 }

@@ -19,8 +19,8 @@ pub(super) struct Trained {
     pub(super) adapters: Option<Adapters>,
     /// The network that learns.
     pub(super) theta: UNet2DConditionModel,
-    /// The same storage without the graph: it sees every step and remembers nothing.
-    pub(super) frozen: UNet2DConditionModel,
+    /// The tensors it is built on.
+    trainable: Params,
     /// Parameters of the whole network.
     pub(super) network: usize,
 }
@@ -46,11 +46,19 @@ impl Trained {
         let network = base.parameters();
         Ok(Self {
             theta: setup.pipeline.unet(&trainable)?,
-            frozen: setup.pipeline.unet(&trainable.detached())?,
+            trainable,
             params,
             adapters,
             network,
         })
+    }
+
+    /// The network as it stands, without a graph, to be dropped before the next step.
+    ///
+    /// # Errors
+    /// Tensor errors.
+    pub(super) fn frozen(&self, setup: &Setup) -> Result<UNet2DConditionModel> {
+        Ok(setup.pipeline.unet(&self.trainable.constant())?)
     }
 
     /// Hash of the network as it stands.

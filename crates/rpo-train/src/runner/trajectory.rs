@@ -214,9 +214,10 @@ impl Training<'_> {
             self.trained.fingerprint(self.setup)?
         };
         let note = format!("{} · validation at step {step}", self.cell.id);
-        let pictures =
-            self.drawer
-                .draw(&self.trained.frozen, &weights, &requests, progress, &note)?;
+        let unet = self.trained.frozen(self.setup)?;
+        let pictures = self
+            .drawer
+            .draw(&unet, &weights, &requests, progress, &note)?;
         let each = self.setup.experiment.validation.pictures_per_prompt;
         for (i, picture) in pictures.iter().enumerate() {
             let name = format!("prompt-{:02}-{}.png", i / each, i % each);

@@ -23,14 +23,14 @@ pub enum Mask {
     Keys(Tensor),
 }
 
-/// softmax(Q K^T / sqrt(d)) V per head, for `q` `[B, N, C]` and `k`, `v` `[B, M, C]`, with d = C / `heads`; head h owns the
+/// softmax(Q K^T / sqrt(d)) V per head, for `q` `[B, N, C]` and `k`, `v` `[B, M, C]`, with d = C / `heads`; N and M may be several dimensions; head h owns the
 /// channels h d .. (h + 1) d. The result is `[B, N, C]`. The matrix of weights is never stored: the backward pass recomputes it
 /// from the logarithm of each row's sum.
 ///
 /// # Errors
 /// If the shapes do not fit, `heads` does not divide C, a [`Mask::Keys`] leaves a sample without any key, or a dtype is not f32.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: &Mask) -> Result<Tensor> {
-    let (&[batch, queries, channels], &[kb, keys, kc]) = (q.dims(), k.dims()) else {
+    let (Some([batch, queries, channels]), Some([kb, keys, kc])) = (tokens(q), tokens(k)) else {
         bail!(
             "attention: q {:?}, k {:?}; expected [B, N, C] and [B, M, C]",
             q.shape(),
@@ -73,6 +73,16 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: &Mask) 
         k,
         v,
     )
+}
+
+/// Samples, tokens and channels of `[B, .., C]`.
+fn tokens(x: &Tensor) -> Option<[usize; 3]> {
+    match x.dims() {
+        [batch, between @ .., channels] if !between.is_empty() => {
+            Some([*batch, between.iter().product(), *channels])
+        }
+        _ => None,
+    }
 }
 
 /// 0 where a key is kept and minus infinity where it is not.

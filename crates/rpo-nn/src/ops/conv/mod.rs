@@ -2,9 +2,12 @@
 
 mod direct;
 mod im2col;
+mod kept;
 mod planes;
 mod tiles;
 mod winograd;
+
+pub(crate) use kept::Kept;
 
 use super::rows::sum_rows;
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
@@ -124,6 +127,17 @@ impl Geometry {
 /// # Errors
 /// If the shapes do not fit or a dtype is not f32.
 pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, spec: ConvSpec) -> Result<Tensor> {
+    conv2d_keeping(x, w, b, spec, &Kept::default())
+}
+
+/// As [`conv2d`], for weights that do not change between calls with the same `kept`.
+pub(crate) fn conv2d_keeping(
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    spec: ConvSpec,
+    kept: &Kept,
+) -> Result<Tensor> {
     let (&[batch, height, width, channels], &[kh, kw, ci, co]) = (x.dims(), w.dims()) else {
         bail!(
             "conv2d: x {:?}, w {:?}; expected [B, H, W, Ci] and [kh, kw, Ci, Co]",
@@ -151,9 +165,13 @@ pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, spec: ConvSpec) -> Res
         kernel: [kh, kw],
         spec,
     };
+    let conv = Conv {
+        geometry,
+        kept: kept.clone(),
+    };
     match b {
-        Some(b) => apply3(Conv(geometry), x, w, b),
-        None => apply2(Conv(geometry), x, w),
+        Some(b) => apply3(conv, x, w, b),
+        None => apply2(conv, x, w),
     }
 }
 
@@ -164,13 +182,16 @@ enum Algorithm {
     Winograd,
 }
 
-struct Conv(Geometry);
+struct Conv {
+    geometry: Geometry,
+    kept: Kept,
+}
 
 impl Conv {
     fn run(&self, x: View<'_>, w: View<'_>, b: Option<&[f32]>) -> (Vec<f32>, Vec<usize>) {
-        let g = &self.0;
+        let g = &self.geometry;
         (
-            forward(g, x.data, w.data, b),
+            forward(g, x.data, w.data, b, &self.kept),
             vec![g.batch, g.out_height, g.out_width, g.out_channels],
         )
     }
@@ -182,7 +203,7 @@ impl Conv {
         grad: &[f32],
         wanted: [bool; 2],
     ) -> [Gradient; 2] {
-        let g = &self.0;
+        let g = &self.geometry;
         [
             Gradient::when(wanted[0], || input_gradient(g, w.data, grad)),
             Gradient::when(wanted[1], || match g.algorithm() {
@@ -194,11 +215,11 @@ impl Conv {
     }
 }
 
-fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
+fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>, kept: &Kept) -> Vec<f32> {
     match g.algorithm() {
         Algorithm::Direct => direct::forward(g, x, w, b),
         Algorithm::Im2col => im2col::forward(g, x, w, b),
-        Algorithm::Winograd => winograd::forward(g, x, w, b),
+        Algorithm::Winograd => winograd::forward(g, x, w, b, kept),
     }
 }
 
@@ -209,7 +230,13 @@ fn input_gradient(g: &Geometry, w: &[f32], grad: &[f32]) -> Vec<f32> {
         return direct::input_gradient(g, w, grad);
     }
     match g.transposed() {
-        Some(back) => forward(&back, grad, &im2col::turn_kernel(g, w), None),
+        Some(back) => forward(
+            &back,
+            grad,
+            &im2col::turn_kernel(g, w),
+            None,
+            &Kept::default(),
+        ),
         None => im2col::scatter(g, w, grad),
     }
 }
@@ -247,7 +274,7 @@ impl Differentiable<3> for Conv {
         grad: View<'_>,
     ) -> Result<[Gradient; 3]> {
         let [dx, dw] = self.gradients(x, w, grad.data, [wx, ww]);
-        let db = Gradient::when(wb, || sum_rows(grad.data, self.0.out_channels));
+        let db = Gradient::when(wb, || sum_rows(grad.data, self.geometry.out_channels));
         Ok([dx, dw, db])
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::math::fma;
 use crate::parallel;
+use crate::scratch;
 use crate::simd::simd;
 
 /// G of F(4x4, 3x3).
@@ -75,6 +76,26 @@ simd! {
 /// G w G^T of `n` kernels: nine planes of `n` elements to 36.
 pub(super) fn transform_weights(w: &[f32], n: usize) -> Vec<f32> {
     parallel::build(36 * n, 6 * n, |i, u| transform_row(w, n, i, u))
+}
+
+/// G w G^T of the columns `first..first + width` of kernels `[3, 3, rows, cols]`: 36 planes `[rows, width]`.
+pub(super) fn transform_columns(
+    w: &[f32],
+    rows: usize,
+    cols: usize,
+    first: usize,
+    width: usize,
+    out: &mut [f32],
+) {
+    let n = rows * width;
+    scratch::with(9 * n, |part| {
+        for (row, part) in w.chunks_exact(cols).zip(part.chunks_exact_mut(width)) {
+            part.copy_from_slice(&row[first..first + width]);
+        }
+        for (i, out) in out.chunks_exact_mut(6 * n).enumerate() {
+            transform_row(part, n, i, out);
+        }
+    });
 }
 
 /// G^T s G: 36 planes of `n` elements to nine.

@@ -5,7 +5,7 @@
 //! Rounding errors are a few times those of the direct sum (about 1e-6 of the largest output).
 
 use super::tiles::{LANES, Store, tiles, transform_gradients, transform_inputs, transform_outputs};
-use super::{Geometry, planes};
+use super::{Geometry, Kept, planes};
 use crate::matrix::{Matrix, product};
 use crate::parallel;
 use crate::scratch;
@@ -58,9 +58,18 @@ fn share(g: &Geometry) -> Share {
 }
 
 /// The convolution; `w` as stored, `[3, 3, Ci, Co]`.
-pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+pub(super) fn forward(
+    g: &Geometry,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    kept: &Kept,
+) -> Vec<f32> {
     let (ci, co, grid) = (g.channels, g.out_channels, tiles(g));
-    let u = planes::transform_weights(w, ci * co);
+    if few_tiles(g) {
+        return by_columns(g, x, w, bias);
+    }
+    let u = kept.get(36 * ci * co, || planes::transform_weights(w, ci * co));
     let row = g.out_width * co;
     let image = g.out_height * row;
     let (group, chunk) = match share(g) {
@@ -91,6 +100,57 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>) 
             }
             transform_outputs(g, m, first, count, bias, y);
         });
+    })
+}
+
+/// Whether the weights are so many and the tiles so few that transformed weights are better used at once than stored.
+fn few_tiles(g: &Geometry) -> bool {
+    tiles(g).total <= 128 && g.channels * g.out_channels > 256 * 1024
+}
+
+/// Output channels that one task of [`by_columns`] computes.
+const COLUMNS: usize = 64;
+
+/// [`forward`] by blocks of output channels: a task transforms the weights of its block into a buffer that it uses again.
+fn by_columns(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    let (ci, co, count) = (g.channels, g.out_channels, tiles(g).total);
+    let mut v = parallel::fresh(36 * count * ci);
+    let share = (parallel::GRAIN / (36 * ci)).max(1);
+    // Tile by tile, so that a task's tiles are one slice.
+    parallel::for_chunks(&mut v, share * 36 * ci, |i, v| {
+        let store = Store {
+            place: ci,
+            tile: 36 * ci,
+        };
+        transform_inputs(g, x, i * share, v.len() / (36 * ci), v, store);
+    });
+    let positions = g.positions();
+    let narrow = |width| Geometry {
+        out_channels: width,
+        ..*g
+    };
+    let parts = parallel::build(positions * co, positions * COLUMNS, |block, y| {
+        let (first, width) = (block * COLUMNS, y.len() / positions);
+        scratch::with(36 * width * (ci + count), |buffer| {
+            let (u, m) = buffer.split_at_mut(36 * width * ci);
+            planes::transform_columns(w, ci, co, first, width, u);
+            for e in 0..36 {
+                let v = Matrix::strided(&v[e * ci..], count, ci, 36 * ci);
+                let u = Matrix::new(&u[e * ci * width..][..ci * width], ci, width);
+                product(&mut m[e * count * width..][..count * width], v, u, false);
+            }
+            let bias = bias.map(|b| &b[first..first + width]);
+            transform_outputs(&narrow(width), m, 0, count, bias, y);
+        });
+    });
+    let rows = parallel::rows_per_task(co);
+    parallel::build(positions * co, rows * co, |i, y| {
+        for (r, y) in (i * rows..).zip(y.chunks_exact_mut(co)) {
+            for (block, y) in y.chunks_mut(COLUMNS).enumerate() {
+                let part = &parts[block * positions * COLUMNS..];
+                y.copy_from_slice(&part[r * y.len()..][..y.len()]);
+            }
+        }
     })
 }
 
@@ -173,6 +233,8 @@ mod tests {
             ([1, 61, 70, 16, 48], [2; 4]),
             ([7, 11, 9, 32, 48], [0; 4]),
             ([3, 130, 131, 16, 16], [1; 4]),
+            ([2, 9, 7, 528, 528], [1; 4]),
+            ([1, 5, 4, 640, 416], [0, 2, 1, 1]),
         ] {
             let g = geometry(sizes, padding);
             let mut random =
@@ -182,7 +244,7 @@ mod tests {
             let bias = random(g.out_channels);
             let dy = random(g.positions() * g.out_channels);
             let error = distance(
-                &forward(&g, &x, &w, Some(&bias)),
+                &forward(&g, &x, &w, Some(&bias), &Kept::default()),
                 &im2col::forward(&g, &x, &w, Some(&bias)),
             );
             assert!(error < 5e-6, "{g:?}: forward {error:e}");

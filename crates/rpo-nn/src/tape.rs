@@ -1,0 +1,300 @@
+//! A small tape: what a network did, written down as it ran, and its backward pass.
+//!
+//! candle's own backward pass makes a tensor of zeros and a sum for every edge of the graph, and holds all activations until it
+//! is over. Here a gradient is moved into its place, added where it stands, and every activation is freed once it was used.
+//!
+//! Gradient checkpointing (Chen et al. 2016): a [`part`](Tape::part) keeps only its inputs and is computed again in the backward
+//! pass, so that memory holds the activations of one part instead of all.
+
+use crate::autograd::{Differentiable, Gradient, View, with_views};
+use crate::ops::rows::add_parallel;
+use candle_core::backprop::GradStore;
+use candle_core::{
+    CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, TensorId, Var, bail,
+};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the operations of this thread leave behind.
+enum Mode {
+    /// Nodes of candle's graph.
+    Candle,
+    /// Nodes of a tape.
+    Record(Vec<Node>),
+    /// Nothing.
+    Plain,
+}
+
+thread_local! {
+    static MODE: RefCell<Mode> = const { RefCell::new(Mode::Candle) };
+}
+
+/// Runs `f` in `mode`; returns its result and what the mode became.
+fn within<T>(mode: Mode, f: impl FnOnce() -> Result<T>) -> Result<(T, Mode)> {
+    /// Also after a panic the thread is as it was.
+    struct Restore(Option<Mode>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            if let Some(mode) = self.0.take() {
+                MODE.replace(mode);
+            }
+        }
+    }
+    let mut before = Restore(Some(MODE.replace(mode)));
+    let result = f();
+    let after = MODE.replace(before.0.take().unwrap_or(Mode::Candle));
+    Ok((result?, after))
+}
+
+/// What `f` recorded, and its result.
+fn record<T>(f: impl FnOnce() -> Result<T>) -> Result<(T, Vec<Node>)> {
+    match within(Mode::Record(Vec::new()), f)? {
+        (result, Mode::Record(nodes)) => Ok((result, nodes)),
+        _ => bail!("tape: the recording was replaced"),
+    }
+}
+
+/// Gradients by the tensor they belong to; shared values are copied when they are added to.
+#[derive(Default)]
+struct Gradients(HashMap<TensorId, (Tensor, Arc<Vec<f32>>)>);
+
+impl Gradients {
+    fn add(&mut self, tensor: &Tensor, values: Arc<Vec<f32>>) {
+        match self.0.get_mut(&tensor.id()) {
+            Some((_, sum)) => {
+                let sum: &mut Vec<f32> = Arc::make_mut(sum);
+                add_parallel(sum, &values);
+            }
+            None => {
+                self.0.insert(tensor.id(), (tensor.clone(), values));
+            }
+        }
+    }
+
+    /// Goes through the nodes from the last to the first, freeing each.
+    fn walk(&mut self, mut nodes: Vec<Node>) -> Result<()> {
+        while let Some(node) = nodes.pop() {
+            match node {
+                Node::Operation { out, op } => {
+                    if let Some((_, grad)) = self.0.remove(&out.id()) {
+                        op.backward(&out, grad, self)?;
+                    }
+                }
+                Node::Part { out, again } => {
+                    if let Some((_, grad)) = self.0.remove(&out.id()) {
+                        let (result, nodes) = record(|| again())?;
+                        self.add(&result, grad);
+                        self.walk(nodes)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn store(self, into: &mut GradStore) -> Result<()> {
+        for (tensor, values) in self.0.into_values() {
+            let values = Arc::unwrap_or_clone(values);
+            let grad = Tensor::from_vec(values, tensor.shape(), &Device::Cpu)?;
+            into.insert(&tensor, grad);
+        }
+        Ok(())
+    }
+}
+
+type Again = Box<dyn Fn() -> Result<Tensor> + Send + Sync>;
+
+enum Node {
+    Operation { out: Tensor, op: Box<dyn Backward> },
+    Part { out: Tensor, again: Again },
+}
+
+/// An operation with the arguments it had.
+trait Backward: Send + Sync {
+    fn backward(&self, out: &Tensor, grad: Arc<Vec<f32>>, into: &mut Gradients) -> Result<()>;
+}
+
+struct Applied<K, const N: usize> {
+    op: K,
+    args: [Tensor; N],
+}
+
+impl<K: Differentiable<N>, const N: usize> Backward for Applied<K, N> {
+    fn backward(&self, out: &Tensor, grad: Arc<Vec<f32>>, into: &mut Gradients) -> Result<()> {
+        let args = self.args.each_ref();
+        let wanted = args.map(Tensor::track_op);
+        let gradients = with_views(args, |views| {
+            with_views([out], |[out]| {
+                let grad = View {
+                    data: &grad,
+                    dims: out.dims,
+                };
+                self.op.backward(views, wanted, out, grad)
+            })
+        })?;
+        for (arg, gradient) in args.into_iter().zip(gradients) {
+            match gradient {
+                Gradient::None => {}
+                Gradient::Same => into.add(arg, grad.clone()),
+                Gradient::Values(values) => into.add(arg, Arc::new(values)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Applies `op` in the mode of this thread; gives it back where it should become a node of candle's graph. A result that depends
+/// on a variable is a variable of its own, so that an operation of candle's on it cannot pass unseen.
+pub(crate) fn apply<K: Differentiable<N>, const N: usize>(
+    op: K,
+    args: [Tensor; N],
+) -> Result<std::result::Result<Tensor, (K, [Tensor; N])>> {
+    let tracked = args.iter().any(Tensor::track_op);
+    let recording = MODE.with_borrow(|mode| match mode {
+        Mode::Candle => None,
+        Mode::Record(_) => Some(true),
+        Mode::Plain => Some(false),
+    });
+    let recording = match recording {
+        Some(recording) => recording && tracked,
+        None if tracked => return Ok(Err((op, args))),
+        None => false,
+    };
+    if recording && let Some(arg) = args.iter().find(|a| a.track_op() && !a.is_variable()) {
+        bail!(
+            "{}: an argument {:?} is the result of an operation that the tape does not know",
+            K::NAME,
+            arg.shape()
+        )
+    }
+    let (values, dims) = with_views(args.each_ref(), |views| op.forward(views))?;
+    if !recording {
+        return Ok(Ok(Tensor::from_vec(values, dims, &Device::Cpu)?));
+    }
+    let out = Var::from_vec(values, dims, &Device::Cpu)?.into_inner();
+    push(Node::Operation {
+        out: out.clone(),
+        op: Box::new(Applied { op, args }),
+    });
+    Ok(Ok(out))
+}
+
+fn push(node: Node) {
+    MODE.with_borrow_mut(|mode| {
+        if let Mode::Record(nodes) = mode {
+            nodes.push(node);
+        }
+    });
+}
+
+/// One forward and backward pass of a network.
+#[derive(Clone)]
+pub struct Tape {
+    recompute: bool,
+    collected: Arc<Mutex<Gradients>>,
+    /// The argument of the recorded results in candle's graph: without one that is tracked the backward pass would not come by.
+    anchor: Var,
+}
+
+impl std::fmt::Debug for Tape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tape")
+    }
+}
+
+impl Tape {
+    /// For one pass; with `recompute`, [parts](Self::part) are computed again in the backward pass.
+    ///
+    /// # Errors
+    /// Those of tensors.
+    pub fn new(recompute: bool) -> Result<Self> {
+        Ok(Self {
+            recompute,
+            collected: Arc::default(),
+            anchor: Var::zeros((), DType::F32, &Device::Cpu)?,
+        })
+    }
+
+    /// `f`, whose result depends on variables by operations of this crate alone, as one node of candle's graph.
+    ///
+    /// # Errors
+    /// Those of `f`; an operation that the tape does not know.
+    pub fn record(&self, f: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        let (out, nodes) = record(f)?;
+        let root = Root {
+            out,
+            nodes: Mutex::new(nodes),
+            collected: self.collected.clone(),
+        };
+        self.anchor.as_tensor().apply_op1(root)
+    }
+
+    /// A part of what is recorded, which must return the same values when it is called again.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn part(&self, f: impl Fn() -> Result<Tensor> + Send + Sync + 'static) -> Result<Tensor> {
+        if !self.recompute {
+            return f();
+        }
+        let (result, _) = within(Mode::Plain, &f)?;
+        let values = with_views([&result], |[result]| Ok(result.data.to_vec()))?;
+        let out = Var::from_vec(values, result.dims(), &Device::Cpu)?.into_inner();
+        push(Node::Part {
+            out: out.clone(),
+            again: Box::new(f),
+        });
+        Ok(out)
+    }
+
+    /// `loss.backward()` with the gradients of all variables of the recorded operations.
+    ///
+    /// # Errors
+    /// Those of the backward pass.
+    pub fn backward(self, loss: &Tensor) -> Result<GradStore> {
+        let mut grads = loss.backward()?;
+        grads.remove(&self.anchor);
+        let mut collected = self
+            .collected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *collected).store(&mut grads)?;
+        Ok(grads)
+    }
+}
+
+/// The result of a recording.
+struct Root {
+    out: Tensor,
+    nodes: Mutex<Vec<Node>>,
+    collected: Arc<Mutex<Gradients>>,
+}
+
+impl CustomOp1 for Root {
+    fn name(&self) -> &'static str {
+        "tape"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        with_views([&self.out], |[out]| {
+            let storage = CpuStorage::F32(out.data.to_vec());
+            Ok((storage, self.out.shape().clone()))
+        })
+    }
+
+    fn bwd(&self, _anchor: &Tensor, _out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = with_views([&grad.contiguous()?], |[grad]| Ok(grad.data.to_vec()))?;
+        let nodes = {
+            let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *nodes)
+        };
+        let mut collected = self
+            .collected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        collected.add(&self.out, Arc::new(grad));
+        collected.walk(nodes)?;
+        Ok(None)
+    }
+}
