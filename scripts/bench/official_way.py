@@ -104,7 +104,7 @@ official = {
 
 both = turns.Turns(args)
 about = both.about
-print(f"torch {about['torch_version']}, {args.threads} threads, {about['cpu']} ({about['vectors']}), {args.rounds} rounds in turns")
+turns.headline(about, args.rounds)
 print("measured, ms: median [quartiles] (min-max)")
 drawn = f"sample:{batch}:{sampler['solver']}:{sampler['steps']}"
 medians = {}

@@ -7,8 +7,8 @@
 --work names `forward:B`, `step:PAIRS`, `sample:N` (15 steps of DPM-Solver++; `sample:N:ddim:50`), `decode:N`, `text:N`, `score:N`.
 With --lora the step trains a LoRA of that rank on the attention projections, peft's on the other side, blocks recomputed on both.
 
-Wall is what one waits. Processor is the time of all threads of a side, the one to look at where other programs run; PyTorch's
-threads wait by spinning, which counts. A line of --json has every single time and what it was measured on.
+Wall is what one waits. Processor is the time of all threads of a side; PyTorch's threads wait by spinning, which counts, and which
+makes both ratios too good where other programs run: the script says so. A line of --json has every single time and what it was measured on.
 
 Needs torch, diffusers, transformers (measured with 2.15, 0.42, 5.23). f32 on both sides, eager PyTorch, by default the weights of
 assets/micro. Our `score` includes the preprocessing of the pictures, our `text` the tokens.
@@ -24,8 +24,7 @@ parser.add_argument("--work", default="forward:8,forward:32,forward:64,step:1,st
 args = parser.parse_args()
 
 both = turns.Turns(args)
-about = both.about
-print(f"torch {about['torch_version']}, {args.threads} threads, {about['cpu']} ({about['vectors']}), {args.rounds} rounds in turns")
+turns.headline(both.about, args.rounds)
 print("ms: median [quartiles] (min-max); ratio ours / torch of medians, by wall and by processor time", flush=True)
 for work in args.work.split(","):
     row = both.measure(work)

@@ -37,6 +37,14 @@ def vectors():
     return next((name for flag, name in [("avx512f", "AVX-512"), ("avx2", "AVX2")] if f" {flag} " in text), platform.machine())
 
 
+def headline(about, rounds):
+    """What the figures were measured on, and whether they can be believed."""
+    print(f"torch {about['torch_version']}, {about['threads']} threads, {about['cpu']} ({about['vectors']}), {rounds} rounds in turns")
+    if about["load"] > 0.5:
+        print(f"load average {about['load']:.1f} before the start: other programs run. PyTorch's threads wait by spinning and lose")
+        print("far more by that than ours: the ratios are too good. Measure again on a quiet machine.")
+
+
 class Torch:
     """PyTorch's side. A method a kind of work, as `rpo-bench` has them."""
 
@@ -181,11 +189,13 @@ class Turns:
 
     def __init__(self, args):
         self.args = args
+        load = os.getloadavg()[0]
         self.torch, self.ours = Torch(args), Ours(args)
         self.about = {
             "cpu": cpu_model(),
             "vectors": vectors(),
             "threads": args.threads,
+            "load": load,
             "torch_version": self.torch.torch.__version__,
             "model": args.model,
             "lora": args.lora,

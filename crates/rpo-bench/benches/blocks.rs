@@ -1,12 +1,13 @@
 //! The blocks of a U-Net at three resolutions, forward and with backward: the embedded model's, batch 8, and those of Stable
 //! Diffusion 1.5 at 64x64 latents, batch 1. Random weights.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
 use rpo_bench::micro;
 use rpo_data::random;
 use rpo_diffusion::UNetConfig;
 use rpo_diffusion::unet::Block;
+use rpo_nn::Tape;
 use rpo_nn::weights::{Params, Scope};
 
 #[global_allocator]
@@ -61,9 +62,14 @@ fn blocks(
                 b.iter(|| frozen.forward(&x, &time, &text).expect("shapes fit"));
             });
             c.bench_function(&format!("{name}, forward and backward"), |b| {
-                b.iter(|| {
-                    let y = trained.forward(&x, &time, &text).expect("shapes fit");
-                    y.backward().expect("has a backward")
+                // Inside a U-Net the gradient goes on to what comes before.
+                let var = |t| Ok(Var::from_tensor(t)?.into_inner());
+                let inputs: Result<Vec<Tensor>> = [&x, &time].into_iter().map(var).collect();
+                let inputs = inputs.expect("f32");
+                b.iter(|| -> Result<_> {
+                    let tape = Tape::new(false)?;
+                    let y = tape.record(|| trained.forward(&inputs[0], &inputs[1], &text))?;
+                    tape.backward(&y)
                 });
             });
         }

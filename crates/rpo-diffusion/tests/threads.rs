@@ -81,7 +81,7 @@ fn pictures() -> Result<()> {
             eta: 0.,
             steps: 3,
             guidance: 3.,
-            guidance_interval: None,
+            guidance_interval: Some([0., 0.5]),
             batch: 3,
         };
         let latents = sample(
