@@ -94,6 +94,10 @@ pub(crate) fn relative(a: &Tensor, b: &Tensor) -> Result<f64> {
     let (a, b) = (f64s(a)?, f64s(b)?);
     let norm: f64 = b.iter().map(|x| x * x).sum();
     let off: f64 = a.iter().zip(&b).map(|(x, y)| (x - y) * (x - y)).sum();
+    if off == 0.0 {
+        // Also where both are 0.
+        return Ok(0.0);
+    }
     let ratio = (off / norm).sqrt();
     Ok(if ratio.is_nan() { f64::INFINITY } else { ratio })
 }
