@@ -8,7 +8,7 @@ use rpo_diffusion::Solver;
 static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
 
 fn micro_model(_: &mut Criterion) {
-    // Backward passes walk the graph recursively; criterion itself cannot move to another thread.
+    // As the program runs; criterion itself cannot move to another thread.
     rpo_nn::on_pool(|| {
         let mut criterion = Criterion::default().configure_from_args();
         let mut work = Work::load(&micro(), None).expect("the embedded model loads");

@@ -76,11 +76,7 @@ impl Conv2d {
             weight: scope.conv("weight", [co, ci, k, k])?,
             bias: bias.then(|| scope.tensor("bias", &[co])).transpose()?,
             spec,
-            kept: if scope.params().is_constant() {
-                Kept::constant()
-            } else {
-                Kept::default()
-            },
+            kept: Kept::when(scope.params().is_constant()),
             lora: scope.lora(&[co, ci, k, k])?,
         })
     }

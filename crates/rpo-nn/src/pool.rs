@@ -168,10 +168,6 @@ unsafe impl GlobalAlloc for Pool {
             // SAFETY: as the caller promises.
             (None, None) => unsafe { System.realloc(block, layout, size) },
             (Some(a), Some(b)) if a == b => block,
-            (Some(a), Some(b)) if a.size >= LIMIT && b.size >= LIMIT => {
-                // SAFETY: the block was allocated with the layout of its class; the new size is one too.
-                unsafe { System.realloc(block, a.layout(), b.size) }
-            }
             _ => {
                 // SAFETY: both blocks hold the smaller of the sizes and are distinct.
                 unsafe {

@@ -55,6 +55,11 @@ fn record<T>(f: impl FnOnce() -> Result<T>) -> Result<(T, Vec<Node>)> {
     }
 }
 
+/// Whether the tensor comes of variables by an operation of candle's, whose gradient a tape would lose.
+fn is_foreign(t: &Tensor) -> bool {
+    t.track_op() && !t.is_variable()
+}
+
 /// Gradients by the tensor they belong to; shared values are copied when they are added to.
 #[derive(Default)]
 struct Gradients(HashMap<TensorId, (Tensor, Arc<Vec<f32>>)>);
@@ -84,6 +89,7 @@ impl Gradients {
                 Node::Part { out, again } => {
                     if let Some((_, grad)) = self.0.remove(&out.id()) {
                         let (result, nodes) = record(again)?;
+                        check_result(&result)?;
                         self.add(&result, grad);
                         self.walk(nodes)?;
                     }
@@ -101,6 +107,16 @@ impl Gradients {
         }
         Ok(())
     }
+}
+
+fn check_result(out: &Tensor) -> Result<()> {
+    if is_foreign(out) {
+        bail!(
+            "tape: the result {:?} is that of an operation that the tape does not know",
+            out.shape()
+        )
+    }
+    Ok(())
 }
 
 type Again = Box<dyn Fn() -> Result<Tensor> + Send + Sync>;
@@ -161,7 +177,7 @@ pub(crate) fn apply<K: Differentiable<N>, const N: usize>(
         None if tracked => return Ok(Err((op, args))),
         None => false,
     };
-    if recording && let Some(arg) = args.iter().find(|a| a.track_op() && !a.is_variable()) {
+    if recording && let Some(arg) = args.iter().find(|a| is_foreign(a)) {
         bail!(
             "{}: an argument {:?} is the result of an operation that the tape does not know",
             K::NAME,
@@ -222,6 +238,7 @@ impl Tape {
     /// Those of `f`; an operation that the tape does not know.
     pub fn record(&self, f: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
         let (out, nodes) = record(f)?;
+        check_result(&out)?;
         let root = Root {
             out,
             nodes: Mutex::new(nodes),
@@ -237,6 +254,9 @@ impl Tape {
     pub fn part(&self, f: impl Fn() -> Result<Tensor> + Send + Sync + 'static) -> Result<Tensor> {
         if !self.recompute {
             return f();
+        }
+        if !MODE.with_borrow(|mode| matches!(mode, Mode::Record(_))) {
+            bail!("tape: a part outside of `record`: its gradients would be lost")
         }
         let (result, _) = within(Mode::Plain, &f)?;
         let values = with_views([&result], |[result]| Ok(result.data.to_vec()))?;

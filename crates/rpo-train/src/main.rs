@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         // SAFETY: nothing else runs yet, so no other thread can read the environment meanwhile.
         unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     }
-    // candle walks the graph of a backward pass recursively.
+    // Work that comes from outside the pool is handed over and waited for.
     match rpo_nn::on_pool(|| rpo_train::cli::main(std::env::args())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

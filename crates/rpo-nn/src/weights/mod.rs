@@ -1,6 +1,7 @@
 //! All tensors of one network, by the name they have in its diffusers / transformers checkpoint; safetensors files.
 
 mod archive;
+mod arrangement;
 mod header;
 mod params;
 mod precision;

@@ -1,7 +1,7 @@
 //! A place in the tree of names.
 
 use super::Params;
-use super::params::Arrangement;
+use super::arrangement::Arrangement;
 use crate::lora::Lora;
 use candle_core::{Result, Tensor};
 use std::fmt::Display;

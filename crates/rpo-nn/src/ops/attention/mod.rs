@@ -28,9 +28,9 @@ pub enum Mask {
     Keys(Tensor),
 }
 
-/// softmax(Q K^T / sqrt(d)) V per head, for `q` `[B, N, C]` and `k`, `v` `[B, M, C]`, with d = C / `heads`; N and M may be several dimensions; head h owns the
-/// channels h d .. (h + 1) d. The result is `[B, N, C]`. The matrix of weights is never stored: the backward pass recomputes it
-/// from the logarithm of each row's sum.
+/// softmax(Q K^T / sqrt(d)) V per head, for `q` `[B, N, C]` and `k`, `v` `[B, M, C]`, with d = C / `heads`; N and M may be
+/// several dimensions; head h owns the channels h d .. (h + 1) d. The result has the shape of `q`. The matrix of weights is never
+/// stored: the backward pass recomputes it from the maximum and the sum of each row.
 ///
 /// # Errors
 /// If the shapes do not fit, `heads` does not divide C, a [`Mask::Keys`] leaves a sample without any key, or a dtype is not f32.

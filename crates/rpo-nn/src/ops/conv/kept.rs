@@ -12,21 +12,22 @@ const LIMIT: usize = 2 << 20;
 pub(crate) struct Kept(Option<Arc<OnceLock<Vec<f32>>>>);
 
 impl Kept {
-    /// For weights that nobody changes.
-    pub(crate) fn constant() -> Self {
-        Self(Some(Arc::default()))
+    /// A place if nobody changes the weights.
+    pub(crate) fn when(constant: bool) -> Self {
+        Self(constant.then(Arc::default))
     }
 
     /// The transformed weights, `len` floats: those of an earlier call, or what `transform` makes.
     pub(super) fn get(&self, len: usize, transform: impl FnOnce() -> Vec<f32>) -> Cow<'_, [f32]> {
         match &self.0 {
-            Some(place) if len <= LIMIT => {
-                if place.get().is_none() {
-                    // Not inside `get_or_init`: `transform` waits for other threads, which might come by here.
-                    let _ = place.set(transform());
+            Some(place) if len <= LIMIT => Cow::Borrowed(match place.get() {
+                Some(kept) => kept,
+                None => {
+                    // Not inside `get_or_init`: it waits for other threads, which might come by here.
+                    let made = transform();
+                    place.get_or_init(|| made)
                 }
-                place.get().map_or(Cow::Borrowed(&[]), |u| Cow::Borrowed(u))
-            }
+            }),
             _ => Cow::Owned(transform()),
         }
     }

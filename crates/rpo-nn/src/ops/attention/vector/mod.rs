@@ -8,6 +8,7 @@ mod plain;
 mod x86;
 
 use plain::Plain;
+use std::sync::OnceLock;
 #[cfg(target_arch = "x86_64")]
 use x86::{Avx2, Avx512};
 
@@ -111,7 +112,8 @@ impl Level {
     }
 
     pub(super) fn best() -> Self {
-        Self::all()[0]
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| Self::all()[0])
     }
 
     /// f32 of two registers.
