@@ -1,7 +1,8 @@
 //! Layers: the weights of one operation, under the names that PyTorch modules give them (`weight`, `bias`).
 
+use crate::kept::Kept;
 use crate::lora::Lora;
-use crate::ops::{self, ConvSpec, Kept};
+use crate::ops::{self, ConvSpec, KeptKernels};
 use crate::weights::Scope;
 use candle_core::{Result, Tensor};
 
@@ -10,6 +11,7 @@ use candle_core::{Result, Tensor};
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    kept: Kept,
     lora: Option<Lora>,
 }
 
@@ -22,6 +24,7 @@ impl Linear {
         Ok(Self {
             weight: scope.tensor("weight", &[output, input])?,
             bias: bias.then(|| scope.tensor("bias", &[output])).transpose()?,
+            kept: Kept::when(scope.params().is_constant()),
             lora: scope.lora(&[output, input])?,
         })
     }
@@ -31,10 +34,21 @@ impl Linear {
     /// # Errors
     /// If the shape of `x` does not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = ops::linear(x, &self.weight, self.bias.as_ref())?;
+        let y = ops::linear_keeping(x, &self.weight, self.bias.as_ref(), &self.kept)?;
         match &self.lora {
             Some(lora) => lora.linear(x, y),
             None => Ok(y),
+        }
+    }
+
+    /// [`ops::geglu`] of [`Linear::forward`]: `[.., input]` to `[.., output / 2]`, in one pass where no gradient is wanted.
+    ///
+    /// # Errors
+    /// If the shape of `x` does not fit or `output` is odd.
+    pub fn forward_geglu(&self, x: &Tensor) -> Result<Tensor> {
+        match (&self.bias, &self.lora) {
+            (Some(bias), None) => ops::linear_geglu(x, &self.weight, bias, &self.kept),
+            _ => ops::geglu(&self.forward(x)?),
         }
     }
 
@@ -55,7 +69,7 @@ pub struct Conv2d {
     weight: Tensor,
     bias: Option<Tensor>,
     spec: ConvSpec,
-    kept: Kept,
+    kept: KeptKernels,
     lora: Option<Lora>,
 }
 
@@ -76,7 +90,7 @@ impl Conv2d {
             weight: scope.conv("weight", [co, ci, k, k])?,
             bias: bias.then(|| scope.tensor("bias", &[co])).transpose()?,
             spec,
-            kept: Kept::when(scope.params().is_constant()),
+            kept: KeptKernels::when(scope.params().is_constant()),
             lora: scope.lora(&[co, ci, k, k])?,
         })
     }

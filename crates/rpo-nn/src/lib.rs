@@ -10,12 +10,13 @@
 //! * [`optim`]: AdamW in place, gradient norm and clipping, the check that every trainable tensor is trained.
 //!
 //! Results do not depend on the number of threads: work is cut into chunks, and sums into trees, by shapes alone.
-//! They do depend, in the last bits, on [`simd_level`] and on the caches that the `gemm` crate detects.
+//! They do depend, in the last bits, on [`simd_level`].
 //!
 //! Call all of it from [`on_pool`].
 
 mod autograd;
 pub mod frozen;
+mod kept;
 pub mod layers;
 pub mod lora;
 mod math;
@@ -28,6 +29,7 @@ mod scratch;
 mod simd;
 mod stack;
 mod tape;
+mod vector;
 pub mod weights;
 
 #[doc(hidden)]
@@ -39,4 +41,4 @@ pub use tape::Tape;
 
 /// Version of the arithmetic: raised whenever a change alters the bits that a kernel returns, so that caches of
 /// computed features can tell. Part of every cache key, next to [`simd_level`].
-pub const KERNELS_VERSION: u32 = 6;
+pub const KERNELS_VERSION: u32 = 7;

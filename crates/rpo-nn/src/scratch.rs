@@ -1,20 +1,20 @@
 //! Buffers that a thread keeps: fresh pages from the operating system cost more than the arithmetic on a small tile.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 thread_local! {
-    static KEPT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static KEPT: RefCell<Vec<Vec<f32>>> = const { RefCell::new(vec![]) };
 }
 
 /// Calls `f` with `len` elements of arbitrary content; they are kept for the next call on this thread. A call inside `f` gets a
 /// buffer of its own.
 pub(crate) fn with<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
-    let mut buffer = KEPT.take();
+    let mut buffer = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
     if buffer.len() < len {
         buffer.resize(len, 0.0);
     }
     let result = f(&mut buffer[..len]);
-    KEPT.set(buffer);
+    KEPT.with_borrow_mut(|kept| kept.push(buffer));
     result
 }
 
@@ -34,5 +34,16 @@ mod tests {
             super::with(8, |b| b.fill(2.0));
             assert_eq!(a, [1.0; 4]);
         });
+    }
+
+    #[test]
+    fn nested_buffers_are_kept() {
+        let places = || {
+            super::with(4, |a| {
+                let a = a.as_ptr();
+                super::with(8, |b| (a, b.as_ptr()))
+            })
+        };
+        assert_eq!(places(), places());
     }
 }

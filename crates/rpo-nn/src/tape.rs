@@ -196,6 +196,11 @@ pub(crate) fn apply<K: Differentiable<N>, const N: usize>(
     Ok(Ok(out))
 }
 
+/// Whether an operation on these would be remembered for a gradient.
+pub(crate) fn is_watched(args: &[&Tensor]) -> bool {
+    args.iter().any(|arg| arg.track_op()) && MODE.with_borrow(|mode| !matches!(mode, Mode::Plain))
+}
+
 fn push(node: Node) {
     MODE.with_borrow_mut(|mode| {
         if let Mode::Record(nodes) = mode {

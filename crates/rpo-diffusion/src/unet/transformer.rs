@@ -82,7 +82,7 @@ impl TransformerBlock {
         let x = ops::add(&self.attn1.forward(&h, &self.attn1.keys_values(&h)?)?, x)?;
         let h = self.norm2.forward(&x)?;
         let x = ops::add(&self.attn2.forward(&h, text)?, &x)?;
-        let h = ops::geglu(&self.ff_in.forward(&self.norm3.forward(&x)?)?)?;
+        let h = self.ff_in.forward_geglu(&self.norm3.forward(&x)?)?;
         ops::add(&self.ff_out.forward(&h)?, &x)
     }
 }

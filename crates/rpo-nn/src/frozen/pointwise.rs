@@ -2,7 +2,7 @@
 
 use super::Maps;
 use crate::autograd::with_views;
-use crate::matrix::{Matrix, product};
+use crate::matrix::{Matrix, Panels, Start};
 use crate::ops::elementwise::product_of;
 use crate::ops::rows::{add_to, fill_rows};
 use crate::ops::{Activation, activation};
@@ -18,7 +18,7 @@ const ROWS: usize = 48;
 /// A 1x1 convolution with a bias.
 #[derive(Clone, Debug)]
 pub struct Pointwise {
-    /// `[input, output]`: so the product needs no copy of it.
+    /// W^T in panels.
     weight: Vec<f32>,
     bias: Vec<f32>,
     input: usize,
@@ -51,7 +51,9 @@ impl Pointwise {
             )
         }
         Ok(Self {
-            weight: weight.t()?.flatten_all()?.to_vec1()?,
+            weight: with_views([&weight.contiguous()?], |[w]| {
+                Ok(Panels::arrange(Matrix::new(w.data, output, input).t()))
+            })?,
             bias: bias.to_vec1()?,
             input,
             output,
@@ -100,31 +102,28 @@ impl Pointwise {
         let (c, n) = (self.input, self.output);
         let places = x.dims[1] * x.dims[2];
         let rows = rows_per_task(places, c + n);
-        let weight = Matrix::new(&self.weight, c, n);
+        let weight = Panels::arranged(&self.weight, c, n);
         let (image, image_out) = (x.image(), out.image());
         parallel::map_image_chunks(&mut out.values, image_out, rows * n, |b, at, y| {
             let count = y.len() / n;
             let x = &x.values[b * image + at / n * c..][..count * c];
-            let add = match after {
+            let start = match after {
                 After::Add(other) => {
                     fill_rows(y, &self.bias);
                     add_to(y, &other.values[b * image_out + at..][..y.len()]);
-                    true
+                    Start::Out
                 }
-                After::Nothing => {
-                    fill_rows(y, &self.bias);
-                    true
-                }
-                After::Activation(_) => false,
+                After::Nothing => Start::Bias(&self.bias),
+                After::Activation(_) => Start::Zero,
             };
             match gate {
-                None => product(y, Matrix::new(x, count, c), weight, add),
+                None => weight.product(y, Matrix::new(x, count, c), start),
                 Some(gate) => scratch::with(count * c, |gated| {
                     let gate = &gate[b * c..][..c];
                     for (x, gated) in x.chunks_exact(c).zip(gated.chunks_exact_mut(c)) {
                         product_of(x, gate, gated);
                     }
-                    product(y, Matrix::new(gated, count, c), weight, add);
+                    weight.product(y, Matrix::new(gated, count, c), start);
                 }),
             }
             if let After::Activation(f) = after {

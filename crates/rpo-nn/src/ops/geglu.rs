@@ -1,11 +1,16 @@
 //! Gated GELU of the U-Net's feed-forward layers.
 
 use super::activation::{INV_SQRT_2PI, normal_cdf};
-use crate::autograd::{Differentiable, Gradient, View, apply1};
+use super::linear::linear_keeping;
+use crate::autograd::{Differentiable, Gradient, View, apply1, with_views};
+use crate::kept::Kept;
 use crate::math;
+use crate::matrix::{Matrix, Panels, Start, keep};
 use crate::parallel;
+use crate::scratch;
 use crate::simd::simd;
-use candle_core::{Result, Tensor, bail};
+use crate::tape;
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 /// a · gelu(g) for `x` `[.., 2 F]` = `[a, g]`, with the exact erf, as diffusers' `GEGLU`; the result is `[.., F]`.
 ///
@@ -19,12 +24,28 @@ pub fn geglu(x: &Tensor) -> Result<Tensor> {
 }
 
 #[inline(always)]
+fn gate<const FMA: bool>(a: &[f32], g: &[f32], y: &mut [f32]) {
+    for ((y, &a), &g) in y.iter_mut().zip(a).zip(g) {
+        *y = a * (g * normal_cdf::<FMA>(g));
+    }
+}
+
+#[inline(always)]
 fn forward_body<const FMA: bool>(x: &[f32], y: &mut [f32], f: usize) {
     for (x, y) in x.chunks_exact(2 * f).zip(y.chunks_exact_mut(f)) {
         let (a, g) = x.split_at(f);
-        for ((y, &a), &g) in y.iter_mut().zip(a).zip(g) {
-            *y = a * (g * normal_cdf::<FMA>(g));
-        }
+        gate::<FMA>(a, g, y);
+    }
+}
+
+#[inline(always)]
+fn columns_body<const FMA: bool>(a: &[f32], g: &[f32], cols: usize, y: &mut [f32], f: usize) {
+    for ((a, g), y) in a
+        .chunks_exact(cols)
+        .zip(g.chunks_exact(cols))
+        .zip(y.chunks_mut(f))
+    {
+        gate::<FMA>(a, g, &mut y[..cols]);
     }
 }
 
@@ -49,7 +70,61 @@ fn backward_body<const FMA: bool>(x: &[f32], grad: &[f32], dx: &mut [f32], f: us
 
 simd! {
     fn forward(x: &[f32], y: &mut [f32], f: usize) = forward_body;
+    fn columns(a: &[f32], g: &[f32], cols: usize, y: &mut [f32], f: usize) = columns_body;
     fn backward(x: &[f32], grad: &[f32], dx: &mut [f32], f: usize) = backward_body;
+}
+
+/// Rows of a task of [`fused`].
+const ROWS: usize = 128;
+/// Elements of the linear layer's result that stay in the second-level cache.
+const BLOCK: usize = 96 * 1024;
+
+/// [`geglu`] of x W^T + b for `w` `[2 F, in]` and `b` `[2 F]`, bit for bit; the linear layer's result is not written to memory
+/// where no gradient is wanted.
+pub(crate) fn linear_geglu(x: &Tensor, w: &Tensor, b: &Tensor, kept: &Kept) -> Result<Tensor> {
+    let (&[out, input], Some((&last, rows))) = (w.dims(), x.dims().split_last()) else {
+        return geglu(&linear_keeping(x, w, b.into(), kept)?);
+    };
+    let (m, f) = (rows.iter().product(), out / 2);
+    let fits =
+        last == input && b.dims() == [out] && out == 2 * f && f.is_multiple_of(Panels::width());
+    let plain = [x, w, b]
+        .iter()
+        .all(|t| t.dtype() == DType::F32 && t.is_contiguous() && t.device().is_cpu());
+    if !fits || !plain || tape::is_watched(&[x, w, b]) || m < ROWS {
+        return geglu(&linear_keeping(x, w, b.into(), kept)?);
+    }
+    let y = with_views([x, w, b], |[x, w, b]| {
+        let w = Matrix::new(w.data, out, input).t();
+        let panels = keep(w, kept);
+        Ok(fused(
+            Matrix::new(x.data, m, input),
+            Panels::arranged(&panels, input, out),
+            b.data,
+        ))
+    })?;
+    Tensor::from_vec(y, [rows, &[f]].concat(), &Device::Cpu)
+}
+
+fn fused(x: Matrix<'_>, w: Panels<'_>, b: &[f32]) -> Vec<f32> {
+    let f = b.len() / 2;
+    let most = (BLOCK / (2 * ROWS)).next_multiple_of(Panels::width());
+    parallel::build(x.rows() * f, ROWS * f, |i, y| {
+        let rows = y.len() / f;
+        let x = x.some_rows(i * ROWS, rows);
+        scratch::with(2 * rows * most, |buffer| {
+            for first in (0..f).step_by(most) {
+                let cols = most.min(f - first);
+                let (a, rest) = buffer.split_at_mut(rows * cols);
+                let g = &mut rest[..rows * cols];
+                for (out, from) in [(&mut *a, first), (&mut *g, f + first)] {
+                    let cols = from..from + cols;
+                    w.some(cols.clone()).product(out, x, Start::Bias(&b[cols]));
+                }
+                columns(a, g, cols, &mut y[first..], f);
+            }
+        });
+    })
 }
 
 struct Geglu;
@@ -88,5 +163,38 @@ impl Differentiable<1> for Geglu {
                 );
             })
         })])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Var;
+
+    #[test]
+    fn one_pass_gives_the_bits_of_two() {
+        let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
+        for (rows, input, f) in [([3, 100], 20, 32), ([1, 128], 64, 640), ([2, 257], 33, 96)] {
+            let x = random(&[&rows[..], &[input]].concat());
+            let (w, b) = (random(&[2 * f, input]), random(&[2 * f]));
+            let two = geglu(&super::super::linear(&x, &w, Some(&b)).unwrap()).unwrap();
+            let kept = Kept::when(true);
+            for _ in 0..2 {
+                let one = linear_geglu(&x, &w, &b, &kept).unwrap();
+                assert_eq!(one.dims(), two.dims());
+                let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                assert!(flat(&one) == flat(&two), "{rows:?} {input} {f}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_gradient_that_is_wanted_is_there() {
+        let x = Var::randn(0f32, 1.0, (200, 8), &Device::Cpu).unwrap();
+        let w = Tensor::randn(0f32, 1.0, (64, 8), &Device::Cpu).unwrap();
+        let b = Tensor::zeros(64, DType::F32, &Device::Cpu).unwrap();
+        let y = linear_geglu(&x, &w, &b, &Kept::default()).unwrap();
+        let grads = y.sum_all().unwrap().backward().unwrap();
+        assert!(grads.get(&x).is_some());
     }
 }

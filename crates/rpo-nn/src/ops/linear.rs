@@ -2,16 +2,29 @@
 
 use super::rows::sum_rows;
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
-use crate::matrix::{Matrix, product_new};
+use crate::kept::Kept;
+use crate::matrix::{Matrix, product_keeping, product_long, product_new};
 use candle_core::{Result, Tensor, bail};
 
-struct Linear;
+struct Linear {
+    kept: Kept,
+}
 
 /// y = x W^T + b for `x` `[.., in]`, `w` `[out, in]`, `b` `[out]`; the result is `[.., out]`.
 ///
 /// # Errors
 /// If the shapes do not fit or a dtype is not f32.
 pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    linear_keeping(x, w, b, &Kept::default())
+}
+
+/// As [`linear`], for weights that do not change between calls with the same `kept`.
+pub(crate) fn linear_keeping(
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    kept: &Kept,
+) -> Result<Tensor> {
     let (&[rows, cols], Some(&last)) = (w.dims(), x.dims().last()) else {
         bail!(
             "linear: x {:?}, w {:?}; expected [.., in] and [out, in]",
@@ -27,19 +40,21 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
             b.map(Tensor::shape)
         )
     }
+    let linear = Linear { kept: kept.clone() };
     match b {
-        Some(b) => apply3(Linear, x, w, b),
-        None => apply2(Linear, x, w),
+        Some(b) => apply3(linear, x, w, b),
+        None => apply2(linear, x, w),
     }
 }
 
-fn forward(x: View<'_>, w: View<'_>, b: Option<&[f32]>) -> (Vec<f32>, Vec<usize>) {
+fn forward(x: View<'_>, w: View<'_>, b: Option<&[f32]>, kept: &Kept) -> (Vec<f32>, Vec<usize>) {
     let (o, i) = (w.dims[0], w.dims[1]);
     let rows = x.dims[..x.dims.len() - 1].iter().product();
-    let y = product_new(
+    let y = product_keeping(
         Matrix::new(x.data, rows, i),
         Matrix::new(w.data, o, i).t(),
         b,
+        kept,
     );
     let mut dims = x.dims.to_vec();
     *dims.last_mut().expect("checked: x has a last dimension") = o;
@@ -51,11 +66,9 @@ fn backward(x: View<'_>, w: View<'_>, grad: &[f32], wanted: [bool; 2]) -> [Gradi
     let rows = x.dims[..x.dims.len() - 1].iter().product();
     let g = Matrix::new(grad, rows, o);
     [
-        Gradient::when(wanted[0], || {
-            product_new(g, Matrix::new(w.data, o, i), None)
-        }),
+        Gradient::when(wanted[0], || product_new(g, Matrix::new(w.data, o, i))),
         Gradient::when(wanted[1], || {
-            product_new(g.t(), Matrix::new(x.data, rows, i), None)
+            product_long(g.t(), Matrix::new(x.data, rows, i))
         }),
     ]
 }
@@ -64,7 +77,7 @@ impl Differentiable<2> for Linear {
     const NAME: &'static str = "linear";
 
     fn forward(&self, [x, w]: [View<'_>; 2]) -> Result<(Vec<f32>, Vec<usize>)> {
-        Ok(forward(x, w, None))
+        Ok(forward(x, w, None, &self.kept))
     }
 
     fn backward(
@@ -82,7 +95,7 @@ impl Differentiable<3> for Linear {
     const NAME: &'static str = "linear";
 
     fn forward(&self, [x, w, b]: [View<'_>; 3]) -> Result<(Vec<f32>, Vec<usize>)> {
-        Ok(forward(x, w, Some(b.data)))
+        Ok(forward(x, w, Some(b.data), &self.kept))
     }
 
     fn backward(

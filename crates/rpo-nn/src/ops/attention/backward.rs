@@ -9,11 +9,11 @@ use super::softmax::{Deltas, Slopes};
 use super::strips::{self, Strip};
 use super::tiles::{Product, Rows};
 use super::turn::{from_lanes, to_lanes};
-use super::vector::{Kernel, MOST_LANES, Simd};
 use super::{Attention, KEYS, blocks};
 use crate::autograd::Gradient;
 use crate::parallel;
 use crate::scratch;
+use crate::vector::{Kernel, MOST_LANES, Simd};
 use std::f64::consts::LOG2_E;
 
 /// Multiplications, roughly, that make a task worth its scheduling.

@@ -4,10 +4,10 @@ use super::heads::{Heads, Joined};
 use super::softmax::{Advance, LOWEST};
 use super::tiles::{Product, Rows};
 use super::turn::{from_lanes, to_lanes};
-use super::vector::{Kernel, Level, MOST_LANES, Simd};
 use super::{Attention, KEYS, blocks};
 use crate::parallel;
 use crate::scratch;
+use crate::vector::{Kernel, Level, MOST_LANES, Simd};
 use std::f64::consts::LOG2_E;
 
 /// Multiplications, roughly, that make a task worth its scheduling.

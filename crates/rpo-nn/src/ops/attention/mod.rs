@@ -9,13 +9,12 @@ mod strips;
 mod tests;
 mod tiles;
 mod turn;
-mod vector;
 
 use crate::autograd::{Differentiable, Gradient, View, apply3};
+use crate::vector::Level;
 use candle_core::{Result, Tensor, bail};
 use heads::Heads;
 use std::sync::OnceLock;
-use vector::Level;
 
 /// Which keys a query may see.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! Scores are in units of ln 2: weights are powers of 2.
 
-use super::vector::{Kernel, Simd};
+use crate::vector::{Kernel, Simd};
 
 /// Below every score that can occur, yet finite: scores of minus infinity only must not become NaN.
 pub(super) const LOWEST: f32 = -1e30;

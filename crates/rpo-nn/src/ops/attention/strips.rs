@@ -2,7 +2,7 @@
 
 use super::heads::Joined;
 use super::tiles::{Product, Rows};
-use super::vector::Simd;
+use crate::vector::Simd;
 
 /// The channels from `from` on that `width` lanes hold. Of `[len, d]` the strip is the matrix `[len, width]` that lies
 /// `from * len` elements behind the first.

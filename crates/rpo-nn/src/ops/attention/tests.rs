@@ -1,10 +1,10 @@
 //! Every instruction set of this machine against plain f64 arithmetic, with memory that was full of NaN.
 
 use super::heads::Heads;
-use super::vector::Level;
 use super::{Attention, Visible, backward, forward};
 use crate::autograd::Gradient;
 use crate::scratch;
+use crate::vector::Level;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::sync::OnceLock;
 

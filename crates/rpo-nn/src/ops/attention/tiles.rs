@@ -3,7 +3,7 @@
 //! The right-hand side and the result are rows of `N` registers, one row after the other; the left-hand side is read element by
 //! element where it lies. Lanes are queries (then neither scores nor their softmax need a sum across a register) or channels.
 
-use super::vector::{Kernel, Simd};
+use crate::vector::{Kernel, Simd};
 
 /// A matrix read element by element: row r, column c is at `r * stride + c`.
 #[derive(Clone, Copy)]

@@ -1,13 +1,16 @@
 //! Convolution of any kernel, stride and padding as matrix products over gathered patches.
 
 use super::Geometry;
-use crate::matrix::{Matrix, product, product_parallel};
-use crate::ops::rows::{add_to, fill_rows};
+use crate::kept::Kept;
+use crate::matrix::{Matrix, Panels, Start, keep, product, product_keeping, product_parallel};
+use crate::ops::rows::add_to;
 use crate::parallel;
 use crate::scratch;
 
 /// Elements of a tile of patches that one task gathers: a tile stays in the second-level cache.
 const TILE: usize = 192 * 1024;
+/// Up to so many rows all patches are gathered at once.
+const FEW_ROWS: usize = 512;
 /// Elements of the patches gathered at a time for the weight gradient, whose products want many rows.
 const WEIGHT_TILE: usize = 1024 * 1024;
 
@@ -54,19 +57,33 @@ fn tile_rows(rows: usize, row: usize, budget: usize, least: usize) -> usize {
     rows.max(1).div_ceil(rows.max(1).div_ceil(tile))
 }
 
-pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
+pub(super) fn forward(
+    g: &Geometry,
+    x: &[f32],
+    w: &[f32],
+    b: Option<&[f32]>,
+    kept: &Kept,
+) -> Vec<f32> {
     let (rows, patch, co) = (g.positions(), g.patch(), g.out_channels);
+    let weights = Matrix::new(w, patch, co);
+    if rows <= FEW_ROWS {
+        let mut patches = parallel::fresh(rows * patch);
+        let share = parallel::rows_per_task(patch);
+        parallel::for_chunks(&mut patches, share * patch, |i, patches| {
+            gather(g, x, i * share, patches);
+        });
+        return product_keeping(Matrix::new(&patches, rows, patch), weights, b, kept);
+    }
+    let weights = keep(weights, kept);
+    let weights = Panels::arranged(&weights, patch, co);
+    let start = b.map_or(Start::Zero, Start::Bias);
     // Four tiles at least where there are enough rows, so that threads share the work evenly.
     let tile = tile_rows(rows, patch, TILE, 64).min(rows.div_ceil(4).max(64));
-    let weights = Matrix::new(w, patch, co);
     parallel::build(rows * co, tile * co, |i, y| {
         let count = y.len() / co;
-        if let Some(b) = b {
-            fill_rows(y, b);
-        }
         scratch::with(count * patch, |patches| {
             gather(g, x, i * tile, patches);
-            product(y, Matrix::new(patches, count, patch), weights, b.is_some());
+            weights.product(y, Matrix::new(patches, count, patch), start);
         });
     })
 }
@@ -87,7 +104,7 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32>
             &mut dw,
             Matrix::new(patches, count, patch).t(),
             Matrix::new(grad, count, co),
-            i > 0,
+            if i > 0 { Start::Out } else { Start::Zero },
         );
     }
     dw
@@ -127,7 +144,12 @@ pub(super) fn scatter(g: &Geometry, w: &[f32], grad: &[f32]) -> Vec<f32> {
         let mut patches = parallel::fresh(tile * patch);
         for (i, grad) in grad.chunks(tile * co).enumerate() {
             let count = grad.len() / co;
-            product(&mut patches, Matrix::new(grad, count, co), weights, false);
+            product(
+                &mut patches,
+                Matrix::new(grad, count, co),
+                weights,
+                Start::Zero,
+            );
             for (r, patch) in (i * tile..).zip(patches.chunks_exact(patch).take(count)) {
                 let (oy, ox) = (r / g.out_width, r % g.out_width);
                 let mut taps = patch.chunks_exact(c);

@@ -2,15 +2,13 @@
 
 mod direct;
 mod im2col;
-mod kept;
 mod planes;
 mod tiles;
 mod winograd;
 
-pub(crate) use kept::Kept;
-
 use super::rows::sum_rows;
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
+use crate::kept::Kept;
 use candle_core::{Result, Tensor, bail};
 
 /// Stride and zero padding of a convolution.
@@ -55,6 +53,23 @@ impl ConvSpec {
             (padded[0] - kernel[0]) / self.stride + 1,
             (padded[1] - kernel[1]) / self.stride + 1,
         ])
+    }
+}
+
+/// Places for what the ways of computing a convolution make of its weights; which way is taken depends on the input.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeptKernels {
+    panels: Kept,
+    winograd: Kept,
+}
+
+impl KeptKernels {
+    /// Places if nobody changes the weights.
+    pub(crate) fn when(constant: bool) -> Self {
+        Self {
+            panels: Kept::when(constant),
+            winograd: Kept::when(constant),
+        }
     }
 }
 
@@ -127,7 +142,7 @@ impl Geometry {
 /// # Errors
 /// If the shapes do not fit or a dtype is not f32.
 pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, spec: ConvSpec) -> Result<Tensor> {
-    conv2d_keeping(x, w, b, spec, &Kept::default())
+    conv2d_keeping(x, w, b, spec, &KeptKernels::default())
 }
 
 /// As [`conv2d`], for weights that do not change between calls with the same `kept`.
@@ -136,7 +151,7 @@ pub(crate) fn conv2d_keeping(
     w: &Tensor,
     b: Option<&Tensor>,
     spec: ConvSpec,
-    kept: &Kept,
+    kept: &KeptKernels,
 ) -> Result<Tensor> {
     let (&[batch, height, width, channels], &[kh, kw, ci, co]) = (x.dims(), w.dims()) else {
         bail!(
@@ -184,7 +199,7 @@ enum Algorithm {
 
 struct Conv {
     geometry: Geometry,
-    kept: Kept,
+    kept: KeptKernels,
 }
 
 impl Conv {
@@ -215,11 +230,11 @@ impl Conv {
     }
 }
 
-fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>, kept: &Kept) -> Vec<f32> {
+fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>, kept: &KeptKernels) -> Vec<f32> {
     match g.algorithm() {
-        Algorithm::Direct => direct::forward(g, x, w, b),
-        Algorithm::Im2col => im2col::forward(g, x, w, b),
-        Algorithm::Winograd => winograd::forward(g, x, w, b, kept),
+        Algorithm::Direct => direct::forward(g, x, w, b, &kept.panels),
+        Algorithm::Im2col => im2col::forward(g, x, w, b, &kept.panels),
+        Algorithm::Winograd => winograd::forward(g, x, w, b, &kept.winograd),
     }
 }
 
@@ -235,7 +250,7 @@ fn input_gradient(g: &Geometry, w: &[f32], grad: &[f32]) -> Vec<f32> {
             grad,
             &im2col::turn_kernel(g, w),
             None,
-            &Kept::default(),
+            &KeptKernels::default(),
         ),
         None => im2col::scatter(g, w, grad),
     }
@@ -276,5 +291,28 @@ impl Differentiable<3> for Conv {
         let [dx, dw] = self.gradients(x, w, grad.data, [wx, ww]);
         let db = Gradient::when(wb, || sum_rows(grad.data, self.geometry.out_channels));
         Ok([dx, dw, db])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// The way to compute it depends on the input's size, and so does what is kept.
+    #[test]
+    fn kept_kernels_serve_inputs_of_any_size() {
+        let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
+        let flat = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (k, ci, co) in [(3, 64, 48), (1, 24, 40)] {
+            let (w, b, spec) = (random(&[k, k, ci, co]), random(&[co]), ConvSpec::same(k));
+            let kept = KeptKernels::when(true);
+            for size in [1, 2, 24, 2, 24] {
+                let x = random(&[2, size, size, ci]);
+                let want = conv2d(&x, &w, Some(&b), spec).unwrap();
+                let got = conv2d_keeping(&x, &w, Some(&b), spec, &kept).unwrap();
+                assert!(flat(got) == flat(want), "{k}x{k}, {size} pixels");
+            }
+        }
     }
 }

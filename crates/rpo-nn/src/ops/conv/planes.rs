@@ -1,6 +1,7 @@
 //! Winograd's transform of kernels and back, plane by plane: plane k of `w` holds one tap of all channel pairs.
 
 use crate::math::fma;
+use crate::matrix::Panels;
 use crate::parallel;
 use crate::scratch;
 use crate::simd::simd;
@@ -73,24 +74,24 @@ simd! {
     fn restore_row(s: &[f32], n: usize, ky: usize, out: &mut [f32]) = restore_body;
 }
 
-/// G w G^T of `n` kernels: nine planes of `n` elements to 36.
-pub(super) fn transform_weights(w: &[f32], n: usize) -> Vec<f32> {
-    parallel::build(36 * n, 6 * n, |i, u| transform_row(w, n, i, u))
+/// G w G^T of kernels `[3, 3, rows, cols]`: for every panel of columns 36 right-hand sides of `rows` rows, see [`Panels`].
+pub(super) fn transform_weights(w: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    let width = Panels::width();
+    let panel = 36 * rows * width;
+    parallel::build(cols.div_ceil(width) * panel, panel, |p, out| {
+        transform_panel(w, rows, cols, p * width, out);
+    })
 }
 
-/// G w G^T of the columns `first..first + width` of kernels `[3, 3, rows, cols]`: 36 planes `[rows, width]`.
-pub(super) fn transform_columns(
-    w: &[f32],
-    rows: usize,
-    cols: usize,
-    first: usize,
-    width: usize,
-    out: &mut [f32],
-) {
+/// One panel of [`transform_weights`]: the columns from `first` on.
+pub(super) fn transform_panel(w: &[f32], rows: usize, cols: usize, first: usize, out: &mut [f32]) {
+    let width = Panels::width();
     let n = rows * width;
     scratch::with(9 * n, |part| {
+        let count = width.min(cols - first);
         for (row, part) in w.chunks_exact(cols).zip(part.chunks_exact_mut(width)) {
-            part.copy_from_slice(&row[first..first + width]);
+            part[..count].copy_from_slice(&row[first..first + count]);
+            part[count..].fill(0.0);
         }
         for (i, out) in out.chunks_exact_mut(6 * n).enumerate() {
             transform_row(part, n, i, out);

@@ -5,8 +5,9 @@
 //! Rounding errors are a few times those of the direct sum (about 1e-6 of the largest output).
 
 use super::tiles::{LANES, Store, tiles, transform_gradients, transform_inputs, transform_outputs};
-use super::{Geometry, Kept, planes};
-use crate::matrix::{Matrix, product};
+use super::{Geometry, planes};
+use crate::kept::Kept;
+use crate::matrix::{Matrix, Panels, Start, product};
 use crate::parallel;
 use crate::scratch;
 
@@ -14,6 +15,10 @@ use crate::scratch;
 const TASK: usize = 768 * 1024;
 /// Floats of transformed tiles held at a time for the weight gradient.
 const WEIGHT_BLOCK: usize = 4 * 1024 * 1024;
+
+/// Floats of transformed weights that are kept at most: four times the weights themselves, which pays where there are few tiles
+/// for many channels of a small model, and would be gigabytes in a large one.
+const KEPT: usize = 2 << 20;
 
 /// Whether the sizes allow this algorithm.
 pub(super) fn applies(g: &Geometry) -> bool {
@@ -75,7 +80,8 @@ pub(super) fn forward(
 /// [`forward`] by blocks of tiles, from transformed weights.
 fn by_tiles(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, kept: &Kept) -> Vec<f32> {
     let (ci, co, grid) = (g.channels, g.out_channels, tiles(g));
-    let u = kept.get(36 * ci * co, || planes::transform_weights(w, ci * co));
+    let small = 36 * ci * co <= KEPT;
+    let u = kept.get(small, || planes::transform_weights(w, ci, co));
     let row = g.out_width * co;
     let image = g.out_height * row;
     let (group, chunk) = match share(g) {
@@ -101,12 +107,18 @@ fn by_tiles(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, kept: &Kep
             );
             for e in 0..36 {
                 let v = Matrix::new(&v[e * count * ci..], count, ci);
-                let u = Matrix::new(&u[e * ci * co..], ci, co);
-                product(&mut m[e * count * co..][..count * co], v, u, false);
+                let m = &mut m[e * count * co..][..count * co];
+                place(&u, e, ci, co).product(m, v, Start::Zero);
             }
             transform_outputs(g, m, first, count, bias, y);
         });
     })
+}
+
+/// The weights of place `e` among those that [`planes::transform_weights`] made.
+fn place(u: &[f32], e: usize, ci: usize, co: usize) -> Panels<'_> {
+    let plane = ci * Panels::width();
+    Panels::new(&u[e * plane..], ci, co, 36 * plane)
 }
 
 /// Whether the weights are so many and the tiles so few that transformed weights are better used at once than stored.
@@ -114,36 +126,44 @@ fn few_tiles(g: &Geometry) -> bool {
     tiles(g).total <= 128 && g.channels * g.out_channels > 256 * 1024
 }
 
-/// Output channels that one task of [`by_columns`] computes.
-const COLUMNS: usize = 64;
-
 /// [`forward`] by blocks of output channels: a task transforms the weights of its block into a buffer that it uses again.
 fn by_columns(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let (ci, co, count) = (g.channels, g.out_channels, tiles(g).total);
-    let mut v = parallel::fresh(36 * count * ci);
-    let share = (parallel::GRAIN / (36 * ci)).max(1);
+    // A few floats more a tile, lest all tiles fall on the same cache set.
+    let tile = 36 * ci + LANES;
+    let mut v = parallel::fresh(tile * count);
+    let share = (parallel::GRAIN / tile).max(1);
     // Tile by tile, so that a task's tiles are one slice.
-    parallel::for_chunks(&mut v, share * 36 * ci, |i, v| {
-        let store = Store {
-            place: ci,
-            tile: 36 * ci,
-        };
-        transform_inputs(g, x, i * share, v.len() / (36 * ci), v, store);
+    parallel::for_chunks(&mut v, share * tile, |i, v| {
+        transform_inputs(
+            g,
+            x,
+            i * share,
+            v.len() / tile,
+            v,
+            Store { place: ci, tile },
+        );
     });
     let positions = g.positions();
     let narrow = |width| Geometry {
         out_channels: width,
         ..*g
     };
-    let parts = parallel::build(positions * co, positions * COLUMNS, |block, y| {
-        let (first, width) = (block * COLUMNS, y.len() / positions);
-        scratch::with(36 * width * (ci + count), |buffer| {
-            let (u, m) = buffer.split_at_mut(36 * width * ci);
-            planes::transform_columns(w, ci, co, first, width, u);
+    // Whole panels, and what the transform of the outputs takes at once.
+    let columns = Panels::width().max(LANES);
+    let parts = parallel::build(positions * co, positions * columns, |block, y| {
+        let (first, width) = (block * columns, y.len() / positions);
+        let panel = 36 * ci * Panels::width();
+        let panels = width.div_ceil(Panels::width());
+        scratch::with(panels * panel + 36 * width * count, |buffer| {
+            let (u, m) = buffer.split_at_mut(panels * panel);
+            for (p, u) in u.chunks_exact_mut(panel).enumerate() {
+                planes::transform_panel(w, ci, co, first + p * Panels::width(), u);
+            }
             for e in 0..36 {
-                let v = Matrix::strided(&v[e * ci..], count, ci, 36 * ci);
-                let u = Matrix::new(&u[e * ci * width..][..ci * width], ci, width);
-                product(&mut m[e * count * width..][..count * width], v, u, false);
+                let v = Matrix::strided(&v[e * ci..], count, ci, tile);
+                let m = &mut m[e * count * width..][..count * width];
+                place(u, e, ci, width).product(m, v, Start::Zero);
             }
             let bias = bias.map(|b| &b[first..first + width]);
             transform_outputs(&narrow(width), m, 0, count, bias, y);
@@ -152,8 +172,8 @@ fn by_columns(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f
     let rows = parallel::rows_per_task(co);
     parallel::build(positions * co, rows * co, |i, y| {
         for (r, y) in (i * rows..).zip(y.chunks_exact_mut(co)) {
-            for (block, y) in y.chunks_mut(COLUMNS).enumerate() {
-                let part = &parts[block * positions * COLUMNS..];
+            for (block, y) in y.chunks_mut(columns).enumerate() {
+                let part = &parts[block * positions * columns..];
                 y.copy_from_slice(&part[r * y.len()..][..y.len()]);
             }
         }
@@ -192,7 +212,12 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
             parallel::for_chunks(&mut sums, ci * co, |e, sums| {
                 let v = Matrix::strided(&v[e * ci..], count, ci, stride_x);
                 let z = Matrix::strided(&z[e * co..], count, co, stride_y);
-                product(sums, v.t(), z, first > 0);
+                product(
+                    sums,
+                    v.t(),
+                    z,
+                    if first > 0 { Start::Out } else { Start::Zero },
+                );
             });
         }
     });
@@ -287,7 +312,7 @@ mod tests {
             let dy = random(&mut rng, g.positions() * g.out_channels);
             let error = distance(
                 &forward(&g, &x, &w, Some(&bias), &Kept::default()),
-                &im2col::forward(&g, &x, &w, Some(&bias)),
+                &im2col::forward(&g, &x, &w, Some(&bias), &Kept::default()),
             );
             assert!(error < 5e-6, "{g:?}: forward {error:e}");
             let error = distance(

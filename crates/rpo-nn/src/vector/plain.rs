@@ -4,7 +4,7 @@ use super::{Kernel, Simd, exp2_of_rest};
 use crate::math::fma;
 
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Plain;
+pub(crate) struct Plain;
 
 /// A fused multiply-add is one instruction in the baseline.
 const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));

@@ -13,17 +13,17 @@ use std::sync::OnceLock;
 use x86::{Avx2, Avx512};
 
 /// Most f32 of two registers.
-pub(super) const MOST_LANES: usize = 32;
+pub(crate) const MOST_LANES: usize = 32;
 
 /// A computation that is compiled for every instruction set.
-pub(super) trait Kernel {
+pub(crate) trait Kernel {
     type Output;
     /// To be marked `#[inline(always)]`.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
 /// An instruction set.
-pub(super) trait Simd: Copy + Send + Sync {
+pub(crate) trait Simd: Copy + Send + Sync {
     /// A register.
     type V: Copy;
     /// An instruction set of this machine with registers of half the width where there is one; else the same.
@@ -90,7 +90,7 @@ fn exp2_of_rest<S: Simd>(s: S, r: S::V) -> S::V {
 
 /// The instruction set in use.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Level {
+pub(crate) enum Level {
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
     #[cfg(target_arch = "x86_64")]
@@ -100,7 +100,7 @@ pub(super) enum Level {
 
 impl Level {
     /// All that this machine has, the best first.
-    pub(super) fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let mut all = vec![];
         #[cfg(target_arch = "x86_64")]
         {
@@ -111,18 +111,18 @@ impl Level {
         all
     }
 
-    pub(super) fn best() -> Self {
+    pub(crate) fn best() -> Self {
         static BEST: OnceLock<Level> = OnceLock::new();
         *BEST.get_or_init(|| Self::all()[0])
     }
 
     /// f32 of two registers.
-    pub(super) fn tile_lanes(self) -> usize {
+    pub(crate) fn tile_lanes(self) -> usize {
         self.run(TileLanes)
     }
 
     /// Runs `kernel`, compiled for these instructions.
-    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(s) => s.call(kernel),

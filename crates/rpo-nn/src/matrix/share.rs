@@ -1,0 +1,178 @@
+//! Products shared between threads: how they are cut depends on the sizes alone, and nothing depends on how they are cut but the
+//! time, except where the inner dimension is.
+
+use super::kernel::{self, Out, Start};
+use super::{Matrix, Panels};
+use crate::kept::Kept;
+use crate::ops::rows::add_to;
+use crate::parallel;
+use rayon::prelude::*;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Multiplications that pay for a task.
+const TASK: usize = 1_000_000;
+/// Rows of a task at least, so that panels are used often once they are in the cache.
+const ROWS: usize = 48;
+/// Most tasks.
+const TASKS: usize = 32;
+/// Up to so many rows a task arranges the panels that it alone uses, where there are [`LARGE`] of them.
+const FEW_ROWS: usize = 512;
+/// Elements of a right-hand side that is not kept, and better not written to memory a second time.
+const LARGE: usize = 256 * 1024;
+
+/// a b.
+pub(crate) fn product_new(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
+    let mut out = parallel::fresh(a.rows * b.cols);
+    product_parallel(&mut out, a, b, Start::Zero);
+    out
+}
+
+/// a b, plus `bias` in every row; if `kept` is a place for them and they are not many, the panels of `b` are kept there.
+pub(crate) fn product_keeping(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    bias: Option<&[f32]>,
+    kept: &Kept,
+) -> Vec<f32> {
+    let mut out = parallel::fresh(a.rows * b.cols);
+    let start = bias.map_or(Start::Zero, Start::Bias);
+    if kept.is_place() && is_small(b) {
+        let panels = keep(b, kept);
+        Panels::arranged(&panels, b.rows, b.cols).product_parallel(&mut out, a, start);
+    } else {
+        product_parallel(&mut out, a, b, start);
+    }
+    out
+}
+
+/// The panels of `b`, kept if they are not many.
+pub(crate) fn keep<'k>(b: Matrix<'_>, kept: &'k Kept) -> Cow<'k, [f32]> {
+    kept.get(is_small(b), || Panels::arrange(b))
+}
+
+fn is_small(b: Matrix<'_>) -> bool {
+    b.rows * b.cols <= LARGE
+}
+
+/// a b for a long inner dimension, which may be cut into parts: the gradient of a weight.
+pub(crate) fn product_long(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
+    match inner_parts(a.rows, b.cols, a.cols) {
+        1 => product_new(a, b),
+        parts => sum_of_parts(a, b, parts),
+    }
+}
+
+/// out = `start` + a b. `out` is row-major.
+pub(crate) fn product_parallel(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>) {
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    let panels = n.div_ceil(Panels::width());
+    if m > FEW_ROWS || is_small(b) || panels < 8 {
+        return Panels::arranged(&Panels::arrange(b), k, n).product_parallel(out, a, start);
+    }
+    assert!(out.len() >= m * n, "a {m} x {n} product into {}", out.len());
+    // Every task reads all rows: they are brought into order once.
+    let apart = kernel::far(a).then(|| rows_apart(a));
+    let a = match &apart {
+        Some(copy) => Matrix::strided(copy, m, k, copy.len() / m),
+        None => a,
+    };
+    let out = Out::new(out, n);
+    let width = Panels::width();
+    (0..panels).into_par_iter().for_each(|p| {
+        let cols = p * width..((p + 1) * width).min(n);
+        let some = b.t().some_rows(cols.start, cols.len()).t();
+        Panels::with(some, |some| {
+            // SAFETY: the columns of this task alone.
+            unsafe {
+                some.block(
+                    out.at(0, cols.start),
+                    a,
+                    0..m,
+                    0..cols.len(),
+                    start.some(cols),
+                )
+            }
+        });
+    });
+}
+
+/// The rows of `a`, some floats apart, lest all fall on the same cache set.
+fn rows_apart(a: Matrix<'_>) -> Vec<f32> {
+    let k = a.cols;
+    let stride = k.next_multiple_of(32) + 16;
+    let some = parallel::rows_per_task(stride);
+    parallel::build(a.rows * stride, some * stride, |i, out| {
+        for (r, out) in (i * some..).zip(out.chunks_exact_mut(stride)) {
+            let from = &a.data[r * a.row_stride..];
+            if a.col_stride == 1 {
+                out[..k].copy_from_slice(&from[..k]);
+            } else {
+                for (c, out) in out[..k].iter_mut().enumerate() {
+                    *out = from[c * a.col_stride];
+                }
+            }
+        }
+    })
+}
+
+impl Panels<'_> {
+    /// As [`Panels::product`], shared between threads.
+    pub(crate) fn product_parallel(self, out: &mut [f32], a: Matrix<'_>, start: Start<'_>) {
+        let (m, n, k) = (a.rows, self.cols(), self.rows());
+        let [down, across] = grid(m, n, k);
+        if down * across == 1 {
+            return self.product(out, a, start);
+        }
+        assert!(out.len() >= m * n, "a {m} x {n} product into {}", out.len());
+        let out = Out::new(out, n);
+        (0..down * across).into_par_iter().for_each(|task| {
+            let rows = part(m, down, task / across);
+            let panels = part(n.div_ceil(Self::width()), across, task % across);
+            let cols = panels.start * Self::width()..(panels.end * Self::width()).min(n);
+            // SAFETY: the rectangles of the tasks are disjoint.
+            unsafe { self.block(out, a, rows, cols, start) }
+        });
+    }
+}
+
+/// Part i of `n` cut into `count`.
+fn part(n: usize, count: usize, i: usize) -> Range<usize> {
+    i * n / count..(i + 1) * n / count
+}
+
+/// Into how many blocks of rows and of panels a product is cut.
+fn grid(m: usize, n: usize, k: usize) -> [usize; 2] {
+    let tasks = (m * n * k / TASK).clamp(1, TASKS);
+    let down = tasks.min(m / ROWS).max(1);
+    let across = (tasks / down).clamp(1, n.div_ceil(Panels::width()).max(1));
+    [down, across]
+}
+
+/// How many parts the inner dimension is cut into. A product of few rows and columns and a long inner dimension (the gradient of
+/// a weight) has no other way to be shared.
+fn inner_parts(m: usize, n: usize, k: usize) -> usize {
+    let [down, across] = grid(m, n, k);
+    if down * across >= 4 {
+        return 1;
+    }
+    (m * n * k / 2_000_000).min(k / 256).clamp(1, 8)
+}
+
+/// Products of parts of the inner dimension, added up in their order.
+fn sum_of_parts(a: Matrix<'_>, b: Matrix<'_>, parts: usize) -> Vec<f32> {
+    let (size, depth) = (a.rows * b.cols, a.cols.div_ceil(parts));
+    let mut all = parallel::build(parts * size, size, |i, out| {
+        let from = (i * depth).min(a.cols);
+        let depth = depth.min(a.cols - from);
+        let a = a.t().some_rows(from, depth).t();
+        super::product(out, a, b.some_rows(from, depth), Start::Zero);
+    });
+    let (total, rest) = all.split_at_mut(size);
+    for part in rest.chunks_exact(size) {
+        add_to(total, part);
+    }
+    all.truncate(size);
+    all.shrink_to_fit();
+    all
+}
