@@ -170,15 +170,34 @@ fn parts(n: usize, count: usize) -> impl Iterator<Item = (usize, usize)> {
 /// The rows `rows` of `a`, step after step.
 #[inline(always)]
 fn gather(a: Matrix<'_>, rows: Range<usize>, depth: &Range<usize>, out: &mut [f32]) {
-    let height = rows.len();
-    for (k, out) in depth.clone().zip(out.chunks_exact_mut(height)) {
-        let from = &a.data[rows.start * a.row_stride + k * a.col_stride..];
-        if a.row_stride == 1 {
-            out.copy_from_slice(&from[..height]);
-        } else {
-            for (r, out) in out.iter_mut().enumerate() {
-                *out = from[r * a.row_stride];
+    match rows.len() {
+        // The usual heights: a copy of known size is a few moves.
+        12 if a.row_stride == 1 => gather_columns::<12>(a, rows.start, depth, out),
+        11 if a.row_stride == 1 => gather_columns::<11>(a, rows.start, depth, out),
+        10 if a.row_stride == 1 => gather_columns::<10>(a, rows.start, depth, out),
+        8 if a.row_stride == 1 => gather_columns::<8>(a, rows.start, depth, out),
+        6 if a.row_stride == 1 => gather_columns::<6>(a, rows.start, depth, out),
+        height => {
+            for (k, out) in depth.clone().zip(out.chunks_exact_mut(height)) {
+                let from = &a.data[rows.start * a.row_stride + k * a.col_stride..];
+                for (r, out) in out.iter_mut().enumerate() {
+                    *out = from[r * a.row_stride];
+                }
             }
+        }
+    }
+}
+
+#[inline(always)]
+fn gather_columns<const R: usize>(
+    a: Matrix<'_>,
+    first: usize,
+    depth: &Range<usize>,
+    out: &mut [f32],
+) {
+    for (k, out) in depth.clone().zip(out.as_chunks_mut::<R>().0) {
+        if let Some(from) = a.data[first + k * a.col_stride..].first_chunk() {
+            *out = *from;
         }
     }
 }

@@ -4,7 +4,7 @@ use super::Matrix;
 use super::kernel::{Block, Out, Start, room};
 use crate::parallel;
 use crate::scratch;
-use crate::vector::Level;
+use crate::vector::{Level, MOST_LANES};
 use std::ops::Range;
 
 /// Rows of a column-major matrix that are arranged together.
@@ -165,6 +165,15 @@ pub(super) fn arrange_panel(b: Matrix<'_>, first: usize, width: usize, out: &mut
         out.fill(0.0);
     }
     if b.col_stride == 1 {
+        if count == width && width == MOST_LANES {
+            // A copy of known size is a few moves.
+            for (r, out) in out.as_chunks_mut::<MOST_LANES>().0.iter_mut().enumerate() {
+                if let Some(from) = b.data[r * b.row_stride + first..].first_chunk() {
+                    *out = *from;
+                }
+            }
+            return;
+        }
         for (r, out) in out.chunks_exact_mut(width).enumerate() {
             out[..count].copy_from_slice(&b.data[r * b.row_stride + first..][..count]);
         }
