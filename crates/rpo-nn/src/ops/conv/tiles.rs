@@ -1,14 +1,10 @@
 //! Winograd's transforms of inputs, output gradients and outputs, tile by tile.
 
-// The indices are the places of the formulas.
-#![allow(clippy::needless_range_loop)]
-
 use super::Geometry;
-use crate::simd::simd;
+use crate::vector::{Kernel, Level, Simd};
 
-/// Channels that a transform handles together; channel counts must be multiples.
+/// Channel counts must be multiples of this: as many as the widest register holds.
 pub(super) const LANES: usize = 16;
-type Lanes = [f32; LANES];
 
 /// Tiles of an image, and of everything.
 #[derive(Clone, Copy)]
@@ -27,90 +23,93 @@ pub(super) fn tiles(g: &Geometry) -> Tiles {
     }
 }
 
+/// `[f(0), .., f(5)]`, written out: a loop over an array of registers clears the array first.
+macro_rules! six {
+    (|$i:ident| $f:expr) => {
+        [
+            six!(@ $i 0, $f),
+            six!(@ $i 1, $f),
+            six!(@ $i 2, $f),
+            six!(@ $i 3, $f),
+            six!(@ $i 4, $f),
+            six!(@ $i 5, $f),
+        ]
+    };
+    (@ $i:ident $n:literal, $f:expr) => {{
+        let $i = $n;
+        $f
+    }};
+}
+
+/// `[f(0), .., f(3)]`.
+macro_rules! four {
+    (|$i:ident| $f:expr) => {
+        [
+            six!(@ $i 0, $f),
+            six!(@ $i 1, $f),
+            six!(@ $i 2, $f),
+            six!(@ $i 3, $f),
+        ]
+    };
+}
+
 /// B^T d.
 #[inline(always)]
-fn bt(d: [f32; 6]) -> [f32; 6] {
+fn bt<S: Simd>(s: S, d: [S::V; 6]) -> [S::V; 6] {
+    let times = |c, x, y| s.mul_add(s.splat(c), x, y);
+    let (p, q) = (times(-4.0, d[2], d[4]), times(-4.0, d[1], d[3]));
+    let (even, odd) = (s.sub(d[4], d[2]), s.sub(d[3], d[1]));
     [
-        4.0 * d[0] - 5.0 * d[2] + d[4],
-        (d[4] - 4.0 * d[2]) + (d[3] - 4.0 * d[1]),
-        (d[4] - 4.0 * d[2]) - (d[3] - 4.0 * d[1]),
-        (d[4] - d[2]) + 2.0 * (d[3] - d[1]),
-        (d[4] - d[2]) - 2.0 * (d[3] - d[1]),
-        4.0 * d[1] - 5.0 * d[3] + d[5],
+        times(4.0, d[0], times(-5.0, d[2], d[4])),
+        s.add(p, q),
+        s.sub(p, q),
+        times(2.0, odd, even),
+        times(-2.0, odd, even),
+        times(4.0, d[1], times(-5.0, d[3], d[5])),
     ]
 }
 
 /// A^T m.
 #[inline(always)]
-fn at(m: [f32; 6]) -> [f32; 4] {
-    let (a, b, c, d) = (m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]);
-    [m[0] + a + c, b + 2.0 * d, a + 4.0 * c, b + 8.0 * d + m[5]]
+fn at<S: Simd>(s: S, m: [S::V; 6]) -> [S::V; 4] {
+    let times = |c, x, y| s.mul_add(s.splat(c), x, y);
+    let (a, b) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
+    let (c, d) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
+    [
+        s.add(s.add(m[0], a), c),
+        times(2.0, d, b),
+        times(4.0, c, a),
+        s.add(times(8.0, d, b), m[5]),
+    ]
 }
 
 /// A y.
 #[inline(always)]
-fn a(y: [f32; 4]) -> [f32; 6] {
-    let (even, odd) = (y[0] + y[2], y[1] + y[3]);
-    let (far_even, far_odd) = (y[0] + 4.0 * y[2], 2.0 * y[1] + 8.0 * y[3]);
+fn a<S: Simd>(s: S, y: [S::V; 4]) -> [S::V; 6] {
+    let times = |c, x, y| s.mul_add(s.splat(c), x, y);
+    let (even, odd) = (s.add(y[0], y[2]), s.add(y[1], y[3]));
+    let far_even = times(4.0, y[2], y[0]);
+    let far_odd = times(8.0, y[3], s.add(y[1], y[1]));
     [
         y[0],
-        even + odd,
-        even - odd,
-        far_even + far_odd,
-        far_even - far_odd,
+        s.add(even, odd),
+        s.sub(even, odd),
+        s.add(far_even, far_odd),
+        s.sub(far_even, far_odd),
         y[3],
     ]
 }
 
-/// `f` on the columns of `x`, lane by lane: `[N][K]` to `[M][K]`.
 #[inline(always)]
-fn columns<const N: usize, const M: usize, const K: usize>(
-    x: &[[Lanes; K]; N],
-    f: impl Fn([f32; N]) -> [f32; M],
-) -> [[Lanes; K]; M] {
-    let mut out = [[[0f32; LANES]; K]; M];
-    for k in 0..K {
-        for lane in 0..LANES {
-            let mut column = [0f32; N];
-            for n in 0..N {
-                column[n] = x[n][k][lane];
-            }
-            let column = f(column);
-            for m in 0..M {
-                out[m][k][lane] = column[m];
-            }
-        }
-    }
-    out
-}
-
-/// `f` on the rows of `x`, lane by lane: `[K][N]` to `[K][M]`.
-#[inline(always)]
-fn rows<const N: usize, const M: usize, const K: usize>(
-    x: &[[Lanes; N]; K],
-    f: impl Fn([f32; N]) -> [f32; M],
-) -> [[Lanes; M]; K] {
-    let mut out = [[[0f32; LANES]; M]; K];
-    for k in 0..K {
-        for lane in 0..LANES {
-            let mut row = [0f32; N];
-            for n in 0..N {
-                row[n] = x[k][n][lane];
-            }
-            let row = f(row);
-            for m in 0..M {
-                out[k][m][lane] = row[m];
-            }
-        }
-    }
-    out
+fn load<S: Simd>(s: S, x: &[f32], at: usize) -> S::V {
+    // SAFETY: the slice holds a register.
+    unsafe { s.load(x[at..][..S::LANES].as_ptr()) }
 }
 
 #[inline(always)]
-fn load(x: &[f32], at: usize) -> Lanes {
-    let mut lanes = [0f32; LANES];
-    lanes.copy_from_slice(&x[at..at + LANES]);
-    lanes
+fn store<S: Simd>(s: S, x: &mut [f32], at: usize, v: S::V) {
+    // SAFETY: the slice holds a register.
+    unsafe { s.store(x[at..][..S::LANES].as_mut_ptr(), v) }
 }
 
 /// Where transformed tiles lie: place e, tile t begins at `e * place + t * tile`.
@@ -152,85 +151,138 @@ fn window(t: usize, grid: Tiles, size: [usize; 2], back: [usize; 2]) -> Window {
 }
 
 /// B^T x B of `count` tiles from `first` on.
-#[inline(always)]
-fn inputs_body<const FMA: bool>(
+pub(super) fn transform_inputs(
     g: &Geometry,
     x: &[f32],
     first: usize,
     count: usize,
     out: &mut [f32],
-    store: Store,
+    to: Store,
 ) {
-    let (c, grid) = (g.channels, tiles(g));
-    for t in 0..count {
-        let w = window(
-            first + t,
-            grid,
-            [g.height, g.width],
-            [g.spec.padding[0], g.spec.padding[2]],
-        );
-        let mut pixels = [[None; 6]; 6];
-        for (i, row) in pixels.iter_mut().enumerate() {
-            for (j, pixel) in row.iter_mut().enumerate() {
-                *pixel = w.pixel(i, j).map(|p| p * c);
-            }
-        }
-        for c0 in (0..c).step_by(LANES) {
-            let mut d = [[[0f32; LANES]; 6]; 6];
-            for i in 0..6 {
-                for j in 0..6 {
-                    if let Some(from) = pixels[i][j] {
-                        d[i][j] = load(x, from + c0);
-                    }
-                }
-            }
-            let v = rows(&columns(&d, bt), bt);
-            for i in 0..6 {
-                for j in 0..6 {
-                    let to = (i * 6 + j) * store.place + t * store.tile + c0;
-                    out[to..to + LANES].copy_from_slice(&v[i][j]);
-                }
+    Level::best().run(Inputs {
+        g,
+        x,
+        first,
+        count,
+        out,
+        to,
+    });
+}
+
+struct Inputs<'a> {
+    g: &'a Geometry,
+    x: &'a [f32],
+    first: usize,
+    count: usize,
+    out: &'a mut [f32],
+    to: Store,
+}
+
+impl Kernel for Inputs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            g,
+            x,
+            first,
+            count,
+            out,
+            to,
+        } = self;
+        let (c, grid) = (g.channels, tiles(g));
+        let back = [g.spec.padding[0], g.spec.padding[2]];
+        for t in 0..count {
+            let w = window(first + t, grid, [g.height, g.width], back);
+            let pixels = six!(|i| six!(|j| w.pixel(i, j).map(|p| p * c)));
+            for c0 in (0..c).step_by(S::LANES) {
+                let columns = six!(|j| bt(
+                    s,
+                    six!(|i| match pixels[i][j] {
+                        Some(from) => load(s, x, from + c0),
+                        None => s.splat(0.0),
+                    })
+                ));
+                let _: [(); 6] = six!(|i| {
+                    let row = bt(s, six!(|j| columns[j][i]));
+                    let _: [(); 6] = six!(|j| {
+                        let at = (i * 6 + j) * to.place + t * to.tile + c0;
+                        store(s, out, at, row[j]);
+                    });
+                });
             }
         }
     }
 }
 
 /// A dy A^T of `count` tiles from `first` on.
-#[inline(always)]
-fn gradients_body<const FMA: bool>(
+pub(super) fn transform_gradients(
     g: &Geometry,
     dy: &[f32],
     first: usize,
     count: usize,
     out: &mut [f32],
-    store: Store,
+    to: Store,
 ) {
-    let (c, grid) = (g.out_channels, tiles(g));
-    for t in 0..count {
-        let w = window(first + t, grid, [g.out_height, g.out_width], [0, 0]);
-        for c0 in (0..c).step_by(LANES) {
-            let mut d = [[[0f32; LANES]; 4]; 4];
-            for i in 0..4 {
-                for j in 0..4 {
-                    if let Some(pixel) = w.pixel(i, j) {
-                        d[i][j] = load(dy, pixel * c + c0);
-                    }
-                }
-            }
-            let z = rows(&columns(&d, a), a);
-            for i in 0..6 {
-                for j in 0..6 {
-                    let to = (i * 6 + j) * store.place + t * store.tile + c0;
-                    out[to..to + LANES].copy_from_slice(&z[i][j]);
-                }
+    Level::best().run(Gradients {
+        g,
+        dy,
+        first,
+        count,
+        out,
+        to,
+    });
+}
+
+struct Gradients<'a> {
+    g: &'a Geometry,
+    dy: &'a [f32],
+    first: usize,
+    count: usize,
+    out: &'a mut [f32],
+    to: Store,
+}
+
+impl Kernel for Gradients<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            g,
+            dy,
+            first,
+            count,
+            out,
+            to,
+        } = self;
+        let (c, grid) = (g.out_channels, tiles(g));
+        for t in 0..count {
+            let w = window(first + t, grid, [g.out_height, g.out_width], [0, 0]);
+            let pixels = four!(|i| four!(|j| w.pixel(i, j).map(|p| p * c)));
+            for c0 in (0..c).step_by(S::LANES) {
+                let columns = four!(|j| a(
+                    s,
+                    four!(|i| match pixels[i][j] {
+                        Some(from) => load(s, dy, from + c0),
+                        None => s.splat(0.0),
+                    })
+                ));
+                let _: [(); 6] = six!(|i| {
+                    let row = a(s, four!(|j| columns[j][i]));
+                    let _: [(); 6] = six!(|j| {
+                        let at = (i * 6 + j) * to.place + t * to.tile + c0;
+                        store(s, out, at, row[j]);
+                    });
+                });
             }
         }
     }
 }
 
 /// A^T m A + bias of `count` tiles from `first` on, the first of which begins a row of tiles; `y` begins at its first pixel.
-#[inline(always)]
-fn outputs_body<const FMA: bool>(
+pub(super) fn transform_outputs(
     g: &Geometry,
     m: &[f32],
     first: usize,
@@ -238,41 +290,60 @@ fn outputs_body<const FMA: bool>(
     bias: Option<&[f32]>,
     y: &mut [f32],
 ) {
-    let (c, grid) = (g.out_channels, tiles(g));
-    let size = [g.out_height, g.out_width];
-    let start = window(first, grid, size, [0, 0]).pixel(0, 0).unwrap_or(0);
-    for t in 0..count {
-        let w = window(first + t, grid, size, [0, 0]);
-        for c0 in (0..c).step_by(LANES) {
-            let mut d = [[[0f32; LANES]; 6]; 6];
-            for i in 0..6 {
-                for j in 0..6 {
-                    d[i][j] = load(m, ((i * 6 + j) * count + t) * c + c0);
-                }
-            }
-            let mut out = rows(&columns(&d, at), at);
-            if let Some(bias) = bias {
-                let bias = load(bias, c0);
-                for pixel in out.iter_mut().flatten() {
-                    for lane in 0..LANES {
-                        pixel[lane] += bias[lane];
-                    }
-                }
-            }
-            for i in 0..4 {
-                for j in 0..4 {
-                    if let Some(pixel) = w.pixel(i, j) {
-                        let to = (pixel - start) * c + c0;
-                        y[to..to + LANES].copy_from_slice(&out[i][j]);
-                    }
-                }
+    Level::best().run(Outputs {
+        g,
+        m,
+        first,
+        count,
+        bias,
+        y,
+    });
+}
+
+struct Outputs<'a> {
+    g: &'a Geometry,
+    m: &'a [f32],
+    first: usize,
+    count: usize,
+    bias: Option<&'a [f32]>,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Outputs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            g,
+            m,
+            first,
+            count,
+            bias,
+            y,
+        } = self;
+        let (c, grid) = (g.out_channels, tiles(g));
+        let size = [g.out_height, g.out_width];
+        let start = window(first, grid, size, [0, 0]).pixel(0, 0).unwrap_or(0);
+        for t in 0..count {
+            let w = window(first + t, grid, size, [0, 0]);
+            let pixels = four!(|i| four!(|j| w.pixel(i, j).map(|p| (p - start) * c)));
+            for c0 in (0..c).step_by(S::LANES) {
+                let columns =
+                    six!(|j| at(s, six!(|i| load(s, m, ((i * 6 + j) * count + t) * c + c0))));
+                let bias = match bias {
+                    Some(bias) => load(s, bias, c0),
+                    None => s.splat(0.0),
+                };
+                let _: [(); 4] = four!(|i| {
+                    let row = at(s, six!(|j| columns[j][i]));
+                    let _: [(); 4] = four!(|j| {
+                        if let Some(to) = pixels[i][j] {
+                            store(s, y, to + c0, s.add(row[j], bias));
+                        }
+                    });
+                });
             }
         }
     }
-}
-
-simd! {
-    pub(super) fn transform_inputs(g: &Geometry, x: &[f32], first: usize, count: usize, out: &mut [f32], store: Store) = inputs_body;
-    pub(super) fn transform_gradients(g: &Geometry, dy: &[f32], first: usize, count: usize, out: &mut [f32], store: Store) = gradients_body;
-    pub(super) fn transform_outputs(g: &Geometry, m: &[f32], first: usize, count: usize, bias: Option<&[f32]>, y: &mut [f32]) = outputs_body;
 }
