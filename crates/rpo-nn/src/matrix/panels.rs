@@ -4,11 +4,11 @@ use super::Matrix;
 use super::kernel::{Block, Out, Start, room};
 use crate::parallel;
 use crate::scratch;
-use crate::vector::{Level, MOST_LANES};
+use crate::vector::{Level, MOST_LANES, turn_block};
 use std::ops::Range;
 
-/// Rows of a column-major matrix that are arranged together.
-const ROWS: usize = 16;
+/// Rows of a column-major matrix that are arranged together, in the first-level cache.
+const ROWS: usize = 64;
 
 /// A `k` x `n` matrix in panels of [`Panels::width`] columns: panel p holds, row after row, the columns from p times the width on,
 /// and zeros beyond the last one.
@@ -181,10 +181,28 @@ pub(super) fn arrange_panel(b: Matrix<'_>, first: usize, width: usize, out: &mut
     }
     for (block, out) in out.chunks_mut(ROWS * width).enumerate() {
         let rows = out.len() / width;
-        for c in 0..count {
-            let from = &b.data[(first + c) * b.col_stride + block * ROWS * b.row_stride..];
+        let column = |c: usize| &b.data[(first + c) * b.col_stride + block * ROWS * b.row_stride..];
+        let (mut c, four) = (0, rows / 4 * 4);
+        while b.row_stride == 1 && c + 4 <= count {
+            let from = [0, 1, 2, 3].map(|i| column(c + i)[..rows].as_ptr());
+            for r in (0..four).step_by(4) {
+                let to = out[r * width + c..][..3 * width + 4].as_mut_ptr();
+                // SAFETY: r + 4 <= rows, the columns have so many, and the slice holds four elements in each of four rows.
+                unsafe {
+                    let to = [0, 1, 2, 3].map(|i| to.add(i * width));
+                    turn_block::<false>(from.map(|column| column.add(r)), [1.0; 4], to);
+                }
+            }
+            for c in c..c + 4 {
+                for r in four..rows {
+                    out[r * width + c] = column(c)[r];
+                }
+            }
+            c += 4;
+        }
+        for c in c..count {
             for r in 0..rows {
-                out[r * width + c] = from[r * b.row_stride];
+                out[r * width + c] = column(c)[r * b.row_stride];
             }
         }
     }

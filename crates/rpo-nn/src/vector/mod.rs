@@ -4,11 +4,13 @@
 //! A kernel is generic over it, `#[inline(always)]` throughout, and entered by [`Simd::call`].
 
 mod plain;
+mod turn;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use plain::Plain;
 use std::sync::OnceLock;
+pub(crate) use turn::turn_block;
 #[cfg(target_arch = "x86_64")]
 use x86::{Avx2, Avx512};
 
