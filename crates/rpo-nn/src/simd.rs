@@ -21,8 +21,9 @@ pub fn simd_level() -> &'static str {
 ))]
 fn level() -> u8 {
     let target = multiversion::target::selected_target!();
-    let fma = target.supports_feature_str("fma") || cfg!(target_arch = "aarch64");
-    u8::from(fma) + u8::from(target.supports_feature_str("avx512f"))
+    let x86 = cfg!(target_arch = "x86_64");
+    let fma = cfg!(target_arch = "aarch64") || x86 && target.supports_feature_str("fma");
+    u8::from(fma) + u8::from(x86 && target.supports_feature_str("avx512f"))
 }
 
 /// `simd! { /// doc  fn name(arg: Type, ..) -> Ret = body; }` defines `name`, which calls `body::<FMA>` compiled for the best
@@ -32,7 +33,9 @@ macro_rules! simd {
         $(#[$meta])*
         #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512cd+avx512dq+avx512vl+avx2+fma+bmi1+bmi2", "x86_64+avx2+fma+bmi1+bmi2", "aarch64+neon"))]
         $vis fn $name($($arg: $ty),*) $(-> $ret)? {
-            const FMA: bool = multiversion::target::selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64");
+            // Asking for a feature that the architecture does not know is an error.
+            const FMA: bool = cfg!(target_arch = "aarch64")
+                || cfg!(target_arch = "x86_64") && multiversion::target::selected_target!().supports_feature_str("fma");
             if FMA {
                 $body::<true>($($arg),*)
             } else {
