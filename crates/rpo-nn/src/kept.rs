@@ -1,16 +1,30 @@
-//! Weights in another arrangement, kept while they are constant.
+//! Weights in another arrangement, kept until the weights change.
 
-use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Counts the changes of the values of a network.
+pub(crate) type Changes = Arc<AtomicU64>;
 
 /// A place for them, shared by the clones of a layer; nothing is kept by the default.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Kept(Option<Arc<OnceLock<Vec<f32>>>>);
+pub(crate) struct Kept(Option<Arc<Place>>);
+
+#[derive(Debug)]
+struct Place {
+    changes: Changes,
+    /// What was made, and of which values.
+    made: Mutex<Option<(u64, Arc<Vec<f32>>)>>,
+}
 
 impl Kept {
-    /// A place if nobody changes the weights.
-    pub(crate) fn when(constant: bool) -> Self {
-        Self(constant.then(Arc::default))
+    /// A place if changes of the weights are counted.
+    pub(crate) fn when(changes: Option<Changes>) -> Self {
+        let place = |changes| Place {
+            changes,
+            made: Mutex::default(),
+        };
+        Self(changes.map(|changes| Arc::new(place(changes))))
     }
 
     /// Whether anything is kept.
@@ -18,18 +32,21 @@ impl Kept {
         self.0.is_some()
     }
 
-    /// What `arrange` made in an earlier call, or makes now; kept if `small` enough.
-    pub(crate) fn get(&self, small: bool, arrange: impl FnOnce() -> Vec<f32>) -> Cow<'_, [f32]> {
-        match &self.0 {
-            Some(place) if small => Cow::Borrowed(match place.get() {
-                Some(kept) => kept,
-                None => {
-                    // Not inside `get_or_init`: it waits for other threads, which might come by here.
-                    let made = arrange();
-                    place.get_or_init(|| made)
-                }
-            }),
-            _ => Cow::Owned(arrange()),
+    /// What `arrange` made of these values in an earlier call, or makes now; kept if `small` enough.
+    pub(crate) fn get(&self, small: bool, arrange: impl FnOnce() -> Vec<f32>) -> Arc<Vec<f32>> {
+        let Some(place) = self.0.as_ref().filter(|_| small) else {
+            return Arc::new(arrange());
+        };
+        let now = place.changes.load(Ordering::Acquire);
+        let made = || place.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((version, kept)) = &*made()
+            && *version == now
+        {
+            return kept.clone();
         }
+        // Not under the lock: threads that wait for others might come by here.
+        let new = Arc::new(arrange());
+        *made() = Some((now, new.clone()));
+        new
     }
 }

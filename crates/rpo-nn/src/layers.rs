@@ -24,7 +24,7 @@ impl Linear {
         Ok(Self {
             weight: scope.tensor("weight", &[output, input])?,
             bias: bias.then(|| scope.tensor("bias", &[output])).transpose()?,
-            kept: Kept::when(scope.params().is_constant()),
+            kept: Kept::when(scope.params().changes()),
             lora: scope.lora(&[output, input])?,
         })
     }
@@ -90,7 +90,7 @@ impl Conv2d {
             weight: scope.conv("weight", [co, ci, k, k])?,
             bias: bias.then(|| scope.tensor("bias", &[co])).transpose()?,
             spec,
-            kept: KeptKernels::when(scope.params().is_constant()),
+            kept: KeptKernels::when(scope.params().changes()),
             lora: scope.lora(&[co, ci, k, k])?,
         })
     }

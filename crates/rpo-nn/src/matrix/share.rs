@@ -7,8 +7,8 @@ use crate::kept::Kept;
 use crate::ops::rows::add_to;
 use crate::parallel;
 use rayon::prelude::*;
-use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Multiplications that pay for a task.
 const TASK: usize = 1_000_000;
@@ -47,7 +47,7 @@ pub(crate) fn product_keeping(
 }
 
 /// The panels of `b`, kept if they are not many.
-pub(crate) fn keep<'k>(b: Matrix<'_>, kept: &'k Kept) -> Cow<'k, [f32]> {
+pub(crate) fn keep(b: Matrix<'_>, kept: &Kept) -> Arc<Vec<f32>> {
     kept.get(is_small(b), || Panels::arrange(b))
 }
 

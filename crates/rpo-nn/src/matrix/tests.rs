@@ -1,5 +1,5 @@
 use super::*;
-use crate::kept::Kept;
+use crate::kept::{Changes, Kept};
 use crate::vector::Level;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -96,7 +96,7 @@ fn an_element_is_the_same_sum_however_the_work_is_shared() {
         product(&mut want, a, b, Start::Bias(&bias));
         let all = product_keeping(a, b, Some(&bias), &Kept::default());
         assert!(all == want, "shared {m} x {n} x {k}");
-        let kept = Kept::when(true);
+        let kept = Kept::when(Some(Changes::default()));
         for _ in 0..2 {
             assert!(product_keeping(a, b, Some(&bias), &kept) == want, "kept");
         }

@@ -178,7 +178,7 @@ mod tests {
             let x = random(&[&rows[..], &[input]].concat());
             let (w, b) = (random(&[2 * f, input]), random(&[2 * f]));
             let two = geglu(&super::super::linear(&x, &w, Some(&b)).unwrap()).unwrap();
-            let kept = Kept::when(true);
+            let kept = Kept::when(Some(crate::kept::Changes::default()));
             for _ in 0..2 {
                 let one = linear_geglu(&x, &w, &b, &kept).unwrap();
                 assert_eq!(one.dims(), two.dims());

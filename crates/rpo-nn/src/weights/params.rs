@@ -2,6 +2,7 @@
 
 use super::arrangement::Arrangement;
 use super::{Archive, Item, Precision, Scope, write};
+use crate::kept::Changes;
 use crate::lora::Adapters;
 use candle_core::{
     CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Tensor, Var, bail,
@@ -9,6 +10,7 @@ use candle_core::{
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 struct Entry {
@@ -34,6 +36,8 @@ struct Shared {
     /// Whether tensors are made as layers ask for them.
     blank: bool,
     entries: Mutex<BTreeMap<String, Entry>>,
+    /// How often values were changed here; an optimizer does not tell.
+    changes: Changes,
 }
 
 /// All tensors of one network by name. Clones share the tensors.
@@ -147,6 +151,7 @@ impl Params {
             trainable,
             blank: false,
             entries: Mutex::new(entries),
+            changes: Changes::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -193,8 +198,9 @@ impl Params {
         }
     }
 
-    pub(crate) fn is_constant(&self) -> bool {
-        self.constant
+    /// The count of changes, if nothing changes the values without counting.
+    pub(crate) fn changes(&self) -> Option<Changes> {
+        self.constant.then(|| self.shared.changes.clone())
     }
 
     /// The same tensors with adapters laid over them: a model built on the result is the adapted one. [`Self::vars`],
@@ -290,7 +296,14 @@ impl Params {
             .zip(entry.values()?)
             .for_each(|(d, w)| *d += w);
         let values = entry.arrangement.arrange(delta, &entry.stored);
-        entry.tensor.inplace_op1(&Overwrite(values))
+        self.overwrite(entry, values)
+    }
+
+    /// Every change of values goes through here.
+    fn overwrite(&self, entry: &Entry, values: Vec<f32>) -> Result<()> {
+        let done = entry.tensor.inplace_op1(&Overwrite(values));
+        self.shared.changes.fetch_add(1, Ordering::Release);
+        done
     }
 
     /// Copies of all tensors in the layout of the checkpoint, sorted by name.
@@ -357,7 +370,7 @@ impl Params {
         }
         for (name, e) in entries.iter() {
             let values = e.arrangement.arrange(file.values(name)?, &e.stored);
-            e.tensor.inplace_op1(&Overwrite(values))?;
+            self.overwrite(e, values)?;
         }
         Ok(())
     }

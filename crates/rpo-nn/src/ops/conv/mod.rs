@@ -8,7 +8,7 @@ mod winograd;
 
 use super::rows::sum_rows;
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
-use crate::kept::Kept;
+use crate::kept::{Changes, Kept};
 use candle_core::{Result, Tensor, bail};
 
 /// Stride and zero padding of a convolution.
@@ -64,11 +64,11 @@ pub(crate) struct KeptKernels {
 }
 
 impl KeptKernels {
-    /// Places if nobody changes the weights.
-    pub(crate) fn when(constant: bool) -> Self {
+    /// Places if changes of the weights are counted.
+    pub(crate) fn when(changes: Option<Changes>) -> Self {
         Self {
-            panels: Kept::when(constant),
-            winograd: Kept::when(constant),
+            panels: Kept::when(changes.clone()),
+            winograd: Kept::when(changes),
         }
     }
 }
@@ -306,7 +306,7 @@ mod tests {
         let flat = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for (k, ci, co) in [(3, 64, 48), (1, 24, 40)] {
             let (w, b, spec) = (random(&[k, k, ci, co]), random(&[co]), ConvSpec::same(k));
-            let kept = KeptKernels::when(true);
+            let kept = KeptKernels::when(Some(Changes::default()));
             for size in [1, 2, 24, 2, 24] {
                 let x = random(&[2, size, size, ci]);
                 let want = conv2d(&x, &w, Some(&b), spec).unwrap();
