@@ -1,7 +1,8 @@
-//! The product of a block of rows and some panels, by tiles of the result that stay in registers.
+//! The product of a block of rows and some panels, tile by tile.
 
 use super::Matrix;
-use crate::vector::{Kernel, MOST_LANES, Simd};
+use super::tile::{Left, Out, Start, Tile};
+use crate::vector::{Kernel, Simd};
 use std::ops::Range;
 
 /// Most steps of the inner dimension that are summed up before they are added to the result: longer sums round worse, shorter ones
@@ -11,57 +12,6 @@ const DEPTH: usize = 512;
 const ROWS: usize = 96;
 /// Rows this many elements apart fall on the same sets of the first-level cache.
 const ALIASED: usize = 1024;
-
-/// What a result is before the products are added. They are summed up among themselves first, at most [`DEPTH`] of them: a long
-/// sum in parts is more exact.
-#[derive(Clone, Copy)]
-pub(crate) enum Start<'a> {
-    Zero,
-    /// This in every row.
-    Bias(&'a [f32]),
-    /// What it holds.
-    Out,
-}
-
-impl Start<'_> {
-    /// Of these columns alone.
-    pub(super) fn some(self, cols: Range<usize>) -> Self {
-        match self {
-            Self::Bias(bias) => Self::Bias(&bias[cols]),
-            other => other,
-        }
-    }
-}
-
-/// A row-major result that several threads write at once, each another part.
-#[derive(Clone, Copy)]
-pub(super) struct Out {
-    first: *mut f32,
-    row: usize,
-}
-
-// SAFETY: a pointer; who writes where is the promise of `Panels::block`'s callers.
-unsafe impl Send for Out {}
-// SAFETY: as above.
-unsafe impl Sync for Out {}
-
-impl Out {
-    /// `row` elements from a row to the next.
-    pub(super) fn new(out: &mut [f32], row: usize) -> Self {
-        Self {
-            first: out.as_mut_ptr(),
-            row,
-        }
-    }
-
-    /// The result from row `r` and column `c` on.
-    pub(super) fn at(self, r: usize, c: usize) -> Self {
-        Self {
-            first: self.first.wrapping_add(r * self.row + c),
-            ..self
-        }
-    }
-}
 
 /// `cols` of `start` + a b. To be run only where [`super::Panels::block`] has checked the sizes.
 pub(super) struct Block<'a> {
@@ -196,143 +146,6 @@ fn gather_columns<const R: usize>(
     out: &mut [f32],
 ) {
     for (k, out) in depth.clone().zip(out.as_chunks_mut::<R>().0) {
-        if let Some(from) = a.data[first + k * a.col_stride..].first_chunk() {
-            *out = *from;
-        }
-    }
-}
-
-/// The left-hand side of a tile: row r, step k is at `first + r * row + k * step`.
-#[derive(Clone, Copy)]
-struct Left {
-    first: *const f32,
-    row: usize,
-    step: usize,
-}
-
-/// A part of the result that stays in registers: `count` columns, which are those from `first` on of the bias.
-struct Tile<'a> {
-    a: Left,
-    steps: usize,
-    panel: *const f32,
-    out: Out,
-    first: usize,
-    count: usize,
-    start: Start<'a>,
-}
-
-impl Tile<'_> {
-    /// # Safety
-    /// `a` is readable for `rows` rows and `steps` steps, `panel` for `steps` rows of two registers, `start`'s bias and `out` have
-    /// the columns.
-    #[inline(always)]
-    unsafe fn of_height<S: Simd>(&self, s: S, rows: usize) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match rows {
-                1 => self.of_width::<S, 1>(s),
-                2 => self.of_width::<S, 2>(s),
-                3 => self.of_width::<S, 3>(s),
-                4 => self.of_width::<S, 4>(s),
-                5 => self.of_width::<S, 5>(s),
-                6 => self.of_width::<S, 6>(s),
-                7 => self.of_width::<S, 7>(s),
-                8 => self.of_width::<S, 8>(s),
-                9 => self.of_width::<S, 9>(s),
-                10 => self.of_width::<S, 10>(s),
-                11 => self.of_width::<S, 11>(s),
-                12 => self.of_width::<S, 12>(s),
-                more => unreachable!("{more} rows of a tile"),
-            }
-        }
-    }
-
-    /// A tile of two registers' width at once; of another one by way of a copy.
-    ///
-    /// # Safety
-    /// As [`Tile::of_height`].
-    #[inline(always)]
-    unsafe fn of_width<S: Simd, const R: usize>(&self, s: S) {
-        // SAFETY: the caller's promise; the copies have room for two registers.
-        unsafe {
-            let Out { first: out, row } = self.out;
-            if self.count == 2 * S::LANES {
-                let bias = match self.start {
-                    Start::Bias(bias) => bias[self.first..].as_ptr(),
-                    _ => std::ptr::null(),
-                };
-                return self.sum::<S, R, 2>(s, bias, out, row);
-            }
-            let mut bias = [0f32; MOST_LANES];
-            if let Start::Bias(from) = self.start {
-                bias[..self.count].copy_from_slice(&from[self.first..][..self.count]);
-            }
-            let mut copy = [[0f32; MOST_LANES]; R];
-            if let Start::Out = self.start {
-                for (r, copy) in copy.iter_mut().enumerate() {
-                    let from = out.add(r * row);
-                    from.copy_to_nonoverlapping(copy.as_mut_ptr(), self.count);
-                }
-            }
-            let to = copy.as_mut_ptr().cast();
-            if self.count <= S::LANES {
-                self.sum::<S, R, 1>(s, bias.as_ptr(), to, MOST_LANES);
-            } else {
-                self.sum::<S, R, 2>(s, bias.as_ptr(), to, MOST_LANES);
-            }
-            for (r, copy) in copy.iter().enumerate() {
-                let to = out.add(r * row);
-                copy.as_ptr().copy_to_nonoverlapping(to, self.count);
-            }
-        }
-    }
-
-    /// `R` rows of `N` registers of `out`, `row` elements from one to the next.
-    ///
-    /// # Safety
-    /// As [`Tile::of_height`]; `bias` is readable if the tile starts from it.
-    #[inline(always)]
-    unsafe fn sum<S: Simd, const R: usize, const N: usize>(
-        &self,
-        s: S,
-        bias: *const f32,
-        out: *mut f32,
-        row: usize,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut sums = [[s.splat(0.0); N]; R];
-            let Left {
-                first: mut a,
-                row: a_row,
-                step,
-            } = self.a;
-            let mut panel = self.panel;
-            for _ in 0..self.steps {
-                let mut lanes = [s.splat(0.0); N];
-                for (v, lanes) in lanes.iter_mut().enumerate() {
-                    *lanes = s.load(panel.add(v * S::LANES));
-                }
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let a = s.splat(*a.add(r * a_row));
-                    for (sum, lanes) in sums.iter_mut().zip(lanes) {
-                        *sum = s.mul_add(a, lanes, *sum);
-                    }
-                }
-                a = a.wrapping_add(step);
-                panel = panel.wrapping_add(2 * S::LANES);
-            }
-            for (r, sums) in sums.iter().enumerate() {
-                for (v, &sum) in sums.iter().enumerate() {
-                    let out = out.add(r * row + v * S::LANES);
-                    let sum = match self.start {
-                        Start::Zero => sum,
-                        Start::Bias(_) => s.add(sum, s.load(bias.add(v * S::LANES))),
-                        Start::Out => s.add(sum, s.load(out)),
-                    };
-                    s.store(out, sum);
-                }
-            }
-        }
+        out.copy_from_slice(&a.data[first + k * a.col_stride..][..R]);
     }
 }

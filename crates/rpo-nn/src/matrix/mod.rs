@@ -2,17 +2,20 @@
 //!
 //! The right-hand side is arranged in panels of as many columns as two registers hold ([`Panels`]); the left-hand side is read
 //! where it lies. Every element of a result is one sum in the order of the inner dimension, however the work is shared: it
-//! depends neither on the number of rows nor on the other columns.
+//! depends neither on the number of rows nor on the other columns. [`product_long`] alone may cut that sum.
 
 mod kernel;
 mod panels;
 mod share;
 #[cfg(test)]
 mod tests;
+mod tile;
 
-pub(crate) use kernel::Start;
 pub(crate) use panels::Panels;
-pub(crate) use share::{keep, product_keeping, product_long, product_new, product_parallel};
+pub(crate) use share::{
+    FEW_ROWS, is_arranged_once, keep, product_keeping, product_long, product_new, product_parallel,
+};
+pub(crate) use tile::Start;
 
 /// A view of a slice as a matrix with arbitrary non-negative strides.
 #[derive(Clone, Copy)]

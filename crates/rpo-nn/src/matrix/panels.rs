@@ -1,7 +1,8 @@
 //! Right-hand sides of products, arranged for the kernel.
 
 use super::Matrix;
-use super::kernel::{Block, Out, Start, room};
+use super::kernel::{Block, room};
+use super::tile::{Out, Start};
 use crate::parallel;
 use crate::scratch;
 use crate::vector::{Level, MOST_LANES, turn_block};
@@ -26,11 +27,6 @@ impl<'a> Panels<'a> {
     /// Columns of a panel on this machine.
     pub(crate) fn width() -> usize {
         Level::best().tile_lanes()
-    }
-
-    /// Elements of a `k` x `n` matrix in panels.
-    pub(crate) fn len(k: usize, n: usize) -> usize {
-        n.next_multiple_of(Self::width()) * k
     }
 
     /// Panels that somebody has arranged, `stride` elements from one to the next.
@@ -64,7 +60,7 @@ impl<'a> Panels<'a> {
     /// `b` in panels one after the other, arranged by all threads.
     pub(crate) fn arrange(b: Matrix<'_>) -> Vec<f32> {
         let (width, k) = (Self::width(), b.rows);
-        let mut data = parallel::fresh(Self::len(k, b.cols));
+        let mut data = parallel::fresh(b.cols.next_multiple_of(width) * k);
         let some = parallel::rows_per_task(k * width);
         parallel::for_chunks(&mut data, some * k * width, |i, out| {
             for (p, out) in (i * some..).zip(out.chunks_exact_mut((k * width).max(1))) {
@@ -168,9 +164,7 @@ pub(super) fn arrange_panel(b: Matrix<'_>, first: usize, width: usize, out: &mut
         if count == width && width == MOST_LANES {
             // A copy of known size is a few moves.
             for (r, out) in out.as_chunks_mut::<MOST_LANES>().0.iter_mut().enumerate() {
-                if let Some(from) = b.data[r * b.row_stride + first..].first_chunk() {
-                    *out = *from;
-                }
+                out.copy_from_slice(&b.data[r * b.row_stride + first..][..MOST_LANES]);
             }
             return;
         }

@@ -1,8 +1,8 @@
 //! Products shared between threads: how they are cut depends on the sizes alone, and nothing depends on how they are cut but the
 //! time, except where the inner dimension is.
 
-use super::kernel::{self, Out, Start};
-use super::{Matrix, Panels};
+use super::tile::{Out, Start};
+use super::{Matrix, Panels, kernel};
 use crate::kept::Kept;
 use crate::ops::rows::add_to;
 use crate::parallel;
@@ -17,7 +17,7 @@ const ROWS: usize = 48;
 /// Most tasks.
 const TASKS: usize = 32;
 /// Up to so many rows a task arranges the panels that it alone uses, where there are [`LARGE`] of them.
-const FEW_ROWS: usize = 512;
+pub(crate) const FEW_ROWS: usize = 512;
 /// Elements of a right-hand side that is not kept, and better not written to memory a second time.
 const LARGE: usize = 256 * 1024;
 
@@ -63,11 +63,15 @@ pub(crate) fn product_long(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     }
 }
 
+/// Whether `b` is best brought into panels as a whole before it meets `m` rows; else each task arranges what it uses.
+pub(crate) fn is_arranged_once(m: usize, b: Matrix<'_>) -> bool {
+    m > FEW_ROWS || is_small(b) || b.cols < 8 * Panels::width()
+}
+
 /// out = `start` + a b. `out` is row-major.
 pub(crate) fn product_parallel(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
-    let panels = n.div_ceil(Panels::width());
-    if m > FEW_ROWS || is_small(b) || panels < 8 {
+    if is_arranged_once(m, b) {
         return Panels::arranged(&Panels::arrange(b), k, n).product_parallel(out, a, start);
     }
     assert!(out.len() >= m * n, "a {m} x {n} product into {}", out.len());
@@ -79,7 +83,7 @@ pub(crate) fn product_parallel(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, st
     };
     let out = Out::new(out, n);
     let width = Panels::width();
-    (0..panels).into_par_iter().for_each(|p| {
+    (0..n.div_ceil(width)).into_par_iter().for_each(|p| {
         let cols = p * width..((p + 1) * width).min(n);
         let some = b.t().some_rows(cols.start, cols.len()).t();
         Panels::with(some, |some| {

@@ -5,7 +5,7 @@ use super::linear::linear_keeping;
 use crate::autograd::{Differentiable, Gradient, View, apply1, with_views};
 use crate::kept::Kept;
 use crate::math;
-use crate::matrix::{Matrix, Panels, Start, keep};
+use crate::matrix::{Matrix, Panels, Start, is_arranged_once, keep};
 use crate::parallel;
 use crate::scratch;
 use crate::simd::simd;
@@ -74,16 +74,17 @@ simd! {
     fn backward(x: &[f32], grad: &[f32], dx: &mut [f32], f: usize) = backward_body;
 }
 
-/// Rows of a task of [`fused`].
-const ROWS: usize = 128;
+/// Most and fewest rows of a task of [`fused`].
+const ROWS: [usize; 2] = [128, 32];
 /// Elements of the linear layer's result that stay in the second-level cache.
 const BLOCK: usize = 96 * 1024;
 
 /// [`geglu`] of x W^T + b for `w` `[2 F, in]` and `b` `[2 F]`, bit for bit; the linear layer's result is not written to memory
 /// where no gradient is wanted.
 pub(crate) fn linear_geglu(x: &Tensor, w: &Tensor, b: &Tensor, kept: &Kept) -> Result<Tensor> {
+    let in_two_passes = || geglu(&linear_keeping(x, w, b.into(), kept)?);
     let (&[out, input], Some((&last, rows))) = (w.dims(), x.dims().split_last()) else {
-        return geglu(&linear_keeping(x, w, b.into(), kept)?);
+        return in_two_passes();
     };
     let (m, f) = (rows.iter().product(), out / 2);
     let fits =
@@ -91,27 +92,31 @@ pub(crate) fn linear_geglu(x: &Tensor, w: &Tensor, b: &Tensor, kept: &Kept) -> R
     let plain = [x, w, b]
         .iter()
         .all(|t| t.dtype() == DType::F32 && t.is_contiguous() && t.device().is_cpu());
-    if !fits || !plain || tape::is_watched(&[x, w, b]) || m < ROWS {
-        return geglu(&linear_keeping(x, w, b.into(), kept)?);
+    if !fits || !plain || tape::is_watched(&[x, w, b]) {
+        return in_two_passes();
     }
     let y = with_views([x, w, b], |[x, w, b]| {
         let w = Matrix::new(w.data, out, input).t();
-        let panels = keep(w, kept);
-        Ok(fused(
-            Matrix::new(x.data, m, input),
-            Panels::arranged(&panels, input, out),
-            b.data,
-        ))
+        Ok(is_arranged_once(m, w).then(|| {
+            let panels = keep(w, kept);
+            let x = Matrix::new(x.data, m, input);
+            fused(x, Panels::arranged(&panels, input, out), b.data)
+        }))
     })?;
-    Tensor::from_vec(y, [rows, &[f]].concat(), &Device::Cpu)
+    match y {
+        Some(y) => Tensor::from_vec(y, [rows, &[f]].concat(), &Device::Cpu),
+        None => in_two_passes(),
+    }
 }
 
 fn fused(x: Matrix<'_>, w: Panels<'_>, b: &[f32]) -> Vec<f32> {
     let f = b.len() / 2;
-    let most = (BLOCK / (2 * ROWS)).next_multiple_of(Panels::width());
-    parallel::build(x.rows() * f, ROWS * f, |i, y| {
+    // Eight tasks at least where there are rows enough, so that threads share the work evenly.
+    let share = x.rows().div_ceil(8).clamp(ROWS[1], ROWS[0]);
+    let most = (BLOCK / (2 * share)).next_multiple_of(Panels::width());
+    parallel::build(x.rows() * f, share * f, |i, y| {
         let rows = y.len() / f;
-        let x = x.some_rows(i * ROWS, rows);
+        let x = x.some_rows(i * share, rows);
         scratch::with(2 * rows * most, |buffer| {
             for first in (0..f).step_by(most) {
                 let cols = most.min(f - first);

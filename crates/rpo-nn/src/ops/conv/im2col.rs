@@ -2,15 +2,15 @@
 
 use super::Geometry;
 use crate::kept::Kept;
-use crate::matrix::{Matrix, Panels, Start, keep, product, product_keeping, product_parallel};
+use crate::matrix::{
+    FEW_ROWS, Matrix, Panels, Start, keep, product, product_keeping, product_parallel,
+};
 use crate::ops::rows::add_to;
 use crate::parallel;
 use crate::scratch;
 
 /// Elements of a tile of patches that one task gathers: a tile stays in the second-level cache.
 const TILE: usize = 192 * 1024;
-/// Up to so many rows all patches are gathered at once.
-const FEW_ROWS: usize = 512;
 /// Elements of the patches gathered at a time for the weight gradient, whose products want many rows.
 const WEIGHT_TILE: usize = 1024 * 1024;
 
@@ -66,6 +66,7 @@ pub(super) fn forward(
 ) -> Vec<f32> {
     let (rows, patch, co) = (g.positions(), g.patch(), g.out_channels);
     let weights = Matrix::new(w, patch, co);
+    // So few that a product may want all rows for each of its columns.
     if rows <= FEW_ROWS {
         let mut patches = parallel::fresh(rows * patch);
         let share = parallel::rows_per_task(patch);
