@@ -1,10 +1,19 @@
 //! Bridge from slice kernels to candle's custom ops.
 
+#[cfg(feature = "cuda")]
+pub(crate) use crate::gpu::OnGpu;
 use crate::tape;
+use crate::values::Values;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage,
     Tensor, bail,
 };
+
+/// What an operation does on a GPU, in builds that know one.
+#[cfg(not(feature = "cuda"))]
+pub(crate) trait OnGpu<const N: usize> {}
+#[cfg(not(feature = "cuda"))]
+impl<K, const N: usize> OnGpu<N> for K {}
 
 /// A contiguous f32 argument.
 #[derive(Clone, Copy)]
@@ -21,18 +30,18 @@ impl View<'_> {
 }
 
 /// The gradient with respect to one argument.
-pub(crate) enum Gradient {
+pub(crate) enum Gradient<V = Vec<f32>> {
     /// Not wanted.
     None,
     /// The gradient of the result itself, in the shape of the argument.
     Same,
     /// These values, in the shape of the argument.
-    Values(Vec<f32>),
+    Values(V),
 }
 
-impl Gradient {
+impl<V> Gradient<V> {
     /// `Values(f())` if wanted.
-    pub(crate) fn when(wanted: bool, f: impl FnOnce() -> Vec<f32>) -> Self {
+    pub(crate) fn when(wanted: bool, f: impl FnOnce() -> V) -> Self {
         if wanted {
             Self::Values(f())
         } else {
@@ -43,10 +52,18 @@ impl Gradient {
     pub(crate) fn same_when(wanted: bool) -> Self {
         if wanted { Self::Same } else { Self::None }
     }
+
+    fn map<U>(self, f: impl FnOnce(V) -> U) -> Gradient<U> {
+        match self {
+            Self::None => Gradient::None,
+            Self::Same => Gradient::Same,
+            Self::Values(values) => Gradient::Values(f(values)),
+        }
+    }
 }
 
 /// An operation of `N` arguments on slices. Shapes have been checked before it is applied.
-pub(crate) trait Differentiable<const N: usize>: Send + Sync + 'static {
+pub(crate) trait Differentiable<const N: usize>: OnGpu<N> + Send + Sync + 'static {
     const NAME: &'static str;
 
     /// Values and shape of the result.
@@ -99,17 +116,20 @@ pub(crate) fn apply3<K: Differentiable<3>>(
 }
 
 fn prepare(name: &str, t: &Tensor) -> Result<Tensor> {
-    if t.dtype() != DType::F32 {
-        bail!(
-            "{name}: an argument {:?} is {:?}, these operations take f32",
+    match (t.device(), t.dtype()) {
+        (Device::Cpu, DType::F32) => t.contiguous(),
+        (Device::Cpu, dtype) => bail!(
+            "{name}: an argument {:?} is {dtype:?}, these operations take f32",
+            t.shape()
+        ),
+        // candle's own kernels, which would copy it, are not part of the program.
+        (Device::Cuda(_), _) if t.is_contiguous() => Ok(t.clone()),
+        (device, _) => bail!(
+            "{name}: an argument {:?} on {:?} cannot be used, or is not contiguous",
             t.shape(),
-            t.dtype()
-        )
+            device.location()
+        ),
     }
-    if !matches!(t.device(), Device::Cpu) {
-        bail!("{name}: an argument {:?} is not on the CPU", t.shape())
-    }
-    t.contiguous()
 }
 
 fn view<'a>(storage: &'a CpuStorage, layout: &'a Layout) -> Result<View<'a>> {
@@ -120,6 +140,56 @@ fn view<'a>(storage: &'a CpuStorage, layout: &'a Layout) -> Result<View<'a>> {
         data: &storage.as_slice::<f32>()?[from..to],
         dims: layout.dims(),
     })
+}
+
+/// Values and shape of `op` of contiguous arguments, wherever they lie.
+pub(crate) fn forward<K: Differentiable<N>, const N: usize>(
+    op: &K,
+    args: [&Tensor; N],
+) -> Result<(Values, Vec<usize>)> {
+    #[cfg(feature = "cuda")]
+    if args[0].device().is_cuda() {
+        return crate::gpu::with_views(args, |gpu, views| {
+            let (values, dims) = op.gpu_forward(gpu, views)?;
+            Ok((Values::Gpu(values), dims))
+        });
+    }
+    let (values, dims) = with_views(args, |views| op.forward(views))?;
+    Ok((Values::Cpu(values), dims))
+}
+
+/// The gradients of `op`; see [`Differentiable::backward`].
+pub(crate) fn backward<K: Differentiable<N>, const N: usize>(
+    op: &K,
+    args: [&Tensor; N],
+    out: &Tensor,
+    grad: &Values,
+) -> Result<[Gradient<Values>; N]> {
+    let wanted = args.map(Tensor::track_op);
+    match grad {
+        Values::Cpu(grad) => {
+            let gradients = with_views(args, |views| {
+                with_views([out], |[out]| {
+                    let grad = View {
+                        data: grad,
+                        dims: out.dims,
+                    };
+                    op.backward(views, wanted, out, grad)
+                })
+            })?;
+            Ok(gradients.map(|g| g.map(Values::Cpu)))
+        }
+        #[cfg(feature = "cuda")]
+        Values::Gpu(grad) => {
+            use crate::gpu::with_views;
+            let gradients = with_views(args, |gpu, views| {
+                with_views([out], |_, [out]| {
+                    op.gpu_backward(gpu, views, wanted, out, grad.view(out.dims))
+                })
+            })?;
+            Ok(gradients.map(|g| g.map(Values::Gpu)))
+        }
+    }
 }
 
 /// Calls `f` with the values of contiguous f32 CPU tensors.

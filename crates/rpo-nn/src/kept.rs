@@ -1,5 +1,6 @@
 //! Weights in another arrangement, kept until the weights change.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,17 +8,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) type Changes = Arc<AtomicU64>;
 
 /// A place for them, shared by the clones of a layer; nothing is kept by the default.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Kept(Option<Arc<Place>>);
+pub(crate) struct Kept<T = Vec<f32>>(Option<Arc<Place<T>>>);
 
-#[derive(Debug)]
-struct Place {
+struct Place<T> {
     changes: Changes,
     /// What was made, and of which values.
-    made: Mutex<Option<(u64, Arc<Vec<f32>>)>>,
+    made: Mutex<Option<(u64, Arc<T>)>>,
 }
 
-impl Kept {
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> std::fmt::Debug for Kept<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kept({})", self.is_place())
+    }
+}
+
+impl<T> Kept<T> {
     /// A place if changes of the weights are counted.
     pub(crate) fn when(changes: Option<Changes>) -> Self {
         let place = |changes| Place {
@@ -33,20 +50,30 @@ impl Kept {
     }
 
     /// What `arrange` made of these values in an earlier call, or makes now; kept if `small` enough.
-    pub(crate) fn get(&self, small: bool, arrange: impl FnOnce() -> Vec<f32>) -> Arc<Vec<f32>> {
+    pub(crate) fn get(&self, small: bool, arrange: impl FnOnce() -> T) -> Arc<T> {
+        let Ok(made) = self.get_or(small, || Ok::<_, Infallible>(arrange()));
+        made
+    }
+
+    /// As [`Self::get`]; nothing is kept of an error.
+    pub(crate) fn get_or<E>(
+        &self,
+        small: bool,
+        arrange: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
         let Some(place) = self.0.as_ref().filter(|_| small) else {
-            return Arc::new(arrange());
+            return arrange().map(Arc::new);
         };
         let now = place.changes.load(Ordering::Acquire);
         let made = || place.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((version, kept)) = &*made()
             && *version == now
         {
-            return kept.clone();
+            return Ok(kept.clone());
         }
         // Not under the lock: threads that wait for others might come by here.
-        let new = Arc::new(arrange());
+        let new = Arc::new(arrange()?);
         *made() = Some((now, new.clone()));
-        new
+        Ok(new)
     }
 }

@@ -1,8 +1,7 @@
 //! Layers: the weights of one operation, under the names that PyTorch modules give them (`weight`, `bias`).
 
-use crate::kept::Kept;
 use crate::lora::Lora;
-use crate::ops::{self, ConvSpec, KeptKernels};
+use crate::ops::{self, ConvSpec, KeptKernels, KeptWeights};
 use crate::weights::Scope;
 use candle_core::{Result, Tensor};
 
@@ -11,7 +10,7 @@ use candle_core::{Result, Tensor};
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
-    kept: Kept,
+    kept: KeptWeights,
     lora: Option<Lora>,
 }
 
@@ -24,7 +23,7 @@ impl Linear {
         Ok(Self {
             weight: scope.tensor("weight", &[output, input])?,
             bias: bias.then(|| scope.tensor("bias", &[output])).transpose()?,
-            kept: Kept::when(scope.params().changes()),
+            kept: KeptWeights::when(scope.params().changes()),
             lora: scope.lora(&[output, input])?,
         })
     }

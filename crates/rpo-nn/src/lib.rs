@@ -16,6 +16,8 @@
 
 mod autograd;
 pub mod frozen;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 mod kept;
 pub mod layers;
 pub mod lora;
@@ -24,16 +26,19 @@ mod matrix;
 pub mod ops;
 pub mod optim;
 mod parallel;
+mod place;
 mod pool;
 mod scratch;
 mod simd;
 mod stack;
 mod tape;
+mod values;
 mod vector;
 pub mod weights;
 
 #[doc(hidden)]
 pub use parallel::poison_results;
+pub use place::Place;
 pub use pool::Pool;
 pub use simd::simd_level;
 pub use stack::on_pool;
@@ -41,4 +46,4 @@ pub use tape::Tape;
 
 /// Version of the arithmetic: raised whenever a change alters the bits that a kernel returns, so that caches of
 /// computed features can tell. Part of every cache key, next to [`simd_level`].
-pub const KERNELS_VERSION: u32 = 7;
+pub const KERNELS_VERSION: u32 = 8;

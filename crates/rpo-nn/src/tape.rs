@@ -6,8 +6,8 @@
 //! Gradient checkpointing (Chen et al. 2016): a [`part`](Tape::part) keeps only its inputs and is computed again in the backward
 //! pass, so that memory holds the activations of one part instead of all.
 
-use crate::autograd::{Differentiable, Gradient, View, with_views};
-use crate::ops::rows::add_parallel;
+use crate::autograd::{self, Differentiable, Gradient, with_views};
+use crate::values::Values;
 use candle_core::backprop::GradStore;
 use candle_core::{
     CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, TensorId, Var, bail,
@@ -62,19 +62,17 @@ fn is_foreign(t: &Tensor) -> bool {
 
 /// Gradients by the tensor they belong to; shared values are copied when they are added to.
 #[derive(Default)]
-struct Gradients(HashMap<TensorId, (Tensor, Arc<Vec<f32>>)>);
+pub(crate) struct Gradients(HashMap<TensorId, (Tensor, Arc<Values>)>);
 
 impl Gradients {
-    fn add(&mut self, tensor: &Tensor, values: Arc<Vec<f32>>) {
+    pub(crate) fn add(&mut self, tensor: &Tensor, values: Arc<Values>) -> Result<()> {
         match self.0.get_mut(&tensor.id()) {
-            Some((_, sum)) => {
-                let sum: &mut Vec<f32> = Arc::make_mut(sum);
-                add_parallel(sum, &values);
-            }
+            Some((_, sum)) => Values::add(tensor, sum, &values)?,
             None => {
                 self.0.insert(tensor.id(), (tensor.clone(), values));
             }
         }
+        Ok(())
     }
 
     /// Goes through the nodes from the last to the first, freeing each.
@@ -90,7 +88,7 @@ impl Gradients {
                     if let Some((_, grad)) = self.0.remove(&out.id()) {
                         let (result, nodes) = record(again)?;
                         check_result(&result)?;
-                        self.add(&result, grad);
+                        self.add(&result, grad)?;
                         self.walk(nodes)?;
                     }
                 }
@@ -101,8 +99,12 @@ impl Gradients {
 
     fn store(self, into: &mut GradStore) -> Result<()> {
         for (tensor, values) in self.0.into_values() {
-            let values = Arc::unwrap_or_clone(values);
-            let grad = Tensor::from_vec(values, tensor.shape(), &Device::Cpu)?;
+            let values = match Arc::try_unwrap(values) {
+                Ok(values) => values,
+                // Two tensors of one sum have the same gradient.
+                Err(shared) => shared.duplicate(&tensor)?,
+            };
+            let grad = values.into_tensor(tensor.dims(), tensor.device(), false)?;
             into.insert(&tensor, grad);
         }
         Ok(())
@@ -127,8 +129,8 @@ enum Node {
 }
 
 /// An operation with the arguments it had.
-trait Backward: Send + Sync {
-    fn backward(&self, out: &Tensor, grad: Arc<Vec<f32>>, into: &mut Gradients) -> Result<()>;
+pub(crate) trait Backward: Send + Sync {
+    fn backward(&self, out: &Tensor, grad: Arc<Values>, into: &mut Gradients) -> Result<()>;
 }
 
 struct Applied<K, const N: usize> {
@@ -137,23 +139,14 @@ struct Applied<K, const N: usize> {
 }
 
 impl<K: Differentiable<N>, const N: usize> Backward for Applied<K, N> {
-    fn backward(&self, out: &Tensor, grad: Arc<Vec<f32>>, into: &mut Gradients) -> Result<()> {
+    fn backward(&self, out: &Tensor, grad: Arc<Values>, into: &mut Gradients) -> Result<()> {
         let args = self.args.each_ref();
-        let wanted = args.map(Tensor::track_op);
-        let gradients = with_views(args, |views| {
-            with_views([out], |[out]| {
-                let grad = View {
-                    data: &grad,
-                    dims: out.dims,
-                };
-                self.op.backward(views, wanted, out, grad)
-            })
-        })?;
+        let gradients = autograd::backward(&self.op, args, out, &grad)?;
         for (arg, gradient) in args.into_iter().zip(gradients) {
             match gradient {
                 Gradient::None => {}
-                Gradient::Same => into.add(arg, grad.clone()),
-                Gradient::Values(values) => into.add(arg, Arc::new(values)),
+                Gradient::Same => into.add(arg, grad.clone())?,
+                Gradient::Values(values) => into.add(arg, Arc::new(values))?,
             }
         }
         Ok(())
@@ -184,16 +177,25 @@ pub(crate) fn apply<K: Differentiable<N>, const N: usize>(
             arg.shape()
         )
     }
-    let (values, dims) = with_views(args.each_ref(), |views| op.forward(views))?;
-    if !recording {
-        return Ok(Ok(Tensor::from_vec(values, dims, &Device::Cpu)?));
+    let (values, dims) = autograd::forward(&op, args.each_ref())?;
+    let out = values.into_tensor(&dims, args[0].device(), recording)?;
+    if recording {
+        remember(&out, Applied { op, args });
     }
-    let out = Var::from_vec(values, dims, &Device::Cpu)?.into_inner();
+    Ok(Ok(out))
+}
+
+/// Writes down how the gradient of `out`, a variable, goes on.
+pub(crate) fn remember(out: &Tensor, op: impl Backward + 'static) {
     push(Node::Operation {
         out: out.clone(),
-        op: Box::new(Applied { op, args }),
+        op: Box::new(op),
     });
-    Ok(Ok(out))
+}
+
+/// Whether operations of this thread are written down.
+pub(crate) fn is_recording() -> bool {
+    MODE.with_borrow(|mode| matches!(mode, Mode::Record(_)))
 }
 
 /// Whether an operation on these would be remembered for a gradient.
@@ -260,12 +262,11 @@ impl Tape {
         if !self.recompute {
             return f();
         }
-        if !MODE.with_borrow(|mode| matches!(mode, Mode::Record(_))) {
+        if !is_recording() {
             bail!("tape: a part outside of `record`: its gradients would be lost")
         }
         let (result, _) = within(Mode::Plain, &f)?;
-        let values = with_views([&result], |[result]| Ok(result.data.to_vec()))?;
-        let out = Var::from_vec(values, result.dims(), &Device::Cpu)?.into_inner();
+        let out = Values::copy(&result)?.into_tensor(result.dims(), result.device(), true)?;
         push(Node::Part {
             out: out.clone(),
             again: Box::new(f),
@@ -318,7 +319,7 @@ impl CustomOp1 for Root {
             .collected
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        collected.add(&self.out, Arc::new(grad));
+        collected.add(&self.out, Arc::new(Values::Cpu(grad)))?;
         collected.walk(nodes)?;
         Ok(None)
     }

@@ -5,6 +5,7 @@
 //! environment, and knows what a [`run_folder`] looks like.
 
 pub mod cli;
+pub mod device;
 pub mod experiment;
 pub mod export;
 pub mod failure;

@@ -69,7 +69,7 @@ impl RunFolder {
                     folder.path.display()
                 )));
             }
-            let now = machine();
+            let now = machine(setup.device.as_deref());
             if info.machine != now {
                 eprintln!(
                     "this run began on \"{}\", here is \"{now}\": its remaining steps may not be bit-identical to an uninterrupted run",
@@ -88,7 +88,7 @@ impl RunFolder {
         let info = RunInfo {
             version: env!("CARGO_PKG_VERSION").into(),
             inputs: setup.inputs_hash.clone(),
-            machine: machine(),
+            machine: machine(setup.device.as_deref()),
             experiment_folder: setup.folder.clone(),
             sources: setup.sources.clone(),
             cells: cells.to_vec(),
@@ -132,9 +132,10 @@ fn identity(experiment: &Experiment) -> Experiment {
 }
 
 /// The device line of reports: `cpu, 2 threads, avx512f, kernels 3`.
-pub fn machine() -> String {
+pub fn machine(device: Option<&str>) -> String {
+    let device = device.unwrap_or("cpu");
     format!(
-        "cpu, {} threads, {}, kernels {}",
+        "{device}, {} threads, {}, kernels {}",
         rayon::current_num_threads(),
         rpo_nn::simd_level(),
         rpo_nn::KERNELS_VERSION

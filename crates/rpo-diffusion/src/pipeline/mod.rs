@@ -10,6 +10,7 @@ use std::sync::Arc;
 use candle_core::{Device, Error, Result, Tensor, bail};
 use image::RgbImage;
 use rpo_encoders::folder;
+use rpo_nn::Place;
 use rpo_nn::weights::Params;
 
 use crate::conditioning::Conditioning;
@@ -34,6 +35,8 @@ pub struct Pipeline {
     pub unet_config: UNetConfig,
     /// The base U-Net's weights.
     pub unet_params: Params,
+    /// The same as they were read, in f32 on the CPU.
+    read: Params,
     /// The VAE's configuration.
     pub vae_config: VaeConfig,
     /// The noise schedule.
@@ -42,6 +45,7 @@ pub struct Pipeline {
     pub sample_size: usize,
     vae: Part<AutoencoderKL>,
     texts: Texts,
+    variant: Option<String>,
 }
 
 impl Pipeline {
@@ -94,6 +98,7 @@ impl Pipeline {
             folder: dir.to_owned(),
             sample_size: unet_config.sample_size.unwrap_or(64) * vae_config.factor(),
             unet_config,
+            read: unet_params.clone(),
             unet_params,
             vae_config,
             schedule: if index.xl {
@@ -103,7 +108,33 @@ impl Pipeline {
             },
             vae,
             texts,
+            variant: variant.map(String::from),
         })
+    }
+
+    /// The same model with U-Net and VAE at `place`; texts are read on the CPU, where they are computed once.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn at(mut self, place: &Place) -> Result<Self> {
+        if place.is_cpu() {
+            return Ok(self);
+        }
+        self.unet_params = self.unet_params.at(place)?;
+        self.vae = Part::new({
+            let (dir, variant) = (self.folder.join("vae"), self.variant.clone());
+            let place = place.clone();
+            move || load_vae_at(&dir, variant.as_deref(), &place)
+        });
+        Ok(self)
+    }
+
+    /// A copy of the base U-Net's weights to be trained, in f32 where the base is.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn trainable_unet(&self) -> Result<Params> {
+        self.read.copy_to(self.unet_params.place(), true)
     }
 
     /// The VAE, loaded if it has left memory.
@@ -243,8 +274,12 @@ pub fn load_unet(dir: &Path, variant: Option<&str>) -> Result<(UNetConfig, Param
 /// # Errors
 /// Names the file, key or tensor.
 pub fn load_vae(dir: &Path, variant: Option<&str>) -> Result<AutoencoderKL> {
+    load_vae_at(dir, variant, &Place::default())
+}
+
+fn load_vae_at(dir: &Path, variant: Option<&str>, place: &Place) -> Result<AutoencoderKL> {
     let config = VaeConfig::load(&dir.join("config.json"))?;
-    let params = folder::open_variant(dir, variant, false)?;
+    let params = folder::open_variant(dir, variant, false)?.at(place)?;
     let vae = AutoencoderKL::new(&config, &params.root())?;
     all_used(dir, &params)?;
     Ok(vae)

@@ -1,10 +1,10 @@
 //! The U-Net itself: down blocks, mid block, up blocks with skip connections.
 
 use candle_core::{Error, Result, Tensor, bail};
-use rpo_nn::Tape;
 use rpo_nn::layers::{Conv2d, GroupNorm};
 use rpo_nn::ops;
 use rpo_nn::weights::Scope;
+use rpo_nn::{Place, Tape};
 use std::sync::Arc;
 
 use super::config::UNetConfig;
@@ -85,6 +85,7 @@ impl Pass<'_> {
 /// The denoiser. Built on a trainable scope it learns, built on a frozen one it costs no gradient.
 #[derive(Debug, Clone)]
 pub struct UNet2DConditionModel {
+    place: Place,
     in_channels: usize,
     time_embedding: TimeEmbedding,
     add_embedding: Option<AddEmbedding>,
@@ -166,6 +167,7 @@ impl UNet2DConditionModel {
         }
 
         Ok(Self {
+            place: scope.params().place().clone(),
             in_channels: config.in_channels,
             time_embedding: TimeEmbedding::new(config, &scope.sub("time_embedding"))?,
             add_embedding: AddEmbedding::new(config, &scope.sub("add_embedding"))?,
@@ -188,16 +190,17 @@ impl UNet2DConditionModel {
     /// # Errors
     /// If SDXL's added conditioning is missing, or given to a U-Net that takes none; those of shapes.
     pub fn prepare_text(&self, conditioning: &Conditioning) -> Result<TextContext> {
+        let hidden_states = self.place.enter(&conditioning.hidden_states)?;
         let mut keys_values = Vec::new();
         let down = self.down.iter().map(|(layers, _)| layers);
         let up = self.up.iter().map(|(layers, _)| layers);
         for layers in down.chain([&self.mid]).chain(up) {
             for attention in &layers.attentions {
-                attention.push_keys_values(&conditioning.hidden_states, &mut keys_values)?;
+                attention.push_keys_values(&hidden_states, &mut keys_values)?;
             }
         }
         let added = match (&self.add_embedding, &conditioning.added) {
-            (Some(embedding), Some(added)) => Some(embedding.forward(added)?),
+            (Some(embedding), Some(added)) => Some(embedding.forward(added, &self.place)?),
             (None, None) => None,
             (Some(_), None) => bail!(
                 "this U-Net (SDXL) needs text_embeds and time_ids beside encoder_hidden_states"
@@ -270,7 +273,7 @@ impl UNet2DConditionModel {
             text,
             tape,
         };
-        let mut h = self.conv_in.forward(latents)?;
+        let mut h = self.conv_in.forward(&self.place.enter(latents)?)?;
         let mut skips = vec![h.clone()];
         for (layers, sampler) in &self.down {
             for j in 0..layers.resnets.len() {
@@ -298,7 +301,10 @@ impl UNet2DConditionModel {
                 h = sampler.forward(&h, (height, width))?;
             }
         }
-        self.conv_out.forward(&self.conv_norm_out.forward_silu(&h)?)
+        let out = self
+            .conv_out
+            .forward(&self.conv_norm_out.forward_silu(&h)?)?;
+        self.place.leave(&out)
     }
 
     /// Checks the inputs; the timestep embedding `[B, T]`.
@@ -326,6 +332,6 @@ impl UNet2DConditionModel {
             ),
         };
         self.time_embedding
-            .forward(&each, text.added.as_ref(), latents.device())
+            .forward(&each, text.added.as_ref(), &self.place)
     }
 }

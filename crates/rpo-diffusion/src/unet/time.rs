@@ -1,6 +1,7 @@
 //! Timestep embedding, and SDXL's embedding of pooled text and picture sizes.
 
 use candle_core::{Device, Result, Tensor, bail};
+use rpo_nn::Place;
 use rpo_nn::layers::Linear;
 use rpo_nn::ops::{self, Activation};
 use rpo_nn::weights::Scope;
@@ -47,9 +48,9 @@ impl Sinusoids {
     }
 
     /// `[n, channels]`
-    fn of(&self, values: &[f64], device: &Device) -> Result<Tensor> {
+    fn of(&self, values: &[f64]) -> Result<Tensor> {
         let rows = sinusoids(values, self.channels, self.flip_sin_to_cos, self.freq_shift);
-        Tensor::from_vec(rows, (values.len(), self.channels), device)
+        Tensor::from_vec(rows, (values.len(), self.channels), &Device::Cpu)
     }
 }
 
@@ -74,7 +75,7 @@ impl AddEmbedding {
     }
 
     /// `[B, 4 C]`, to be added to the timestep's embedding.
-    pub(crate) fn forward(&self, added: &Added) -> Result<Tensor> {
+    pub(crate) fn forward(&self, added: &Added, place: &Place) -> Result<Tensor> {
         let (text, ids) = (&added.text_embeds, &added.time_ids);
         let (batch, n) = ids.dims2()?;
         let values: Vec<f64> = ids
@@ -85,7 +86,7 @@ impl AddEmbedding {
             .collect();
         let sizes = self
             .sinusoids
-            .of(&values, text.device())?
+            .of(&values)?
             .reshape((batch, n * self.sinusoids.channels))?;
         let x = Tensor::cat(&[text, &sizes], 1)?;
         if x.dim(1)? != self.input {
@@ -97,7 +98,7 @@ impl AddEmbedding {
                 self.input
             )
         }
-        self.mlp.forward(&x)
+        self.mlp.forward(&place.enter(&x)?)
     }
 }
 
@@ -123,9 +124,10 @@ impl TimeEmbedding {
         &self,
         timesteps: &[f64],
         added: Option<&Tensor>,
-        device: &Device,
+        place: &Place,
     ) -> Result<Tensor> {
-        let mut x = self.mlp.forward(&self.sinusoids.of(timesteps, device)?)?;
+        let sinusoids = place.enter(&self.sinusoids.of(timesteps)?)?;
+        let mut x = self.mlp.forward(&sinusoids)?;
         if let Some(added) = added {
             x = ops::add(&x, added)?;
         }

@@ -4,6 +4,7 @@ mod coders;
 mod config;
 
 use candle_core::{Result, Tensor, bail};
+use rpo_nn::Place;
 use rpo_nn::layers::Conv2d;
 use rpo_nn::weights::Scope;
 
@@ -17,6 +18,7 @@ pub use config::VaeConfig;
 pub struct AutoencoderKL {
     /// What the file says; `scaling_factor` is applied by the caller.
     pub config: VaeConfig,
+    place: Place,
     encoder: Encoder,
     quant_conv: Option<Conv2d>,
     post_quant_conv: Option<Conv2d>,
@@ -60,6 +62,7 @@ impl AutoencoderKL {
         let latents = config.latent_channels;
         Ok(Self {
             config: config.clone(),
+            place: scope.params().place().clone(),
             encoder: Encoder::new(&scope.sub("encoder"), config)?,
             quant_conv: config
                 .use_quant_conv
@@ -75,19 +78,20 @@ impl AutoencoderKL {
 
     /// Pictures `[B, H, W, 3]` in [-1, 1] to the (unscaled) posterior of their latents.
     pub fn encode(&self, x: &Tensor) -> Result<Posterior> {
-        let moments = self.encoder.forward(x)?;
-        match &self.quant_conv {
-            Some(conv) => Posterior::from_moments(&conv.forward(&moments)?),
-            None => Posterior::from_moments(&moments),
+        let mut moments = self.encoder.forward(&self.place.enter(x)?)?;
+        if let Some(conv) = &self.quant_conv {
+            moments = conv.forward(&moments)?;
         }
+        Posterior::from_moments(&self.place.leave(&moments)?)
     }
 
     /// Unscaled latents `[B, h, w, L]` to pictures `[B, f h, f w, 3]`, about [-1, 1], not clamped.
     pub fn decode(&self, z: &Tensor) -> Result<Tensor> {
-        match &self.post_quant_conv {
-            Some(conv) => self.decoder.forward(&conv.forward(z)?),
-            None => self.decoder.forward(z),
+        let mut z = self.place.enter(z)?;
+        if let Some(conv) = &self.post_quant_conv {
+            z = conv.forward(&z)?;
         }
+        self.place.leave(&self.decoder.forward(&z)?)
     }
 }
 

@@ -101,7 +101,7 @@ impl Adapters {
             };
             modules.insert(name, module);
         }
-        Self::build(&modules, base.label(), config.dropout, true)
+        Self::build(&modules, base, config.dropout, true)
     }
 
     /// Adapters with given values, for the modules of `base` that they name. A 1x1 kernel fits a linear layer of the same
@@ -146,15 +146,16 @@ impl Adapters {
                 },
             );
         }
-        Self::build(&fitted, base.label(), 0.0, trainable)
+        Self::build(&fitted, base, 0.0, trainable)
     }
 
     fn build(
         modules: &BTreeMap<String, LoraModule>,
-        label: &str,
+        base: &Params,
         dropout: f64,
         trainable: bool,
     ) -> Result<Self> {
+        let label = base.label();
         if modules.is_empty() {
             bail!("{label}: a LoRA without modules")
         }
@@ -165,7 +166,8 @@ impl Adapters {
             ]
         });
         Ok(Self {
-            params: Params::from_tensors(tensors, &format!("LoRA of {label}"), trainable)?,
+            params: Params::from_tensors(tensors, &format!("LoRA of {label}"), trainable)?
+                .at(base.place())?,
             alphas: Arc::new(
                 modules
                     .iter()

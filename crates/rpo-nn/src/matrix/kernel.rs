@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// Most steps of the inner dimension that are summed up before they are added to the result: longer sums round worse, shorter ones
 /// visit it more often.
-const DEPTH: usize = 512;
+const DEPTH: usize = 256;
 /// Rows of the left-hand side that meet one panel after the other.
 const ROWS: usize = 96;
 /// Rows this many elements apart fall on the same sets of the first-level cache.

@@ -4,12 +4,12 @@ use crate::autograd::{Differentiable, Gradient, View, apply1};
 use crate::parallel::{GRAIN, build};
 use candle_core::{Result, Tensor, bail};
 
-struct Dropout {
+pub(crate) struct Dropout {
     /// An element is dropped if its 32-bit draw is below this.
-    threshold: u64,
+    pub(crate) threshold: u64,
     /// 1 / (1 - p).
-    keep: f32,
-    seed: u64,
+    pub(crate) keep: f32,
+    pub(crate) seed: u64,
 }
 
 /// `x` with every element 0 with probability `p` and times 1 / (1 - p) otherwise, as `torch.nn.Dropout`.

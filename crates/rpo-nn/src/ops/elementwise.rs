@@ -90,7 +90,7 @@ simd! {
     pub(crate) fn product_of(x: &[f32], s: &[f32], y: &mut [f32]) = scale_body;
 }
 
-struct Add;
+pub(crate) struct Add;
 
 impl Differentiable<2> for Add {
     const NAME: &'static str = "add";
@@ -114,7 +114,7 @@ impl Differentiable<2> for Add {
     }
 }
 
-struct Scale(f32);
+pub(crate) struct Scale(pub(crate) f32);
 
 impl Scale {
     fn of(&self, x: &[f32]) -> Vec<f32> {
@@ -172,7 +172,7 @@ fn sum_positions(x: &[f32], batch: usize, c: usize) -> Vec<f32> {
     parallel::map(batch, |b| sum_rows(&x[b * image..][..image], c)).concat()
 }
 
-struct AddChannels;
+pub(crate) struct AddChannels;
 
 impl Differentiable<2> for AddChannels {
     const NAME: &'static str = "add_channels";
@@ -195,7 +195,7 @@ impl Differentiable<2> for AddChannels {
     }
 }
 
-struct MulChannels;
+pub(crate) struct MulChannels;
 
 impl Differentiable<2> for MulChannels {
     const NAME: &'static str = "mul_channels";
@@ -230,7 +230,7 @@ impl Differentiable<2> for MulChannels {
     }
 }
 
-struct Concat;
+pub(crate) struct Concat;
 
 impl Differentiable<2> for Concat {
     const NAME: &'static str = "concat_channels";

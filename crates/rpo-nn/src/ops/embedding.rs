@@ -30,7 +30,7 @@ pub fn embedding(table: &Tensor, ids: &[u32], shape: &[usize]) -> Result<Tensor>
     )
 }
 
-struct Embedding {
+pub(crate) struct Embedding {
     ids: Vec<u32>,
     shape: Vec<usize>,
 }

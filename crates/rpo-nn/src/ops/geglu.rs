@@ -1,9 +1,8 @@
 //! Gated GELU of the U-Net's feed-forward layers.
 
 use super::activation::{INV_SQRT_2PI, normal_cdf};
-use super::linear::linear_keeping;
+use super::linear::{KeptWeights, linear_keeping};
 use crate::autograd::{Differentiable, Gradient, View, apply1, with_views};
-use crate::kept::Kept;
 use crate::math;
 use crate::matrix::{Matrix, Panels, Start, is_arranged_once, keep};
 use crate::parallel;
@@ -81,7 +80,12 @@ const BLOCK: usize = 96 * 1024;
 
 /// [`geglu`] of x W^T + b for `w` `[2 F, in]` and `b` `[2 F]`, bit for bit; the linear layer's result is not written to memory
 /// where no gradient is wanted.
-pub(crate) fn linear_geglu(x: &Tensor, w: &Tensor, b: &Tensor, kept: &Kept) -> Result<Tensor> {
+pub(crate) fn linear_geglu(
+    x: &Tensor,
+    w: &Tensor,
+    b: &Tensor,
+    kept: &KeptWeights,
+) -> Result<Tensor> {
     let in_two_passes = || geglu(&linear_keeping(x, w, b.into(), kept)?);
     let (&[out, input], Some((&last, rows))) = (w.dims(), x.dims().split_last()) else {
         return in_two_passes();
@@ -98,7 +102,7 @@ pub(crate) fn linear_geglu(x: &Tensor, w: &Tensor, b: &Tensor, kept: &Kept) -> R
     let y = with_views([x, w, b], |[x, w, b]| {
         let w = Matrix::new(w.data, out, input).t();
         Ok(is_arranged_once(m, w).then(|| {
-            let panels = keep(w, kept);
+            let panels = keep(w, &kept.panels);
             let x = Matrix::new(x.data, m, input);
             fused(x, Panels::arranged(&panels, input, out), b.data)
         }))
@@ -132,7 +136,7 @@ fn fused(x: Matrix<'_>, w: Panels<'_>, b: &[f32]) -> Vec<f32> {
     })
 }
 
-struct Geglu;
+pub(crate) struct Geglu;
 
 impl Differentiable<1> for Geglu {
     const NAME: &'static str = "geglu";
@@ -183,7 +187,7 @@ mod tests {
             let x = random(&[&rows[..], &[input]].concat());
             let (w, b) = (random(&[2 * f, input]), random(&[2 * f]));
             let two = geglu(&super::super::linear(&x, &w, Some(&b)).unwrap()).unwrap();
-            let kept = Kept::when(Some(crate::kept::Changes::default()));
+            let kept = KeptWeights::when(Some(crate::kept::Changes::default()));
             for _ in 0..2 {
                 let one = linear_geglu(&x, &w, &b, &kept).unwrap();
                 assert_eq!(one.dims(), two.dims());
@@ -198,7 +202,7 @@ mod tests {
         let x = Var::randn(0f32, 1.0, (200, 8), &Device::Cpu).unwrap();
         let w = Tensor::randn(0f32, 1.0, (64, 8), &Device::Cpu).unwrap();
         let b = Tensor::zeros(64, DType::F32, &Device::Cpu).unwrap();
-        let y = linear_geglu(&x, &w, &b, &Kept::default()).unwrap();
+        let y = linear_geglu(&x, &w, &b, &KeptWeights::default()).unwrap();
         let grads = y.sum_all().unwrap().backward().unwrap();
         assert!(grads.get(&x).is_some());
     }

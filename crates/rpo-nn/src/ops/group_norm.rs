@@ -38,6 +38,8 @@ pub fn group_norm(
             eps,
             silu,
             statistics: OnceLock::new(),
+            #[cfg(feature = "cuda")]
+            on_gpu: Default::default(),
         },
         x,
         gamma,
@@ -48,11 +50,13 @@ pub fn group_norm(
 /// Rows whose sums are kept in f32 before they are added in f64.
 const BLOCK: usize = 64;
 
-struct GroupNorm {
-    groups: usize,
-    eps: f64,
-    silu: bool,
+pub(crate) struct GroupNorm {
+    pub(crate) groups: usize,
+    pub(crate) eps: f64,
+    pub(crate) silu: bool,
     statistics: OnceLock<Statistics>,
+    #[cfg(feature = "cuda")]
+    pub(crate) on_gpu: crate::gpu::Statistics,
 }
 
 /// Mean and 1 / sqrt(var + eps) of every image and group, repeated for every channel of the group: `[B, C]`.

@@ -21,11 +21,18 @@ pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result
             beta.shape()
         )
     }
-    apply3(LayerNorm { eps: eps as f32 }, x, gamma, beta)
+    let norm = LayerNorm {
+        eps: eps as f32,
+        #[cfg(feature = "cuda")]
+        on_gpu: Default::default(),
+    };
+    apply3(norm, x, gamma, beta)
 }
 
-struct LayerNorm {
-    eps: f32,
+pub(crate) struct LayerNorm {
+    pub(crate) eps: f32,
+    #[cfg(feature = "cuda")]
+    pub(crate) on_gpu: crate::gpu::Statistics,
 }
 
 #[inline(always)]

@@ -2,12 +2,32 @@
 
 use super::rows::sum_rows;
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
-use crate::kept::Kept;
+use crate::kept::{Changes, Kept};
 use crate::matrix::{Matrix, product_keeping, product_long, product_new};
 use candle_core::{Result, Tensor, bail};
 
-struct Linear {
-    kept: Kept,
+pub(crate) struct Linear {
+    pub(crate) kept: KeptWeights,
+}
+
+/// Places for what is made of a layer's weights.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeptWeights {
+    /// W^T in panels.
+    pub(crate) panels: Kept,
+    #[cfg(feature = "cuda")]
+    pub(crate) casts: crate::gpu::KeptCasts,
+}
+
+impl KeptWeights {
+    /// Places if changes of the weights are counted.
+    pub(crate) fn when(changes: Option<Changes>) -> Self {
+        Self {
+            #[cfg(feature = "cuda")]
+            casts: crate::gpu::KeptCasts::when(changes.clone()),
+            panels: Kept::when(changes),
+        }
+    }
 }
 
 /// y = x W^T + b for `x` `[.., in]`, `w` `[out, in]`, `b` `[out]`; the result is `[.., out]`.
@@ -15,7 +35,7 @@ struct Linear {
 /// # Errors
 /// If the shapes do not fit or a dtype is not f32.
 pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
-    linear_keeping(x, w, b, &Kept::default())
+    linear_keeping(x, w, b, &KeptWeights::default())
 }
 
 /// As [`linear`], for weights that do not change between calls with the same `kept`.
@@ -23,7 +43,7 @@ pub(crate) fn linear_keeping(
     x: &Tensor,
     w: &Tensor,
     b: Option<&Tensor>,
-    kept: &Kept,
+    kept: &KeptWeights,
 ) -> Result<Tensor> {
     let (&[rows, cols], Some(&last)) = (w.dims(), x.dims().last()) else {
         bail!(
@@ -77,7 +97,7 @@ impl Differentiable<2> for Linear {
     const NAME: &'static str = "linear";
 
     fn forward(&self, [x, w]: [View<'_>; 2]) -> Result<(Vec<f32>, Vec<usize>)> {
-        Ok(forward(x, w, None, &self.kept))
+        Ok(forward(x, w, None, &self.kept.panels))
     }
 
     fn backward(
@@ -95,7 +115,7 @@ impl Differentiable<3> for Linear {
     const NAME: &'static str = "linear";
 
     fn forward(&self, [x, w, b]: [View<'_>; 3]) -> Result<(Vec<f32>, Vec<usize>)> {
-        Ok(forward(x, w, Some(b.data), &self.kept))
+        Ok(forward(x, w, Some(b.data), &self.kept.panels))
     }
 
     fn backward(

@@ -51,7 +51,7 @@ simd! {
     fn gradient(a: &[f32], b: &[f32], scale: f32, out: &mut [f32]) = gradient_body;
 }
 
-struct MeanSquared;
+pub(crate) struct MeanSquared;
 
 impl Differentiable<2> for MeanSquared {
     const NAME: &'static str = "mean_squared_per_sample";

@@ -4,19 +4,20 @@
 //! copied. The backward pass computes the gradients of tracked arguments only.
 
 pub(crate) mod activation;
-mod attention;
-mod conv;
+pub(crate) mod attention;
+pub(crate) mod conv;
 pub(crate) mod depthwise;
 pub(crate) mod dropout;
 pub(crate) mod elementwise;
-mod embedding;
-mod geglu;
-mod group_norm;
-mod layer_norm;
-mod linear;
-mod loss;
-mod resize;
+pub(crate) mod embedding;
+pub(crate) mod geglu;
+pub(crate) mod group_norm;
+pub(crate) mod layer_norm;
+pub(crate) mod linear;
+pub(crate) mod loss;
+pub(crate) mod resize;
 pub(crate) mod rows;
+pub(crate) mod select;
 
 pub use activation::{Activation, activation};
 pub use attention::{Mask, attention};
@@ -31,6 +32,7 @@ pub(crate) use geglu::linear_geglu;
 pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub(crate) use linear::linear_keeping;
+pub(crate) use linear::{KeptWeights, linear_keeping};
 pub use loss::mean_squared_per_sample;
 pub use resize::upsample_nearest;
+pub use select::select_token;

@@ -22,9 +22,9 @@ pub fn upsample_nearest(x: &Tensor, (height, width): (usize, usize)) -> Result<T
     }
 }
 
-struct Nearest {
-    height: usize,
-    width: usize,
+pub(crate) struct Nearest {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
 }
 
 impl Differentiable<1> for Nearest {

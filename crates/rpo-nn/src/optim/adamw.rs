@@ -3,10 +3,14 @@
 use super::gradients::gradient;
 use crate::autograd::with_views;
 use crate::parallel::GRAIN;
+#[cfg(feature = "cuda")]
+use crate::place::{Place, host_values};
 use crate::simd::simd;
 use crate::weights::{Archive, Item, Precision, write};
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Var, bail};
+#[cfg(feature = "cuda")]
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -43,8 +47,39 @@ impl Default for AdamWConfig {
 struct Slot {
     name: String,
     var: Var,
-    /// First and second moment.
-    moments: Mutex<(Vec<f32>, Vec<f32>)>,
+    moments: Moments,
+}
+
+/// First and second moment, where the variable is.
+enum Moments {
+    Host(Mutex<(Vec<f32>, Vec<f32>)>),
+    #[cfg(feature = "cuda")]
+    Gpu([Tensor; 2]),
+}
+
+impl Moments {
+    fn new(var: &Var, first: Vec<f32>, second: Vec<f32>) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if var.device().is_cuda() {
+            let place = Place::new(var.device().clone(), DType::F32)?;
+            let tensor = |values| place.tensor(values, var.dims(), DType::F32, false);
+            return Ok(Self::Gpu([tensor(first)?, tensor(second)?]));
+        }
+        debug_assert_eq!(first.len(), var.elem_count());
+        Ok(Self::Host(Mutex::new((first, second))))
+    }
+
+    /// A copy of one of them.
+    fn values(&self, second: bool) -> Result<Vec<f32>> {
+        match self {
+            Self::Host(moments) => {
+                let (m, v) = &*moments.lock().map_err(|_| poisoned())?;
+                Ok(if second { v.clone() } else { m.clone() })
+            }
+            #[cfg(feature = "cuda")]
+            Self::Gpu(both) => host_values(&both[usize::from(second)]),
+        }
+    }
 }
 
 /// AdamW as `torch.optim.AdamW`. Weights change in place: tensors that share their storage see every step.
@@ -151,12 +186,9 @@ impl AdamW {
             if var.dtype() != candle_core::DType::F32 {
                 bail!("AdamW: {name} is {:?}, not f32", var.dtype())
             }
-            let n = var.elem_count();
-            slots.push(Slot {
-                name,
-                var,
-                moments: Mutex::new((vec![0.0; n], vec![0.0; n])),
-            });
+            let zeros = vec![0.0; var.elem_count()];
+            let moments = Moments::new(&var, zeros.clone(), zeros)?;
+            slots.push(Slot { name, var, moments });
         }
         Ok(Self {
             config,
@@ -202,10 +234,18 @@ impl AdamW {
             unbias: (1.0 / (1.0 - c.beta2.powi(t)).sqrt()) as f32,
             eps: c.eps as f32,
         };
+        #[cfg(feature = "cuda")]
+        if self.slots.iter().any(|s| s.var.device().is_cuda()) {
+            return self.step_on_gpu(&found, factors);
+        }
         for (slot, grad) in self.slots.iter().zip(&found) {
+            #[allow(irrefutable_let_patterns, reason = "there is one kind without a GPU")]
+            let Moments::Host(moments) = &slot.moments else {
+                bail!("{}: moments and gradients on two devices", slot.name)
+            };
             with_views([grad], |[grad]| {
                 let update = Update {
-                    moments: &slot.moments,
+                    moments,
                     grad: grad.data,
                     factors,
                 };
@@ -213,6 +253,32 @@ impl AdamW {
             })?;
         }
         Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn step_on_gpu(&self, found: &[Tensor], f: Factors) -> Result<()> {
+        let mut updates = Vec::with_capacity(found.len());
+        for (slot, grad) in self.slots.iter().zip(found) {
+            let Moments::Gpu(moments) = &slot.moments else {
+                bail!("{}: variables on two devices", slot.name)
+            };
+            updates.push(crate::gpu::Step {
+                w: &slot.var,
+                grad,
+                moments,
+            });
+        }
+        let Factors {
+            grad_scale,
+            beta1,
+            beta2,
+            keep,
+            rate,
+            unbias,
+            eps,
+        } = f;
+        let factors = [beta1, beta2, keep, rate, unbias, eps, grad_scale];
+        crate::gpu::step(self.slots[0].var.device(), &updates, factors)
     }
 
     /// Writes the moments and the number of steps as safetensors: `NAME.exp_avg`, `NAME.exp_avg_sq` (flat) and `steps` (two
@@ -228,9 +294,8 @@ impl AdamW {
         let mut items = vec![Item::new("steps", [2], move || Ok(steps.clone()))];
         for slot in &self.slots {
             let shape = [slot.var.elem_count()];
-            let moments = || slot.moments.lock().map_err(|_| poisoned());
-            let first = move || Ok(moments()?.0.clone());
-            let second = move || Ok(moments()?.1.clone());
+            let first = move || slot.moments.values(false);
+            let second = move || slot.moments.values(true);
             items.push(Item::new(format!("{}.exp_avg", slot.name), shape, first));
             items.push(Item::new(
                 format!("{}.exp_avg_sq", slot.name),
@@ -269,9 +334,8 @@ impl AdamW {
         }
         let steps = file.values("steps")?;
         for slot in &mut self.slots {
-            let moments = slot.moments.get_mut().map_err(|_| poisoned())?;
-            moments.0 = file.values(&format!("{}.exp_avg", slot.name))?;
-            moments.1 = file.values(&format!("{}.exp_avg_sq", slot.name))?;
+            let moment = |which: &str| file.values(&format!("{}.{which}", slot.name));
+            slot.moments = Moments::new(&slot.var, moment("exp_avg")?, moment("exp_avg_sq")?)?;
         }
         self.steps = steps[0] as u64 + steps[1] as u64 * STEPS_BASE;
         Ok(())

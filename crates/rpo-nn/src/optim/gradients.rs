@@ -4,7 +4,7 @@ use crate::autograd::with_views;
 use crate::parallel::{GRAIN, map};
 use crate::simd::simd;
 use candle_core::backprop::GradStore;
-use candle_core::{Result, Tensor, Var, bail};
+use candle_core::{Result, Tensor, TensorId, Var, bail};
 
 #[inline(always)]
 fn squares_body<const FMA: bool>(x: &[f32]) -> f64 {
@@ -22,7 +22,15 @@ simd! {
     fn squares(x: &[f32]) -> f64 = squares_body;
 }
 
-/// The sum of the squares of a tensor.
+/// The sum of the squares of every tensor.
+fn sums_of_squares(tensors: &[&Tensor]) -> Result<Vec<f64>> {
+    #[cfg(feature = "cuda")]
+    if let Some(first) = tensors.first().filter(|t| t.device().is_cuda()) {
+        return crate::gpu::squares(first.device(), tensors);
+    }
+    tensors.iter().map(|t| sum_of_squares(t)).collect()
+}
+
 fn sum_of_squares(t: &Tensor) -> Result<f64> {
     with_views([&t.contiguous()?], |[t]| {
         let parts = map(t.data.len().div_ceil(GRAIN), |i| {
@@ -44,16 +52,40 @@ pub(super) fn gradient<'a>(grads: &'a GradStore, name: &str, var: &Var) -> Resul
     }
 }
 
+fn gradients<'a>(grads: &'a GradStore, vars: &[(String, Var)]) -> Result<Vec<&'a Tensor>> {
+    let each = vars.iter();
+    each.map(|(name, var)| gradient(grads, name, var)).collect()
+}
+
+/// `sum` += `more`, tensor by tensor, wherever they lie.
+///
+/// # Errors
+/// Gradients of one tensor that differ in shape.
+pub fn add_gradients(sum: &mut GradStore, more: &GradStore) -> Result<()> {
+    let ids: Vec<TensorId> = more.get_ids().copied().collect();
+    for id in ids {
+        let Some(new) = more.get_id(id) else { continue };
+        let added = match sum.get_id(id) {
+            None => new.clone(),
+            #[cfg(feature = "cuda")]
+            Some(old) if old.device().is_cuda() => {
+                crate::gpu::with_views([old, new], |gpu, [old, new]| gpu.accumulate(old, new))?;
+                continue;
+            }
+            Some(old) => (old + new)?.detach(),
+        };
+        sum.insert_id(id, added);
+    }
+    Ok(())
+}
+
 /// The Euclidean norm of all gradients of `vars` together, summed in f64. NaN or infinite if a gradient is.
 ///
 /// # Errors
 /// If a variable has no gradient; the message names it.
 pub fn global_norm(grads: &GradStore, vars: &[(String, Var)]) -> Result<f64> {
-    let mut total = 0.0;
-    for (name, var) in vars {
-        total += sum_of_squares(gradient(grads, name, var)?)?;
-    }
-    Ok(total.sqrt())
+    let sums = sums_of_squares(&gradients(grads, vars)?)?;
+    Ok(sums.iter().sum::<f64>().sqrt())
 }
 
 /// The factor that brings a gradient of norm `norm` down to `max_norm`: min(1, max_norm / norm), as
@@ -72,8 +104,9 @@ pub fn clip_scale(norm: f64, max_norm: f64) -> f64 {
 /// # Errors
 /// Naming the first variable of which this is not true, and why.
 pub fn check_gradients(vars: &[(String, Var)], grads: &GradStore) -> Result<()> {
-    for (name, var) in vars {
-        let norm = sum_of_squares(gradient(grads, name, var)?)?.sqrt();
+    let sums = sums_of_squares(&gradients(grads, vars)?)?;
+    for ((name, _), sum) in vars.iter().zip(sums) {
+        let norm = sum.sqrt();
         if !norm.is_finite() {
             bail!("{name}: the gradient is not finite (norm {norm})")
         }

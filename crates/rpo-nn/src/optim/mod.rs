@@ -4,4 +4,4 @@ mod adamw;
 mod gradients;
 
 pub use adamw::{AdamW, AdamWConfig};
-pub use gradients::{check_gradients, clip_scale, global_norm};
+pub use gradients::{add_gradients, check_gradients, clip_scale, global_norm};

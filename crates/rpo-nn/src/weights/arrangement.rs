@@ -7,6 +7,8 @@ pub(super) enum Arrangement {
     Stored,
     /// Stored `[co, ci, kh, kw]`, kept `[kh, kw, ci, co]`.
     Conv,
+    /// Stored `[co, ci, kh, kw]`, kept `[co, kh, kw, ci]`: on a GPU.
+    ConvLast,
     /// Stored `[c, 1, kh, kw]`, kept `[kh, kw, c]`.
     Depthwise,
 }
@@ -16,6 +18,7 @@ impl Arrangement {
     pub(super) fn shape(self, shape: &[usize]) -> Vec<usize> {
         match (self, shape) {
             (Self::Conv, &[co, ci, kh, kw]) => vec![kh, kw, ci, co],
+            (Self::ConvLast, &[co, ci, kh, kw]) => vec![co, kh, kw, ci],
             (Self::Depthwise, &[c, _, kh, kw]) => vec![kh, kw, c],
             _ => shape.to_vec(),
         }
@@ -25,6 +28,7 @@ impl Arrangement {
     pub(super) fn arrange(self, values: Vec<f32>, stored: &[usize]) -> Vec<f32> {
         match (self, stored) {
             (Self::Stored, _) => values,
+            (Self::ConvLast, &[_, b, c, d]) => turn_each(&values, b, c * d),
             (_, &[a, b, c, d]) => transpose(&values, a * b, c * d, |r| r % b * a + r / b),
             _ => values,
         }
@@ -34,6 +38,7 @@ impl Arrangement {
     pub(super) fn restore(self, values: Vec<f32>, stored: &[usize]) -> Vec<f32> {
         match (self, stored) {
             (Self::Stored, _) => values,
+            (Self::ConvLast, &[_, b, c, d]) => turn_each(&values, c * d, b),
             (_, &[a, b, c, d]) => {
                 let mut out = vec![0f32; values.len()];
                 for (i, &v) in values.iter().enumerate() {
@@ -45,6 +50,14 @@ impl Arrangement {
             _ => values,
         }
     }
+}
+
+/// The transposes of matrices `[rows, cols]`, one after the other.
+fn turn_each(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    let matrices = values.chunks_exact((rows * cols).max(1));
+    matrices
+        .flat_map(|m| transpose(m, rows, cols, |i| i))
+        .collect()
 }
 
 /// out[j, place(i)] = values[i, j].

@@ -4,6 +4,7 @@ use super::arrangement::Arrangement;
 use super::{Archive, Item, Precision, Scope, write};
 use crate::kept::Changes;
 use crate::lora::Adapters;
+use crate::place::{Place, host_values};
 use candle_core::{
     CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Tensor, Var, bail,
 };
@@ -25,7 +26,7 @@ struct Entry {
 
 impl Entry {
     fn values(&self) -> Result<Vec<f32>> {
-        let values = self.tensor.flatten_all()?.to_vec1::<f32>()?;
+        let values = host_values(&self.tensor)?;
         Ok(self.arrangement.restore(values, &self.stored))
     }
 }
@@ -33,6 +34,7 @@ impl Entry {
 struct Shared {
     label: String,
     trainable: bool,
+    place: Place,
     /// Whether tensors are made as layers ask for them.
     blank: bool,
     entries: Mutex<BTreeMap<String, Entry>>,
@@ -66,12 +68,15 @@ impl std::fmt::Debug for Params {
     }
 }
 
-fn tensor(values: Vec<f32>, shape: &[usize], trainable: bool) -> Result<Tensor> {
-    if trainable {
-        Ok(Var::from_vec(values, shape, &Device::Cpu)?.into_inner())
-    } else {
-        Tensor::from_vec(values, shape, &Device::Cpu)
+impl Shared {
+    fn tensor(&self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
+        let dtype = self.place.weights(shape.len(), self.trainable);
+        self.place.tensor(values, shape, dtype, self.trainable)
     }
+}
+
+fn on_cpu(values: Vec<f32>, shape: &[usize], trainable: bool) -> Result<Tensor> {
+    Place::default().tensor(values, shape, DType::F32, trainable)
 }
 
 impl Params {
@@ -94,7 +99,7 @@ impl Params {
             .into_par_iter()
             .map(|name| {
                 let stored = archive.shape(name).unwrap_or_default().to_vec();
-                let tensor = tensor(archive.values(name)?, &stored, trainable)?;
+                let tensor = on_cpu(archive.values(name)?, &stored, trainable)?;
                 let entry = Entry {
                     stored,
                     arrangement: Arrangement::Stored,
@@ -104,7 +109,8 @@ impl Params {
                 Ok((name.to_owned(), entry))
             })
             .collect::<Result<_>>()?;
-        Ok(Self::new(archive.label().to_owned(), trainable, entries))
+        let label = archive.label().to_owned();
+        Ok(Self::new(label, trainable, Place::default(), entries))
     }
 
     /// Takes tensors in the layout of a checkpoint; `label` stands for the file name in messages. Values are copied and
@@ -120,7 +126,7 @@ impl Params {
         let mut entries = BTreeMap::new();
         for (name, t) in tensors {
             let values = t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-            let tensor = tensor(values, t.dims(), trainable)?;
+            let tensor = on_cpu(values, t.dims(), trainable)?;
             let stored = t.dims().to_vec();
             entries.insert(
                 name,
@@ -132,23 +138,25 @@ impl Params {
                 },
             );
         }
-        Ok(Self::new(label.to_string(), trainable, entries))
+        let label = label.to_string();
+        Ok(Self::new(label, trainable, Place::default(), entries))
     }
 
     /// A set without a file, in which layers find every tensor they ask for, all zeros: for names, shapes and numbers of
     /// parameters of a network that is not here. Its memory is not touched until it is read.
     pub fn blank(label: &str) -> Self {
-        let mut blank = Self::new(label.to_string(), false, BTreeMap::new());
+        let mut blank = Self::new(label.to_string(), false, Place::default(), BTreeMap::new());
         if let Some(shared) = Arc::get_mut(&mut blank.shared) {
             shared.blank = true;
         }
         blank
     }
 
-    fn new(label: String, trainable: bool, entries: BTreeMap<String, Entry>) -> Self {
+    fn new(label: String, trainable: bool, place: Place, entries: BTreeMap<String, Entry>) -> Self {
         let shared = Shared {
             label,
             trainable,
+            place,
             blank: false,
             entries: Mutex::new(entries),
             changes: Changes::default(),
@@ -216,26 +224,58 @@ impl Params {
         self.adapters.as_deref()
     }
 
-    /// A copy with storage of its own.
+    /// A copy with storage of its own, at the same place.
     ///
     /// # Errors
-    /// If memory cannot be read back as f32, which does not happen for tensors of this type.
+    /// Those of the device.
     pub fn deep_copy(&self, trainable: bool) -> Result<Self> {
-        let mut copy = BTreeMap::new();
-        for (name, e) in self.entries().iter() {
-            let values = e.tensor.flatten_all()?.to_vec1::<f32>()?;
-            let tensor = tensor(values, e.tensor.dims(), trainable)?;
-            copy.insert(
-                name.clone(),
-                Entry {
-                    stored: e.stored.clone(),
-                    arrangement: e.arrangement,
-                    tensor,
-                    asked: false,
-                },
-            );
+        self.copy_to(&self.shared.place, trainable)
+    }
+
+    /// These tensors at `place`: themselves if they are there, else a copy without adapters.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn at(&self, place: &Place) -> Result<Self> {
+        let here = &self.shared.place;
+        if here.device().same_device(place.device()) && here.dtype() == place.dtype() {
+            return Ok(self.clone());
         }
-        Ok(Self::new(self.shared.label.clone(), trainable, copy))
+        self.copy_to(place, self.shared.trainable)
+    }
+
+    /// A copy at `place`.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn copy_to(&self, place: &Place, trainable: bool) -> Result<Self> {
+        let label = self.shared.label.clone();
+        let mut copy = Self::new(label, trainable, place.clone(), BTreeMap::new());
+        let Some(shared) = Arc::get_mut(&mut copy.shared) else {
+            bail!("{}: a new set of tensors is shared", self.shared.label)
+        };
+        let mut entries = BTreeMap::new();
+        for (name, e) in self.entries().iter() {
+            let arrangement = match place.is_cpu() == self.shared.place.is_cpu() {
+                true => e.arrangement,
+                false => Arrangement::Stored,
+            };
+            let values = arrangement.arrange(e.values()?, &e.stored);
+            let entry = Entry {
+                stored: e.stored.clone(),
+                arrangement,
+                tensor: shared.tensor(values, &arrangement.shape(&e.stored))?,
+                asked: false,
+            };
+            entries.insert(name.clone(), entry);
+        }
+        shared.entries = Mutex::new(entries);
+        Ok(copy)
+    }
+
+    /// Where the tensors are and networks built on them compute.
+    pub fn place(&self) -> &Place {
+        &self.shared.place
     }
 
     /// The variables that layers asked for, sorted by name; none if the set is frozen or detached. Build the model first.
@@ -313,7 +353,7 @@ impl Params {
     pub fn tensors_sorted(&self) -> Result<Vec<(String, Tensor)>> {
         self.entries()
             .iter()
-            .map(|(name, e)| Ok((name.clone(), tensor(e.values()?, &e.stored, false)?)))
+            .map(|(name, e)| Ok((name.clone(), on_cpu(e.values()?, &e.stored, false)?)))
             .collect()
     }
 
@@ -386,6 +426,10 @@ impl Params {
         shape: &[usize],
         arrangement: Arrangement,
     ) -> Result<Tensor> {
+        let arrangement = match arrangement {
+            Arrangement::Conv if !self.shared.place.is_cpu() => Arrangement::ConvLast,
+            other => other,
+        };
         let mut entries = self.entries();
         let label = &self.shared.label;
         if self.shared.blank && !entries.contains_key(name) {
@@ -422,7 +466,7 @@ impl Params {
                 )
             }
             let values = arrangement.arrange(entry.values()?, shape);
-            entry.tensor = tensor(values, &arrangement.shape(shape), self.shared.trainable)?;
+            entry.tensor = self.shared.tensor(values, &arrangement.shape(shape))?;
             entry.arrangement = arrangement;
         }
         entry.asked = true;
@@ -460,5 +504,10 @@ impl InplaceOp1 for Overwrite {
             }
             _ => bail!("overwrite: {} values into {layout:?}", self.0.len()),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &mut candle_core::CudaStorage, layout: &Layout) -> Result<()> {
+        crate::gpu::upload_into(storage, layout, &self.0)
     }
 }

@@ -1,5 +1,6 @@
 //! `rpo-train doctor`: what this machine offers and which models are found.
 
+use crate::device;
 use crate::hub::Environment;
 use crate::paths;
 use anyhow::Result;
@@ -14,7 +15,16 @@ pub(super) fn doctor() -> Result<()> {
     );
     println!("SIMD       {}", rpo_nn::simd_level());
     println!("kernels    version {}", rpo_nn::KERNELS_VERSION);
-    println!("device     cpu (this build has no other)");
+    let device = match device::open("auto", "auto") {
+        Ok(chosen) => match device::describe(&chosen.place, &chosen.keys) {
+            Some(name) => name,
+            None => chosen.note.unwrap_or_else(|| {
+                "cpu (this program was built without CUDA: cargo run --features cuda)".into()
+            }),
+        },
+        Err(e) => format!("{e:#}"),
+    };
+    println!("device     {device}");
     for (what, name) in [
         ("model", "micro"),
         ("reward", "micro/reward"),

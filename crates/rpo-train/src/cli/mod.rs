@@ -10,6 +10,7 @@ mod generate;
 mod lora;
 mod report;
 
+use crate::device;
 use crate::experiment::{self, Experiment, Layers};
 use crate::plan::cells;
 use crate::run_folder::RunFolder;
@@ -106,7 +107,8 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
             if let Some(out) = &out {
                 layers.sources = RunFolder::sources(out);
             }
-            let setup = Setup::load(experiment, &layers)?;
+            let chosen = device::open(&experiment.model.device, &experiment.model.dtype)?;
+            let setup = Setup::load(experiment, &layers)?.at(chosen)?;
             let folder = RunFolder::open(&setup, out.as_deref(), &cells(&setup))?;
             runner::run(&setup, &folder)
         }

@@ -2,6 +2,7 @@
 
 use super::fields::{Experiment, Lora, SubjectSource, Training};
 use super::source::Layers;
+use crate::device;
 use anyhow::Result;
 use rpo_data::stickerbench::sprites::NOUNS;
 use rpo_diffusion::Solver;
@@ -79,13 +80,8 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     if e.name.is_empty() || e.name.contains(['/', '\\']) || e.name.starts_with('.') {
         return Err(layers.error("name", "must be a plain folder name"));
     }
-    if e.model.device != "cpu" {
-        let message = format!(
-            "`{}` is not available in this build\n  mend: device = \"cpu\"",
-            e.model.device
-        );
-        return Err(layers.error("model.device", &message));
-    }
+    device::check(&e.model.device, &e.model.dtype)
+        .map_err(|(key, message)| layers.error(key, &message))?;
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !e.model.variant.chars().all(plain) {
         return Err(layers.error("model.variant", "must be a word, for example \"fp16\""));

@@ -63,8 +63,12 @@ pub struct Model {
     /// give their plain file, which without this key comes first everywhere.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub variant: String,
-    /// `cpu`.
+    /// `cpu`; `cuda` or `cuda:1`, in a program built with the feature `cuda`; `auto`: the first GPU if there is one that such a
+    /// program can use.
     pub device: String,
+    /// dtype of activations: `f32`; `bf16`, on CUDA, with weights that are trained, moments, norms, softmax and loss in f32;
+    /// `auto`: f32 on the CPU, bf16 on CUDA.
+    pub dtype: String,
     /// Side of the pictures in pixels; 0 takes the model's own size.
     pub size: u32,
     /// Memory that the run may take, in GB; 0: what is free when it starts. A run whose estimate is larger is refused.
@@ -292,7 +296,8 @@ impl Default for Model {
             preset: String::new(),
             path: "micro".into(),
             variant: String::new(),
-            device: "cpu".into(),
+            device: "auto".into(),
+            dtype: "auto".into(),
             size: 0,
             memory_gb: 0.0,
         }

@@ -93,7 +93,7 @@ fn setup_data(setup: &Setup) -> SetupData {
             encoder("CLIP", &e.encoders.clip, "the judge of CLIP-I and CLIP-T"),
             encoder("ViT", &e.encoders.vit, "the judge of image similarity"),
         ],
-        device: machine(),
+        device: machine(setup.device.as_deref()),
         seeds: e.seeds.clone(),
         steps: e.training.steps,
         validation_interval: e.validation.every,

@@ -43,6 +43,8 @@ pub struct Drawer<'a> {
     pub model: String,
     /// Solver, eta, steps, guidance, batch.
     pub sampler: SamplerConfig,
+    /// The device in words; `None` is the CPU.
+    pub device: Option<String>,
     /// Side of the pictures in pixels.
     pub size: u32,
     /// Folder of the cache.
@@ -125,14 +127,15 @@ impl Drawer<'_> {
         hasher.update(
             format!("{weights}|{}|{:?}|{}|", self.model, self.sampler, self.size).as_bytes(),
         );
-        hasher.update(
-            format!(
+        let device = match &self.device {
+            None => format!(
                 "f32|kernels {}|{}|",
                 rpo_nn::KERNELS_VERSION,
                 rpo_nn::simd_level()
-            )
-            .as_bytes(),
-        );
+            ),
+            Some(device) => format!("{device}|kernels {}|", rpo_nn::KERNELS_VERSION),
+        };
+        hasher.update(device.as_bytes());
         for request in requests {
             hasher.update(format!("{request:?}\n").as_bytes());
         }

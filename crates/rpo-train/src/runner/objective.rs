@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use rpo_diffusion::{Conditioning, NoiseSchedule, UNet2DConditionModel};
-use rpo_nn::{Tape, ops};
+use rpo_nn::{Tape, ops, optim};
 use rpo_pref::loss::{self, Term};
 use rpo_pref::{Norm, Recipe};
 
@@ -166,7 +166,7 @@ impl Objective<'_> {
         let (mut losses, mut grads) = self.of_part(&batch.narrow(0, each)?, parts)?;
         for i in 1..parts {
             let (more, part) = self.of_part(&batch.narrow(i * each, each)?, parts)?;
-            grads.extend(part)?;
+            optim::add_gradients(&mut grads, &part)?;
             losses.total += more.total;
             losses.l_sim += more.l_sim;
             losses.l_pref += more.l_pref;

@@ -2,6 +2,7 @@
 
 use super::draw::Drawer;
 use super::outline::Outline;
+use crate::device::{self, Chosen};
 use crate::experiment::{Experiment, Layers};
 use crate::failure::{BadInput, OrBadInput};
 use crate::hub::{Environment, Kind, Source};
@@ -43,6 +44,8 @@ pub struct Setup {
     pub clip: PathBuf,
     /// Folder of the ViT judge.
     pub vit: PathBuf,
+    /// The device in words; `None` is the CPU.
+    pub device: Option<String>,
 }
 
 impl Deref for Setup {
@@ -162,7 +165,27 @@ impl Setup {
             sources,
             clip,
             vit,
+            device: None,
         })
+    }
+
+    /// The same inputs with the diffusion model and the reward's encoder on a device. What was hashed are the files' values.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn at(mut self, chosen: Chosen) -> Result<Self> {
+        if let Some(note) = &chosen.note {
+            eprintln!("{note}");
+        }
+        self.device = device::describe(&chosen.place, &chosen.keys);
+        if let Some(device) = &self.device {
+            eprintln!("computing on {device}");
+        }
+        let [device, dtype] = chosen.keys;
+        let model = &mut self.outline.experiment.model;
+        (model.device, model.dtype) = (device, dtype);
+        self.pipeline = self.pipeline.at(&chosen.place)?;
+        Ok(self)
     }
 
     /// What memory estimates need to know.
@@ -206,6 +229,7 @@ impl Setup {
             pipeline: &self.pipeline,
             model: self.model_hash.clone(),
             sampler: self.sampler(),
+            device: self.device.clone(),
             size: self.size,
             cache: Path::new(&self.experiment.output).join("cache"),
         }

@@ -39,7 +39,7 @@ impl Trained {
         let (trainable, params) = match &adapters {
             Some(adapters) => (base.with_adapters(adapters), adapters.params().clone()),
             None => {
-                let copy = base.deep_copy(true)?;
+                let copy = setup.pipeline.trainable_unet()?;
                 (copy.clone(), copy)
             }
         };

@@ -5,13 +5,13 @@ use std::mem::MaybeUninit;
 
 /// All sizes of one attention.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heads {
-    pub(super) batch: usize,
-    pub(super) heads: usize,
+pub(crate) struct Heads {
+    pub(crate) batch: usize,
+    pub(crate) heads: usize,
     /// Channels of a head.
-    pub(super) dim: usize,
-    pub(super) queries: usize,
-    pub(super) keys: usize,
+    pub(crate) dim: usize,
+    pub(crate) queries: usize,
+    pub(crate) keys: usize,
 }
 
 impl Heads {

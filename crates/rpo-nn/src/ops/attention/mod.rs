@@ -73,6 +73,8 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: &Mask) 
             visible,
             level: Level::best(),
             stats: OnceLock::new(),
+            #[cfg(feature = "cuda")]
+            on_gpu: Default::default(),
         },
         q,
         k,
@@ -108,7 +110,7 @@ fn kept_keys(mask: &Tensor, batch: usize, keys: usize) -> Result<Vec<bool>> {
     Ok(mask.into_iter().flatten().map(|keep| keep != 0.0).collect())
 }
 
-enum Visible {
+pub(crate) enum Visible {
     All,
     UpToSelf,
     /// These keys, `[B, M]`.
@@ -127,12 +129,14 @@ fn blocks(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-struct Attention {
-    heads: Heads,
-    visible: Visible,
+pub(crate) struct Attention {
+    pub(crate) heads: Heads,
+    pub(crate) visible: Visible,
     level: Level,
     /// Maxima and sums of every row of weights, kept from the forward pass: see [`forward::forward`].
     stats: OnceLock<Vec<f32>>,
+    #[cfg(feature = "cuda")]
+    pub(crate) on_gpu: crate::gpu::Sums,
 }
 
 impl Attention {

@@ -65,6 +65,8 @@ impl Input {
             },
             level,
             stats: OnceLock::new(),
+            #[cfg(feature = "cuda")]
+            on_gpu: Default::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::kept::{Changes, Kept};
 use candle_core::{Result, Tensor, bail};
 
 /// Stride and zero padding of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvSpec {
     /// Step between outputs, in both directions; at least 1.
     pub stride: usize,
@@ -61,12 +61,16 @@ impl ConvSpec {
 pub(crate) struct KeptKernels {
     panels: Kept,
     winograd: Kept,
+    #[cfg(feature = "cuda")]
+    pub(crate) casts: crate::gpu::KeptCasts,
 }
 
 impl KeptKernels {
     /// Places if changes of the weights are counted.
     pub(crate) fn when(changes: Option<Changes>) -> Self {
         Self {
+            #[cfg(feature = "cuda")]
+            casts: crate::gpu::KeptCasts::when(changes.clone()),
             panels: Kept::when(changes.clone()),
             winograd: Kept::when(changes),
         }
@@ -74,22 +78,22 @@ impl KeptKernels {
 }
 
 /// All sizes of one convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Geometry {
-    pub(super) batch: usize,
-    pub(super) height: usize,
-    pub(super) width: usize,
-    pub(super) channels: usize,
-    pub(super) out_height: usize,
-    pub(super) out_width: usize,
-    pub(super) out_channels: usize,
-    pub(super) kernel: [usize; 2],
-    pub(super) spec: ConvSpec,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Geometry {
+    pub(crate) batch: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) channels: usize,
+    pub(crate) out_height: usize,
+    pub(crate) out_width: usize,
+    pub(crate) out_channels: usize,
+    pub(crate) kernel: [usize; 2],
+    pub(crate) spec: ConvSpec,
 }
 
 impl Geometry {
     /// Output positions of the whole batch.
-    pub(super) fn positions(&self) -> usize {
+    pub(crate) fn positions(&self) -> usize {
         self.batch * self.out_height * self.out_width
     }
 
@@ -131,13 +135,25 @@ impl Geometry {
     }
 
     /// Whether every output sees one input position, the one at the same place.
-    fn is_pointwise(&self) -> bool {
+    pub(crate) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.spec == ConvSpec::new(1, 0)
+    }
+
+    /// The geometry on an input that has its zeros already.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn padded(&self) -> Geometry {
+        let [top, bottom, left, right] = self.spec.padding;
+        Geometry {
+            height: self.height + top + bottom,
+            width: self.width + left + right,
+            spec: ConvSpec::new(self.spec.stride, 0),
+            ..*self
+        }
     }
 }
 
-/// Convolution (cross-correlation) of `x` `[B, H, W, Ci]` with `w` `[kh, kw, Ci, Co]`, plus `b` `[Co]`; the result is
-/// `[B, Ho, Wo, Co]` with Ho = (H + top + bottom - kh) / stride + 1.
+/// Convolution (cross-correlation) of `x` `[B, H, W, Ci]` with `w` `[kh, kw, Ci, Co]` (on CUDA `[Co, kh, kw, Ci]`), plus `b`
+/// `[Co]`; the result is `[B, Ho, Wo, Co]` with Ho = (H + top + bottom - kh) / stride + 1.
 ///
 /// # Errors
 /// If the shapes do not fit or a dtype is not f32.
@@ -153,12 +169,16 @@ pub(crate) fn conv2d_keeping(
     spec: ConvSpec,
     kept: &KeptKernels,
 ) -> Result<Tensor> {
-    let (&[batch, height, width, channels], &[kh, kw, ci, co]) = (x.dims(), w.dims()) else {
+    let (&[batch, height, width, channels], &[d0, d1, d2, d3]) = (x.dims(), w.dims()) else {
         bail!(
             "conv2d: x {:?}, w {:?}; expected [B, H, W, Ci] and [kh, kw, Ci, Co]",
             x.shape(),
             w.shape()
         )
+    };
+    let [kh, kw, ci, co] = match w.device().is_cuda() {
+        true => [d1, d2, d3, d0],
+        false => [d0, d1, d2, d3],
     };
     if ci != channels || b.is_some_and(|b| b.dims() != [co]) {
         bail!(
@@ -197,9 +217,9 @@ enum Algorithm {
     Winograd,
 }
 
-struct Conv {
-    geometry: Geometry,
-    kept: KeptKernels,
+pub(crate) struct Conv {
+    pub(crate) geometry: Geometry,
+    pub(crate) kept: KeptKernels,
 }
 
 impl Conv {

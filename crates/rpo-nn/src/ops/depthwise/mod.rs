@@ -11,9 +11,9 @@ use crate::simd::simd;
 use candle_core::{Result, Tensor, bail};
 use kernel::{Packed, Sizes};
 
-struct Depthwise {
-    spec: ConvSpec,
-    output: [usize; 2],
+pub(crate) struct Depthwise {
+    pub(crate) spec: ConvSpec,
+    pub(crate) output: [usize; 2],
 }
 
 /// Depthwise convolution of `x` `[B, H, W, C]` with `w` `[kh, kw, C]`, plus `b` `[C]`; the result is `[B, Ho, Wo, C]`.

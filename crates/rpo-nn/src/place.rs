@@ -1,0 +1,159 @@
+//! Where a network computes.
+
+#[cfg(feature = "cuda")]
+use crate::{
+    gpu,
+    tape::{self, Backward, Gradients},
+    values::Values,
+};
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
+
+/// The device of a network's weights and activations, and the dtype of its activations: f32 on the CPU, f32 or bf16 on CUDA.
+/// What a network is given and what it returns is f32 on the CPU, wherever it computes.
+#[derive(Clone, Debug)]
+pub struct Place {
+    device: Device,
+    dtype: DType,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            device: Device::Cpu,
+            dtype: DType::F32,
+        }
+    }
+}
+
+impl Place {
+    /// `dtype` is that of activations.
+    ///
+    /// # Errors
+    /// If the device does not compute in the dtype.
+    pub fn new(device: Device, dtype: DType) -> Result<Self> {
+        match (&device, dtype) {
+            (Device::Cpu, DType::F32) | (Device::Cuda(_), DType::F32 | DType::BF16) => {
+                Ok(Self { device, dtype })
+            }
+            _ => bail!(
+                "{dtype:?} on {:?}: the CPU computes in f32, CUDA in f32 or bf16",
+                device.location()
+            ),
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The dtype of activations.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Whether it is the CPU.
+    pub fn is_cpu(&self) -> bool {
+        self.device.is_cpu()
+    }
+
+    /// The dtype in which a tensor of a network is kept: vectors and what is trained in f32, all else as the activations.
+    pub(crate) fn weights(&self, rank: usize, trainable: bool) -> DType {
+        if trainable || rank < 2 {
+            DType::F32
+        } else {
+            self.dtype
+        }
+    }
+
+    /// Values of the CPU as a tensor here.
+    pub(crate) fn tensor(
+        &self,
+        values: Vec<f32>,
+        dims: &[usize],
+        dtype: DType,
+        variable: bool,
+    ) -> Result<Tensor> {
+        match &self.device {
+            #[cfg(feature = "cuda")]
+            device @ Device::Cuda(_) => gpu::tensor(device, &values, dims, dtype, variable),
+            _ => {
+                debug_assert_eq!(dtype, DType::F32);
+                match variable {
+                    true => Ok(Var::from_vec(values, dims, &Device::Cpu)?.into_inner()),
+                    false => Tensor::from_vec(values, dims, &Device::Cpu),
+                }
+            }
+        }
+    }
+
+    /// What a network is given: f32 on the CPU, not tracked, or here already.
+    ///
+    /// # Errors
+    /// If a gradient would have to go back through the copy; those of the device.
+    pub fn enter(&self, x: &Tensor) -> Result<Tensor> {
+        if x.device().same_device(&self.device) {
+            return Ok(x.clone());
+        }
+        if x.track_op() {
+            bail!(
+                "an input {:?} of a network on a GPU is tracked: its gradient would be lost",
+                x.shape()
+            )
+        }
+        let values = x.flatten_all()?.to_vec1::<f32>()?;
+        self.tensor(values, x.dims(), self.dtype, false)
+    }
+
+    /// What a network returns: f32 on the CPU. Gradients go back to the device.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn leave(&self, x: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let values = gpu::with_views([x], |gpu, [x]| gpu.download(x))?;
+            let recording = tape::is_recording() && x.track_op();
+            let out = Values::Cpu(values).into_tensor(x.dims(), &Device::Cpu, recording)?;
+            if recording {
+                tape::remember(&out, Leave(x.clone()));
+            }
+            return Ok(out);
+        }
+        Ok(x.clone())
+    }
+}
+
+/// The values of a tensor, f32.
+pub(crate) fn host_values(x: &Tensor) -> Result<Vec<f32>> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return gpu::with_views([x], |gpu, [x]| gpu.download(x));
+    }
+    x.flatten_all()?.to_vec1::<f32>()
+}
+
+#[cfg(feature = "cuda")]
+struct Leave(Tensor);
+
+#[cfg(feature = "cuda")]
+impl Backward for Leave {
+    fn backward(&self, out: &Tensor, grad: Arc<Values>, into: &mut Gradients) -> Result<()> {
+        let Values::Cpu(values) = &*grad else {
+            bail!(
+                "the gradient of a result {:?} is not on the CPU",
+                out.shape()
+            )
+        };
+        let grad = gpu::with_views([&self.0], |gpu, [x]| {
+            let wide = gpu.upload(values)?;
+            if x.kind == wide.kind() {
+                return Ok(wide);
+            }
+            gpu.cast(wide.view(x.dims), x.kind)
+        })?;
+        into.add(&self.0, Arc::new(Values::Gpu(grad)))
+    }
+}
