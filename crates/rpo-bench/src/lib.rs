@@ -15,7 +15,7 @@ use rpo_diffusion::{
 };
 use rpo_nn::optim::{self, AdamW, AdamWConfig};
 use rpo_nn::weights::Params;
-use rpo_nn::{Tape, ops};
+use rpo_nn::{Place, Tape, ops};
 use rpo_reward::model::{RefFeatures, Rewarder};
 
 /// The embedded model.
@@ -73,12 +73,12 @@ impl Work {
     ///
     /// # Errors
     /// Those of loading.
-    pub fn load(folder: &Path, lora: Option<usize>) -> Result<Self> {
-        let pipeline = Pipeline::load(folder)?;
+    pub fn load(folder: &Path, lora: Option<usize>, place: &Place) -> Result<Self> {
+        let pipeline = Pipeline::load(folder)?.at(place)?;
         let base = &pipeline.unet_params;
         let (network, params) = match lora {
             None => {
-                let copy = base.deep_copy(true)?;
+                let copy = pipeline.trainable_unet()?;
                 (copy.clone(), copy)
             }
             Some(rank) => {
@@ -117,6 +117,26 @@ impl Work {
             optimizer,
             recompute: lora.is_some(),
         })
+    }
+
+    /// Waits until the device has done all that was asked of it.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn synchronize(&self) -> Result<()> {
+        Ok(self.pipeline.unet_params.place().device().synchronize()?)
+    }
+
+    /// The most bytes of a GPU used at once; 0 on the CPU.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn peak_memory(&self) -> Result<u64> {
+        #[cfg(feature = "cuda")]
+        if let Some(memory) = rpo_nn::gpu::memory(self.pipeline.unet_params.place().device())? {
+            return Ok(memory.peak);
+        }
+        Ok(0)
     }
 
     fn inputs(&mut self, batch: usize) -> Result<Inputs> {

@@ -1,6 +1,8 @@
 //! Times work on request: lines `forward 16`, `step 4`, `sample 8` (or `sample 1 ddim 50`), `decode 8`, `text 8`, `score 32` on
 //! standard input, milliseconds on standard output.
-//! Arguments: a diffusers folder, and the rank of a LoRA where `step` should train one.
+//! `memory 0` answers with the most bytes of the GPU used at once.
+//! Arguments: a diffusers folder, and the rank of a LoRA where `step` should train one, or 0. `RPO_BENCH_DEVICE=cuda:bf16` (or
+//! `cuda:f32`) puts U-Net and VAE on the GPU.
 //! `scripts/bench/side_by_side.py` asks this and PyTorch in turns.
 
 use std::io::{BufRead, Write};
@@ -10,6 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use rpo_bench::{Work, micro};
 use rpo_diffusion::Solver;
+use rpo_nn::Place;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::StrDeserializer;
@@ -27,10 +30,8 @@ fn main() -> Result<()> {
 fn serve() -> Result<()> {
     let folder = std::env::args().nth(1).map_or_else(micro, PathBuf::from);
     let lora = std::env::args().nth(2).map(|rank| rank.parse()).transpose();
-    let mut work = Work::load(
-        &folder,
-        lora.context("the second argument is the rank of a LoRA")?,
-    )?;
+    let lora = lora.context("the second argument is the rank of a LoRA")?;
+    let mut work = Work::load(&folder, lora.filter(|&rank| rank > 0), &place()?)?;
     let mut out = std::io::stdout();
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -46,12 +47,33 @@ fn serve() -> Result<()> {
             "decode" => work.decode(size).map(drop)?,
             "text" => work.text(size).map(drop)?,
             "score" => work.score(size)?,
+            "memory" => {
+                writeln!(out, "{}", work.peak_memory()?)?;
+                out.flush()?;
+                continue;
+            }
             other => bail!("`{other}` is not one of forward, step, sample, decode, text, score"),
         }
+        work.synchronize()?;
         writeln!(out, "{:.3}", start.elapsed().as_secs_f64() * 1e3)?;
         out.flush()?;
     }
     Ok(())
+}
+
+fn place() -> Result<Place> {
+    match std::env::var("RPO_BENCH_DEVICE").as_deref() {
+        #[cfg(feature = "cuda")]
+        Ok(device @ ("cuda:bf16" | "cuda:f32")) => {
+            let dtype = match device {
+                "cuda:f32" => candle_core::DType::F32,
+                _ => candle_core::DType::BF16,
+            };
+            Ok(Place::new(rpo_nn::gpu::open(0)?, dtype)?)
+        }
+        Ok(other) if other != "cpu" => bail!("RPO_BENCH_DEVICE={other} is not known to this build"),
+        _ => Ok(Place::default()),
+    }
 }
 
 /// `ddim 50`; nothing is 15 steps of DPM-Solver++(2M).

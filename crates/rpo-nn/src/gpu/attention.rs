@@ -65,14 +65,32 @@ const BF16: [Variant; 9] = [
 ];
 const F32: [Variant; 3] = [f32(16, 64), f32(64, 64), f32(160, 32)];
 
-/// The kernels for heads of `dim` channels; none for very wide ones, and in bf16 none where rows of heads are not aligned.
+/// The kernels for heads of `dim` channels; none for very wide ones.
 fn variant(kind: Kind, dim: usize) -> Option<&'static Variant> {
     let all: &[Variant] = match kind {
-        Kind::Bf16 if !dim.is_multiple_of(8) => &[],
         Kind::Bf16 => &BF16,
         Kind::F32 => &F32,
     };
     all.iter().find(|v| v.width >= dim)
+}
+
+/// The tensor cores' kernels load eight channels at once: other heads are computed in f32.
+fn is_odd(kind: Kind, dim: usize) -> bool {
+    kind == Kind::Bf16 && !dim.is_multiple_of(8) && variant(Kind::F32, dim).is_some()
+}
+
+/// Views in f32, and what must live as long as they do.
+fn widen<'a, const N: usize>(
+    gpu: &Gpu,
+    views: [GpuView<'a>; N],
+) -> Result<([GpuView<'a>; N], Vec<Buffer>)> {
+    let (mut wide, mut held) = (views, vec![]);
+    for view in &mut wide {
+        let buffer = gpu.cast(*view, Kind::F32)?;
+        *view = buffer.view(view.dims);
+        held.push(buffer);
+    }
+    Ok((wide, held))
 }
 
 /// log2 of the sum of exponentials of every row, kept from the forward pass for the backward pass.
@@ -184,6 +202,11 @@ impl OnGpu<3> for Attention {
         let [q, k, v] = args;
         same_kind("attention", &args)?;
         let h = &self.heads;
+        if is_odd(q.kind, h.dim) {
+            let (wide, _held) = widen(gpu, args)?;
+            let (out, dims) = self.gpu_forward(gpu, wide)?;
+            return Ok((gpu.cast(out.view(&dims), q.kind)?, dims));
+        }
         let out = gpu.alloc(q.kind, q.len())?;
         let Some(variant) = variant(q.kind, h.dim) else {
             self.by_strips(gpu, args, &out)?;
@@ -214,11 +237,22 @@ impl OnGpu<3> for Attention {
         grad: GpuView<'_>,
     ) -> Result<[Gradient<Buffer>; 3]> {
         let h = &self.heads;
+        if is_odd(q.kind, h.dim) {
+            let ([q32, k32, v32, out, grad], _held) = widen(gpu, [q, k, v, out, grad])?;
+            let wanted = [want_q, want_k, want_v];
+            let wide = self.gpu_backward(gpu, [q32, k32, v32], wanted, out, grad)?;
+            let mut narrow = [Gradient::None, Gradient::None, Gradient::None];
+            for ((narrow, wide), x) in narrow.iter_mut().zip(wide).zip([q, k, v]) {
+                if let Gradient::Values(wide) = wide {
+                    *narrow = Gradient::Values(gpu.cast(wide.view(x.dims), x.kind)?);
+                }
+            }
+            return Ok(narrow);
+        }
         let (Some(variant), Some(sums)) = (variant(q.kind, h.dim), self.on_gpu.0.get()) else {
             bail!(
-                "attention: no gradient on CUDA for heads of {} channels in {:?}: at most 160, in bf16 a multiple of 8",
-                h.dim,
-                q.kind
+                "attention: no gradient on CUDA for heads of {} channels: at most 160",
+                h.dim
             )
         };
         let kind = q.kind.name();

@@ -26,7 +26,7 @@ pub fn open(ordinal: usize) -> Result<Device> {
 
 fn connect(ordinal: usize) -> Result<CudaDevice> {
     let failed = |e: &dyn std::fmt::Display| {
-        Error::msg(format!(
+        Error::Msg(format!(
             "cuda:{ordinal}: {e}. `nvidia-smi` shows the devices and the driver (CUDA 13 needs 580 or later); `device = \"cpu\"` does without one"
         ))
     };

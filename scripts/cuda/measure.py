@@ -1,0 +1,261 @@
+"""Checks and measures everything on one GPU, in one call, with the built programs, torch and diffusers alone. Prints tables.
+
+    cargo build -p rpo-train -p rpo-bench --bins --features rpo-train/cuda,rpo-bench/cuda
+    cargo test -p rpo-nn --features cuda --lib --no-run
+    python scripts/cuda/measure.py --bench target/debug/rpo-bench --train target/debug/rpo-train [--tests target/debug/deps/rpo_nn-HASH] [--sd15 DIR] [--quick]
+
+1. The kernels' tests: every operation, gradients and a step against the CPU, f32 and bf16.
+2. The GPU's rate of bf16 products (8192 cubed), as PyTorch reaches it: what MFU is measured against.
+3. SD 1.5 at its true size (DIR, or made here on random weights; only its shapes count): forward at batch 16, whole and LoRA steps, decoding, against PyTorch eager and
+   torch.compile (bf16 autocast for the step, channels_last, SDPA), in turns; model FLOPs by torch.utils.flop_counter; peak memory.
+4. The micro ablation from end to end, on the GPU and on the CPU's cores.
+
+Every part that fails says so and the rest goes on. A line of results.jsonl has every single time.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--bench", type=Path, required=True)
+parser.add_argument("--train", type=Path, required=True)
+parser.add_argument("--tests", type=Path)
+parser.add_argument("--sd15", type=Path)
+parser.add_argument("--micro", type=Path, default=Path("assets/micro"))
+parser.add_argument("--rounds", type=int, default=5)
+parser.add_argument("--quick", action="store_true", help="no torch.compile, no ablation")
+parser.add_argument("--out", type=Path, default=Path("results.jsonl"))
+args = parser.parse_args()
+
+LIBRARIES = ["cu13/lib", "cudnn/lib"]
+
+
+def library_path():
+    """Where pip's CUDA wheels have the libraries that the programs are linked to."""
+    try:
+        import nvidia
+
+        found = [str(Path(root) / name) for root in nvidia.__path__ for name in LIBRARIES]
+    except ImportError:
+        found = []
+    return ":".join(found + [os.environ.get("LD_LIBRARY_PATH", "")]).strip(":")
+
+
+ENVIRONMENT = {**os.environ, "LD_LIBRARY_PATH": library_path()}
+
+
+def part(title):
+    """Runs a part now; what goes wrong is printed and the rest goes on."""
+
+    def run(f):
+        print(f"\n== {title}", flush=True)
+        start = time.time()
+        try:
+            f()
+        except Exception as e:  # noqa: BLE001
+            print(f"FAILED: {type(e).__name__}: {e}")
+        print(f"({time.time() - start:.0f} s)", flush=True)
+
+    return run
+
+
+def note(**row):
+    with open(args.out, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+@part("machine")
+def _():
+    subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"])
+    subprocess.run([str(args.train), "doctor"], env=ENVIRONMENT)
+
+
+@part("kernels against the CPU, f32 and bf16")
+def _():
+    if not args.tests:
+        return print("no --tests: left out")
+    done = subprocess.run([str(args.tests), "gpu::", "--nocapture", "--test-threads=1"], env=ENVIRONMENT, capture_output=True, text=True)
+    print("\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.startswith("test ") or "off by" in line or "skipped" in line))
+    note(part="tests", code=done.returncode)
+
+
+import torch  # noqa: E402
+
+GPU = torch.device("cuda")
+RATE = None
+
+
+@part("rate of bf16 products")
+def _():
+    global RATE
+    a, b = (torch.randn(8192, 8192, device=GPU, dtype=torch.bfloat16) for _ in range(2))
+    times = [seconds(lambda: a @ b) for _ in range(10)]
+    RATE = 2 * 8192**3 / min(times)
+    print(f"{RATE / 1e12:.0f} TFLOP/s")
+    note(part="rate", flops=RATE)
+
+
+def seconds(f):
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    f()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+class Ours:
+    def __init__(self, folder, rank=0, dtype="bf16"):
+        environment = {**ENVIRONMENT, "RPO_BENCH_DEVICE": f"cuda:{dtype}"}
+        command = [str(args.bench), str(folder), str(rank)]
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def ask(self, words):
+        self.child.stdin.write(words + "\n")
+        self.child.stdin.flush()
+        line = self.child.stdout.readline()
+        if not line:
+            raise RuntimeError(f"rpo-bench ended at `{words}`")
+        return float(line)
+
+    def close(self):
+        self.child.stdin.close()
+        self.child.wait()
+
+
+def folder_of_sd15():
+    if args.sd15:
+        return args.sd15
+    made = Path(tempfile.gettempdir()) / "rpo-sd15"
+    if not (made / "unet/config.json").exists():
+        script = Path(__file__).resolve().parents[1] / "parity/diffusion.py"
+        subprocess.run([sys.executable, str(script), str(args.train), "--family", "sd15", "--parts", "unet,vae,text", "--keep", str(made)], check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    return made / "sd15" if (made / "sd15").is_dir() else made
+
+
+class Torch:
+    """The same work in PyTorch: recipe `official` as `scripts/bench/turns.py` has it, in bf16 on the GPU."""
+
+    def __init__(self, folder, rank, compiled):
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+
+        half = dict(torch_dtype=torch.bfloat16)
+        load = lambda **how: UNet2DConditionModel.from_pretrained(folder, subfolder="unet", **how).to(GPU, memory_format=torch.channels_last)
+        self.frozen = load(**half).eval().requires_grad_(False)
+        self.rank = rank
+        if rank:
+            from peft import LoraConfig
+
+            self.trained = load(**half).requires_grad_(False)
+            self.trained.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+            for p in self.trained.parameters():
+                if p.requires_grad:
+                    p.data = p.data.float()
+            self.trained.enable_gradient_checkpointing()
+        else:
+            self.trained = load()
+        self.trained.train()
+        self.parameters = [p for p in self.trained.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, 1e-5, fused=True)
+        self.vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", **half).to(GPU, memory_format=torch.channels_last).eval()
+        self.side, self.channels, self.width = self.frozen.config.sample_size, self.frozen.config.in_channels, self.frozen.config.cross_attention_dim
+        if compiled:
+            self.frozen, self.trained = torch.compile(self.frozen), torch.compile(self.trained)
+
+    def inputs(self, batch, dtype=torch.bfloat16):
+        torch.manual_seed(0)
+        x = torch.randn(batch, self.channels, self.side, self.side, device=GPU).to(memory_format=torch.channels_last)
+        return x.to(dtype), torch.randn_like(x), torch.arange(batch, device=GPU) * 997 % 1000, torch.randn(batch, 77, self.width, device=GPU, dtype=torch.bfloat16)
+
+    def forward(self, batch):
+        x, _, t, text = self.inputs(batch)
+        with torch.no_grad():
+            return self.frozen(x, t, text).sample
+
+    def step(self, pairs):
+        x, e, t, text = self.inputs(2 * pairs)
+        with torch.no_grad():
+            base = (self.frozen(x, t, text).sample.float() - e).square().mean((1, 2, 3))
+        with torch.autocast("cuda", torch.bfloat16):
+            out = self.trained(x, t, text).sample
+        theta = (out.float() - e).square().mean((1, 2, 3))
+        ell = (base[:pairs] - theta[:pairs]) - (base[pairs:] - theta[pairs:])
+        loss = theta[:pairs].mean() - torch.nn.functional.logsigmoid(ell).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+
+    def decode(self, pictures):
+        x, *_ = self.inputs(pictures)
+        with torch.no_grad():
+            for z in x.split(1):
+                self.vae.decode(z / self.vae.config.scaling_factor).sample
+
+
+def flops(f):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        f()
+    return counter.get_total_flops()
+
+
+def compare(folder, rank, works):
+    ours = Ours(folder, rank)
+    for compiled in [False] if args.quick else [False, True]:
+        torch.cuda.reset_peak_memory_stats()
+        theirs = Torch(folder, rank, compiled)
+        name = "torch.compile" if compiled else "torch eager"
+        for what, size in works:
+            work = lambda: getattr(theirs, what)(size)
+            for _ in range(3):
+                ours.ask(f"{what} {size}")
+                seconds(work)
+            rows = [(ours.ask(f"{what} {size}"), seconds(work) * 1e3) for _ in range(args.rounds)]
+            mine, other = (statistics.median(column) for column in zip(*rows))
+            line = f"{what}:{size:<3} rank {rank:<3} ours {mine:9.2f} ms   {name} {other:9.2f} ms   ratio {mine / other:.2f}"
+            if what == "forward" and RATE and not compiled:
+                n = flops(work)
+                line += f"   {n / 1e12:.2f} TFLOP: MFU {n / mine * 1e3 / RATE:.0%}, torch {n / other * 1e3 / RATE:.0%}"
+            print(line, flush=True)
+            note(part="work", what=what, size=size, rank=rank, against=name, ours=[r[0] for r in rows], theirs=[r[1] for r in rows])
+        print(f"peak memory: ours {ours.ask('memory 0') / 1e9:.2f} GB, {name} {torch.cuda.max_memory_allocated() / 1e9:.2f} GB", flush=True)
+        del theirs
+        torch.cuda.empty_cache()
+    ours.close()
+
+
+@part("SD 1.5, the whole U-Net")
+def _():
+    compare(folder_of_sd15(), 0, [("forward", 16), ("step", 1), ("step", 2), ("step", 4), ("decode", 4)])
+
+
+@part("SD 1.5, LoRA of rank 32, blocks recomputed")
+def _():
+    compare(folder_of_sd15(), 32, [("step", 1), ("step", 4)])
+
+
+@part("micro")
+def _():
+    compare(args.micro, 0, [("forward", 32), ("step", 4)])
+
+
+@part("micro ablation from end to end")
+def _():
+    if args.quick:
+        return print("--quick: left out")
+    for device in ["cuda", "cpu"]:
+        with tempfile.TemporaryDirectory() as out:
+            start = time.time()
+            command = [str(args.train), "experiments/ablation_lambda.toml", "--set", f"output={out}", "--set", f"model.device={device}"]
+            done = subprocess.run(command, env={**ENVIRONMENT, "RAYON_NUM_THREADS": "2" if device == "cpu" else str(os.cpu_count())}, capture_output=True, text=True)
+            print(f"{device}: {time.time() - start:.0f} s, exit {done.returncode}" + (" (2 cores)" if device == "cpu" else ""))
+            print(done.stdout[-1500:] if done.returncode == 0 else done.stderr[-1500:], flush=True)
+            note(part="ablation", device=device, seconds=time.time() - start, code=done.returncode)
