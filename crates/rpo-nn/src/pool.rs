@@ -9,8 +9,6 @@ use std::sync::{Mutex, PoisonError};
 
 /// Smaller blocks are left to the system's allocator.
 const LEAST: usize = 1 << 16;
-/// Bytes that are kept at most.
-const LIMIT: usize = 1 << 30;
 /// A cache line, and the width of the widest registers.
 const ALIGN: usize = 64;
 /// Sizes between a power of two and the next: a block is at most a sixteenth larger than asked for.
@@ -33,6 +31,9 @@ struct Shelves {
 unsafe impl Send for Shelves {}
 
 impl Pool {
+    /// Bytes that are kept at most.
+    pub const MOST: usize = 1 << 30;
+
     /// An empty one.
     pub const fn new() -> Self {
         Self {
@@ -63,7 +64,7 @@ impl Pool {
     /// Whether the block was put on a shelf.
     fn keep(&self, class: Class, block: *mut u8) -> bool {
         self.with(|shelves| {
-            let fits = shelves.kept + class.size <= LIMIT;
+            let fits = shelves.kept + class.size <= Self::MOST;
             if fits {
                 // SAFETY: the block was just given back by its owner; it is large enough and aligned for a pointer.
                 unsafe { block.cast::<*mut u8>().write(shelves.first[class.index]) };

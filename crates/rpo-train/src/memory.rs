@@ -81,14 +81,30 @@ pub fn recomputes(arm: &TrainingArm, parameters: usize) -> bool {
         .unwrap_or(parameters >= RECOMPUTE_FROM)
 }
 
-/// The fullest phase of one arm, everything in f32. `adapters`: parameters of its LoRA, if that is what it trains.
+/// Where the U-Net and the VAE compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// In f32, beside everything else.
+    Host,
+    /// On a GPU, frozen weights and activations of this many bytes a number.
+    Gpu(usize),
+}
+
+/// The fullest phase of one arm in the memory where the U-Net computes. `adapters`: parameters of its LoRA, if that is what it
+/// trains.
 pub fn estimate(
     outline: &Outline,
     arm: &TrainingArm,
     adapters: Option<usize>,
     sizes: &Sizes,
+    memory: Memory,
 ) -> Estimate {
     const F32: usize = 4;
+    let (number, here) = match memory {
+        Memory::Host => (F32, 1),
+        // Texts and rewards are computed on the CPU.
+        Memory::Gpu(bytes) => (bytes, 0),
+    };
     let parameters = sizes.unet.parameters();
     let side = sizes.size / sizes.factor.max(1);
     let pass = sizes.unet.activations(side, side);
@@ -107,27 +123,31 @@ pub fn estimate(
         pass.whole + pass.largest
     };
     let resident = [
-        ("U-Net", F32 * parameters),
+        ("U-Net", number * parameters),
         ("trained weights", F32 * copy),
         ("moments", 2 * F32 * trained),
-        ("encoders", F32 * sizes.encoders),
+        ("encoders", here * F32 * sizes.encoders),
     ];
-    let phase = |phase, more: &[(&'static str, usize)]| Estimate {
-        parts: resident.iter().chain(more).copied().collect(),
-        phase,
+    let phase = |phase, more: &[(&'static str, usize)]| {
+        let used: usize = more.iter().map(|(_, bytes)| bytes).sum();
+        let kept = [("buffers between uses", here * used.min(rpo_nn::Pool::MOST))];
+        Estimate {
+            parts: resident.iter().chain(more).chain(&kept).copied().collect(),
+            phase,
+        }
     };
     let training = phase(
         "training",
         &[
             ("gradients", F32 * trained),
-            ("activations", F32 * rows * per_row),
+            ("activations", number * rows * per_row),
         ],
     );
     let sampler = &outline.experiment.sampler;
     let at_once = (outline.passes().ceil() as usize) * sampler.batch;
     let sampling = phase(
         "sampling",
-        &[("activations", F32 * at_once * (pass.kept + pass.largest))],
+        &[("activations", number * at_once * (pass.kept + pass.largest))],
     );
     let decoded = PIXEL_BATCH
         .max(sizes.size * sizes.size)
@@ -135,13 +155,13 @@ pub fn estimate(
     let decoding = phase(
         "decoding",
         &[
-            ("VAE", F32 * sizes.vae),
-            ("its activations", F32 * decoded * DECODER_PER_PIXEL),
+            ("VAE", number * sizes.vae),
+            ("its activations", number * decoded * DECODER_PER_PIXEL),
         ],
     );
     let texts = phase(
         "encoding texts",
-        &[("text encoders", F32 * sizes.text_encoders)],
+        &[("text encoders", here * F32 * sizes.text_encoders)],
     );
     let all = [training, sampling, decoding, texts];
     let fullest = all.iter().max_by_key(|e| e.total());

@@ -13,8 +13,8 @@ pub struct Block(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    ResNet(ResnetBlock2D),
-    Transformer(Transformer2D),
+    ResNet(Box<ResnetBlock2D>),
+    Transformer(Box<Transformer2D>),
 }
 
 impl Block {
@@ -28,7 +28,7 @@ impl Block {
         let (ci, co) = (channels[level.saturating_sub(1)], channels[level]);
         let (time, groups) = (Some(config.time_embed_dim()), config.norm_num_groups);
         let block = ResnetBlock2D::new(&scope, ci, co, time, groups, config.norm_eps)?;
-        Ok(Self(Kind::ResNet(block)))
+        Ok(Self(Kind::ResNet(Box::new(block))))
     }
 
     /// `down_blocks.{level}.attentions.0`, at the innermost level `mid_block.attentions.0`: `[B, h, w, C]` to the same.
@@ -45,7 +45,7 @@ impl Block {
         };
         let scope = scope.sub("attentions").sub(0);
         let block = Transformer2D::new(&scope, config, level, &mut 0)?;
-        Ok(Self(Kind::Transformer(block)))
+        Ok(Self(Kind::Transformer(Box::new(block))))
     }
 
     /// `time`: SiLU of the timestep's embedding `[B, T]`, read by a ResNet block; `text` `[B, S, D]`, by attention.

@@ -123,8 +123,8 @@ impl Gpu {
         let gigabytes = |bytes: usize| bytes as f64 / 1e9;
         let (free, total) = self.stream.context().mem_get_info().unwrap_or((0, 0));
         Error::msg(format!(
-            "out of memory on the GPU: {:.3} GB asked for, {:.1} of {:.1} GB free. Smaller batches (`sampler.batch`, `training.micro_batch`), \
-             `training.recompute = true` or a LoRA need less",
+            "out of memory on the GPU: {:.3} GB asked for, {:.1} of {:.1} GB free. Mend: a smaller `sampler.batch`, a larger \
+             `training.gradient_accumulation`, `training.recompute = true` or a table `[lora]`",
             gigabytes(bytes),
             gigabytes(free),
             gigabytes(total)

@@ -12,6 +12,7 @@ use candle_core::cuda_backend::cudarc::cudnn::{result, result::CudnnError, sys};
 use candle_core::cuda_backend::cudarc::driver::CudaStream;
 use candle_core::{Error, Result};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -279,12 +280,9 @@ impl Gpu {
         self.stream.context().bind_to_thread().w()?;
         let handle = self.convolutions.handle;
         let mut plans = self.convolutions.plans();
-        let key = (*g, kind, task);
-        if !plans.contains_key(&key) {
-            plans.insert(key, Plan::new(handle, g, kind, task)?);
-        }
-        let Some(plan) = plans.get_mut(&key) else {
-            return Err(Error::msg("cuDNN: a plan is missing"));
+        let plan = match plans.entry((*g, kind, task)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Plan::new(handle, g, kind, task)?),
         };
         let scratch = self.alloc(Kind::F32, plan.scratch.div_ceil(4))?;
         if let Some(bias) = bias.filter(|_| plan.fused) {

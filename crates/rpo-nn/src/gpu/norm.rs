@@ -220,7 +220,7 @@ impl OnGpu<3> for LayerNorm {
             Arg::Ptr(rstd.ptr()),
             Arg::int(x.last()),
             Arg::long(rows),
-            Arg::Float(self.eps as f32),
+            Arg::Float(self.eps),
         ];
         let grid = Launch::blocks([rows.div_ceil(ROWS), 1, 1]);
         gpu.launch_for("layer_norm", x.kind, grid, &args)?;

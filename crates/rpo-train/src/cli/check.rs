@@ -5,7 +5,7 @@ use crate::experiment::presets::{self, Preset};
 use crate::experiment::{Experiment, Layers, SubjectSource, describe_guidance};
 use crate::failure::OrBadInput;
 use crate::hub::{self, Environment};
-use crate::memory::{self, Sizes};
+use crate::memory::{self, Memory, Sizes};
 use crate::paths;
 use crate::plan::cells;
 use crate::runner::outline::Outline;
@@ -123,7 +123,7 @@ fn print(outline: &Outline, sizes: &Sizes, found: bool) -> Result<()> {
             );
             adapters = Some(parameters);
         }
-        let estimate = memory::estimate(outline, arm, adapters, sizes);
+        let estimate = memory::estimate(outline, arm, adapters, sizes, Memory::Host);
         println!("memory     {}", estimate.describe());
         if let Some(available) = available.filter(|a| *a < estimate.total()) {
             println!(

@@ -15,7 +15,7 @@ mod trajectory;
 
 pub use trajectory::validation_templates;
 
-use crate::memory;
+use crate::memory::{self, Memory};
 use crate::plan::{Cell, cells};
 use crate::progress::{Progress, Times, duration};
 use crate::results;
@@ -72,14 +72,20 @@ fn check_memory(setup: &Setup) -> Result<()> {
     let shapes = setup.pipeline.unet_params.shapes();
     // What is loaded already is no longer free.
     let loaded = 4 * (sizes.unet.parameters() + sizes.encoders);
-    let available = memory::available(setup).map(|free| free + loaded);
+    let (place, available) = match setup.gpu()? {
+        None => (
+            Memory::Host,
+            memory::available(setup).map(|free| free + loaded),
+        ),
+        Some((number, bytes)) => (Memory::Gpu(number), Some(bytes)),
+    };
     for arm in &setup.arms {
         let adapters = arm
             .lora
             .as_ref()
             .map(|l| l.parameters(&shapes))
             .transpose()?;
-        let estimate = memory::estimate(setup, arm, adapters, &sizes);
+        let estimate = memory::estimate(setup, arm, adapters, &sizes, place);
         memory::check(arm, &estimate, available)?;
         if estimate.total() > memory::WORTH_TELLING {
             println!("memory {}: {}", arm.name, estimate.describe());

@@ -188,6 +188,21 @@ impl Setup {
         Ok(self)
     }
 
+    /// Where the U-Net computes on a GPU: bytes of a number there, and the bytes of its memory.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn gpu(&self) -> Result<Option<(usize, usize)>> {
+        #[cfg(feature = "cuda")]
+        {
+            let place = self.pipeline.unet_params.place();
+            let memory = rpo_nn::gpu::memory(place.device())?;
+            Ok(memory.map(|m| (place.dtype().size_in_bytes(), m.total as usize)))
+        }
+        #[cfg(not(feature = "cuda"))]
+        Ok(None)
+    }
+
     /// What memory estimates need to know.
     ///
     /// # Errors
