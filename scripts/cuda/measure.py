@@ -73,6 +73,10 @@ def note(**row):
 
 @part("machine")
 def _():
+    missing = subprocess.run(["ldd", str(args.train)], env=ENVIRONMENT, capture_output=True, text=True).stdout
+    missing = [line.split()[0] for line in missing.splitlines() if "not found" in line]
+    if missing:
+        sys.exit(f"not on the library path: {', '.join(missing)}; pip install nvidia-cublas nvidia-cudnn-cu13 nvidia-curand nvidia-cuda-nvrtc")
     subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"])
     subprocess.run([str(args.train), "doctor"], env=ENVIRONMENT)
 
@@ -83,6 +87,8 @@ def _():
         return print("no --tests: left out")
     done = subprocess.run([str(args.tests), "gpu::", "--nocapture", "--test-threads=1"], env=ENVIRONMENT, capture_output=True, text=True)
     print("\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.startswith("test ") or "off by" in line or "skipped" in line))
+    if done.returncode:
+        print(done.stderr[-2000:])
     note(part="tests", code=done.returncode)
 
 
@@ -90,6 +96,14 @@ import torch  # noqa: E402
 
 GPU = torch.device("cuda")
 RATE = None
+
+
+def seconds(f):
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    f()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 @part("rate of bf16 products")
@@ -102,17 +116,11 @@ def _():
     note(part="rate", flops=RATE)
 
 
-def seconds(f):
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    f()
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 class Ours:
-    def __init__(self, folder, rank=0, dtype="bf16"):
-        environment = {**ENVIRONMENT, "RPO_BENCH_DEVICE": f"cuda:{dtype}"}
+    def __init__(self, folder, rank=0, recompute=False):
+        environment = {**ENVIRONMENT, "RPO_BENCH_DEVICE": "cuda:bf16"}
+        if recompute:
+            environment["RPO_BENCH_RECOMPUTE"] = "1"
         command = [str(args.bench), str(folder), str(rank)]
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
@@ -133,7 +141,7 @@ def folder_of_sd15():
     if args.sd15:
         return args.sd15
     made = Path(tempfile.gettempdir()) / "rpo-sd15"
-    if not (made / "unet/config.json").exists():
+    if not (made / "text_encoder/config.json").exists():
         script = Path(__file__).resolve().parents[1] / "parity/diffusion.py"
         subprocess.run([sys.executable, str(script), str(args.train), "--family", "sd15", "--parts", "unet,vae,text", "--keep", str(made)], check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
     return made / "sd15" if (made / "sd15").is_dir() else made
@@ -208,38 +216,58 @@ def flops(f):
 
 
 def compare(folder, rank, works):
-    ours = Ours(folder, rank)
+    """Both sides in turns; a work that fails is told and the next goes on."""
     for compiled in [False] if args.quick else [False, True]:
-        torch.cuda.reset_peak_memory_stats()
-        theirs = Torch(folder, rank, compiled)
         name = "torch.compile" if compiled else "torch eager"
+        ours, theirs = Ours(folder, rank), Torch(folder, rank, compiled)
         for what, size in works:
             work = lambda: getattr(theirs, what)(size)
-            for _ in range(3):
-                ours.ask(f"{what} {size}")
-                seconds(work)
-            rows = [(ours.ask(f"{what} {size}"), seconds(work) * 1e3) for _ in range(args.rounds)]
-            mine, other = (statistics.median(column) for column in zip(*rows))
-            line = f"{what}:{size:<3} rank {rank:<3} ours {mine:9.2f} ms   {name} {other:9.2f} ms   ratio {mine / other:.2f}"
-            if what == "forward" and RATE and not compiled:
-                n = flops(work)
-                line += f"   {n / 1e12:.2f} TFLOP: MFU {n / mine * 1e3 / RATE:.0%}, torch {n / other * 1e3 / RATE:.0%}"
-            print(line, flush=True)
-            note(part="work", what=what, size=size, rank=rank, against=name, ours=[r[0] for r in rows], theirs=[r[1] for r in rows])
-        print(f"peak memory: ours {ours.ask('memory 0') / 1e9:.2f} GB, {name} {torch.cuda.max_memory_allocated() / 1e9:.2f} GB", flush=True)
+            try:
+                for _ in range(3):
+                    ours.ask(f"{what} {size}")
+                    seconds(work)
+                rows = [(ours.ask(f"{what} {size}"), seconds(work) * 1e3) for _ in range(args.rounds)]
+                mine, other = (statistics.median(column) for column in zip(*rows))
+                line = f"{what}:{size:<3} rank {rank:<3} ours {mine:9.2f} ms   {name} {other:9.2f} ms   ratio {mine / other:.2f}"
+                if what == "forward" and RATE and not compiled:
+                    n = flops(work)
+                    line += f"   {n / 1e12:.2f} TFLOP: MFU {n / mine * 1e3 / RATE:.0%}, torch {n / other * 1e3 / RATE:.0%}"
+                print(line, flush=True)
+                note(part="work", what=what, size=size, rank=rank, against=name, ours=[r[0] for r in rows], theirs=[r[1] for r in rows])
+            except Exception as e:  # noqa: BLE001
+                print(f"{what}:{size} FAILED: {type(e).__name__}: {e}", flush=True)
+                ours.close()
+                torch.cuda.empty_cache()
+                ours = Ours(folder, rank)
+        ours.close()
         del theirs
         torch.cuda.empty_cache()
+
+
+def peak(folder, rank, what, size):
+    """Memory of one work in a process of its own, blocks computed again."""
+    ours = Ours(folder, rank, recompute=True)
+    for _ in range(2):
+        ours.ask(f"{what} {size}")
+    print(f"{what}:{size} rank {rank}: {ours.ask('memory 0') / 1e9:.2f} GB at most", flush=True)
     ours.close()
 
 
 @part("SD 1.5, the whole U-Net")
 def _():
-    compare(folder_of_sd15(), 0, [("forward", 16), ("step", 1), ("step", 2), ("step", 4), ("decode", 4)])
+    compare(folder_of_sd15(), 0, [("forward", 16), ("decode", 4), ("step", 1), ("step", 2), ("step", 4)])
 
 
 @part("SD 1.5, LoRA of rank 32, blocks recomputed")
 def _():
     compare(folder_of_sd15(), 32, [("step", 1), ("step", 4)])
+
+
+@part("peak memory, 512 px, blocks computed again")
+def _():
+    for rank in [0, 32]:
+        for pairs in [1, 2]:
+            peak(folder_of_sd15(), rank, "step", pairs)
 
 
 @part("micro")

@@ -11,7 +11,7 @@ fn micro_model(_: &mut Criterion) {
     // As the program runs; criterion itself cannot move to another thread.
     rpo_nn::on_pool(|| {
         let mut criterion = Criterion::default().configure_from_args();
-        let mut work = Work::load(&micro(), None, &rpo_nn::Place::default())
+        let mut work = Work::load(&micro(), None, &rpo_nn::Place::default(), false)
             .expect("the embedded model loads");
         let mut group = criterion.benchmark_group("micro");
         group.sample_size(10);

@@ -69,11 +69,17 @@ impl Reward {
 
 impl Work {
     /// Loads a diffusers folder, and its `reward` folder if it has one. With `lora`, a rank, the step trains adapters of the
-    /// attention projections over the frozen tensors, with blocks computed again, in place of a copy of the whole U-Net.
+    /// attention projections over the frozen tensors, with blocks computed again (else on request), in place of a copy of the
+    /// whole U-Net.
     ///
     /// # Errors
     /// Those of loading.
-    pub fn load(folder: &Path, lora: Option<usize>, place: &Place) -> Result<Self> {
+    pub fn load(
+        folder: &Path,
+        lora: Option<usize>,
+        place: &Place,
+        recompute: bool,
+    ) -> Result<Self> {
         let pipeline = Pipeline::load(folder)?.at(place)?;
         let base = &pipeline.unet_params;
         let (network, params) = match lora {
@@ -115,7 +121,7 @@ impl Work {
             pipeline,
             params,
             optimizer,
-            recompute: lora.is_some(),
+            recompute: recompute || lora.is_some(),
         })
     }
 

@@ -2,7 +2,7 @@
 //! standard input, milliseconds on standard output.
 //! `memory 0` answers with the most bytes of the GPU used at once.
 //! Arguments: a diffusers folder, and the rank of a LoRA where `step` should train one, or 0. `RPO_BENCH_DEVICE=cuda:bf16` (or
-//! `cuda:f32`) puts U-Net and VAE on the GPU.
+//! `cuda:f32`) puts U-Net and VAE on the GPU, `RPO_BENCH_RECOMPUTE=1` computes blocks again.
 //! `scripts/bench/side_by_side.py` asks this and PyTorch in turns.
 
 use std::io::{BufRead, Write};
@@ -31,7 +31,9 @@ fn serve() -> Result<()> {
     let folder = std::env::args().nth(1).map_or_else(micro, PathBuf::from);
     let lora = std::env::args().nth(2).map(|rank| rank.parse()).transpose();
     let lora = lora.context("the second argument is the rank of a LoRA")?;
-    let mut work = Work::load(&folder, lora.filter(|&rank| rank > 0), &place()?)?;
+    let recompute = std::env::var_os("RPO_BENCH_RECOMPUTE").is_some();
+    let rank = lora.filter(|&rank| rank > 0);
+    let mut work = Work::load(&folder, rank, &place()?, recompute)?;
     let mut out = std::io::stdout();
     for line in std::io::stdin().lock().lines() {
         let line = line?;

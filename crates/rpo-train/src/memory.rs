@@ -16,6 +16,9 @@ pub const WORTH_TELLING: usize = 1_000_000_000;
 /// full size, and the unrolled input of a convolution.
 const DECODER_PER_PIXEL: usize = 1100;
 
+/// What a process takes of a GPU before anything of ours, and the scratch of convolutions: 0.6 to 1 GB, and 1 GB at most.
+const GPU_LIBRARIES: usize = 2_000_000_000;
+
 /// What is known of a model before its weights are read.
 pub struct Sizes<'a> {
     /// The U-Net.
@@ -122,7 +125,18 @@ pub fn estimate(
     } else {
         pass.whole + pass.largest
     };
+    // Those of a part are added to the sum of the parts before.
+    let sums = if arm.training.gradient_accumulation > 1 {
+        2
+    } else {
+        1
+    };
+    let libraries = match memory {
+        Memory::Host => 0,
+        Memory::Gpu(_) => GPU_LIBRARIES,
+    };
     let resident = [
+        ("CUDA's libraries and scratch", libraries),
         ("U-Net", number * parameters),
         ("trained weights", F32 * copy),
         ("moments", 2 * F32 * trained),
@@ -139,7 +153,7 @@ pub fn estimate(
     let training = phase(
         "training",
         &[
-            ("gradients", F32 * trained),
+            ("gradients", F32 * trained * sums),
             ("activations", number * rows * per_row),
         ],
     );

@@ -144,8 +144,9 @@ impl Gpu {
             return Ok(());
         }
         self.stream.context().bind_to_thread().w()?;
-        // SAFETY: `ptr` has room for them. Pageable memory is copied before the call returns.
-        unsafe { result::memcpy_htod_async(ptr, values, self.stream.cu_stream()) }.w()
+        // SAFETY: `ptr` has room for them, and the values live until the copy is done.
+        unsafe { result::memcpy_htod_async(ptr, values, self.stream.cu_stream()) }.w()?;
+        self.stream.synchronize().w()
     }
 
     /// The values, in f32.

@@ -109,7 +109,10 @@ impl Attention {
             Visible::UpToSelf => (1, None),
             Visible::Kept(kept) => {
                 let bytes: Vec<u8> = kept.iter().map(|&keep| u8::from(keep)).collect();
-                (2, Some(gpu.stream.clone_htod(&bytes).w()?))
+                let keep = gpu.stream.clone_htod(&bytes).w()?;
+                // The bytes must live until they are copied.
+                gpu.stream.synchronize().w()?;
+                (2, Some(keep))
             }
         })
     }

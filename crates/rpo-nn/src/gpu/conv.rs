@@ -19,6 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Most bytes of scratch of one convolution: algorithms that want more are passed over.
 const MOST_SCRATCH: usize = 1 << 30;
 
+/// The one algorithm that adds a bias with the identity as its activation.
+const WITH_BIAS: sys::cudnnConvolutionFwdAlgo_t =
+    sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+
 fn failed(e: CudnnError) -> Error {
     Error::msg(format!("cuDNN: {:?}", e.0))
 }
@@ -124,9 +128,7 @@ impl Plan {
             w: result::create_filter_descriptor()?,
             conv: result::create_convolution_descriptor()?,
             identity: result::create_activation_descriptor()?,
-            algorithm: Algorithm::Forward(
-                sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
-            ),
+            algorithm: Algorithm::Forward(WITH_BIAS),
             scratch: 0,
             fused: task == Task::Forward,
         };
@@ -157,6 +159,18 @@ impl Plan {
             )?;
         }
         plan.choose(handle, task)?;
+        if plan.fused {
+            // SAFETY: all descriptions were created above.
+            let needed = unsafe {
+                result::get_convolution_forward_workspace_size(
+                    handle, plan.x, plan.w, plan.conv, plan.y, WITH_BIAS,
+                )
+            };
+            match needed {
+                Ok(bytes) if bytes <= MOST_SCRATCH => plan.scratch = plan.scratch.max(bytes),
+                _ => plan.fused = false,
+            }
+        }
         Ok(plan)
     }
 
@@ -166,7 +180,8 @@ impl Plan {
         handle: sys::cudnnHandle_t,
         task: Task,
     ) -> std::result::Result<(), CudnnError> {
-        const MOST: usize = 8;
+        // As many as the library knows, so that a deterministic one is among them.
+        const MOST: usize = 16;
         macro_rules! first {
             ($ask:ident($($by:expr),*), $size:ident, $wrap:path) => {{
                 // SAFETY: plain data that the library fills in; the descriptions are whole.
@@ -242,8 +257,7 @@ impl Plan {
                     self.w,
                     pb,
                     self.conv,
-                    // The one algorithm that knows the identity as an activation.
-                    sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+                    WITH_BIAS,
                     ps,
                     bytes,
                     zero,
@@ -256,13 +270,16 @@ impl Plan {
                     po,
                 ),
                 (Algorithm::Forward(algorithm), None) => result::convolution_forward(
-                    handle, one, self.x, pa, self.w, pb, self.conv, algorithm, ps, bytes, zero, self.y, po,
+                    handle, one, self.x, pa, self.w, pb, self.conv, algorithm, ps, bytes, zero,
+                    self.y, po,
                 ),
                 (Algorithm::Input(algorithm), _) => result::convolution_backward_data(
-                    handle, one, self.w, pa, self.y, pb, self.conv, algorithm, ps, bytes, zero, self.x, po,
+                    handle, one, self.w, pa, self.y, pb, self.conv, algorithm, ps, bytes, zero,
+                    self.x, po,
                 ),
                 (Algorithm::Weight(algorithm), _) => result::convolution_backward_filter(
-                    handle, one, self.x, pa, self.y, pb, self.conv, algorithm, ps, bytes, zero, self.w, po,
+                    handle, one, self.x, pa, self.y, pb, self.conv, algorithm, ps, bytes, zero,
+                    self.w, po,
                 ),
             }
         }
@@ -289,7 +306,11 @@ impl Gpu {
             match plan.run(handle, pointers, Some(bias), scratch.ptr()) {
                 Ok(()) => return Ok(()),
                 // Not every version and dtype has it: then the sum is a pass of its own.
-                Err(_) => plan.fused = false,
+                Err(CudnnError(
+                    sys::cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED
+                    | sys::cudnnStatus_t::CUDNN_STATUS_BAD_PARAM,
+                )) => plan.fused = false,
+                Err(e) => return Err(failed(e)),
             }
         }
         plan.run(handle, pointers, None, scratch.ptr())

@@ -34,6 +34,9 @@ modules!(
     "softmax",
 );
 
+/// Dynamic shared memory that every kernel may have.
+const DEFAULT_SHARED: usize = 48 << 10;
+
 /// Threads of a block, where a kernel does not ask for another number.
 pub(super) const BLOCK: u32 = 256;
 
@@ -140,7 +143,8 @@ fn parameter_bytes(declaration: &str) -> usize {
 pub(super) struct Kernels(Mutex<HashMap<String, CudaFunction>>);
 
 impl Gpu {
-    fn function(&self, name: &str) -> Result<CudaFunction> {
+    /// `dynamic`: bytes of dynamic shared memory, the same in every call of a kernel that takes much.
+    fn function(&self, name: &str, dynamic: usize) -> Result<CudaFunction> {
         let mut known = self
             .kernels
             .0
@@ -154,11 +158,27 @@ impl Gpu {
         };
         let ptx = Ptx::from_src(entry.ptx.as_str());
         let module = self.stream.context().load_module(ptx).map_err(|e| {
-            Error::msg(format!(
-                "the driver does not take the kernel {name}: {e}; CUDA 13 needs driver 580 or later"
+            use sys::cudaError_enum::{CUDA_ERROR_INVALID_PTX, CUDA_ERROR_UNSUPPORTED_PTX_VERSION};
+            let mend = match e.0 {
+                CUDA_ERROR_INVALID_PTX | CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
+                    "; CUDA 13 needs driver 580 or later"
+                }
+                _ => "",
+            };
+            Error::Msg(format!(
+                "the driver does not take the kernel {name}: {e}{mend}"
             ))
         })?;
         let function = module.load_function(name).w()?;
+        // More must be allowed first.
+        if dynamic > DEFAULT_SHARED {
+            function
+                .set_attribute(
+                    sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                    dynamic as i32,
+                )
+                .w()?;
+        }
         known.insert(name.to_owned(), function.clone());
         Ok(function)
     }
@@ -167,7 +187,7 @@ impl Gpu {
     ///
     /// The arguments' sizes are compared with the kernel's parameters: that the pointers fit is the caller's care.
     pub(super) fn launch(&self, name: &str, launch: Launch, args: &[Arg]) -> Result<()> {
-        let function = self.function(name)?;
+        let function = self.function(name, launch.shared)?;
         let parameters = &entries()[name].parameters;
         if !args
             .iter()
@@ -179,14 +199,6 @@ impl Gpu {
         let [x, y, z] = launch.grid;
         if x == 0 || y == 0 || z == 0 {
             return Ok(());
-        }
-        if launch.shared > 48 << 10 {
-            function
-                .set_attribute(
-                    sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                    launch.shared as i32,
-                )
-                .w()?;
         }
         let mut pointers: Vec<*mut c_void> = args
             .iter()

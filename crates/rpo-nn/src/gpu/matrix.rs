@@ -88,7 +88,8 @@ fn alignment(ptr: CUdeviceptr) -> u32 {
 /// The library's handle, its workspace and the algorithms chosen so far.
 pub(super) struct Products {
     handle: sys::cublasLtHandle_t,
-    workspace: CudaSlice<u8>,
+    /// One for all: a product that is cut along k takes two launches, between which no other may come.
+    workspace: Mutex<CudaSlice<u8>>,
     chosen: Mutex<HashMap<Shape, sys::cublasLtMatmulAlgo_t>>,
 }
 
@@ -103,7 +104,7 @@ impl Products {
         let workspace = unsafe { stream.alloc(WORKSPACE) }.w()?;
         Ok(Self {
             handle: result::create_handle().map_err(failed)?,
-            workspace,
+            workspace: Mutex::new(workspace),
             chosen: Mutex::default(),
         })
     }
@@ -243,7 +244,9 @@ impl Gpu {
         };
         let algorithm = self.algorithm(shape, &operation, [&a, &b, &c])?;
         let (one, zero) = (1f32, 0f32);
-        let scratch = self.products.workspace.device_ptr(&self.stream).0;
+        let workspace = &self.products.workspace;
+        let workspace = workspace.lock().unwrap_or_else(PoisonError::into_inner);
+        let scratch = workspace.device_ptr(&self.stream).0;
         // SAFETY: the descriptions are those of the memory behind the pointers.
         unsafe {
             result::matmul(

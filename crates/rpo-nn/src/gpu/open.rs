@@ -85,7 +85,7 @@ pub fn name(device: &Device) -> Option<String> {
 pub struct Memory {
     /// Of the device.
     pub total: u64,
-    /// The most that this process has used of it at once.
+    /// The most that this process has used of it at once; 0 where the driver keeps no pool.
     pub peak: u64,
 }
 
@@ -100,9 +100,12 @@ pub fn memory(device: &Device) -> Result<Option<Memory>> {
     let stream = device.cuda_stream();
     let context = stream.context();
     let total = context.total_mem().w()? as u64;
+    let mut peak = 0u64;
+    if !context.has_async_alloc() {
+        return Ok(Some(Memory { total, peak }));
+    }
     let ordinal = result::device::get(context.ordinal() as i32).w()?;
     let mut pool = std::ptr::null_mut();
-    let mut peak = 0u64;
     // SAFETY: as above.
     unsafe {
         sys::cuDeviceGetDefaultMemPool(&mut pool, ordinal)

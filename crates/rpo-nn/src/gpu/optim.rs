@@ -84,6 +84,8 @@ pub(crate) fn squares(device: &Device, tensors: &[&Tensor]) -> Result<Vec<f64>> 
     ];
     gpu.launch("squares", Launch::blocks([rows.len(), 1, 1]), &args)?;
     let parts = gpu.stream.clone_dtoh(&partial).w()?;
+    // The copy may still be under way.
+    gpu.stream.synchronize().w()?;
     let mut sums = vec![0.0; tensors.len()];
     for (owner, part) in owners.into_iter().zip(parts) {
         sums[owner] += part;

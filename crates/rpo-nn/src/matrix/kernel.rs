@@ -5,8 +5,8 @@ use super::tile::{Left, Out, Start, Tile};
 use crate::vector::{Kernel, Simd};
 use std::ops::Range;
 
-/// Most steps of the inner dimension that are summed up before they are added to the result: longer sums round worse, shorter ones
-/// visit it more often.
+/// Most steps of the inner dimension that are summed up before they are added to the result: longer sums round worse and panels of
+/// them leave the first-level cache (AVX2), shorter ones visit the result more often.
 const DEPTH: usize = 256;
 /// Rows of the left-hand side that meet one panel after the other.
 const ROWS: usize = 96;

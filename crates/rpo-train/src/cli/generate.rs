@@ -1,6 +1,7 @@
 //! `rpo-train generate`: pictures from a checkpoint of a run, or from the base model.
 
 use super::checkpoint::CheckpointArgs;
+use crate::device;
 use crate::failure::BadInput;
 use crate::files;
 use crate::progress::{Progress, Times};
@@ -38,7 +39,13 @@ pub(super) struct GenerateArgs {
 
 /// Draws the pictures and prints their paths.
 pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
-    let checkpoint = args.checkpoint.find(args.lora.is_some())?;
+    let mut checkpoint = args.checkpoint.find(args.lora.is_some())?;
+    let model = &checkpoint.setup.experiment.model;
+    let chosen = device::open(&model.device, &model.dtype).or_else(|e| {
+        eprintln!("drawing on the CPU: {e}");
+        device::open("cpu", "auto")
+    })?;
+    checkpoint.setup = checkpoint.setup.at(chosen)?;
     let (setup, cell, step) = (&checkpoint.setup, &checkpoint.cell, checkpoint.step);
     let arm = &setup.arms[cell.arm];
     if args.lora_scale != 1.0 && args.lora.is_none() && arm.lora.is_none() {

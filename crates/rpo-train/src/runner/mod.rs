@@ -77,7 +77,15 @@ fn check_memory(setup: &Setup) -> Result<()> {
             Memory::Host,
             memory::available(setup).map(|free| free + loaded),
         ),
-        Some((number, bytes)) => (Memory::Gpu(number), Some(bytes)),
+        Some((number, bytes)) => {
+            let asked = setup.experiment.model.memory_gb;
+            let bytes = if asked > 0.0 {
+                (asked * 1e9) as usize
+            } else {
+                bytes
+            };
+            (Memory::Gpu(number), Some(bytes))
+        }
     };
     for arm in &setup.arms {
         let adapters = arm
