@@ -92,7 +92,7 @@ fn values_out_of_range_name_the_key() {
         &["--set", "sampler.eta=0.5"],
         &["sampler.eta", "only DDIM", "solver = \"ddim\""],
     );
-    check(&["--set", "model.device=cuda"], &["model.device", "cpu"]);
+    check(&["--set", "model.device=gpu"], &["model.device", "cpu"]);
     check(&["--set", "nonsense"], &["key=value"]);
 }
 

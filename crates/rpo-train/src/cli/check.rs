@@ -1,6 +1,7 @@
 //! `rpo-train check FILE`: what would be run, and what it costs.
 
 use super::ExperimentArgs;
+use crate::device;
 use crate::experiment::presets::{self, Preset};
 use crate::experiment::{Experiment, Layers, SubjectSource, describe_guidance};
 use crate::failure::OrBadInput;
@@ -30,6 +31,12 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
     Judges::load(&setup).or_bad_input("judges")?;
     print(&setup, &setup.sizes()?, true)?;
     println!("every key is known and every input was found");
+    if let Err(e) = device::open(
+        &setup.experiment.model.device,
+        &setup.experiment.model.dtype,
+    ) {
+        println!("here it would not start: {e}");
+    }
     Ok(())
 }
 
