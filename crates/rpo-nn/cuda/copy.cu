@@ -1,4 +1,4 @@
-// Kernels that move values: channels side by side, nearest-neighbour resizing, rows of a table, transposes.
+// Kernels that move values: channels side by side, nearest-neighbour resizing.
 #include "prelude.cuh"
 
 template <int N, class T> INLINE void concat(const T* a, const T* b, T* y, int ca, int cb, long long rows) {
@@ -35,23 +35,6 @@ template <int N, class T> INLINE void split(const T* x, T* y, int from, int c, i
         constexpr int N = WIDTH<T>;                                                                               \
         if (from % N == 0 && c % N == 0 && total % N == 0 && aligned(x, y)) split<N>(x, y, from, c, total, rows); \
         else split<1>(x, y, from, c, total, rows);                                                                \
-    }
-FOR_BOTH(K)
-#undef K
-
-template <int N, class T> INLINE void embedding(const T* table, const unsigned* ids, T* y, int c, long long rows) {
-    for (Cursor at(c / N); at.row < rows; at.next()) {
-        float v[N];
-        load(table + static_cast<long long>(ids[at.row]) * c + at.col * N, v);
-        store(y + at.row * c + at.col * N, v);
-    }
-}
-
-// y[r] = table[ids[r]]; any grid and block
-#define K(S, T)                                                                                                  \
-    extern "C" __global__ void embedding_##S(const T* table, const unsigned* ids, T* y, int c, long long rows) { \
-        if (c % WIDTH<T> == 0 && aligned(table, y)) embedding<WIDTH<T>>(table, ids, y, c, rows);                 \
-        else embedding<1>(table, ids, y, c, rows);                                                               \
     }
 FOR_BOTH(K)
 #undef K
@@ -126,32 +109,4 @@ INLINE void upsample_backward(const T* grad, T* dx, int h, int w, int height, in
         else upsample_backward<1>(grad, dx, h, w, height, width, c, n);                                         \
     }
 FOR_BOTH(K)
-#undef K
-
-template <class A, class B> INLINE void transpose(const A* x, B* y, int rows, int cols) {
-    // One column more than the tile: both directions use all banks.
-    __shared__ float tile[32][33];
-    const int col = blockIdx.x * 32 + threadIdx.x, tiles = (rows + 31) / 32;
-    for (int t = blockIdx.y; t < tiles; t += gridDim.y) {
-        const int first = t * 32;
-        for (int i = threadIdx.y; i < 32; i += blockDim.y)
-            if (first + i < rows && col < cols)
-                tile[i][threadIdx.x] = to_float(x[static_cast<long long>(first + i) * cols + col]);
-        __syncthreads();
-        const int row = first + threadIdx.x;
-        for (int i = threadIdx.y; i < 32; i += blockDim.y) {
-            const int out = blockIdx.x * 32 + i;
-            if (out < cols && row < rows) y[static_cast<long long>(out) * rows + row] = from_float<B>(tile[threadIdx.x][i]);
-        }
-        __syncthreads();
-    }
-}
-
-// y [cols, rows] = x^T for x [rows, cols]. blockDim = (32, 8), grid (ceil(cols / 32), at most ceil(rows / 32))
-#define K(S, A, B) \
-    extern "C" __global__ void transpose_##S(const A* x, B* y, int rows, int cols) { transpose(x, y, rows, cols); }
-K(f32_f32, float, float)
-K(f32_bf16, float, bf16)
-K(bf16_bf16, bf16, bf16)
-K(bf16_f32, bf16, float)
 #undef K

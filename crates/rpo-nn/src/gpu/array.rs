@@ -2,7 +2,9 @@
 
 use super::Gpu;
 use candle_core::backend::BackendStorage;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, result, sys};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaSlice, CudaStream, DevicePtr, DriverError, result, sys,
+};
 use candle_core::cuda_backend::{CudaStorage, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Error, Layout, Result, Storage, Tensor, bail};
@@ -96,6 +98,22 @@ impl Buffer {
     }
 }
 
+/// An error of an allocation, with what is free and what would help.
+pub(super) fn memory_error(stream: &CudaStream, e: &DriverError, bytes: usize) -> Error {
+    if e.0 != sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY {
+        return Error::Msg(format!("CUDA: {e}"));
+    }
+    let gigabytes = |bytes: usize| bytes as f64 / 1e9;
+    let (free, total) = stream.context().mem_get_info().unwrap_or((0, 0));
+    Error::Msg(format!(
+        "out of memory on the GPU: {:.3} GB asked for, {:.1} of {:.1} GB free. Mend: a smaller `sampler.batch` or `model.size`, a larger \
+         `training.gradient_accumulation`, `training.recompute = true` or a table `[lora]`",
+        gigabytes(bytes),
+        gigabytes(free),
+        gigabytes(total)
+    ))
+}
+
 impl Gpu {
     /// Uninitialised memory for `len` values.
     pub(crate) fn alloc(&self, kind: Kind, len: usize) -> Result<Buffer> {
@@ -108,27 +126,7 @@ impl Gpu {
                 Kind::Bf16 => self.stream.alloc(n).map(Buffer::Bf16),
             }
         };
-        made.map_err(|e| self.memory_error(&e, n * kind.bytes()))
-    }
-
-    /// An error of an allocation, with what is free and what would help.
-    fn memory_error(
-        &self,
-        e: &candle_core::cuda_backend::cudarc::driver::DriverError,
-        bytes: usize,
-    ) -> Error {
-        if e.0 != sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY {
-            return Error::msg(format!("CUDA: {e}"));
-        }
-        let gigabytes = |bytes: usize| bytes as f64 / 1e9;
-        let (free, total) = self.stream.context().mem_get_info().unwrap_or((0, 0));
-        Error::msg(format!(
-            "out of memory on the GPU: {:.3} GB asked for, {:.1} of {:.1} GB free. Mend: a smaller `sampler.batch`, a larger \
-             `training.gradient_accumulation`, `training.recompute = true` or a table `[lora]`",
-            gigabytes(bytes),
-            gigabytes(free),
-            gigabytes(total)
-        ))
+        made.map_err(|e| memory_error(&self.stream, &e, n * kind.bytes()))
     }
 
     /// A copy of values of the host.

@@ -9,7 +9,6 @@ use crate::ops::dropout::Dropout;
 use crate::ops::elementwise::{Add, AddChannels, Concat, MulChannels, Scale};
 use crate::ops::geglu::Geglu;
 use crate::ops::resize::Nearest;
-use crate::ops::select::Select;
 use candle_core::{Result, bail};
 
 impl Gpu {
@@ -226,14 +225,6 @@ impl OnGpu<2> for Concat {
             when(want_a, || gpu.columns(grad, 0, ca, ca + cb))?,
             when(want_b, || gpu.columns(grad, ca, cb, ca + cb))?,
         ])
-    }
-}
-
-impl OnGpu<1> for Select {
-    fn gpu_forward(&self, gpu: &Gpu, [x]: [GpuView<'_>; 1]) -> Result<(Buffer, Vec<usize>)> {
-        let (tokens, c) = (x.dims[1], x.dims[2]);
-        let y = gpu.columns(x, self.0 * c, c, tokens * c)?;
-        Ok((y, vec![x.dims[0], c]))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Matrix products by cuBLASLt.
 
+use super::array::memory_error;
 use super::{Buffer, Gpu, Kind};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cublaslt::{result, result::CublasError, sys};
@@ -101,7 +102,8 @@ unsafe impl Sync for Products {}
 impl Products {
     pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
         // SAFETY: scratch of the library's own.
-        let workspace = unsafe { stream.alloc(WORKSPACE) }.w()?;
+        let workspace = unsafe { stream.alloc(WORKSPACE) };
+        let workspace = workspace.map_err(|e| memory_error(stream, &e, WORKSPACE))?;
         Ok(Self {
             handle: result::create_handle().map_err(failed)?,
             workspace: Mutex::new(workspace),

@@ -1,5 +1,6 @@
 //! AdamW and gradient norms over all tensors at once.
 
+use super::array::memory_error;
 use super::kernels::{Arg, Launch};
 use super::{Buffer, Gpu, GpuView, Kind, with_views};
 use candle_core::cuda_backend::WrapErr;
@@ -72,7 +73,8 @@ pub(crate) fn squares(device: &Device, tensors: &[&Tensor]) -> Result<Vec<f64>> 
     }
     let table = gpu.table(&rows)?;
     // SAFETY: every block writes its sum before they are read.
-    let partial = unsafe { gpu.stream.alloc::<f64>(rows.len().max(1)) }.w()?;
+    let partial = unsafe { gpu.stream.alloc::<f64>(rows.len().max(1)) };
+    let partial = partial.map_err(|e| memory_error(&gpu.stream, &e, 8 * rows.len()))?;
     let pointer = {
         use candle_core::cuda_backend::cudarc::driver::DevicePtr;
         partial.device_ptr(&gpu.stream).0

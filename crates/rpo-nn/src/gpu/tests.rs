@@ -195,6 +195,25 @@ fn convolutions() {
     }
 }
 
+/// The same without gradients, for what is only computed forwards.
+fn compare_forward(name: &str, of: impl Fn(&Place) -> Result<Tensor>) {
+    let want = host_values(&of(&Place::default()).unwrap()).unwrap();
+    for place in places() {
+        let got = host_values(&of(&place).unwrap()).unwrap();
+        let error = worst(&got, &want);
+        let bound = if place.dtype() == DType::BF16 {
+            0.02
+        } else {
+            1e-5
+        };
+        assert!(
+            error < bound,
+            "{name} in {:?}: off by {error}",
+            place.dtype()
+        );
+    }
+}
+
 /// The VAE's encoder pads below and to the right alone.
 #[test]
 fn convolutions_padded_on_two_sides() {
@@ -202,36 +221,21 @@ fn convolutions_padded_on_two_sides() {
         stride: 2,
         padding: [0, 1, 0, 1],
     };
-    for place in places() {
-        let values = |n, seed| random(n, seed);
-        let (x, w) = (values(2 * 8 * 6 * 4, 1), values(9 * 4 * 8, 2));
-        let at = |place: &Place, values: Vec<f32>, dims: &[usize], dtype| {
-            place.tensor(values, dims, dtype, false).unwrap()
+    compare_forward("conv2d", |place| {
+        let x = place.tensor(
+            random(2 * 8 * 6 * 4, 1),
+            &[2, 8, 6, 4],
+            place.dtype(),
+            false,
+        )?;
+        let w = random(9 * 4 * 8, 2);
+        let (w, dims) = match place.is_cpu() {
+            true => (w, [3, 3, 4, 8]),
+            false => (last_first(&w, 8), [8, 3, 3, 4]),
         };
-        let cpu = Place::default();
-        let want = ops::conv2d(
-            &at(&cpu, x.clone(), &[2, 8, 6, 4], DType::F32),
-            &at(&cpu, w.clone(), &[3, 3, 4, 8], DType::F32),
-            None,
-            spec,
-        );
-        let got = ops::conv2d(
-            &at(&place, x, &[2, 8, 6, 4], place.dtype()),
-            &at(&place, last_first(&w, 8), &[8, 3, 3, 4], DType::F32),
-            None,
-            spec,
-        );
-        let error = worst(
-            &host_values(&got.unwrap()).unwrap(),
-            &host_values(&want.unwrap()).unwrap(),
-        );
-        let bound = if place.dtype() == DType::BF16 {
-            0.02
-        } else {
-            1e-5
-        };
-        assert!(error < bound, "{:?}: {error}", place.dtype());
-    }
+        let w = place.tensor(w, &dims, DType::F32, false)?;
+        ops::conv2d(&x, &w, None, spec)
+    });
 }
 
 #[test]
@@ -282,26 +286,15 @@ fn attentions() {
 /// The VAE's one head of 512 channels goes by strips.
 #[test]
 fn attention_of_a_wide_head() {
-    for place in places() {
-        let dims = [2, 21, 192];
-        let of = |place: &Place| {
-            let [q, k, v] = [1, 2, 3].map(|seed| {
-                let values = random(dims.iter().product(), seed);
-                let rounded = values.into_iter().map(|v| bf16::from_f32(v).to_f32());
-                place
-                    .tensor(rounded.collect(), &dims, place.dtype(), false)
-                    .unwrap()
-            });
-            host_values(&ops::attention(&q, &k, &v, 1, &Mask::None).unwrap()).unwrap()
-        };
-        let error = worst(&of(&place), &of(&Place::default()));
-        let bound = if place.dtype() == DType::BF16 {
-            0.02
-        } else {
-            1e-5
-        };
-        assert!(error < bound, "{:?}: {error}", place.dtype());
-    }
+    let dims = [2, 21, 192];
+    compare_forward("attention", |place| {
+        let [q, k, v] = [1, 2, 3].map(|seed| {
+            let values = random(dims.iter().product(), seed);
+            let rounded = values.into_iter().map(|v| bf16::from_f32(v).to_f32());
+            place.tensor(rounded.collect(), &dims, place.dtype(), false)
+        });
+        ops::attention(&q?, &k?, &v?, 1, &Mask::None)
+    });
 }
 
 #[test]
@@ -341,25 +334,15 @@ fn elementwise_operations() {
 
 #[test]
 fn depthwise_convolutions() {
-    for place in places() {
-        for (k, spec) in [(3, ConvSpec::same(3)), (5, ConvSpec::new(2, 2))] {
-            let of = |place: &Place| {
-                let at = |n: usize, dims: &[usize], seed, dtype| {
-                    place.tensor(random(n, seed), dims, dtype, false).unwrap()
-                };
-                let x = at(2 * 9 * 8 * 24, &[2, 9, 8, 24], 1, place.dtype());
-                let w = at(k * k * 24, &[k, k, 24], 2, DType::F32);
-                let b = at(24, &[24], 3, DType::F32);
-                host_values(&ops::depthwise_conv2d(&x, &w, Some(&b), spec).unwrap()).unwrap()
+    for (k, spec) in [(3, ConvSpec::same(3)), (5, ConvSpec::new(2, 2))] {
+        compare_forward("depthwise_conv2d", |place| {
+            let at = |dims: &[usize], seed, dtype| {
+                place.tensor(random(dims.iter().product(), seed), dims, dtype, false)
             };
-            let error = worst(&of(&place), &of(&Place::default()));
-            let bound = if place.dtype() == DType::BF16 {
-                0.02
-            } else {
-                1e-5
-            };
-            assert!(error < bound, "{:?}: {error}", place.dtype());
-        }
+            let x = at(&[2, 9, 8, 24], 1, place.dtype())?;
+            let (w, b) = (at(&[k, k, 24], 2, DType::F32)?, at(&[24], 3, DType::F32)?);
+            ops::depthwise_conv2d(&x, &w, Some(&b), spec)
+        });
     }
 }
 

@@ -17,7 +17,6 @@ pub(crate) mod linear;
 pub(crate) mod loss;
 pub(crate) mod resize;
 pub(crate) mod rows;
-pub(crate) mod select;
 
 pub use activation::{Activation, activation};
 pub use attention::{Mask, attention};
@@ -35,4 +34,3 @@ pub use linear::linear;
 pub(crate) use linear::{KeptWeights, linear_keeping};
 pub use loss::mean_squared_per_sample;
 pub use resize::upsample_nearest;
-pub use select::select_token;

@@ -186,8 +186,8 @@ impl AdamW {
             if var.dtype() != candle_core::DType::F32 {
                 bail!("AdamW: {name} is {:?}, not f32", var.dtype())
             }
-            let zeros = vec![0.0; var.elem_count()];
-            let moments = Moments::new(&var, zeros.clone(), zeros)?;
+            let n = var.elem_count();
+            let moments = Moments::new(&var, vec![0.0; n], vec![0.0; n])?;
             slots.push(Slot { name, var, moments });
         }
         Ok(Self {

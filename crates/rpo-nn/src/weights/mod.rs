@@ -3,6 +3,7 @@
 mod archive;
 mod arrangement;
 mod header;
+mod overwrite;
 mod params;
 mod precision;
 mod scope;

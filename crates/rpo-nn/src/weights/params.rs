@@ -1,13 +1,12 @@
 //! The set of tensors of one network.
 
 use super::arrangement::Arrangement;
+use super::overwrite::Overwrite;
 use super::{Archive, Item, Precision, Scope, write};
 use crate::kept::Changes;
 use crate::lora::Adapters;
 use crate::place::{Place, host_values};
-use candle_core::{
-    CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Tensor, Var, bail,
-};
+use candle_core::{DType, Device, Error, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -485,29 +484,5 @@ fn closeness(a: &str, b: &str) -> usize {
         common
     } else {
         0
-    }
-}
-
-/// Replaces the values of a contiguous f32 tensor in place.
-struct Overwrite(Vec<f32>);
-
-impl InplaceOp1 for Overwrite {
-    fn name(&self) -> &'static str {
-        "overwrite"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        match (storage, layout.contiguous_offsets()) {
-            (CpuStorage::F32(data), Some((from, to))) if to - from == self.0.len() => {
-                data[from..to].copy_from_slice(&self.0);
-                Ok(())
-            }
-            _ => bail!("overwrite: {} values into {layout:?}", self.0.len()),
-        }
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, storage: &mut candle_core::CudaStorage, layout: &Layout) -> Result<()> {
-        crate::gpu::upload_into(storage, layout, &self.0)
     }
 }
