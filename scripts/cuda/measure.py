@@ -2,13 +2,14 @@
 
     cargo build -p rpo-train -p rpo-bench --bins --features rpo-train/cuda,rpo-bench/cuda
     cargo test -p rpo-nn --features cuda --lib --no-run
-    python scripts/cuda/measure.py --bench target/debug/rpo-bench --train target/debug/rpo-train [--tests target/debug/deps/rpo_nn-HASH] [--sd15 DIR] [--quick]
+    python scripts/cuda/measure.py --programs target/debug [--tests target/debug/deps/rpo_nn-HASH] [--sd15 DIR] [--quick]
 
 1. The kernels' tests: every operation, gradients and a step against the CPU, f32 and bf16.
 2. The GPU's rate of bf16 products (8192 cubed), as PyTorch reaches it: what MFU is measured against.
 3. SD 1.5 at its true size (DIR, or made here on random weights; only its shapes count): forward at batch 16, whole and LoRA steps, decoding, against PyTorch eager and
    torch.compile (bf16 autocast for the step, channels_last, SDPA), in turns; model FLOPs by torch.utils.flop_counter; peak memory.
-4. The micro ablation from end to end, on the GPU and on the CPU's cores.
+4. ALIGN's image tower, f32 on both sides, against transformers.
+5. The micro ablation from end to end, on the GPU and on two of the CPU's cores.
 
 Every part that fails says so and the rest goes on. A line of results.jsonl has every single time.
 """
@@ -24,8 +25,7 @@ import time
 from pathlib import Path
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--bench", type=Path, required=True)
-parser.add_argument("--train", type=Path, required=True)
+parser.add_argument("--programs", type=Path, required=True, help="the folder of rpo-train, rpo-bench and encoders")
 parser.add_argument("--tests", type=Path)
 parser.add_argument("--sd15", type=Path)
 parser.add_argument("--micro", type=Path, default=Path("assets/micro"))
@@ -33,12 +33,13 @@ parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--quick", action="store_true", help="no torch.compile, no ablation")
 parser.add_argument("--out", type=Path, default=Path("results.jsonl"))
 args = parser.parse_args()
+TRAIN, BENCH, ENCODERS = (args.programs / name for name in ["rpo-train", "rpo-bench", "encoders"])
 
 LIBRARIES = ["cu13/lib", "cudnn/lib"]
 
 
 def library_path():
-    """Where pip's CUDA wheels have the libraries that the programs are linked to."""
+    """Where the CUDA wheels of this Python have their libraries: the programs do not know it where it is no usual place."""
     try:
         import nvidia
 
@@ -73,12 +74,8 @@ def note(**row):
 
 @part("machine")
 def _():
-    missing = subprocess.run(["ldd", str(args.train)], env=ENVIRONMENT, capture_output=True, text=True).stdout
-    missing = [line.split()[0] for line in missing.splitlines() if "not found" in line]
-    if missing:
-        sys.exit(f"not on the library path: {', '.join(missing)}; pip install nvidia-cublas nvidia-cudnn-cu13 nvidia-curand nvidia-cuda-nvrtc")
+    subprocess.run([str(TRAIN), "doctor"], env=ENVIRONMENT)
     subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"])
-    subprocess.run([str(args.train), "doctor"], env=ENVIRONMENT)
 
 
 @part("kernels against the CPU, f32 and bf16")
@@ -94,34 +91,44 @@ def _():
 
 import torch  # noqa: E402
 
-GPU = torch.device("cuda")
+GPU = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 RATE = None
+if GPU.type == "cpu":
+    print("\nPyTorch has no GPU here: its figures are the CPU's, good for trying out this script alone")
+
+
+def synchronize():
+    if GPU.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def seconds(f):
-    torch.cuda.synchronize()
+    synchronize()
     start = time.perf_counter()
     f()
-    torch.cuda.synchronize()
+    synchronize()
     return time.perf_counter() - start
 
 
 @part("rate of bf16 products")
 def _():
     global RATE
-    a, b = (torch.randn(8192, 8192, device=GPU, dtype=torch.bfloat16) for _ in range(2))
+    side = 8192 if GPU.type == "cuda" else 512
+    a, b = (torch.randn(side, side, device=GPU, dtype=torch.bfloat16) for _ in range(2))
     times = [seconds(lambda: a @ b) for _ in range(10)]
-    RATE = 2 * 8192**3 / min(times)
+    RATE = 2 * side**3 / min(times)
     print(f"{RATE / 1e12:.0f} TFLOP/s")
     note(part="rate", flops=RATE)
 
 
 class Ours:
-    def __init__(self, folder, rank=0, recompute=False):
-        environment = {**ENVIRONMENT, "RPO_BENCH_DEVICE": "cuda:bf16"}
+    """A program that answers every line with milliseconds."""
+
+    def __init__(self, *command, device="cuda:bf16", recompute=False):
+        environment = {**ENVIRONMENT, "RPO_BENCH_DEVICE": device}
         if recompute:
             environment["RPO_BENCH_RECOMPUTE"] = "1"
-        command = [str(args.bench), str(folder), str(rank)]
+        command = [str(word) for word in command]
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def ask(self, words):
@@ -129,7 +136,7 @@ class Ours:
         self.child.stdin.flush()
         line = self.child.stdout.readline()
         if not line:
-            raise RuntimeError(f"rpo-bench ended at `{words}`")
+            raise RuntimeError(f"the program ended at `{words}`")
         return float(line)
 
     def close(self):
@@ -141,10 +148,9 @@ def folder_of_sd15():
     if args.sd15:
         return args.sd15
     made = Path(tempfile.gettempdir()) / "rpo-sd15"
-    if not (made / "text_encoder/config.json").exists():
-        script = Path(__file__).resolve().parents[1] / "parity/diffusion.py"
-        subprocess.run([sys.executable, str(script), str(args.train), "--family", "sd15", "--parts", "unet,vae,text", "--keep", str(made)], check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-    return made / "sd15" if (made / "sd15").is_dir() else made
+    if not (made / "model_index.json").exists():
+        subprocess.run([sys.executable, str(Path(__file__).with_name("sd15.py")), str(made)], check=True)
+    return made
 
 
 class Torch:
@@ -190,7 +196,7 @@ class Torch:
         x, e, t, text = self.inputs(2 * pairs)
         with torch.no_grad():
             base = (self.frozen(x, t, text).sample.float() - e).square().mean((1, 2, 3))
-        with torch.autocast("cuda", torch.bfloat16):
+        with torch.autocast(GPU.type, torch.bfloat16):
             out = self.trained(x, t, text).sample
         theta = (out.float() - e).square().mean((1, 2, 3))
         ell = (base[:pairs] - theta[:pairs]) - (base[pairs:] - theta[pairs:])
@@ -215,38 +221,43 @@ def flops(f):
     return counter.get_total_flops()
 
 
+def turns(name, start, works, rank=""):
+    """Both sides in turns: `works` are what is asked and a function that does the same. What fails is told and the next goes on."""
+    ours = start()
+    for words, work in works:
+        try:
+            for _ in range(3):
+                ours.ask(words)
+                seconds(work)
+            rows = [(ours.ask(words), seconds(work) * 1e3) for _ in range(args.rounds)]
+            mine, other = (statistics.median(column) for column in zip(*rows))
+            line = f"{words:12} {rank:9} ours {mine:9.2f} ms   {name} {other:9.2f} ms   ratio {mine / other:.2f}"
+            if RATE and "compile" not in name and words.split()[0] in ["forward", "step"]:
+                n = flops(work)
+                line += f"   {n / 1e12:.2f} TFLOP: MFU {n / mine * 1e3 / RATE:.0%}, torch {n / other * 1e3 / RATE:.0%}"
+            print(line, flush=True)
+            note(part="work", what=words, rank=rank, against=name, ours=[r[0] for r in rows], theirs=[r[1] for r in rows])
+        except Exception as e:  # noqa: BLE001
+            print(f"{words} FAILED: {type(e).__name__}: {e}", flush=True)
+            ours.close()
+            torch.cuda.empty_cache()
+            ours = start()
+    ours.close()
+
+
 def compare(folder, rank, works):
-    """Both sides in turns; a work that fails is told and the next goes on."""
     for compiled in [False] if args.quick else [False, True]:
+        theirs = Torch(folder, rank, compiled)
+        named = [(f"{what} {size}", lambda what=what, size=size: getattr(theirs, what)(size)) for what, size in works]
         name = "torch.compile" if compiled else "torch eager"
-        ours, theirs = Ours(folder, rank), Torch(folder, rank, compiled)
-        for what, size in works:
-            work = lambda: getattr(theirs, what)(size)
-            try:
-                for _ in range(3):
-                    ours.ask(f"{what} {size}")
-                    seconds(work)
-                rows = [(ours.ask(f"{what} {size}"), seconds(work) * 1e3) for _ in range(args.rounds)]
-                mine, other = (statistics.median(column) for column in zip(*rows))
-                line = f"{what}:{size:<3} rank {rank:<3} ours {mine:9.2f} ms   {name} {other:9.2f} ms   ratio {mine / other:.2f}"
-                if what == "forward" and RATE and not compiled:
-                    n = flops(work)
-                    line += f"   {n / 1e12:.2f} TFLOP: MFU {n / mine * 1e3 / RATE:.0%}, torch {n / other * 1e3 / RATE:.0%}"
-                print(line, flush=True)
-                note(part="work", what=what, size=size, rank=rank, against=name, ours=[r[0] for r in rows], theirs=[r[1] for r in rows])
-            except Exception as e:  # noqa: BLE001
-                print(f"{what}:{size} FAILED: {type(e).__name__}: {e}", flush=True)
-                ours.close()
-                torch.cuda.empty_cache()
-                ours = Ours(folder, rank)
-        ours.close()
-        del theirs
+        turns(name, lambda: Ours(BENCH, folder, rank), named, f"rank {rank}")
+        del theirs, named
         torch.cuda.empty_cache()
 
 
 def peak(folder, rank, what, size):
     """Memory of one work in a process of its own, blocks computed again."""
-    ours = Ours(folder, rank, recompute=True)
+    ours = Ours(BENCH, folder, rank, recompute=True)
     for _ in range(2):
         ours.ask(f"{what} {size}")
     print(f"{what}:{size} rank {rank}: {ours.ask('memory 0') / 1e9:.2f} GB at most", flush=True)
@@ -275,6 +286,25 @@ def _():
     compare(args.micro, 0, [("forward", 32), ("step", 4)])
 
 
+@part("ALIGN's image tower, f32")
+def _():
+    from transformers import AlignConfig, AlignModel
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    folder = Path(tempfile.gettempdir()) / "rpo-align"
+    if not (folder / "config.json").exists():
+        AlignModel(AlignConfig()).save_pretrained(folder)
+    model = AlignModel.from_pretrained(folder).vision_model.eval().to(GPU, memory_format=torch.channels_last)
+    side = model.config.image_size
+
+    def features(n):
+        with torch.no_grad():
+            model(torch.randn(n, 3, side, side, device=GPU).to(memory_format=torch.channels_last)).pooler_output.cpu()
+
+    works = [(str(n), lambda n=n: features(n)) for n in [8, 32]]
+    turns("torch eager", lambda: Ours(ENCODERS, folder, side, device="cuda:f32"), works)
+
+
 @part("micro ablation from end to end")
 def _():
     if args.quick:
@@ -282,7 +312,7 @@ def _():
     for device in ["cuda", "cpu"]:
         with tempfile.TemporaryDirectory() as out:
             start = time.time()
-            command = [str(args.train), "experiments/ablation_lambda.toml", "--set", f"output={out}", "--set", f"model.device={device}"]
+            command = [str(TRAIN), "experiments/ablation_lambda.toml", "--set", f"output={out}", "--set", f"model.device={device}"]
             done = subprocess.run(command, env={**ENVIRONMENT, "RAYON_NUM_THREADS": "2" if device == "cpu" else str(os.cpu_count())}, capture_output=True, text=True)
             print(f"{device}: {time.time() - start:.0f} s, exit {done.returncode}" + (" (2 cores)" if device == "cpu" else ""))
             print(done.stdout[-1500:] if done.returncode == 0 else done.stderr[-1500:], flush=True)

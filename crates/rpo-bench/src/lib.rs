@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use image::RgbImage;
 use rpo_data::random;
@@ -54,8 +54,8 @@ struct Reward {
 }
 
 impl Reward {
-    fn load(folder: &Path) -> Result<Self> {
-        let rewarder = Rewarder::load(folder)?;
+    fn load(folder: &Path, place: &Place) -> Result<Self> {
+        let rewarder = Rewarder::load(folder, place)?;
         let subject = stickerbench::subjects(0, 1, 64).swap_remove(0);
         let pictures = subject.references.into_iter().map(|r| r.picture);
         let pictures: Vec<RgbImage> = pictures.collect();
@@ -115,7 +115,10 @@ impl Work {
         Ok(Self {
             trained,
             frozen: pipeline.unet(&pipeline.unet_params)?,
-            reward: reward.exists().then(|| Reward::load(&reward)).transpose()?,
+            reward: reward
+                .exists()
+                .then(|| Reward::load(&reward, place))
+                .transpose()?,
             inputs: BTreeMap::new(),
             uncond: pipeline.unconditional(pipeline.sample_size)?,
             pipeline,
@@ -272,5 +275,24 @@ impl Work {
         let all: Vec<RgbImage> = all.collect();
         reward.rewarder.score(&reward.references, &all, &texts)?;
         Ok(())
+    }
+}
+
+/// The place that the variable `RPO_BENCH_DEVICE` names: `cpu`, `cuda:bf16` or `cuda:f32`.
+///
+/// # Errors
+/// Another name, or no GPU.
+pub fn place() -> Result<Place> {
+    match std::env::var("RPO_BENCH_DEVICE").as_deref() {
+        #[cfg(feature = "cuda")]
+        Ok(device @ ("cuda:bf16" | "cuda:f32")) => {
+            let dtype = match device {
+                "cuda:f32" => candle_core::DType::F32,
+                _ => candle_core::DType::BF16,
+            };
+            Ok(Place::new(rpo_nn::gpu::open(0)?, dtype)?)
+        }
+        Ok(other) if other != "cpu" => bail!("RPO_BENCH_DEVICE={other} is not known to this build"),
+        _ => Ok(Place::default()),
     }
 }

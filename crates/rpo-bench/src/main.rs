@@ -2,7 +2,7 @@
 //! standard input, milliseconds on standard output.
 //! `memory 0` answers with the most bytes of the GPU used at once.
 //! Arguments: a diffusers folder, and the rank of a LoRA where `step` should train one, or 0. `RPO_BENCH_DEVICE=cuda:bf16` (or
-//! `cuda:f32`) puts U-Net and VAE on the GPU, `RPO_BENCH_RECOMPUTE=1` computes blocks again.
+//! `cuda:f32`) puts the networks on the GPU, `RPO_BENCH_RECOMPUTE=1` computes blocks again.
 //! `scripts/bench/side_by_side.py` asks this and PyTorch in turns.
 
 use std::io::{BufRead, Write};
@@ -10,9 +10,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use rpo_bench::{Work, micro};
+use rpo_bench::{Work, micro, place};
 use rpo_diffusion::Solver;
-use rpo_nn::Place;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::StrDeserializer;
@@ -61,21 +60,6 @@ fn serve() -> Result<()> {
         out.flush()?;
     }
     Ok(())
-}
-
-fn place() -> Result<Place> {
-    match std::env::var("RPO_BENCH_DEVICE").as_deref() {
-        #[cfg(feature = "cuda")]
-        Ok(device @ ("cuda:bf16" | "cuda:f32")) => {
-            let dtype = match device {
-                "cuda:f32" => candle_core::DType::F32,
-                _ => candle_core::DType::BF16,
-            };
-            Ok(Place::new(rpo_nn::gpu::open(0)?, dtype)?)
-        }
-        Ok(other) if other != "cpu" => bail!("RPO_BENCH_DEVICE={other} is not known to this build"),
-        _ => Ok(Place::default()),
-    }
 }
 
 /// `ddim 50`; nothing is 15 steps of DPM-Solver++(2M).

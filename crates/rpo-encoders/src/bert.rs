@@ -3,6 +3,8 @@
 //! Source: `AlignTextModel` in `transformers/models/align/modeling_align.py`, 5.23.
 
 use candle_core::{Device, Result, Tensor};
+use rpo_nn::Place;
+use rpo_nn::frozen::first_tokens;
 use rpo_nn::layers::{Embedding, LayerNorm};
 use rpo_nn::ops::Mask;
 use rpo_nn::weights::Scope;
@@ -70,17 +72,19 @@ pub struct BertModel {
     words: Embedding,
     /// Positions and the first token type, added once: `[max_position_embeddings, D]`.
     positions: Tensor,
+    place: Place,
     norm: LayerNorm,
     layers: Vec<Layer>,
     vocab_size: usize,
 }
 
 impl BertModel {
-    /// Builds the tower from the tensors below `scope`.
+    /// Builds the tower from the tensors below `scope`, which are on the CPU; it computes at `place`, in f32.
     ///
     /// # Errors
     /// A config that contradicts itself, a tensor that is missing or has another shape.
-    pub fn new(config: &BertConfig, scope: &Scope) -> Result<Self> {
+    pub fn new(config: &BertConfig, scope: &Scope, place: &Place) -> Result<Self> {
+        let place = place.in_f32();
         let width = Width {
             hidden: config.hidden_size,
             intermediate: config.intermediate_size,
@@ -91,7 +95,7 @@ impl BertModel {
         width.check()?;
         let hidden = config.hidden_size;
         let embeddings = scope.sub("embeddings");
-        let layers = scope.sub("encoder").sub("layer");
+        let layers = scope.sub("encoder").sub("layer").at(&place)?;
         let positions = embeddings
             .sub("position_embeddings")
             .tensor("weight", &[config.max_position_embeddings, hidden])?;
@@ -104,12 +108,17 @@ impl BertModel {
                 config.vocab_size,
                 hidden,
             )?,
-            positions: positions.broadcast_add(&types.narrow(0, 0, 1)?)?,
-            norm: LayerNorm::new(&embeddings.sub("LayerNorm"), hidden, config.layer_norm_eps)?,
+            positions: place.enter(&positions.broadcast_add(&types.narrow(0, 0, 1)?)?)?,
+            norm: LayerNorm::new(
+                &embeddings.sub("LayerNorm").at(&place)?,
+                hidden,
+                config.layer_norm_eps,
+            )?,
             layers: (0..config.num_hidden_layers)
                 .map(|index| Layer::new(&width, Norm::Post, &LAYER, &layers.sub(index)))
                 .collect::<Result<_>>()?,
             vocab_size: config.vocab_size,
+            place,
         })
     }
 
@@ -118,10 +127,16 @@ impl BertModel {
     /// # Errors
     /// Rows of different lengths, too long ones, ids outside the vocabulary.
     pub fn forward(&self, batch: &TokenBatch) -> Result<Tensor> {
+        self.place.leave(&self.states(batch)?)
+    }
+
+    fn states(&self, batch: &TokenBatch) -> Result<Tensor> {
         let (flat, rows, length) = flat_ids(&batch.ids, self.vocab_size)?;
         let mask: Vec<f32> = batch.mask.iter().flatten().map(|m| *m as f32).collect();
         let mask = Mask::Keys(Tensor::from_vec(mask, (rows, length), &Device::Cpu)?);
-        let x = self.words.forward(&flat, &[rows, length])?;
+        let x = self
+            .place
+            .enter(&self.words.forward(&flat, &[rows, length])?)?;
         let mut x = self.norm.forward(&add_positions(&x, &self.positions)?)?;
         for layer in &self.layers {
             x = layer.forward(&x, &mask)?;
@@ -134,9 +149,6 @@ impl BertModel {
     /// # Errors
     /// See [`forward`](Self::forward).
     pub fn class_state(&self, batch: &TokenBatch) -> Result<Tensor> {
-        self.forward(batch)?
-            .narrow(1, 0, 1)?
-            .squeeze(1)?
-            .contiguous()
+        self.place.leave(&first_tokens(&self.states(batch)?)?)
     }
 }

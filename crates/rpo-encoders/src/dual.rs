@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{Result, Tensor, bail};
 use image::RgbImage;
 use ndarray::{Array2, Axis};
-use rpo_nn::ops;
 use rpo_nn::weights::Scope;
+use rpo_nn::{Place, ops};
 use serde::Deserialize;
 
 use crate::bert::{BertConfig, BertModel};
@@ -85,22 +85,24 @@ impl std::fmt::Debug for DualEncoder {
 struct Projection {
     weight: Tensor,
     bias: Option<Tensor>,
+    place: Place,
 }
 
 impl Projection {
-    fn new(scope: &Scope, from: usize, to: usize, bias: bool) -> Result<Self> {
+    fn new(scope: &Scope, from: usize, to: usize, bias: bool, place: &Place) -> Result<Self> {
+        let bias = bias.then(|| place.enter(&scope.tensor("bias", &[to])?));
         Ok(Self {
-            weight: scope.tensor("weight", &[to, from])?,
-            bias: if bias {
-                Some(scope.tensor("bias", &[to])?)
-            } else {
-                None
-            },
+            weight: place.enter(&scope.tensor("weight", &[to, from])?)?,
+            bias: bias.transpose()?,
+            place: place.clone(),
         })
     }
 
+    /// `x` of the CPU or of the projection's place; the result is on the CPU.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::linear(x, &self.weight, self.bias.as_ref())
+        let x = self.place.enter(x)?;
+        self.place
+            .leave(&ops::linear(&x, &self.weight, self.bias.as_ref())?)
     }
 }
 
@@ -126,22 +128,23 @@ fn align_projection() -> usize {
 }
 
 impl DualTowers {
-    /// Reads `config.json` and the weights of the folder `dir`.
+    /// Reads `config.json` and the weights of the folder `dir`; the towers compute at `place`, in f32.
     ///
     /// # Errors
-    /// A file that is missing or malformed, another kind of model, parts that do not fit each other.
-    pub fn load(dir: &Path) -> Result<Self> {
+    /// A file that is missing or malformed, another kind of model, parts that do not fit each other; those of the device.
+    pub fn load(dir: &Path, place: &Place) -> Result<Self> {
+        let place = &place.in_f32();
         match kind_of(dir)? {
-            Kind::Align => Self::load_align(dir),
-            Kind::Clip => Self::load_clip(dir),
+            Kind::Align => Self::load_align(dir, place),
+            Kind::Clip => Self::load_clip(dir, place),
         }
     }
 
-    fn load_align(dir: &Path) -> Result<Self> {
+    fn load_align(dir: &Path, place: &Place) -> Result<Self> {
         let config: AlignFile = folder::read_config(dir)?;
         let scope = folder::open_params(dir, false)?.root();
-        let image = EfficientNet::new(&config.vision_config, &scope.sub("vision_model"))?;
-        let text = BertModel::new(&config.text_config, &scope.sub("text_model"))?;
+        let image = EfficientNet::new(&config.vision_config, &scope.sub("vision_model"), place)?;
+        let text = BertModel::new(&config.text_config, &scope.sub("text_model"), place)?;
         let dim = config.projection_dim;
         if image.width() != dim {
             bail!(
@@ -155,6 +158,7 @@ impl DualTowers {
             config.text_config.hidden_size,
             dim,
             true,
+            place,
         )?;
         Ok(Self {
             towers: Towers::Align {
@@ -167,24 +171,26 @@ impl DualTowers {
         })
     }
 
-    fn load_clip(dir: &Path) -> Result<Self> {
+    fn load_clip(dir: &Path, place: &Place) -> Result<Self> {
         let config = ClipConfig::load(dir)?;
         let scope = folder::open_params(dir, false)?.root();
         let dim = config.projection_dim;
         let towers = Towers::Clip {
-            image: ClipVisionModel::new(&config.vision, &scope.sub("vision_model"))?,
+            image: ClipVisionModel::new(&config.vision, &scope.sub("vision_model"), place)?,
             image_projection: Projection::new(
                 &scope.sub("visual_projection"),
                 config.vision.hidden_size,
                 dim,
                 false,
+                place,
             )?,
-            text: ClipTextModel::new(&config.text, &scope.sub("text_model"))?,
+            text: ClipTextModel::new(&config.text, &scope.sub("text_model"), place)?,
             text_projection: Projection::new(
                 &scope.sub("text_projection"),
                 config.text.hidden_size,
                 dim,
                 false,
+                place,
             )?,
         };
         Ok(Self {
@@ -194,7 +200,7 @@ impl DualTowers {
         })
     }
 
-    /// transformers' `get_image_features` of pixels `[B, H, W, 3]`: `[B, D]`, not divided by their lengths.
+    /// transformers' `get_image_features` of pixels `[B, H, W, 3]`: `[B, D]`, not divided by their lengths, on the CPU.
     ///
     /// # Errors
     /// Pixels of another size.
@@ -205,7 +211,7 @@ impl DualTowers {
                 image,
                 image_projection,
                 ..
-            } => image_projection.forward(&image.forward(pixels)?.pooled),
+            } => image_projection.forward(&image.pooled(pixels)?),
         }
     }
 
@@ -255,12 +261,13 @@ fn kind_of(dir: &Path) -> Result<Kind> {
 }
 
 impl DualEncoder {
-    /// Reads `config.json`, the weights, `preprocessor_config.json` and the tokenizer of the folder `dir`.
+    /// Reads `config.json`, the weights, `preprocessor_config.json` and the tokenizer of the folder `dir`; the towers compute at
+    /// `place`, in f32.
     ///
     /// # Errors
-    /// A file that is missing or malformed, another kind of model, parts that do not fit each other.
-    pub fn load(dir: &Path) -> Result<Self> {
-        let towers = DualTowers::load(dir)?;
+    /// A file that is missing or malformed, another kind of model, parts that do not fit each other; those of the device.
+    pub fn load(dir: &Path, place: &Place) -> Result<Self> {
+        let towers = DualTowers::load(dir, place)?;
         let tokenizer = match towers.kind() {
             Kind::Align => {
                 let tokenizer = WordPiece::load(dir)?;

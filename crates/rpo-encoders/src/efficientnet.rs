@@ -11,7 +11,8 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
-use rpo_nn::frozen::Maps;
+use rpo_nn::Place;
+use rpo_nn::frozen::{self, Maps};
 use rpo_nn::ops::{self, Activation, ConvSpec};
 use rpo_nn::weights::Scope;
 
@@ -31,6 +32,7 @@ pub struct EfficientNet {
     pooling: Pooling,
     window: usize,
     width: usize,
+    place: Place,
 }
 
 /// What one image needs while it passes, kept for the next.
@@ -41,11 +43,12 @@ struct Buffers {
 }
 
 impl EfficientNet {
-    /// Builds the tower from the tensors below `scope`.
+    /// Builds the tower from the tensors below `scope`, which are on the CPU; it computes at `place`, in f32.
     ///
     /// # Errors
     /// A config that contradicts itself, a tensor that is missing or has another shape.
-    pub fn new(config: &EfficientNetConfig, scope: &Scope) -> Result<Self> {
+    pub fn new(config: &EfficientNetConfig, scope: &Scope, place: &Place) -> Result<Self> {
+        let place = place.in_f32();
         let activation = activation::by_name(&config.hidden_act)?;
         let layout = config.blocks()?;
         let stem = config.round_filters(32);
@@ -66,19 +69,21 @@ impl EfficientNet {
             channels = block.output;
         }
         Ok(Self {
-            stem_weight: norm.scale_last(&weight)?,
-            stem_bias: norm.bias()?,
+            stem_weight: place.kernel(&norm.scale_last(&weight)?)?,
+            stem_bias: place.enter(&norm.bias()?)?,
             activation,
             blocks: layout
                 .iter()
                 .enumerate()
                 .map(|(index, block)| {
-                    Block::new(block, activation, config.batch_norm_eps, &blocks.sub(index))
+                    let scope = blocks.sub(index);
+                    Block::new(block, activation, config.batch_norm_eps, &scope, &place)
                 })
                 .collect::<Result<_>>()?,
             pooling: config.pooling_type,
             window: config.hidden_dim,
             width: channels,
+            place,
         })
     }
 
@@ -88,7 +93,7 @@ impl EfficientNet {
     /// Pixels so large that the last feature map is larger than the pooling window (`hidden_dim`), or so small that a
     /// kernel does not fit.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let x = self.features(pixels)?;
+        let x = self.maps(pixels)?;
         let (_, height, width, _) = x.dims4()?;
         if height > self.window || width > self.window {
             bail!(
@@ -97,8 +102,9 @@ impl EfficientNet {
             );
         }
         match self.pooling {
+            Pooling::Mean if !self.place.is_cpu() => self.place.leave(&frozen::means(&x)?),
             Pooling::Mean => pooling::mean(&x),
-            Pooling::Max => pooling::max(&x),
+            Pooling::Max => pooling::max(&self.place.leave(&x)?),
         }
     }
 
@@ -107,6 +113,14 @@ impl EfficientNet {
     /// # Errors
     /// Pixels so small that a kernel does not fit.
     pub fn features(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.place.leave(&self.maps(pixels)?)
+    }
+
+    /// [`Self::features`], where they were computed.
+    fn maps(&self, pixels: &Tensor) -> Result<Tensor> {
+        if !self.place.is_cpu() {
+            return self.image(&self.place.enter(pixels)?, &mut Buffers::default());
+        }
         let buffers: Mutex<Vec<Buffers>> = Mutex::default();
         let one = |index: usize| -> Result<Tensor> {
             let lock = || buffers.lock().unwrap_or_else(PoisonError::into_inner);

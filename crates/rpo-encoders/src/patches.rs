@@ -1,7 +1,7 @@
 //! The first layer of a vision transformer: patches, a class token, positions.
 
 use candle_core::{Result, Tensor, bail};
-use rpo_nn::ops;
+use rpo_nn::{Place, ops};
 use serde::Deserialize;
 
 use crate::transformer::add_positions;
@@ -29,9 +29,11 @@ impl Extent {
 /// Patch projection as one matrix product over the pixels of each patch.
 #[derive(Debug, Clone)]
 pub(crate) struct PatchEmbedding {
+    place: Place,
     /// `[hidden, ph * pw * channels]`: the columns are ordered as the pixels of an NHWC patch are.
     weight: Tensor,
     bias: Option<Tensor>,
+    /// Of the CPU.
     class_token: Tensor,
     positions: Tensor,
     image: (usize, usize),
@@ -40,23 +42,24 @@ pub(crate) struct PatchEmbedding {
 }
 
 impl PatchEmbedding {
-    /// `weight` is `[ph, pw, channels, hidden]`, `class_token` `[hidden]`, `positions` `[1 + patches, hidden]`.
+    /// `weight` is `[ph, pw, channels, hidden]`, `class_token` `[hidden]`, `positions` `[1 + patches, hidden]`, all of the CPU; the layer
+    /// computes at `place`.
     pub(crate) fn new(
         weight: &Tensor,
         bias: Option<Tensor>,
         class_token: Tensor,
         positions: Tensor,
         image: Extent,
+        place: &Place,
     ) -> Result<Self> {
         let (ph, pw, channels, hidden) = weight.dims4()?;
+        let weight = weight.reshape((ph * pw * channels, hidden))?;
         Ok(Self {
-            weight: weight
-                .reshape((ph * pw * channels, hidden))?
-                .t()?
-                .contiguous()?,
-            bias,
+            place: place.clone(),
+            weight: place.enter(&weight.t()?.contiguous()?)?,
+            bias: bias.map(|bias| place.enter(&bias)).transpose()?,
             class_token,
-            positions,
+            positions: place.enter(&positions)?,
             image: image.sides(),
             patch: (ph, pw),
             channels,
@@ -74,7 +77,7 @@ impl PatchEmbedding {
         Ok((height / ph) * (width / pw))
     }
 
-    /// Pixels `[B, H, W, channels]` to tokens `[B, 1 + patches, hidden]`.
+    /// Pixels `[B, H, W, channels]` of the CPU to tokens `[B, 1 + patches, hidden]`.
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let (batch, height, width, channels) = pixels.dims4()?;
         if (height, width, channels) != (self.image.0, self.image.1, self.channels) {
@@ -96,13 +99,17 @@ impl PatchEmbedding {
             .transpose(2, 3)?
             .contiguous()?
             .reshape((batch, rows * columns, ph * pw * channels))?;
+        let patches = self.place.enter(&patches)?;
         let tokens = ops::linear(&patches, &self.weight, self.bias.as_ref())?;
-        let hidden = tokens.dim(2)?;
-        let class = self
-            .class_token
-            .reshape((1, 1, hidden))?
-            .broadcast_as((batch, 1, hidden))?;
-        let tokens = Tensor::cat(&[&class.contiguous()?, &tokens], 1)?;
-        add_positions(&tokens, &self.positions)
+        let (_, count, hidden) = tokens.dims3()?;
+        let class = self.class_token.reshape((1, hidden))?;
+        let class = class.broadcast_as((batch, hidden))?.contiguous()?;
+        // Sequences as rows: what stands before all tokens is a first part of the row.
+        let tokens = tokens.reshape((batch, count * hidden))?;
+        let tokens = ops::concat_channels(&self.place.enter(&class)?, &tokens)?;
+        add_positions(
+            &tokens.reshape((batch, 1 + count, hidden))?,
+            &self.positions,
+        )
     }
 }

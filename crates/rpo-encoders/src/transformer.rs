@@ -133,12 +133,10 @@ pub(crate) fn add_positions(x: &Tensor, table: &Tensor) -> Result<Tensor> {
     if length > rows {
         bail!("a sequence of {length} tokens is longer than the {rows} positions of the model");
     }
-    let positions = table
-        .narrow(0, 0, length)?
-        .unsqueeze(0)?
-        .broadcast_as((batch, length, width))?
-        .contiguous()?;
-    ops::add(x, &positions)
+    // Sequences as the places of one image.
+    let positions = table.narrow(0, 0, length)?.reshape((1, length * width))?;
+    let x = x.reshape((1, batch, length * width))?;
+    ops::add_channels(&x, &positions)?.reshape((batch, length, width))
 }
 
 /// The id rows as one list, after a look at their lengths and values.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{Result, Tensor, bail};
 use image::RgbImage;
 use ndarray::Array2;
+use rpo_nn::Place;
+use rpo_nn::frozen::first_tokens;
 use rpo_nn::layers::LayerNorm;
 use rpo_nn::ops::Mask;
 use rpo_nn::weights::Scope;
@@ -99,15 +101,17 @@ pub struct VitModel {
     layers: Vec<Layer>,
     norm: LayerNorm,
     hidden: usize,
+    place: Place,
 }
 
 impl VitModel {
     /// Builds the network from the tensors below `scope`, with or without the prefix `vit`, in the spelling of
-    /// transformers 4 or 5.
+    /// transformers 4 or 5. They are on the CPU; the network computes at `place`, in f32.
     ///
     /// # Errors
     /// A config that contradicts itself, a tensor that is missing or has another shape.
-    pub fn new(config: &VitConfig, scope: &Scope) -> Result<Self> {
+    pub fn new(config: &VitConfig, scope: &Scope, place: &Place) -> Result<Self> {
+        let place = place.in_f32();
         let scope = if scope.contains("vit.layernorm.weight") {
             scope.sub("vit")
         } else {
@@ -131,6 +135,7 @@ impl VitModel {
         } else {
             (LAYER, scope.sub("encoder").sub("layer"))
         };
+        let layers = layers.at(&place)?;
         let names = Names {
             qkv_bias: config.qkv_bias,
             ..names
@@ -144,20 +149,26 @@ impl VitModel {
                     .tensor("position_embeddings", &[1, 1 + patches, hidden])?
                     .squeeze(0)?,
                 config.image_size,
+                &place,
             )?,
             layers: (0..config.num_hidden_layers)
                 .map(|index| Layer::new(&width, Norm::Pre, &names, &layers.sub(index)))
                 .collect::<Result<_>>()?,
-            norm: LayerNorm::new(&scope.sub("layernorm"), hidden, config.layer_norm_eps)?,
+            norm: LayerNorm::new(
+                &scope.sub("layernorm").at(&place)?,
+                hidden,
+                config.layer_norm_eps,
+            )?,
             hidden,
+            place,
         })
     }
 
-    /// Reads `config.json` and the weights of the folder `dir`.
+    /// Reads `config.json` and the weights of the folder `dir`; the network computes at `place`, in f32.
     ///
     /// # Errors
-    /// A file that is missing or malformed, another kind of model.
-    pub fn load(dir: &Path) -> Result<Self> {
+    /// A file that is missing or malformed, another kind of model; those of the device.
+    pub fn load(dir: &Path, place: &Place) -> Result<Self> {
         let config: VitConfig = folder::read_config(dir)?;
         if let Some(kind) = config.model_type.as_deref().filter(|kind| *kind != "vit") {
             bail!(
@@ -165,24 +176,24 @@ impl VitModel {
                 dir.join("config.json").display()
             );
         }
-        Self::new(&config, &folder::open_params(dir, false)?.root())
+        Self::new(&config, &folder::open_params(dir, false)?.root(), place)
     }
 
-    /// Pixels `[B, H, W, 3]` of the config's image size to tokens `[B, 1 + patches, D]` after the final norm.
+    /// Pixels `[B, H, W, 3]` of the config's image size to tokens `[B, 1 + patches, D]` after the final norm, on the CPU.
     ///
     /// # Errors
     /// Pixels of another size.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        self.norm.forward(&self.layers(pixels)?)
+        self.place.leave(&self.norm.forward(&self.layers(pixels)?)?)
     }
 
-    /// The class token `[B, D]` after the final norm.
+    /// The class token `[B, D]` after the final norm, on the CPU.
     ///
     /// # Errors
     /// Pixels of another size.
     pub fn class_token(&self, pixels: &Tensor) -> Result<Tensor> {
-        let class = self.layers(pixels)?.narrow(1, 0, 1)?.squeeze(1)?;
-        self.norm.forward(&class.contiguous()?)
+        let class = first_tokens(&self.layers(pixels)?)?;
+        self.place.leave(&self.norm.forward(&class)?)
     }
 
     fn layers(&self, pixels: &Tensor) -> Result<Tensor> {
@@ -217,13 +228,13 @@ impl std::fmt::Debug for VitEncoder {
 }
 
 impl VitEncoder {
-    /// Reads `config.json`, the weights and `preprocessor_config.json` of the folder `dir`.
+    /// Reads `config.json`, the weights and `preprocessor_config.json` of the folder `dir`; the network computes at `place`, in f32.
     ///
     /// # Errors
-    /// A file that is missing or malformed, another kind of model.
-    pub fn load(dir: &Path) -> Result<Self> {
+    /// A file that is missing or malformed, another kind of model; those of the device.
+    pub fn load(dir: &Path, place: &Place) -> Result<Self> {
         Ok(Self {
-            model: VitModel::load(dir)?,
+            model: VitModel::load(dir, place)?,
             processor: ImageProcessor::load(dir)?,
             folder: dir.to_path_buf(),
         })

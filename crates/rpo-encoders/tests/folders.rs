@@ -7,6 +7,7 @@ use std::path::Path;
 use rpo_encoders::dual::DualEncoder;
 use rpo_encoders::folder;
 use rpo_encoders::vit::VitEncoder;
+use rpo_nn::Place;
 use serde_json::{Value, json};
 use support::{golden, micro, picture, tensors};
 
@@ -29,7 +30,9 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn error(dir: &Path) -> String {
-    DualEncoder::load(dir).unwrap_err().to_string()
+    DualEncoder::load(dir, &Place::default())
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -75,7 +78,7 @@ fn configs() {
         |c| c["text_config"]["num_hidden_layers"] = json!(4),
         &["text_model.encoder.layers.3."],
     );
-    let message = VitEncoder::load(&micro("eval_clip"))
+    let message = VitEncoder::load(&micro("eval_clip"), &Place::default())
         .unwrap_err()
         .to_string();
     assert!(
@@ -91,7 +94,7 @@ fn a_vocabulary_too_large() {
     let mut vocab: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     vocab["snow</w>"] = json!(1000);
     std::fs::write(&path, vocab.to_string()).unwrap();
-    let encoder = DualEncoder::load(dir.path()).unwrap();
+    let encoder = DualEncoder::load(dir.path(), &Place::default()).unwrap();
     let message = encoder
         .embed_texts(&["a dog in the snow".to_string()])
         .unwrap_err()
@@ -143,8 +146,8 @@ fn shards() {
     let index = json!({"metadata": {}, "weight_map": index}).to_string();
     std::fs::write(dir.path().join("model.safetensors.index.json"), index).unwrap();
     assert_eq!(folder::weight_files(dir.path()).unwrap().files.len(), 2);
-    let encoder = DualEncoder::load(dir.path()).unwrap();
-    let whole = DualEncoder::load(&micro("eval_clip")).unwrap();
+    let encoder = DualEncoder::load(dir.path(), &Place::default()).unwrap();
+    let whole = DualEncoder::load(&micro("eval_clip"), &Place::default()).unwrap();
     let pictures = [picture("scene.png"), picture("wide.png")];
     assert_eq!(
         encoder.embed_images(&pictures).unwrap(),
@@ -159,7 +162,8 @@ fn shards() {
 fn pixels_of_another_size() {
     let config = folder::read_config(&golden("tiny_vit")).unwrap();
     let params = folder::open_params(&golden("tiny_vit"), false).unwrap();
-    let model = rpo_encoders::vit::VitModel::new(&config, &params.root()).unwrap();
+    let model =
+        rpo_encoders::vit::VitModel::new(&config, &params.root(), &Place::default()).unwrap();
     let small = tensors("tiny_vit.safetensors")["pixels"]
         .narrow(1, 0, 12)
         .unwrap();

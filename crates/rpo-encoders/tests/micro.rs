@@ -10,6 +10,7 @@ use rpo_encoders::folder;
 use rpo_encoders::image_processor::ImageProcessor;
 use rpo_encoders::tokenizer::ClipTokenizer;
 use rpo_encoders::vit::VitEncoder;
+use rpo_nn::Place;
 use serde::Deserialize;
 use support::{close, json, least_cosine, micro, picture, relative_error, tensors, values};
 
@@ -55,7 +56,7 @@ fn same(what: &str, got: &Array2<f32>, golden: &str) {
 #[test]
 fn reward() {
     let (pictures, prompts) = inputs();
-    let encoder = DualEncoder::load(&micro("reward")).unwrap();
+    let encoder = DualEncoder::load(&micro("reward"), &Place::default()).unwrap();
     assert_eq!(
         (encoder.kind(), encoder.dim(), encoder.name().as_str()),
         (Kind::Align, 128, "reward")
@@ -85,7 +86,7 @@ fn reward() {
 #[test]
 fn eval_clip() {
     let (pictures, prompts) = inputs();
-    let encoder = DualEncoder::load(&micro("eval_clip")).unwrap();
+    let encoder = DualEncoder::load(&micro("eval_clip"), &Place::default()).unwrap();
     assert_eq!((encoder.kind(), encoder.dim()), (Kind::Clip, 128));
     same(
         "eval_clip, pictures",
@@ -101,7 +102,7 @@ fn eval_clip() {
 
 #[test]
 fn eval_dino() {
-    let encoder = VitEncoder::load(&micro("eval_dino")).unwrap();
+    let encoder = VitEncoder::load(&micro("eval_dino"), &Place::default()).unwrap();
     same(
         "eval_dino",
         &encoder.embed_images(&inputs().0).unwrap(),
@@ -116,7 +117,12 @@ fn text_encoder() {
     let dir = micro("text_encoder");
     let tokenizer = ClipTokenizer::load(&micro("tokenizer")).unwrap();
     let params = folder::open_params(&dir, false).unwrap();
-    let model = ClipTextModel::new(&ClipTextConfig::load(&dir).unwrap(), &params.root()).unwrap();
+    let model = ClipTextModel::new(
+        &ClipTextConfig::load(&dir).unwrap(),
+        &params.root(),
+        &Place::default(),
+    )
+    .unwrap();
     assert!(params.unused().is_empty(), "{:?}", params.unused());
     let ids = tokenizer.encode_batch(&inputs().1).unwrap();
     let out = model.forward(&ids).unwrap();
@@ -137,7 +143,7 @@ fn text_encoder() {
 #[test]
 fn batches() {
     let (pictures, prompts) = inputs();
-    let encoder = DualEncoder::load(&micro("reward")).unwrap();
+    let encoder = DualEncoder::load(&micro("reward"), &Place::default()).unwrap();
     let (one, text) = (
         encoder.embed_images(&pictures).unwrap(),
         encoder.embed_texts(&prompts).unwrap(),

@@ -11,6 +11,7 @@ use rpo_encoders::efficientnet::{EfficientNet, EfficientNetConfig, Pooling};
 use rpo_encoders::folder;
 use rpo_encoders::tokenizer::TokenBatch;
 use rpo_encoders::vit::{VitConfig, VitModel};
+use rpo_nn::Place;
 use rpo_nn::ops;
 use rpo_nn::weights::{Params, Scope};
 use serde::Deserialize;
@@ -30,7 +31,8 @@ fn clip() {
     let config = ClipConfig::load(&golden("tiny_clip")).unwrap();
     let params = folder::open_params(&golden("tiny_clip"), false).unwrap();
     let (root, want) = (params.root(), tensors("tiny_clip.safetensors"));
-    let vision = ClipVisionModel::new(&config.vision, &root.sub("vision_model")).unwrap();
+    let vision =
+        ClipVisionModel::new(&config.vision, &root.sub("vision_model"), &Place::default()).unwrap();
     let out = vision.forward(&want["pixels"]).unwrap();
     close(
         "vision",
@@ -41,7 +43,8 @@ fn clip() {
     let features = project(&out.pooled, &root.sub("visual_projection"), [20, 32], false);
     close("image features", &features, &want["image_features"], LIMIT);
 
-    let text = ClipTextModel::new(&config.text, &root.sub("text_model")).unwrap();
+    let text =
+        ClipTextModel::new(&config.text, &root.sub("text_model"), &Place::default()).unwrap();
     let out = text.forward(&ids(&want["ids"])).unwrap();
     close(
         "text",
@@ -61,7 +64,7 @@ fn clip() {
     // The prefix `text_model` is found by itself when the scope is the root.
     let mut first = config.text;
     first.eos_token_id = 7;
-    let text = ClipTextModel::new(&first, &root).unwrap();
+    let text = ClipTextModel::new(&first, &root, &Place::default()).unwrap();
     let out = text.forward(&ids(&want["ids_eos_7"])).unwrap();
     let features = project(&out.pooled, &projection, [20, 24], false);
     close(
@@ -85,7 +88,12 @@ fn align() {
     let params = folder::open_params(&golden("tiny_align"), false).unwrap();
     let (root, want) = (params.root(), tensors("tiny_align.safetensors"));
     assert_eq!(config.vision_config.pooling_type, Pooling::Max);
-    let image = EfficientNet::new(&config.vision_config, &root.sub("vision_model")).unwrap();
+    let image = EfficientNet::new(
+        &config.vision_config,
+        &root.sub("vision_model"),
+        &Place::default(),
+    )
+    .unwrap();
     let features = image.features(&want["pixels"]).unwrap();
     close(
         "feature map",
@@ -96,11 +104,21 @@ fn align() {
     let pooled = image.forward(&want["pixels"]).unwrap();
     close("max", &pooled, &want["image_features"], LIMIT);
     config.vision_config.pooling_type = Pooling::Mean;
-    let image = EfficientNet::new(&config.vision_config, &root.sub("vision_model")).unwrap();
+    let image = EfficientNet::new(
+        &config.vision_config,
+        &root.sub("vision_model"),
+        &Place::default(),
+    )
+    .unwrap();
     let pooled = image.forward(&want["pixels"]).unwrap();
     close("mean", &pooled, &want["image_features_mean"], LIMIT);
 
-    let text = BertModel::new(&config.text_config, &root.sub("text_model")).unwrap();
+    let text = BertModel::new(
+        &config.text_config,
+        &root.sub("text_model"),
+        &Place::default(),
+    )
+    .unwrap();
     let batch = TokenBatch {
         ids: ids(&want["ids"]),
         mask: ids(&want["mask"]),
@@ -125,7 +143,7 @@ fn vit() {
     let config: VitConfig = folder::read_config(&golden("tiny_vit")).unwrap();
     let params = folder::open_params(&golden("tiny_vit"), false).unwrap();
     let want = tensors("tiny_vit.safetensors");
-    let model = VitModel::new(&config, &params.root()).unwrap();
+    let model = VitModel::new(&config, &params.root(), &Place::default()).unwrap();
     let out = model.forward(&want["pixels"]).unwrap();
     close("vit", &out, &want["last_hidden_state"], LIMIT);
     let class = want["last_hidden_state"]
@@ -159,7 +177,7 @@ fn vit() {
     })
     .collect();
     let params = Params::from_tensors(renamed, "renamed", false).unwrap();
-    let model = VitModel::new(&config, &params.root()).unwrap();
+    let model = VitModel::new(&config, &params.root(), &Place::default()).unwrap();
     let again = model.forward(&want["pixels"]).unwrap();
     assert_eq!(support::values(&again), support::values(&out));
 }

@@ -10,6 +10,7 @@ use image::RgbImage;
 use ndarray::{Array2, ArrayView2};
 use rpo_encoders::dual::DualEncoder;
 use rpo_encoders::vit::VitEncoder;
+use rpo_nn::Place;
 use rpo_reward::alignment::cosine;
 
 /// The mean cosine of every picture to the references; both are rows of unit length.
@@ -59,12 +60,12 @@ pub fn diversity(pictures: ArrayView2<'_, f32>) -> Option<f64> {
 pub struct ImageJudge(VitEncoder);
 
 impl ImageJudge {
-    /// Reads a `ViTModel` folder.
+    /// Reads a `ViTModel` folder, whose encoder computes at `place`.
     ///
     /// # Errors
     /// A folder that holds none, or not all of it.
-    pub fn load(dir: &Path) -> Result<Self> {
-        Ok(Self(VitEncoder::load(dir).with_context(|| {
+    pub fn load(dir: &Path, place: &Place) -> Result<Self> {
+        Ok(Self(VitEncoder::load(dir, place).with_context(|| {
             format!("image judge in {}", dir.display())
         })?))
     }
@@ -109,12 +110,12 @@ impl ImageJudge {
 pub struct TextJudge(DualEncoder);
 
 impl TextJudge {
-    /// Reads a `CLIPModel` (or `AlignModel`) folder.
+    /// Reads a `CLIPModel` (or `AlignModel`) folder, whose encoder computes at `place`.
     ///
     /// # Errors
     /// A folder that holds none, or not all of it.
-    pub fn load(dir: &Path) -> Result<Self> {
-        Ok(Self(DualEncoder::load(dir).with_context(|| {
+    pub fn load(dir: &Path, place: &Place) -> Result<Self> {
+        Ok(Self(DualEncoder::load(dir, place).with_context(|| {
             format!("text judge in {}", dir.display())
         })?))
     }

@@ -6,6 +6,7 @@ use std::slice::from_ref;
 use image::{Rgb, RgbImage};
 use ndarray::{Array2, array};
 use rpo_eval::metrics::{ImageJudge, TextJudge, diversity, image_similarity, text_similarity};
+use rpo_nn::Place;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -44,7 +45,7 @@ fn figures_worked_by_hand() {
 
 #[test]
 fn the_image_judge_knows_a_picture_again() {
-    let judge = ImageJudge::load(&folder("eval_dino")).unwrap();
+    let judge = ImageJudge::load(&folder("eval_dino"), &Place::default()).unwrap();
     let (a, b, c) = (picture(1), picture(2), picture(4));
     let alone = judge
         .similarity(&[a.clone(), b.clone()], from_ref(&a))
@@ -73,7 +74,7 @@ fn the_image_judge_knows_a_picture_again() {
 
 #[test]
 fn the_text_judge_reads_each_pictures_own_text() {
-    let judge = TextJudge::load(&folder("eval_clip")).unwrap();
+    let judge = TextJudge::load(&folder("eval_clip"), &Place::default()).unwrap();
     let pictures = [picture(1), picture(3)];
     let texts = [
         "a dog in the snow".to_owned(),
@@ -106,8 +107,8 @@ fn the_text_judge_reads_each_pictures_own_text() {
 fn a_folder_that_is_none_is_named() {
     let error = format!(
         "{:#}",
-        ImageJudge::load(Path::new("no/such/folder")).unwrap_err()
+        ImageJudge::load(Path::new("no/such/folder"), &Place::default()).unwrap_err()
     );
     assert!(error.contains("no/such/folder"), "{error}");
-    assert!(TextJudge::load(&folder("eval_dino")).is_err());
+    assert!(TextJudge::load(&folder("eval_dino"), &Place::default()).is_err());
 }

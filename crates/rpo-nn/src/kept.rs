@@ -4,8 +4,46 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Steps that optimisers have made on GPUs.
+static STEPS: AtomicU64 = AtomicU64::new(0);
+
+/// Counts a step of an optimiser on a GPU.
+#[cfg(feature = "cuda")]
+pub(crate) fn count_step() {
+    STEPS.fetch_add(1, Ordering::Release);
+}
+
 /// Counts the changes of the values of a network.
-pub(crate) type Changes = Arc<AtomicU64>;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
+    counted: Arc<AtomicU64>,
+    /// Whether steps of optimisers change them, too.
+    stepped: bool,
+}
+
+impl Changes {
+    /// Of values that optimisers change as well.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn and_steps(&self) -> Self {
+        Self {
+            stepped: true,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn count(&self) {
+        self.counted.fetch_add(1, Ordering::Release);
+    }
+
+    fn now(&self) -> u64 {
+        let steps = if self.stepped {
+            STEPS.load(Ordering::Acquire)
+        } else {
+            0
+        };
+        self.counted.load(Ordering::Acquire) + steps
+    }
+}
 
 /// A place for them, shared by the clones of a layer; nothing is kept by the default.
 pub(crate) struct Kept<T = Vec<f32>>(Option<Arc<Place<T>>>);
@@ -64,7 +102,7 @@ impl<T> Kept<T> {
         let Some(place) = self.0.as_ref().filter(|_| small) else {
             return arrange().map(Arc::new);
         };
-        let now = place.changes.load(Ordering::Acquire);
+        let now = place.changes.now();
         let made = || place.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((version, kept)) = &*made()
             && *version == now

@@ -23,7 +23,7 @@ impl Linear {
         Ok(Self {
             weight: scope.tensor("weight", &[output, input])?,
             bias: bias.then(|| scope.tensor("bias", &[output])).transpose()?,
-            kept: KeptWeights::when(scope.params().changes()),
+            kept: KeptWeights::of(scope, "weight"),
             lora: scope.lora(&[output, input])?,
         })
     }
@@ -89,7 +89,7 @@ impl Conv2d {
             weight: scope.conv("weight", [co, ci, k, k])?,
             bias: bias.then(|| scope.tensor("bias", &[co])).transpose()?,
             spec,
-            kept: KeptKernels::when(scope.params().changes()),
+            kept: KeptKernels::of(scope, "weight"),
             lora: scope.lora(&[co, ci, k, k])?,
         })
     }

@@ -89,6 +89,26 @@ impl Place {
         }
     }
 
+    /// This device with activations in f32.
+    #[must_use]
+    pub fn in_f32(&self) -> Self {
+        Self {
+            dtype: DType::F32,
+            ..self.clone()
+        }
+    }
+
+    /// A convolution's kernel `[kh, kw, Ci, Co]` of the CPU, as [`crate::ops::conv2d`] takes it here.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn kernel(&self, weight: &Tensor) -> Result<Tensor> {
+        match self.is_cpu() {
+            true => Ok(weight.clone()),
+            false => self.enter(&weight.permute((3, 0, 1, 2))?.contiguous()?),
+        }
+    }
+
     /// What a network is given: f32 on the CPU, not tracked, or here already.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ mod oracle;
 
 use candle_core::Tensor;
 use oracle::{Array, distance, values};
+use rpo_nn::Place;
 use rpo_nn::frozen::{After, Depthwise, Maps, Pointwise};
 use rpo_nn::ops::{Activation, ConvSpec};
 
@@ -35,7 +36,7 @@ fn pointwise_is_the_naive_product_with_what_surrounds_it() {
         let x = Array::random(1, &[b, h, w, i]);
         let (weight, bias) = (Array::random(2, &[o, i]), Array::random(3, &[o]));
         let (gate, other) = (Array::random(4, &[b, i]), Array::random(5, &[b, h, w, o]));
-        let layer = Pointwise::new(&weight.tensor(), &bias.tensor()).unwrap();
+        let layer = Pointwise::new(&weight.tensor(), &bias.tensor(), &Place::default()).unwrap();
         let exact = |gated: bool, at: &[usize]| {
             let product = |k: usize| {
                 let gate = if gated { gate.at(&[at[0], k]) } else { 1.0 };
@@ -96,7 +97,8 @@ fn depthwise_is_the_naive_convolution_and_its_means() {
             Array::random(2, &[kernel, kernel, c]),
             Array::random(3, &[c]),
         );
-        let layer = Depthwise::new(&weight.tensor(), &bias.tensor(), spec).unwrap();
+        let layer =
+            Depthwise::new(&weight.tensor(), &bias.tensor(), spec, &Place::default()).unwrap();
         let [top, bottom, left, right] = spec.padding;
         let out = |n: usize, pad: usize| (n + pad - kernel) / spec.stride + 1;
         let dims = [b, out(h, top + bottom), out(w, left + right), c];
@@ -147,9 +149,9 @@ fn depthwise_is_the_naive_convolution_and_its_means() {
 fn sizes_that_do_not_fit_are_errors() {
     let t = |dims: &[usize]| Array::random(1, dims).tensor();
     let x = Maps::from_tensor(&t(&[1, 2, 2, 3])).unwrap();
-    let layer = Pointwise::new(&t(&[4, 3]), &t(&[4])).unwrap();
+    let layer = Pointwise::new(&t(&[4, 3]), &t(&[4]), &Place::default()).unwrap();
     let mut out = Maps::default();
-    assert!(Pointwise::new(&t(&[4, 3]), &t(&[3])).is_err());
+    assert!(Pointwise::new(&t(&[4, 3]), &t(&[3]), &Place::default()).is_err());
     let other = Maps::from_tensor(&t(&[1, 2, 2, 3])).unwrap();
     assert!(
         layer
@@ -161,9 +163,23 @@ fn sizes_that_do_not_fit_are_errors() {
             .forward(&x, Some(&t(&[1, 4])), After::Nothing, &mut out)
             .is_err()
     );
-    let narrow = Pointwise::new(&t(&[4, 2]), &t(&[4])).unwrap();
+    let narrow = Pointwise::new(&t(&[4, 2]), &t(&[4]), &Place::default()).unwrap();
     assert!(narrow.forward(&x, None, After::Nothing, &mut out).is_err());
-    assert!(Depthwise::new(&t(&[3, 3, 3]), &t(&[2]), ConvSpec::same(3)).is_err());
-    let wide = Depthwise::new(&t(&[3, 3, 3]), &t(&[3]), ConvSpec::new(1, 0)).unwrap();
+    assert!(
+        Depthwise::new(
+            &t(&[3, 3, 3]),
+            &t(&[2]),
+            ConvSpec::same(3),
+            &Place::default()
+        )
+        .is_err()
+    );
+    let wide = Depthwise::new(
+        &t(&[3, 3, 3]),
+        &t(&[3]),
+        ConvSpec::new(1, 0),
+        &Place::default(),
+    )
+    .unwrap();
     assert!(wide.forward(&x, Activation::Silu, &mut out).is_err());
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 use ndarray::{Array1, Array2};
 use rpo_encoders::dual::DualEncoder;
+use rpo_nn::Place;
 
 use crate::alignment::{align_i, align_i_leave_one_out, alignment};
 use crate::mean::Score;
@@ -34,14 +35,14 @@ impl RefFeatures {
 }
 
 impl Rewarder {
-    /// Reads the encoder of a folder.
+    /// Reads the encoder of a folder, which computes at `place`.
     ///
     /// # Errors
     /// A folder that holds no `AlignModel` or `CLIPModel`, or not all of it.
-    pub fn load(dir: &Path) -> Result<Self> {
-        Ok(Self::new(DualEncoder::load(dir).with_context(|| {
-            format!("reward encoder in {}", dir.display())
-        })?))
+    pub fn load(dir: &Path, place: &Place) -> Result<Self> {
+        Ok(Self::new(DualEncoder::load(dir, place).with_context(
+            || format!("reward encoder in {}", dir.display()),
+        )?))
     }
 
     /// Scores by this encoder.

@@ -4,12 +4,16 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage};
 use ndarray::array;
+use rpo_nn::Place;
 use rpo_reward::alignment::{align_i, align_i_leave_one_out, alignment};
 use rpo_reward::model::Rewarder;
 
 fn rewarder() -> Rewarder {
-    Rewarder::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/micro/reward"))
-        .unwrap()
+    Rewarder::load(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/micro/reward"),
+        &Place::default(),
+    )
+    .unwrap()
 }
 
 /// Pictures that differ: a disc of some colour and size on a ground.
@@ -130,7 +134,7 @@ fn what_does_not_fit_is_refused() {
     assert!(error.contains("1 pictures and 0 prompts"), "{error}");
     let error = format!(
         "{:#}",
-        Rewarder::load(Path::new("no/such/folder")).unwrap_err()
+        Rewarder::load(Path::new("no/such/folder"), &Place::default()).unwrap_err()
     );
     assert!(error.contains("no/such/folder"), "{error}");
 }

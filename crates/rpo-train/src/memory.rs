@@ -84,12 +84,12 @@ pub fn recomputes(arm: &TrainingArm, parameters: usize) -> bool {
         .unwrap_or(parameters >= RECOMPUTE_FROM)
 }
 
-/// Where the U-Net and the VAE compute.
+/// Where the networks compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// In f32, beside everything else.
+    /// In f32.
     Host,
-    /// On a GPU, frozen weights and activations of this many bytes a number.
+    /// On a GPU, frozen weights and activations of U-Net and VAE of this many bytes a number, encoders in f32.
     Gpu(usize),
 }
 
@@ -103,10 +103,9 @@ pub fn estimate(
     memory: Memory,
 ) -> Estimate {
     const F32: usize = 4;
-    let (number, here) = match memory {
-        Memory::Host => (F32, 1),
-        // Texts and rewards are computed on the CPU.
-        Memory::Gpu(bytes) => (bytes, 0),
+    let (number, libraries, pool) = match memory {
+        Memory::Host => (F32, 0, rpo_nn::Pool::MOST),
+        Memory::Gpu(bytes) => (bytes, GPU_LIBRARIES, 0),
     };
     let parameters = sizes.unet.parameters();
     let side = sizes.size / sizes.factor.max(1);
@@ -131,20 +130,20 @@ pub fn estimate(
     } else {
         1
     };
-    let libraries = match memory {
-        Memory::Host => 0,
-        Memory::Gpu(_) => GPU_LIBRARIES,
-    };
     let resident = [
         ("CUDA's libraries and scratch", libraries),
         ("U-Net", number * parameters),
         ("trained weights", F32 * copy),
+        (
+            "the same as activations are",
+            if number < F32 { number * copy } else { 0 },
+        ),
         ("moments", 2 * F32 * trained),
-        ("encoders", here * F32 * sizes.encoders),
+        ("encoders", F32 * sizes.encoders),
     ];
     let phase = |phase, more: &[(&'static str, usize)]| {
         let used: usize = more.iter().map(|(_, bytes)| bytes).sum();
-        let kept = [("buffers between uses", here * used.min(rpo_nn::Pool::MOST))];
+        let kept = [("buffers between uses", used.min(pool))];
         Estimate {
             parts: resident.iter().chain(more).chain(&kept).copied().collect(),
             phase,
@@ -175,7 +174,7 @@ pub fn estimate(
     );
     let texts = phase(
         "encoding texts",
-        &[("text encoders", here * F32 * sizes.text_encoders)],
+        &[("text encoders", F32 * sizes.text_encoders)],
     );
     let all = [training, sampling, decoding, texts];
     let fullest = all.iter().max_by_key(|e| e.total());

@@ -1,9 +1,82 @@
-//! A whole run on a GPU against the same on the CPU: negatives, steps, validation. In CI the GPU is an emulated one.
+//! Encoders and a whole run on a GPU against the same on the CPU. In CI the GPU is an emulated one.
 #![cfg(feature = "cuda")]
 
+use candle_core::DType;
+use image::{Rgb, RgbImage};
+use rpo_diffusion::Pipeline;
+use rpo_encoders::{dual::DualEncoder, vit::VitEncoder};
+use rpo_nn::Place;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The GPU, if there is one.
+fn gpu() -> Option<Place> {
+    match rpo_nn::gpu::open(0) {
+        Ok(device) => Some(Place::new(device, DType::BF16).unwrap()),
+        Err(e) => {
+            eprintln!("skipped: no GPU ({e})");
+            None
+        }
+    }
+}
+
+fn micro(part: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../assets/micro")
+        .join(part)
+}
+
+fn close(what: &str, got: impl IntoIterator<Item = f32>, want: impl IntoIterator<Item = f32>) {
+    let (got, want): (Vec<f32>, Vec<f32>) = (got.into_iter().collect(), want.into_iter().collect());
+    assert_eq!(got.len(), want.len(), "{what}");
+    let scale = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+    for (got, want) in got.iter().zip(&want) {
+        assert!(
+            (got - want).abs() < 2e-5 * scale,
+            "{what}: {got} for {want}"
+        );
+    }
+}
+
+/// In f32, whatever the activations of the U-Net are.
+#[test]
+fn encoders_on_a_gpu_are_those_of_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let cpu = Place::default();
+    let pictures: Vec<RgbImage> = (0..3u32)
+        .map(|i| {
+            RgbImage::from_fn(50 + 20 * i, 64, |x, y| {
+                Rgb([(x * (i + 1)) as u8, (y * 3) as u8, (x * y) as u8])
+            })
+        })
+        .collect();
+    let texts = ["a red ball", "", "a cat on the moon"].map(String::from);
+    // An `AlignModel` and a `CLIPModel`.
+    for part in ["reward", "eval_clip"] {
+        let [got, want] = [&gpu, &cpu].map(|place| DualEncoder::load(&micro(part), place).unwrap());
+        let embed = |e: &DualEncoder| {
+            (
+                e.embed_images(&pictures).unwrap(),
+                e.embed_texts(&texts).unwrap(),
+            )
+        };
+        let (got, want) = (embed(&got), embed(&want));
+        close(part, got.0, want.0);
+        close(part, got.1, want.1);
+    }
+    let [got, want] = [&gpu, &cpu].map(|place| {
+        let vit = VitEncoder::load(&micro("eval_dino"), place).unwrap();
+        vit.embed_images(&pictures).unwrap()
+    });
+    close("eval_dino", got, want);
+    let [got, want] = [&gpu, &cpu].map(|place| {
+        let pipeline = Pipeline::load(&micro("")).unwrap().at(place).unwrap();
+        let states = pipeline.encode_prompts(&texts, 64).unwrap().hidden_states;
+        states.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    });
+    close("text_encoder", got, want);
+}
 
 /// All numbers of the trajectory's records, in their order.
 fn metrics(device: &str, dtype: &str, more: &[&str]) -> Vec<f64> {
@@ -54,8 +127,7 @@ fn collect(value: &Value, into: &mut Vec<f64>) {
 
 #[test]
 fn a_run_on_a_gpu_is_that_of_the_cpu() {
-    if let Err(e) = rpo_nn::gpu::open(0) {
-        eprintln!("skipped: no GPU ({e})");
+    if gpu().is_none() {
         return;
     }
     for more in [&[][..], &["lora.rank=4"]] {

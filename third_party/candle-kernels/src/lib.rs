@@ -7,6 +7,8 @@
 //!
 //! `ffi.rs` is that of candle-kernels 0.11.1: the declarations that candle's quantised tensors refer to. Nothing here defines them.
 
+pub mod cuda;
+
 /// candle-kernels' modules.
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,5 +1,5 @@
 //! Times image towers on request: a number of pictures a line on standard input, milliseconds on standard output.
-//! Argument: the folder of an ALIGN, CLIP or ViT model. `scripts/bench/encoders.py` asks this and PyTorch in turns.
+//! Argument: the folder of an ALIGN, CLIP or ViT model. `RPO_BENCH_DEVICE=cuda:f32` puts it on the GPU. `scripts/bench/encoders.py` asks this and PyTorch in turns.
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -27,9 +27,10 @@ fn main() -> Result<()> {
     let folder = args.next().context("the folder of an encoder")?;
     let side: usize = args.next().context("the side of its pictures")?.parse()?;
     let folder = Path::new(&folder);
-    let tower = match DualTowers::load(folder) {
+    let place = rpo_bench::place()?;
+    let tower = match DualTowers::load(folder, &place) {
         Ok(towers) => Tower::Dual(Box::new(towers)),
-        Err(_) => Tower::Vit(Box::new(VitModel::load(folder)?)),
+        Err(_) => Tower::Vit(Box::new(VitModel::load(folder, &place)?)),
     };
     let mut out = std::io::stdout();
     for line in std::io::stdin().lock().lines() {

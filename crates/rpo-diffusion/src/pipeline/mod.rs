@@ -112,7 +112,7 @@ impl Pipeline {
         })
     }
 
-    /// The same model with U-Net and VAE at `place`; texts are read on the CPU, where they are computed once.
+    /// The same model at `place`. Text encoders compute in f32 everywhere.
     ///
     /// # Errors
     /// Those of the device.
@@ -126,6 +126,7 @@ impl Pipeline {
             let place = place.clone();
             move || load_vae_at(&dir, variant.as_deref(), &place)
         });
+        self.texts = self.texts.at(self.variant.as_deref(), place);
         Ok(self)
     }
 

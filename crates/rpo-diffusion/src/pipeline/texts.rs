@@ -1,12 +1,13 @@
 //! From prompts to what the U-Net is conditioned on: one text encoder, or SDXL's two.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Result, Tensor, bail};
 use rpo_encoders::clip::{ClipTextConfig, ClipTextModel, ClipTextOutput};
 use rpo_encoders::folder;
 use rpo_encoders::tokenizer::ClipTokenizer;
+use rpo_nn::Place;
 
 use super::index::Index;
 use super::part::Part;
@@ -20,6 +21,8 @@ struct Tower {
     tokenizer: ClipTokenizer,
     encoder: Part<ClipTextModel>,
     width: usize,
+    /// Of the encoder.
+    dir: PathBuf,
 }
 
 impl Tower {
@@ -27,19 +30,31 @@ impl Tower {
         let text_dir = dir.join(format!("text_encoder{suffix}"));
         let config = ClipTextConfig::load(&text_dir)?;
         let width = config.hidden_size;
-        let variant = variant.map(String::from);
-        let encoder = Part::new(move || {
-            let params = folder::open_variant(&text_dir, variant.as_deref(), false)?;
-            ClipTextModel::new(&config, &params.root())
-        });
+        let encoder = encoder(&text_dir, variant, &Place::default());
         // Once now, so that a mismatch is told before anything is computed.
         encoder.get()?;
         Ok(Self {
             tokenizer: ClipTokenizer::load(&dir.join(format!("tokenizer{suffix}")))?,
             encoder,
             width,
+            dir: text_dir,
         })
     }
+
+    fn at(self, variant: Option<&str>, place: &Place) -> Self {
+        Self {
+            encoder: encoder(&self.dir, variant, place),
+            ..self
+        }
+    }
+}
+
+fn encoder(dir: &Path, variant: Option<&str>, place: &Place) -> Part<ClipTextModel> {
+    let (dir, variant, place) = (dir.to_owned(), variant.map(String::from), place.clone());
+    Part::new(move || {
+        let params = folder::open_variant(&dir, variant.as_deref(), false)?;
+        ClipTextModel::new(&ClipTextConfig::load(&dir)?, &params.root(), &place)
+    })
 }
 
 /// The text encoders of a pipeline.
@@ -60,6 +75,15 @@ impl Texts {
                 .transpose()?,
             zeros_for_empty_prompt: index.zeros_for_empty_prompt,
         })
+    }
+
+    /// The same encoders at `place`.
+    pub(super) fn at(self, variant: Option<&str>, place: &Place) -> Self {
+        Self {
+            first: self.first.at(variant, place),
+            second: self.second.map(|second| second.at(variant, place)),
+            ..self
+        }
     }
 
     /// D: the width of the states together.

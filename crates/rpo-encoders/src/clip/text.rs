@@ -1,6 +1,7 @@
 //! CLIP's text tower.
 
 use candle_core::{Result, Tensor};
+use rpo_nn::Place;
 use rpo_nn::layers::{Embedding, LayerNorm, Linear};
 use rpo_nn::ops::Mask;
 use rpo_nn::weights::Scope;
@@ -19,9 +20,10 @@ pub struct ClipTextModel {
     final_norm: LayerNorm,
     projection: Option<Linear>,
     config: ClipTextConfig,
+    place: Place,
 }
 
-/// What the text tower says of `B` texts of `S` tokens.
+/// What the text tower says of `B` texts of `S` tokens, on the CPU.
 #[derive(Debug, Clone)]
 pub struct ClipTextOutput {
     /// `[B, S, D]`, after the final norm: what Stable Diffusion is conditioned on.
@@ -36,17 +38,18 @@ pub struct ClipTextOutput {
 
 impl ClipTextModel {
     /// Builds the tower from the tensors below `scope`, with or without the prefix `text_model` (transformers 4
-    /// writes it, transformers 5 does not).
+    /// writes it, transformers 5 does not). They are on the CPU; the tower computes at `place`, in f32.
     ///
     /// # Errors
     /// A config that contradicts itself, a tensor that is missing or has another shape.
-    pub fn new(config: &ClipTextConfig, scope: &Scope) -> Result<Self> {
+    pub fn new(config: &ClipTextConfig, scope: &Scope, place: &Place) -> Result<Self> {
+        let place = place.in_f32();
         let projection = scope.sub("text_projection");
         let projection = projection
             .contains("weight")
             .then(|| {
                 Linear::new(
-                    &projection,
+                    &projection.at(&place)?,
                     config.hidden_size,
                     config.projection_dim,
                     false,
@@ -67,7 +70,7 @@ impl ClipTextModel {
         };
         width.check()?;
         let embeddings = scope.sub("embeddings");
-        let layers = scope.sub("encoder").sub("layers");
+        let layers = scope.sub("encoder").sub("layers").at(&place)?;
         Ok(Self {
             tokens: Embedding::new(
                 &embeddings.sub("token_embedding"),
@@ -82,12 +85,13 @@ impl ClipTextModel {
                 .map(|index| Layer::new(&width, Norm::Pre, &LAYER, &layers.sub(index)))
                 .collect::<Result<_>>()?,
             final_norm: LayerNorm::new(
-                &scope.sub("final_layer_norm"),
+                &scope.sub("final_layer_norm").at(&place)?,
                 config.hidden_size,
                 config.layer_norm_eps,
             )?,
             projection,
             config: config.clone(),
+            place,
         })
     }
 
@@ -107,23 +111,26 @@ impl ClipTextModel {
     pub fn forward(&self, ids: &[Vec<u32>]) -> Result<ClipTextOutput> {
         let (flat, batch, length) = flat_ids(ids, self.config.vocab_size)?;
         let x = self.tokens.forward(&flat, &[batch, length])?;
-        let mut x = add_positions(&x, &self.positions)?;
+        let mut x = self.place.enter(&add_positions(&x, &self.positions)?)?;
         let mut penultimate = x.clone();
         for layer in &self.layers {
             penultimate = x;
             x = layer.forward(&penultimate, &Mask::Causal)?;
         }
-        let last_hidden_state = self.final_norm.forward(&x)?;
+        let last_hidden_state = self.place.leave(&self.final_norm.forward(&x)?)?;
         let rows: Result<Vec<Tensor>> = ids
             .iter()
             .enumerate()
             .map(|(row, ids)| last_hidden_state.get(row)?.get(self.pooled_at(ids)))
             .collect();
         let pooled = Tensor::stack(&rows?, 0)?;
-        let text_embeds = self.projection.as_ref().map(|p| p.forward(&pooled));
+        let text_embeds = self.projection.as_ref().map(|projection| {
+            let embeds = projection.forward(&self.place.enter(&pooled)?)?;
+            self.place.leave(&embeds)
+        });
         Ok(ClipTextOutput {
             last_hidden_state,
-            penultimate,
+            penultimate: self.place.leave(&penultimate)?,
             pooled,
             text_embeds: text_embeds.transpose()?,
         })

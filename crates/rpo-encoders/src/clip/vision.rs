@@ -1,6 +1,8 @@
 //! CLIP's vision tower.
 
 use candle_core::{Result, Tensor};
+use rpo_nn::Place;
+use rpo_nn::frozen::first_tokens;
 use rpo_nn::layers::LayerNorm;
 use rpo_nn::ops::Mask;
 use rpo_nn::weights::Scope;
@@ -17,9 +19,10 @@ pub struct ClipVisionModel {
     pre_norm: LayerNorm,
     layers: Vec<Layer>,
     post_norm: LayerNorm,
+    place: Place,
 }
 
-/// What the vision tower says of `B` images of `N` patches.
+/// What the vision tower says of `B` images of `N` patches, on the CPU.
 #[derive(Debug, Clone)]
 pub struct ClipVisionOutput {
     /// `[B, 1 + N, D]`, no norm after the last layer.
@@ -29,11 +32,13 @@ pub struct ClipVisionOutput {
 }
 
 impl ClipVisionModel {
-    /// Builds the tower from the tensors below `scope`, with or without the prefix `vision_model`.
+    /// Builds the tower from the tensors below `scope`, with or without the prefix `vision_model`. They are on the CPU; the tower
+    /// computes at `place`, in f32.
     ///
     /// # Errors
     /// A config that contradicts itself, a tensor that is missing or has another shape.
-    pub fn new(config: &ClipVisionConfig, scope: &Scope) -> Result<Self> {
+    pub fn new(config: &ClipVisionConfig, scope: &Scope, place: &Place) -> Result<Self> {
+        let place = place.in_f32();
         let scope = if scope.contains("vision_model.post_layernorm.weight") {
             scope.sub("vision_model")
         } else {
@@ -51,7 +56,11 @@ impl ClipVisionModel {
         let patches = PatchEmbedding::patches(config.image_size, config.patch_size)?;
         let (ph, pw) = config.patch_size.sides();
         let embeddings = scope.sub("embeddings");
-        let layers = scope.sub("encoder").sub("layers");
+        let layers = scope.sub("encoder").sub("layers").at(&place)?;
+        let norm = |name: &str| {
+            let scope = scope.sub(name).at(&place)?;
+            LayerNorm::new(&scope, hidden, config.layer_norm_eps)
+        };
         Ok(Self {
             embedding: PatchEmbedding::new(
                 &embeddings
@@ -63,13 +72,15 @@ impl ClipVisionModel {
                     .sub("position_embedding")
                     .tensor("weight", &[1 + patches, hidden])?,
                 config.image_size,
+                &place,
             )?,
             // The missing letter is in every CLIP file.
-            pre_norm: LayerNorm::new(&scope.sub("pre_layrnorm"), hidden, config.layer_norm_eps)?,
+            pre_norm: norm("pre_layrnorm")?,
             layers: (0..config.num_hidden_layers)
                 .map(|index| Layer::new(&width, Norm::Pre, &LAYER, &layers.sub(index)))
                 .collect::<Result<_>>()?,
-            post_norm: LayerNorm::new(&scope.sub("post_layernorm"), hidden, config.layer_norm_eps)?,
+            post_norm: norm("post_layernorm")?,
+            place,
         })
     }
 
@@ -78,16 +89,30 @@ impl ClipVisionModel {
     /// # Errors
     /// Pixels of another size.
     pub fn forward(&self, pixels: &Tensor) -> Result<ClipVisionOutput> {
+        let x = self.layers(pixels)?;
+        Ok(ClipVisionOutput {
+            last_hidden_state: self.place.leave(&x)?,
+            pooled: self.place.leave(&self.pool(&x)?)?,
+        })
+    }
+
+    /// The class token `[B, D]` after the last norm, at the tower's place.
+    ///
+    /// # Errors
+    /// Pixels of another size.
+    pub(crate) fn pooled(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.pool(&self.layers(pixels)?)
+    }
+
+    fn pool(&self, x: &Tensor) -> Result<Tensor> {
+        self.post_norm.forward(&first_tokens(x)?)
+    }
+
+    fn layers(&self, pixels: &Tensor) -> Result<Tensor> {
         let mut x = self.pre_norm.forward(&self.embedding.forward(pixels)?)?;
         for layer in &self.layers {
             x = layer.forward(&x, &Mask::None)?;
         }
-        let pooled = self
-            .post_norm
-            .forward(&x.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?)?;
-        Ok(ClipVisionOutput {
-            last_hidden_state: x,
-            pooled,
-        })
+        Ok(x)
     }
 }

@@ -1,6 +1,7 @@
 //! The inverted bottleneck: expand, depthwise convolution, squeeze and excite, project.
 
 use candle_core::{Result, Tensor};
+use rpo_nn::Place;
 use rpo_nn::frozen::{After, Depthwise, Maps, Pointwise};
 use rpo_nn::ops::{self, Activation, ConvSpec};
 use rpo_nn::weights::Scope;
@@ -35,12 +36,11 @@ struct Dense {
 }
 
 impl Dense {
-    fn new(scope: &Scope, from: usize, to: usize) -> Result<Self> {
+    fn new(scope: &Scope, from: usize, to: usize, place: &Place) -> Result<Self> {
+        let weight = scope.tensor("weight", &[to, from, 1, 1])?;
         Ok(Self {
-            weight: scope
-                .tensor("weight", &[to, from, 1, 1])?
-                .reshape((to, from))?,
-            bias: scope.tensor("bias", &[to])?,
+            weight: place.enter(&weight.reshape((to, from))?)?,
+            bias: place.enter(&scope.tensor("bias", &[to])?)?,
         })
     }
 
@@ -50,11 +50,17 @@ impl Dense {
 }
 
 /// A 1x1 convolution without bias and the batch norm after it.
-fn folded(conv: &Scope, norm: &BatchNorm, from: usize, to: usize) -> Result<Pointwise> {
+fn folded(
+    conv: &Scope,
+    norm: &BatchNorm,
+    from: usize,
+    to: usize,
+    place: &Place,
+) -> Result<Pointwise> {
     let weight = conv
         .tensor("weight", &[to, from, 1, 1])?
         .reshape((to, from))?;
-    Pointwise::new(&norm.scale_first(&weight)?, &norm.bias()?)
+    Pointwise::new(&norm.scale_first(&weight)?, &norm.bias()?, place)
 }
 
 impl Block {
@@ -63,6 +69,7 @@ impl Block {
         activation: Activation,
         eps: f64,
         scope: &Scope,
+        place: &Place,
     ) -> Result<Self> {
         let (input, expanded) = (config.input, config.expanded);
         let norm = |path: &str, channels: usize| BatchNorm::new(&scope.sub(path), channels, eps);
@@ -75,6 +82,7 @@ impl Block {
                 &norm("expansion.expand_bn", expanded)?,
                 input,
                 expanded,
+                place,
             )?)
         };
         let depthwise_norm = norm("depthwise_conv.depthwise_norm", expanded)?;
@@ -92,14 +100,16 @@ impl Block {
                 &depthwise_norm.scale_last(&weight)?,
                 &depthwise_norm.bias()?,
                 spec,
+                place,
             )?,
-            squeeze: Dense::new(&excitation.sub("reduce"), expanded, config.squeezed)?,
-            excite: Dense::new(&excitation.sub("expand"), config.squeezed, expanded)?,
+            squeeze: Dense::new(&excitation.sub("reduce"), expanded, config.squeezed, place)?,
+            excite: Dense::new(&excitation.sub("expand"), config.squeezed, expanded, place)?,
             project: folded(
                 &scope.sub("projection.project_conv"),
                 &norm("projection.project_bn", config.output)?,
                 expanded,
                 config.output,
+                place,
             )?,
             activation,
             residual: config.residual,

@@ -1,16 +1,14 @@
 #!/usr/bin/env bash
 # Builds the emulated GPU (README.md) from this folder and the kernels in ../*.cu.
 #
-#   build.sh OUT           libraries in OUT/lib under the names of NVIDIA's; prints the exports to use
-#   build.sh OUT kernels   the driver and the kernels alone
-#   build.sh OUT test      the same, then runs selftest.cu
+#   build.sh OUT           libraries in OUT/lib under the names of NVIDIA's; prints the export to use
+#   build.sh OUT test      the driver and the kernels alone, then runs selftest.cu
 #
-# Needs g++ 12 or newer and python3; without `kernels` and `test` also the cudarc crate, found by cargo or given as
-# CUDARC_SRC. What has not changed is not built again.
+# Needs g++ 12 or newer and python3. What has not changed is not built again.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-[ $# -ge 1 ] || { sed -n 2,9p "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n 2,7p "$0" >&2; exit 2; }
 mkdir -p "$1"; out=$(cd "$1" && pwd); mode=${2:-all}
 lib=$out/lib obj=$out/obj
 mkdir -p "$lib/kernels" "$obj"
@@ -37,39 +35,30 @@ object() { # name of a .cpp here
   made "$o" "${cxx[@]}" "$here/$1.cpp" "$here"/*.h || { "${cxx[@]}" -c -o "$o" "$here/$1.cpp"; fresh "$o"; }
 }
 
-# library NAME SONAME MODULE RC OBJECT...: the objects, and a stub that returns RC for each other name that the cudarc
-# crate declares in MODULE. NVIDIA's libraries but the driver's version their symbols by their soname.
+# library SONAME OBJECT...: NVIDIA's libraries but the driver's version their symbols by their soname.
 library() {
-  local name=$1 soname=$2 module=$3 rc=$4 so=$lib/$2 objects=() link=() o; shift 4
+  local soname=$1 so=$lib/$1 objects=() link=() o; shift
   for o; do object "$o"; objects+=("$obj/$o.o"); done
   if [ "$soname" = libcuda.so.1 ]; then
     link=(-ldl -lpthread)
   else
-    echo "$soname { global: *; };" > "$obj/$name.map"
-    link=(-Wl,--version-script="$obj/$name.map" "$lib/libcuda.so.1" -Wl,-rpath,'$ORIGIN')
+    echo "$soname { global: *; };" > "$obj/$soname.map"
+    link=(-Wl,--version-script="$obj/$soname.map" "$lib/libcuda.so.1" -Wl,-rpath,'$ORIGIN')
   fi
-  : > "$obj/$name.c"
-  if [ "$mode" = all ]; then
-    { [ $# -eq 0 ] || nm -g --defined-only "${objects[@]}" | awk '$2 == "T" {print $3}'; } > "$obj/$name.names"
-    CUDARC_SRC=$cudarc python3 "$here/generate.py" stubs "$module" "$rc" "$obj/$name.names" > "$obj/$name.c"
-  fi
-  if ! made "$so" "${cxx[@]}" "${objects[@]}" "$obj/$name.c"; then
-    g++ -x c -w -O1 -fPIC -fno-builtin -c -o "$obj/$name.stub.o" "$obj/$name.c"
-    g++ -shared -Wl,-soname,"$soname" -o "$so" ${objects[@]+"${objects[@]}"} "$obj/$name.stub.o" "${link[@]}"
-    ln -sf "$soname" "$lib/lib$name.so"
+  if ! made "$so" "${cxx[@]}" "${objects[@]}"; then
+    g++ -shared -Wl,-soname,"$soname" -o "$so" "${objects[@]}" "${link[@]}"
     fresh "$so"
   fi
 }
 
-[ "$mode" != all ] || cudarc=${CUDARC_SRC:-$(python3 "$here/generate.py" cudarc)}
-library cuda libcuda.so.1 driver 801 fibers launch crash memory driver driver_memory modules
+library libcuda.so.1 fibers launch crash memory driver driver_memory modules
 
 # One library for each file of kernels, built again when the preprocessed file changes.
 build_kernels() { # source
   local cu=$1 name; name=$(basename "$1" .cu)
   local so=$lib/kernels/$name.so
   "${kernel[@]}" -DEMULATED_LIST -include emulate.h -x c++ -E "$cu" -o "$obj/$name.ii"
-  python3 "$here/generate.py" kernels "$cu" "$obj/$name.ii" > "$obj/$name.cpp"
+  python3 "$here/generate.py" "$cu" "$obj/$name.ii" > "$obj/$name.cpp"
   if ! made "$so" "${kernel[@]}" "$obj/$name.ii" "$obj/$name.cpp" "$here/register.h"; then
     "${kernel[@]}" -include emulate.h -shared -Wl,-rpath,'$ORIGIN/..' -o "$so" -x c++ "$obj/$name.cpp" -x none "$lib/libcuda.so.1"
     fresh "$so"
@@ -96,12 +85,6 @@ if [ "$mode" = test ]; then
 fi
 [ "$mode" = all ] || exit 0
 
-library cublas libcublas.so.13 cublas 15 gemm blas
-library cublasLt libcublasLt.so.13 cublaslt 15 gemm blaslt
-library cudnn libcudnn.so.9 cudnn 3000 gemm conv dnn
-library curand libcurand.so.10 curand 999 curand
-library nvrtc libnvrtc.so.13 nvrtc 11
-cat <<X
-export CUDA_HOME='$out' CUDA_PATH='$out' CUDA_COMPUTE_CAP=90 CUDARC_CUDA_VERSION=13000
-export LD_LIBRARY_PATH='$lib'\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
-X
+library libcublasLt.so.13 gemm blaslt
+library libcudnn.so.9 gemm conv dnn
+echo "export LD_LIBRARY_PATH='$lib'\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"

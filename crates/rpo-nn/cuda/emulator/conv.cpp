@@ -85,6 +85,8 @@ Matrix dense(const void* data, Type type, int64_t row, int64_t col, int64_t offs
 
 void conv_forward(const Conv& op, float alpha, const Tensor& tx, const void* x, const Filter& tw, const void* w, float beta,
                   const void* z, const void* bias, Activation activation, const Tensor& ty, void* y) {
+    count_launch();
+    if (idle()) return;
     Problem p{op, tx, ty, tw};
     std::vector<float> columns(p.chunk * p.columns), out(p.chunk * p.k);
     for (int64_t g = 0; g < op.groups; ++g)
@@ -114,6 +116,8 @@ void conv_forward(const Conv& op, float alpha, const Tensor& tx, const void* x, 
 
 void conv_backward_data(const Conv& op, float alpha, const Filter& tw, const void* w, const Tensor& ty, const void* dy,
                         float beta, const Tensor& tx, void* dx) {
+    count_launch();
+    if (idle()) return;
     Problem p{op, tx, ty, tw};
     int64_t positions = tx.dim[0] * tx.dim[2] * tx.dim[3];
     std::vector<float> columns(p.chunk * p.columns), grad(p.chunk * p.k), sums(positions * tw.c);
@@ -142,6 +146,8 @@ void conv_backward_data(const Conv& op, float alpha, const Filter& tw, const voi
 
 void conv_backward_filter(const Conv& op, float alpha, const Tensor& tx, const void* x, const Tensor& ty, const void* dy,
                           float beta, const Filter& tw, void* dw) {
+    count_launch();
+    if (idle()) return;
     Problem p{op, tx, ty, tw};
     std::vector<float> columns(p.chunk * p.columns), grad(p.chunk * p.k), sums(p.k * p.columns);
     for (int64_t g = 0; g < op.groups; ++g) {

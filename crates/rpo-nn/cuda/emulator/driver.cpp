@@ -50,7 +50,10 @@ API cuInit(unsigned) {
     watch_process();
     return SUCCESS;
 }
-API cuDriverGetVersion(int* version) { return *version = 13000, SUCCESS; }
+API cuDriverGetVersion(int* version) {
+    const char* given = std::getenv("RPO_EMULATED_DRIVER");
+    return *version = given ? std::atoi(given) : 13000, SUCCESS;
+}
 API cuDeviceGetCount(int* count) {
     if (!have_device()) return *count = 0, NO_DEVICE;
     if (!initialised) return NOT_INITIALIZED;

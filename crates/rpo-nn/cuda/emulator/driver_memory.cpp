@@ -75,7 +75,8 @@ API cuMemcpyDtoHAsync_v2(void* to, const void* from, size_t bytes, void* stream)
 API cuMemcpyDtoDAsync_v2(void* to, const void* from, size_t bytes, void* stream) {
     NEED_STREAM(stream);
     if (!device_owns(to, bytes) || !device_owns(from, bytes)) return copied("copy on the device");
-    return memmove(to, from, bytes), SUCCESS;
+    if (!idle()) memmove(to, from, bytes);
+    return SUCCESS;
 }
 API cuMemcpyHtoD_v2(void* to, const void* from, size_t bytes) { return cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr); }
 API cuMemcpyDtoH_v2(void* to, const void* from, size_t bytes) { return cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr); }

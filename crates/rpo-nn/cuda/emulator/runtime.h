@@ -57,6 +57,11 @@ void parallel(size_t n, const F& f) {
     parallel_for(n, [](void* data, size_t i) { (*static_cast<const F*>(data))(i); }, const_cast<F*>(&f));
 }
 
+// Whether nothing is computed (RPO_EMULATED_IDLE): kernels and libraries return at once, memory is neither filled nor guarded.
+EMULATED_PUBLIC bool idle();
+// Counts a launch; an idle device tells their number when the process ends.
+EMULATED_PUBLIC void count_launch();
+
 // Where an OS thread is, for messages; `kernel` is null outside of kernels.
 struct Place {
     const char* kernel;

@@ -1,6 +1,8 @@
 //! A depthwise convolution, its activation, and the means that squeeze-and-excite asks for.
 
 use super::Maps;
+use super::device::Weights;
+use crate::Place;
 use crate::ops::depthwise::kernel::{Packed, Sizes, rows};
 use crate::ops::rows::sum_rows_f64;
 use crate::ops::{Activation, ConvSpec, activation};
@@ -10,17 +12,24 @@ use candle_core::{Device, Result, Tensor, bail};
 /// A depthwise convolution with a bias.
 #[derive(Clone, Debug)]
 pub struct Depthwise {
-    packed: Packed,
+    kept: Kept,
     kernel: [usize; 2],
+    channels: usize,
     spec: ConvSpec,
 }
 
+#[derive(Clone, Debug)]
+enum Kept {
+    Host(Packed),
+    Device(Weights),
+}
+
 impl Depthwise {
-    /// `weight` is `[kh, kw, C]`, `bias` `[C]`.
+    /// `weight` is `[kh, kw, C]`, `bias` `[C]`, both of the CPU; the layer computes at `place`.
     ///
     /// # Errors
     /// Shapes that do not fit, a dtype other than f32.
-    pub fn new(weight: &Tensor, bias: &Tensor, spec: ConvSpec) -> Result<Self> {
+    pub fn new(weight: &Tensor, bias: &Tensor, spec: ConvSpec, place: &Place) -> Result<Self> {
         let (kh, kw, c) = weight.dims3()?;
         if bias.dims() != [c] {
             bail!(
@@ -29,11 +38,20 @@ impl Depthwise {
                 bias.shape()
             )
         }
-        let weight = weight.flatten_all()?.to_vec1::<f32>()?;
-        let bias = bias.to_vec1::<f32>()?;
+        let kept = if place.is_cpu() {
+            let weight = weight.flatten_all()?.to_vec1::<f32>()?;
+            let bias = bias.to_vec1::<f32>()?;
+            Kept::Host(Packed::new(&weight, Some(&bias), [kh, kw], c))
+        } else {
+            Kept::Device(Weights {
+                weight: place.enter(weight)?,
+                bias: place.enter(bias)?,
+            })
+        };
         Ok(Self {
-            packed: Packed::new(&weight, Some(&bias), [kh, kw], c),
+            kept,
             kernel: [kh, kw],
+            channels: c,
             spec,
         })
     }
@@ -44,12 +62,20 @@ impl Depthwise {
     /// Sizes that do not fit.
     pub fn forward(&self, x: &Maps, function: Activation, out: &mut Maps) -> Result<Tensor> {
         let [batch, height, width, c] = x.dims;
-        if c != self.packed.channels {
+        if c != self.channels {
             bail!(
                 "depthwise: maps of {c} channels, the weight has {}",
-                self.packed.channels
+                self.channels
             )
         }
+        let packed = match &self.kept {
+            Kept::Host(packed) => packed,
+            Kept::Device(weights) => {
+                let means;
+                (*out, means) = weights.depthwise(x, self.spec, function)?;
+                return Ok(means);
+            }
+        };
         let sizes = Sizes {
             spec: self.spec,
             input: [height, width],
@@ -58,19 +84,18 @@ impl Depthwise {
                 .output("depthwise", [height, width], self.kernel)?,
         };
         let [out_height, out_width] = sizes.output;
-        out.reshape([batch, out_height, out_width, c]);
-        let (row, image, image_out) = (out_width * c, x.image(), out.image());
+        let (row, image, image_out) = (out_width * c, x.image(), out_height * out_width * c);
+        let (x, out) = (x.host()?, out.reshape([batch, out_height, out_width, c]));
         let band = sizes.band();
-        let sums =
-            parallel::map_image_chunks(&mut out.values, image_out, band * row, |b, at, y| {
-                let x = &x.values[b * image..][..image];
-                let silu = function == Activation::Silu;
-                rows(&self.packed, &sizes, x, at / row.max(1), y, silu);
-                if !silu {
-                    activation::apply(function, y);
-                }
-                sum_rows_f64(y, c)
-            });
+        let sums = parallel::map_image_chunks(out, image_out, band * row, |b, at, y| {
+            let x = &x[b * image..][..image];
+            let silu = function == Activation::Silu;
+            rows(packed, &sizes, x, at / row.max(1), y, silu);
+            if !silu {
+                activation::apply(function, y);
+            }
+            sum_rows_f64(y, c)
+        });
         let places = (out_height * out_width) as f64;
         let mut means = vec![0f32; batch * c];
         let bands = out_height.div_ceil(band);

@@ -1,12 +1,15 @@
 //! Forward passes of frozen networks on feature maps: what follows a product or a convolution is done while its result
 //! is still in the cache, and buffers are used again. There is no gradient.
 //!
-//! A batch of large maps is best computed image by image, so that all of it stays in the caches.
+//! A batch of large maps is best computed image by image on the CPU, so that all of it stays in the caches, and at once on a GPU,
+//! where these layers are the operations of [`crate::ops`] one after the other.
 
 mod depthwise;
+mod device;
 mod pointwise;
 
 pub use depthwise::Depthwise;
+pub use device::{first_tokens, means};
 pub use pointwise::{After, Pointwise};
 
 use crate::autograd::with_views;
@@ -15,12 +18,24 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 /// A batch of feature maps `[B, H, W, C]` in a buffer that keeps its memory when it is written again.
 #[derive(Clone, Debug, Default)]
 pub struct Maps {
-    values: Vec<f32>,
+    values: Values,
     dims: [usize; 4],
 }
 
+#[derive(Clone, Debug)]
+enum Values {
+    Host(Vec<f32>),
+    Device(Tensor),
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self::Host(vec![])
+    }
+}
+
 impl Maps {
-    /// A copy of the values of a tensor `[B, H, W, C]`.
+    /// A copy of the values of a tensor `[B, H, W, C]`, or the tensor itself if it is on a GPU.
     ///
     /// # Errors
     /// Another number of dimensions or another dtype than f32.
@@ -29,20 +44,25 @@ impl Maps {
         if x.dtype() != DType::F32 {
             bail!("maps are f32, the tensor is {:?}", x.dtype())
         }
-        let values = with_views([&x.contiguous()?], |[x]| Ok(x.data.to_vec()))?;
+        let values = match x.device() {
+            Device::Cpu => Values::Host(with_views([&x.contiguous()?], |[x]| Ok(x.data.to_vec()))?),
+            _ => Values::Device(x.clone()),
+        };
         Ok(Self {
             values,
             dims: [b, h, w, c],
         })
     }
 
-    /// The values as a tensor `[B, H, W, C]`.
+    /// The values as a tensor `[B, H, W, C]`, where they are.
     ///
     /// # Errors
     /// Those of candle.
     pub fn into_tensor(self) -> Result<Tensor> {
-        let dims = self.dims.to_vec();
-        Tensor::from_vec(self.values, dims, &Device::Cpu)
+        match self.values {
+            Values::Host(values) => Tensor::from_vec(values, self.dims.to_vec(), &Device::Cpu),
+            Values::Device(tensor) => Ok(tensor),
+        }
     }
 
     /// `[B, H, W, C]`.
@@ -50,10 +70,33 @@ impl Maps {
         self.dims
     }
 
+    fn host(&self) -> Result<&[f32]> {
+        match &self.values {
+            Values::Host(values) => Ok(values),
+            Values::Device(_) => bail!("maps of a GPU meet weights of the CPU"),
+        }
+    }
+
+    fn device(&self) -> Result<&Tensor> {
+        match &self.values {
+            Values::Device(tensor) => Ok(tensor),
+            Values::Host(_) => bail!("maps of the CPU meet weights of a GPU"),
+        }
+    }
+
     /// Takes other sizes; the values are left over from before.
-    fn reshape(&mut self, dims: [usize; 4]) {
+    fn reshape(&mut self, dims: [usize; 4]) -> &mut [f32] {
         self.dims = dims;
-        self.values.resize(dims.iter().product(), 0.0);
+        if let Values::Device(_) = self.values {
+            self.values = Values::default();
+        }
+        match &mut self.values {
+            Values::Host(values) => {
+                values.resize(dims.iter().product(), 0.0);
+                values
+            }
+            Values::Device(_) => &mut [],
+        }
     }
 
     fn image(&self) -> usize {

@@ -1,6 +1,8 @@
 //! A 1x1 convolution and what surrounds it.
 
 use super::Maps;
+use super::device::Weights;
+use crate::Place;
 use crate::autograd::with_views;
 use crate::matrix::{Matrix, Panels, Start};
 use crate::ops::elementwise::product_of;
@@ -18,11 +20,19 @@ const ROWS: usize = 48;
 /// A 1x1 convolution with a bias.
 #[derive(Clone, Debug)]
 pub struct Pointwise {
-    /// W^T in panels.
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+    kept: Kept,
     input: usize,
     output: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Kept {
+    Host {
+        /// W^T in panels.
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+    },
+    Device(Weights),
 }
 
 /// What is done with the result.
@@ -37,11 +47,11 @@ pub enum After<'a> {
 }
 
 impl Pointwise {
-    /// `weight` is `[output, input]`, `bias` `[output]`.
+    /// `weight` is `[output, input]`, `bias` `[output]`, both of the CPU; the layer computes at `place`.
     ///
     /// # Errors
     /// Shapes that do not fit, a dtype other than f32.
-    pub fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
+    pub fn new(weight: &Tensor, bias: &Tensor, place: &Place) -> Result<Self> {
         let (output, input) = weight.dims2()?;
         if bias.dims() != [output] {
             bail!(
@@ -50,11 +60,22 @@ impl Pointwise {
                 bias.shape()
             )
         }
+        let weight = weight.contiguous()?;
+        let kept = if place.is_cpu() {
+            Kept::Host {
+                weight: with_views([&weight], |[w]| {
+                    Ok(Panels::arrange(Matrix::new(w.data, output, input).t()))
+                })?,
+                bias: bias.to_vec1()?,
+            }
+        } else {
+            Kept::Device(Weights {
+                weight: place.enter(&weight)?,
+                bias: place.enter(bias)?,
+            })
+        };
         Ok(Self {
-            weight: with_views([&weight.contiguous()?], |[w]| {
-                Ok(Panels::arrange(Matrix::new(w.data, output, input).t()))
-            })?,
-            bias: bias.to_vec1()?,
+            kept,
             input,
             output,
         })
@@ -84,37 +105,52 @@ impl Pointwise {
         {
             bail!("pointwise: {:?} cannot be added to {dims:?}", other.dims)
         }
-        out.reshape(dims);
-        match gate {
-            None => self.run(x, None, after, out),
-            Some(gate) if gate.dims() != [batch, c] => {
-                bail!("pointwise: gate {:?}, maps {:?}", gate.shape(), x.dims)
+        if let Some(gate) = gate.filter(|gate| gate.dims() != [batch, c]) {
+            bail!("pointwise: gate {:?}, maps {:?}", gate.shape(), x.dims)
+        }
+        match (&self.kept, gate) {
+            (Kept::Device(weights), _) => *out = weights.pointwise(x, gate, after)?,
+            (Kept::Host { weight, bias }, None) => self.run(weight, bias, x, None, after, out)?,
+            (Kept::Host { weight, bias }, Some(gate)) => {
+                with_views([&gate.contiguous()?], |[gate]| {
+                    self.run(weight, bias, x, Some(gate.data), after, out)
+                })?;
             }
-            Some(gate) => with_views([&gate.contiguous()?], |[gate]| {
-                self.run(x, Some(gate.data), after, out);
-                Ok(())
-            })?,
         }
         Ok(())
     }
 
-    fn run(&self, x: &Maps, gate: Option<&[f32]>, after: After<'_>, out: &mut Maps) {
+    fn run(
+        &self,
+        weight: &[f32],
+        bias: &[f32],
+        x: &Maps,
+        gate: Option<&[f32]>,
+        after: After<'_>,
+        out: &mut Maps,
+    ) -> Result<()> {
         let (c, n) = (self.input, self.output);
-        let places = x.dims[1] * x.dims[2];
+        let [batch, height, width, _] = x.dims;
+        let places = height * width;
         let rows = rows_per_task(places, c + n);
-        let weight = Panels::arranged(&self.weight, c, n);
-        let (image, image_out) = (x.image(), out.image());
-        parallel::map_image_chunks(&mut out.values, image_out, rows * n, |b, at, y| {
+        let weight = Panels::arranged(weight, c, n);
+        let (image, image_out) = (places * c, places * n);
+        let other = match after {
+            After::Add(other) => Some(other.host()?),
+            _ => None,
+        };
+        let (x, out) = (x.host()?, out.reshape([batch, height, width, n]));
+        parallel::map_image_chunks(out, image_out, rows * n, |b, at, y| {
             let count = y.len() / n;
-            let x = &x.values[b * image + at / n * c..][..count * c];
-            let start = match after {
-                After::Add(other) => {
-                    fill_rows(y, &self.bias);
-                    add_to(y, &other.values[b * image_out + at..][..y.len()]);
+            let x = &x[b * image + at / n * c..][..count * c];
+            let start = match (other, after) {
+                (Some(other), _) => {
+                    fill_rows(y, bias);
+                    add_to(y, &other[b * image_out + at..][..y.len()]);
                     Start::Out
                 }
-                After::Nothing => Start::Bias(&self.bias),
-                After::Activation(_) => Start::Zero,
+                (None, After::Activation(_)) => Start::Zero,
+                (None, _) => Start::Bias(bias),
             };
             match gate {
                 None => weight.product(y, Matrix::new(x, count, c), start),
@@ -127,9 +163,10 @@ impl Pointwise {
                 }),
             }
             if let After::Activation(f) = after {
-                activation::biased(f, &self.bias, y);
+                activation::biased(f, bias, y);
             }
         });
+        Ok(())
     }
 }
 

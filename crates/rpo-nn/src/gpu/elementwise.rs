@@ -78,8 +78,21 @@ impl Gpu {
         })
     }
 
+    /// s x.
+    pub(crate) fn scaled(&self, x: GpuView<'_>, s: f32) -> Result<Buffer> {
+        self.map("scale", x.kind, x.len(), |y| {
+            vec![Arg::Ptr(x.ptr), y, Arg::Float(s), Arg::long(x.len())]
+        })
+    }
+
     /// Columns `from .. from + c` of `x` `[rows, total]`.
-    fn columns(&self, x: GpuView<'_>, from: usize, c: usize, total: usize) -> Result<Buffer> {
+    pub(crate) fn columns(
+        &self,
+        x: GpuView<'_>,
+        from: usize,
+        c: usize,
+        total: usize,
+    ) -> Result<Buffer> {
         let rows = x.len() / total.max(1);
         self.map("split", x.kind, rows * c, |y| {
             vec![
@@ -126,17 +139,9 @@ impl OnGpu<2> for Add {
     }
 }
 
-impl Scale {
-    fn on(&self, gpu: &Gpu, x: GpuView<'_>) -> Result<Buffer> {
-        gpu.map("scale", x.kind, x.len(), |y| {
-            vec![Arg::Ptr(x.ptr), y, Arg::Float(self.0), Arg::long(x.len())]
-        })
-    }
-}
-
 impl OnGpu<1> for Scale {
     fn gpu_forward(&self, gpu: &Gpu, [x]: [GpuView<'_>; 1]) -> Result<(Buffer, Vec<usize>)> {
-        Ok((self.on(gpu, x)?, x.dims.to_vec()))
+        Ok((gpu.scaled(x, self.0)?, x.dims.to_vec()))
     }
 
     fn gpu_backward(
@@ -147,7 +152,7 @@ impl OnGpu<1> for Scale {
         _: GpuView<'_>,
         grad: GpuView<'_>,
     ) -> Result<[Gradient<Buffer>; 1]> {
-        Ok([when(wanted, || self.on(gpu, grad))?])
+        Ok([when(wanted, || gpu.scaled(grad, self.0))?])
     }
 }
 

@@ -5,7 +5,7 @@ use super::matrix::{Matrix, Product};
 use super::reduce::sum_rows;
 use super::{Buffer, Gpu, GpuView, Kind, OnGpu};
 use crate::autograd::Gradient;
-use crate::kept::{Changes, Kept};
+use crate::kept::Kept;
 use crate::ops::linear::Linear;
 use candle_core::Result;
 use std::sync::Arc;
@@ -18,11 +18,8 @@ pub(crate) struct KeptCasts {
 }
 
 impl KeptCasts {
-    pub(crate) fn when(changes: Option<Changes>) -> Self {
-        Self {
-            weight: Kept::when(changes.clone()),
-            bias: Kept::when(changes),
-        }
+    pub(crate) fn new(weight: Kept<Buffer>, bias: Kept<Buffer>) -> Self {
+        Self { weight, bias }
     }
 
     pub(super) fn weight<'a>(

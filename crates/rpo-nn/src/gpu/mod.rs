@@ -10,6 +10,7 @@ mod conv;
 mod depthwise;
 mod elementwise;
 mod kernels;
+mod libraries;
 mod linear;
 mod matrix;
 mod norm;

@@ -1,10 +1,14 @@
 //! Finding a device.
 
+use super::libraries;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
 use candle_core::{Device, Error, Result, bail};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+
+/// The libraries and the kernels' PTX are CUDA 13's.
+const DRIVER: i32 = 13_000;
 
 /// The kernels use bf16 products and asynchronous copies.
 const CAPABILITY: (i32, i32) = (8, 0);
@@ -12,13 +16,14 @@ const CAPABILITY: (i32, i32) = (8, 0);
 /// Device `ordinal`, opened once in the life of the process.
 ///
 /// # Errors
-/// If there is no such device, its driver is too old, or it is older than compute capability 8.0 (Ampere). Messages say what helps.
+/// If a library of NVIDIA's is missing, there is no such device, its driver is too old, or it is older than compute capability 8.0 (Ampere). Messages say what helps.
 pub fn open(ordinal: usize) -> Result<Device> {
     static OPEN: Mutex<BTreeMap<usize, Device>> = Mutex::new(BTreeMap::new());
     let mut all = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(device) = all.get(&ordinal) {
         return Ok(device.clone());
     }
+    libraries::load()?;
     let device = Device::Cuda(connect(ordinal)?);
     all.insert(ordinal, device.clone());
     Ok(device)
@@ -27,9 +32,19 @@ pub fn open(ordinal: usize) -> Result<Device> {
 fn connect(ordinal: usize) -> Result<CudaDevice> {
     let failed = |e: &dyn std::fmt::Display| {
         Error::Msg(format!(
-            "cuda:{ordinal}: {e}. `nvidia-smi` shows the devices and the driver (CUDA 13 needs 580 or later); `device = \"cpu\"` does without one"
+            "cuda:{ordinal}: {e}. `nvidia-smi` shows the devices; `device = \"cpu\"` does without one"
         ))
     };
+    let mut version = 0;
+    // SAFETY: the pointer is valid for the call, which needs no context.
+    let status = unsafe { sys::cuDriverGetVersion(&mut version) };
+    if status.result().is_ok() && version < DRIVER {
+        bail!(
+            "cuda:{ordinal}: the driver is one of CUDA {}.{}, CUDA 13 needs 580 or later; `device = \"cpu\"` does without a GPU",
+            version / 1000,
+            version % 1000 / 10
+        )
+    }
     let context = CudaContext::new(ordinal).map_err(|e| failed(&e))?;
     let capability = context.compute_capability().map_err(|e| failed(&e))?;
     if capability < CAPABILITY {

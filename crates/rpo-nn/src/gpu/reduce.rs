@@ -110,3 +110,11 @@ pub(super) fn positions(gpu: &Gpu, x: GpuView<'_>, kind: Kind) -> Result<Buffer>
     let rows = x.len() / (batch * c).max(1);
     sum_rows(gpu, x, [batch, rows, c], kind)
 }
+
+impl Gpu {
+    /// The sums of [`positions`] times `scale`, in f32.
+    pub(crate) fn means(&self, x: GpuView<'_>, scale: f32) -> Result<Buffer> {
+        let sums = positions(self, x, Kind::F32)?;
+        self.scaled(sums.view(&[x.dims[0] * x.last()]), scale)
+    }
+}

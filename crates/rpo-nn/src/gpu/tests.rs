@@ -395,6 +395,49 @@ fn a_tape_and_a_step() {
     }
 }
 
+/// Layers keep trained weights in the dtype of activations only until a step, or anything else, changes them.
+#[test]
+fn casts_follow_the_weights() {
+    use crate::layers::Linear;
+    use crate::optim::{AdamW, AdamWConfig};
+    use crate::weights::Params;
+    for place in places() {
+        let tensor = |dims: &[usize], seed| {
+            let values = random(dims.iter().product(), seed);
+            Tensor::from_vec(values, dims, &candle_core::Device::Cpu).unwrap()
+        };
+        let tensors = [("weight", tensor(&[16, 24], 1)), ("bias", tensor(&[16], 2))];
+        let tensors = tensors.map(|(name, t)| (name.to_owned(), t));
+        let read = Params::from_tensors(tensors, "test", true).unwrap();
+        let params = read.at(&place).unwrap();
+        let layer = |params: &Params| Linear::new(&params.root(), 24, 16, true).unwrap();
+        let x = place.enter(&tensor(&[5, 24], 3)).unwrap();
+        let out = |layer: &Linear| {
+            let tape = Tape::new(false).unwrap();
+            let out = tape.record(|| place.leave(&layer.forward(&x)?));
+            host_values(&out.unwrap()).unwrap()
+        };
+        let (trained, seen) = (layer(&params), layer(&params.detached()));
+        let mut optimizer = AdamW::new(AdamWConfig::default(), params.vars()).unwrap();
+        let mut before = vec![];
+        for change in 0..3 {
+            let want = out(&layer(&params.copy_to(&place, false).unwrap()));
+            assert_ne!(want, before);
+            assert_eq!(out(&trained), want, "after {change} changes");
+            assert_eq!(out(&seen), want, "after {change} changes");
+            before = want;
+            if change == 0 {
+                let tape = Tape::new(false).unwrap();
+                let out = tape.record(|| place.leave(&trained.forward(&x)?)).unwrap();
+                let grads = tape.backward(&out.sqr().unwrap().mean_all().unwrap());
+                optimizer.step(&grads.unwrap(), 100.0).unwrap();
+            } else {
+                params.add_values("weight", vec![0.5; 16 * 24]).unwrap();
+            }
+        }
+    }
+}
+
 /// The compressed PTX is that of the sources beside it.
 #[test]
 fn ptx_is_up_to_date() {

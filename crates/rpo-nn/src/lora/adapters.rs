@@ -1,7 +1,7 @@
 //! The set of adapters of one network.
 
 use super::config::{LoraConfig, adaptable};
-use super::layer::{Lora, site};
+use super::layer::{KeptLora, Lora, site};
 use crate::weights::{Params, Scope};
 use candle_core::{Device, Result, Tensor, bail};
 use std::collections::BTreeMap;
@@ -247,6 +247,7 @@ impl Adapters {
         Ok(Some(Lora {
             a: get(&scope, A, &a)?,
             b: get(&scope, B, &b)?,
+            kept: [A, B].map(|name| KeptLora::of(&scope, name)),
             scaling: alpha / rank as f64,
             site: site(place),
             controls: self.controls.clone(),

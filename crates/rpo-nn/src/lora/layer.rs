@@ -1,7 +1,8 @@
 //! The adapter of one layer.
 
 use super::adapters::Controls;
-use crate::ops::{self, ConvSpec, dropout::mix};
+use crate::ops::{self, ConvSpec, KeptKernels, KeptWeights, dropout::mix};
+use crate::weights::Scope;
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
 
@@ -10,11 +11,29 @@ use std::sync::Arc;
 pub(crate) struct Lora {
     pub(super) a: Tensor,
     pub(super) b: Tensor,
+    /// Of A and of B.
+    pub(super) kept: [KeptLora; 2],
     /// α / r.
     pub(super) scaling: f64,
     /// A number of this layer's own, for its dropout mask.
     pub(super) site: u64,
     pub(super) controls: Arc<Controls>,
+}
+
+/// Places for what is made of one of the matrices.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptLora {
+    weights: KeptWeights,
+    kernels: KeptKernels,
+}
+
+impl KeptLora {
+    pub(super) fn of(scope: &Scope, name: &str) -> Self {
+        Self {
+            weights: KeptWeights::of(scope, name),
+            kernels: KeptKernels::of(scope, name),
+        }
+    }
 }
 
 impl Lora {
@@ -23,8 +42,8 @@ impl Lora {
         self.apply(
             x,
             y,
-            |x| ops::linear(x, &self.a, None),
-            |h| ops::linear(h, &self.b, None),
+            |x| ops::linear_keeping(x, &self.a, None, &self.kept[0].weights),
+            |h| ops::linear_keeping(h, &self.b, None, &self.kept[1].weights),
         )
     }
 
@@ -33,8 +52,8 @@ impl Lora {
         self.apply(
             x,
             y,
-            |x| ops::conv2d(x, &self.a, None, spec),
-            |h| ops::conv2d(h, &self.b, None, ConvSpec::same(1)),
+            |x| ops::conv2d_keeping(x, &self.a, None, spec, &self.kept[0].kernels),
+            |h| ops::conv2d_keeping(h, &self.b, None, ConvSpec::same(1), &self.kept[1].kernels),
         )
     }
 

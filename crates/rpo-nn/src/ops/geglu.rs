@@ -178,6 +178,7 @@ impl Differentiable<1> for Geglu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kept::{Changes, Kept};
     use candle_core::Var;
 
     #[test]
@@ -187,7 +188,10 @@ mod tests {
             let x = random(&[&rows[..], &[input]].concat());
             let (w, b) = (random(&[2 * f, input]), random(&[2 * f]));
             let two = geglu(&super::super::linear(&x, &w, Some(&b)).unwrap()).unwrap();
-            let kept = KeptWeights::when(Some(crate::kept::Changes::default()));
+            let kept = KeptWeights {
+                panels: Kept::when(Some(Changes::default())),
+                ..KeptWeights::default()
+            };
             for _ in 0..2 {
                 let one = linear_geglu(&x, &w, &b, &kept).unwrap();
                 assert_eq!(one.dims(), two.dims());

@@ -2,8 +2,9 @@
 
 use super::rows::sum_rows;
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
-use crate::kept::{Changes, Kept};
+use crate::kept::Kept;
 use crate::matrix::{Matrix, product_keeping, product_long, product_new};
+use crate::weights::Scope;
 use candle_core::{Result, Tensor, bail};
 
 pub(crate) struct Linear {
@@ -20,12 +21,12 @@ pub(crate) struct KeptWeights {
 }
 
 impl KeptWeights {
-    /// Places if changes of the weights are counted.
-    pub(crate) fn when(changes: Option<Changes>) -> Self {
+    /// Places for `weight` and `bias` of a scope, as far as their changes are counted.
+    pub(crate) fn of(scope: &Scope, weight: &str) -> Self {
         Self {
+            panels: Kept::when(scope.params().changes()),
             #[cfg(feature = "cuda")]
-            casts: crate::gpu::KeptCasts::when(changes.clone()),
-            panels: Kept::when(changes),
+            casts: scope.casts(weight),
         }
     }
 }

@@ -278,7 +278,9 @@ impl AdamW {
             eps,
         } = f;
         let factors = [beta1, beta2, keep, rate, unbias, eps, grad_scale];
-        crate::gpu::step(self.slots[0].var.device(), &updates, factors)
+        crate::gpu::step(self.slots[0].var.device(), &updates, factors)?;
+        crate::kept::count_step();
+        Ok(())
     }
 
     /// Writes the moments and the number of steps as safetensors: `NAME.exp_avg`, `NAME.exp_avg_sq` (flat) and `steps` (two

@@ -10,7 +10,6 @@ use candle_core::{DType, Device, Error, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 struct Entry {
@@ -21,9 +20,23 @@ struct Entry {
     tensor: Tensor,
     /// Whether a layer asked for it; from then on the arrangement is fixed.
     asked: bool,
+    /// The values in the dtype of activations, on a GPU.
+    #[cfg(feature = "cuda")]
+    cast: crate::kept::Kept<crate::gpu::Buffer>,
 }
 
 impl Entry {
+    fn new(stored: Vec<usize>, arrangement: Arrangement, tensor: Tensor) -> Self {
+        Self {
+            stored,
+            arrangement,
+            tensor,
+            asked: false,
+            #[cfg(feature = "cuda")]
+            cast: Default::default(),
+        }
+    }
+
     fn values(&self) -> Result<Vec<f32>> {
         let values = host_values(&self.tensor)?;
         Ok(self.arrangement.restore(values, &self.stored))
@@ -99,12 +112,7 @@ impl Params {
             .map(|name| {
                 let stored = archive.shape(name).unwrap_or_default().to_vec();
                 let tensor = on_cpu(archive.values(name)?, &stored, trainable)?;
-                let entry = Entry {
-                    stored,
-                    arrangement: Arrangement::Stored,
-                    tensor,
-                    asked: false,
-                };
+                let entry = Entry::new(stored, Arrangement::Stored, tensor);
                 Ok((name.to_owned(), entry))
             })
             .collect::<Result<_>>()?;
@@ -127,15 +135,7 @@ impl Params {
             let values = t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
             let tensor = on_cpu(values, t.dims(), trainable)?;
             let stored = t.dims().to_vec();
-            entries.insert(
-                name,
-                Entry {
-                    stored,
-                    arrangement: Arrangement::Stored,
-                    tensor,
-                    asked: false,
-                },
-            );
+            entries.insert(name, Entry::new(stored, Arrangement::Stored, tensor));
         }
         let label = label.to_string();
         Ok(Self::new(label, trainable, Place::default(), entries))
@@ -210,6 +210,26 @@ impl Params {
         self.constant.then(|| self.shared.changes.clone())
     }
 
+    /// The place for the cast of one tensor, the same for every layer that asks.
+    #[cfg(feature = "cuda")]
+    pub(super) fn cast(&self, name: &str) -> crate::kept::Kept<crate::gpu::Buffer> {
+        let mut entries = self.entries();
+        let Some(entry) = entries
+            .get_mut(name)
+            .filter(|_| !self.shared.place.is_cpu())
+        else {
+            return Default::default();
+        };
+        if !entry.cast.is_place() {
+            let changes = match self.shared.trainable {
+                true => self.shared.changes.and_steps(),
+                false => self.shared.changes.clone(),
+            };
+            entry.cast = crate::kept::Kept::when(Some(changes));
+        }
+        entry.cast.clone()
+    }
+
     /// The same tensors with adapters laid over them: a model built on the result is the adapted one. [`Self::vars`],
     /// [`Self::save`] and the like are still about the tensors below; those of the adapters are [`Adapters::params`].
     pub fn with_adapters(&self, adapters: &Adapters) -> Self {
@@ -236,11 +256,16 @@ impl Params {
     /// # Errors
     /// Those of the device.
     pub fn at(&self, place: &Place) -> Result<Self> {
+        self.below_at("", place)
+    }
+
+    /// As [`Self::at`]; a copy has only the tensors whose names begin with `prefix`.
+    pub(super) fn below_at(&self, prefix: &str, place: &Place) -> Result<Self> {
         let here = &self.shared.place;
         if here.device().same_device(place.device()) && here.dtype() == place.dtype() {
             return Ok(self.clone());
         }
-        self.copy_to(place, self.shared.trainable)
+        self.copy_below(prefix, place, self.shared.trainable)
     }
 
     /// A copy at `place`.
@@ -248,24 +273,25 @@ impl Params {
     /// # Errors
     /// Those of the device.
     pub fn copy_to(&self, place: &Place, trainable: bool) -> Result<Self> {
+        self.copy_below("", place, trainable)
+    }
+
+    /// A copy of the tensors whose names begin with `prefix`.
+    fn copy_below(&self, prefix: &str, place: &Place, trainable: bool) -> Result<Self> {
         let label = self.shared.label.clone();
         let mut copy = Self::new(label, trainable, place.clone(), BTreeMap::new());
         let Some(shared) = Arc::get_mut(&mut copy.shared) else {
             bail!("{}: a new set of tensors is shared", self.shared.label)
         };
         let mut entries = BTreeMap::new();
-        for (name, e) in self.entries().iter() {
+        for (name, e) in self.entries().iter().filter(|(n, _)| n.starts_with(prefix)) {
             let arrangement = match place.is_cpu() == self.shared.place.is_cpu() {
                 true => e.arrangement,
                 false => Arrangement::Stored,
             };
             let values = arrangement.arrange(e.values()?, &e.stored);
-            let entry = Entry {
-                stored: e.stored.clone(),
-                arrangement,
-                tensor: shared.tensor(values, &arrangement.shape(&e.stored))?,
-                asked: false,
-            };
+            let tensor = shared.tensor(values, &arrangement.shape(&e.stored))?;
+            let entry = Entry::new(e.stored.clone(), arrangement, tensor);
             entries.insert(name.clone(), entry);
         }
         shared.entries = Mutex::new(entries);
@@ -341,7 +367,7 @@ impl Params {
     /// Every change of values goes through here.
     fn overwrite(&self, entry: &Entry, values: Vec<f32>) -> Result<()> {
         let done = entry.tensor.inplace_op1(&Overwrite(values));
-        self.shared.changes.fetch_add(1, Ordering::Release);
+        self.shared.changes.count();
         done
     }
 
@@ -370,11 +396,7 @@ impl Params {
         self.entries()
             .iter()
             .map(|(name, e)| {
-                let entry = Entry {
-                    stored: e.stored.clone(),
-                    tensor: e.tensor.clone(),
-                    ..*e
-                };
+                let entry = Entry::new(e.stored.clone(), e.arrangement, e.tensor.clone());
                 Item::new(name, e.stored.clone(), move || entry.values())
             })
             .collect()
@@ -433,12 +455,7 @@ impl Params {
         let label = &self.shared.label;
         if self.shared.blank && !entries.contains_key(name) {
             let zeros = Tensor::zeros(arrangement.shape(shape), DType::F32, &Device::Cpu)?;
-            let entry = Entry {
-                stored: shape.to_vec(),
-                arrangement,
-                tensor: zeros,
-                asked: true,
-            };
+            let entry = Entry::new(shape.to_vec(), arrangement, zeros);
             entries.insert(name.to_owned(), entry);
         }
         let Some(entry) = entries.get_mut(name) else {

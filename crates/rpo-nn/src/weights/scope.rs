@@ -3,6 +3,7 @@
 use super::Params;
 use super::arrangement::Arrangement;
 use crate::lora::Lora;
+use crate::place::Place;
 use candle_core::{Result, Tensor};
 use std::fmt::Display;
 
@@ -28,6 +29,17 @@ impl Scope {
             params: self.params.clone(),
             prefix: self.path(&name.to_string()),
         }
+    }
+
+    /// The same scope at `place`: with its tensors as they are if they are there, else with copies of those below it.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn at(&self, place: &Place) -> Result<Self> {
+        Ok(Self {
+            params: self.params.below_at(&self.prefix, place)?,
+            prefix: self.prefix.clone(),
+        })
     }
 
     /// The full name of `name` in this scope.
@@ -79,6 +91,13 @@ impl Scope {
         }
         self.params
             .get(&self.path(name), &shape, Arrangement::Depthwise)
+    }
+
+    /// Places for `weight` and `bias` in the dtype of activations, shared by all layers that ask here.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn casts(&self, weight: &str) -> crate::gpu::KeptCasts {
+        let of = |name: &str| self.params.cast(&self.path(name));
+        crate::gpu::KeptCasts::new(of(weight), of("bias"))
     }
 
     /// The adapter of the layer at this place, whose weight is stored in `shape`; `None` where there is none.

@@ -68,9 +68,10 @@ impl Judges {
     /// # Errors
     /// Names the folder.
     pub fn load(setup: &Setup) -> Result<Self> {
+        let place = setup.place();
         Ok(Self {
-            vit: ImageJudge::load(&setup.vit)?,
-            clip: TextJudge::load(&setup.clip)?,
+            vit: ImageJudge::load(&setup.vit, place)?,
+            clip: TextJudge::load(&setup.clip, place)?,
         })
     }
 }

@@ -14,6 +14,7 @@ use rpo_data::picture;
 use rpo_data::subject::Subject;
 use rpo_diffusion::Pipeline;
 use rpo_encoders::folder;
+use rpo_nn::Place;
 use rpo_nn::weights::Params;
 use rpo_reward::model::Rewarder;
 use std::collections::BTreeMap;
@@ -103,7 +104,7 @@ impl Setup {
             lora.modules(&shapes)
                 .map_err(|e| layers.error(&key, &e.to_string()))?;
         }
-        let rewarder = Rewarder::load(&reward).or_bad_input("reward encoder")?;
+        let rewarder = Rewarder::load(&reward, &Place::default()).or_bad_input("reward encoder")?;
         let size = match experiment.model.size {
             0 => pipeline.sample_size as u32,
             size => size,
@@ -185,7 +186,16 @@ impl Setup {
         let model = &mut self.outline.experiment.model;
         (model.device, model.dtype) = (device, dtype);
         self.pipeline = self.pipeline.at(&chosen.place)?;
+        if !chosen.place.is_cpu() {
+            let reward = self.rewarder.encoder().folder().to_owned();
+            self.rewarder = Rewarder::load(&reward, &chosen.place)?;
+        }
         Ok(self)
+    }
+
+    /// Where networks compute.
+    pub fn place(&self) -> &Place {
+        self.pipeline.unet_params.place()
     }
 
     /// Where the U-Net computes on a GPU: bytes of a number there, and the bytes of its memory.
@@ -195,7 +205,7 @@ impl Setup {
     pub fn gpu(&self) -> Result<Option<(usize, usize)>> {
         #[cfg(feature = "cuda")]
         {
-            let place = self.pipeline.unet_params.place();
+            let place = self.place();
             let memory = rpo_nn::gpu::memory(place.device())?;
             Ok(memory.map(|m| (place.dtype().size_in_bytes(), m.total as usize)))
         }

@@ -8,7 +8,8 @@ mod winograd;
 
 use super::rows::sum_rows;
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
-use crate::kept::{Changes, Kept};
+use crate::kept::Kept;
+use crate::weights::Scope;
 use candle_core::{Result, Tensor, bail};
 
 /// Stride and zero padding of a convolution.
@@ -66,13 +67,14 @@ pub(crate) struct KeptKernels {
 }
 
 impl KeptKernels {
-    /// Places if changes of the weights are counted.
-    pub(crate) fn when(changes: Option<Changes>) -> Self {
+    /// Places for `weight` and `bias` of a scope, as far as their changes are counted.
+    pub(crate) fn of(scope: &Scope, weight: &str) -> Self {
+        let changes = scope.params().changes();
         Self {
-            #[cfg(feature = "cuda")]
-            casts: crate::gpu::KeptCasts::when(changes.clone()),
             panels: Kept::when(changes.clone()),
             winograd: Kept::when(changes),
+            #[cfg(feature = "cuda")]
+            casts: scope.casts(weight),
         }
     }
 }
@@ -317,6 +319,7 @@ impl Differentiable<3> for Conv {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kept::Changes;
     use candle_core::Device;
 
     /// The way to compute it depends on the input's size, and so does what is kept.
@@ -326,7 +329,12 @@ mod tests {
         let flat = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for (k, ci, co) in [(3, 64, 48), (1, 24, 40)] {
             let (w, b, spec) = (random(&[k, k, ci, co]), random(&[co]), ConvSpec::same(k));
-            let kept = KeptKernels::when(Some(Changes::default()));
+            let changes = Some(Changes::default());
+            let kept = KeptKernels {
+                panels: Kept::when(changes.clone()),
+                winograd: Kept::when(changes),
+                ..KeptKernels::default()
+            };
             for size in [1, 2, 24, 2, 24] {
                 let x = random(&[2, size, size, ci]);
                 let want = conv2d(&x, &w, Some(&b), spec).unwrap();

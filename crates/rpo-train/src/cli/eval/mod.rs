@@ -16,6 +16,7 @@ use rpo_data::picture;
 use rpo_data::subject::{self, Subject};
 use rpo_encoders::dual::Kind;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
+use rpo_nn::Place;
 use rpo_reward::model::Rewarder;
 use rpo_reward::{Lambda, Mean};
 use std::path::{Path, PathBuf};
@@ -153,7 +154,7 @@ impl Panel {
             false => args.clip.clone(),
         };
         for name in &given {
-            let judge = TextJudge::load(&find(name)?).or_bad_input("--clip")?;
+            let judge = TextJudge::load(&find(name)?, &Place::default()).or_bad_input("--clip")?;
             if judge.encoder().kind() != Kind::Clip {
                 return Err(BadInput::new(format!(
                     "--clip {name}: this folder holds an AlignModel, not a CLIPModel\n  mend: --reward {name}"
@@ -169,7 +170,8 @@ impl Panel {
         let vit = match or_embedded(&args.vit, "micro/eval_dino") {
             None => None,
             Some(name) => {
-                let judge = ImageJudge::load(&find(&name)?).or_bad_input("--vit")?;
+                let judge =
+                    ImageJudge::load(&find(&name)?, &Place::default()).or_bad_input("--vit")?;
                 encoders.push(EncoderInfo::new(
                     "ViT",
                     &name,
@@ -181,7 +183,8 @@ impl Panel {
         let reward = match or_embedded(&args.reward, "micro/reward") {
             None => None,
             Some(name) => {
-                let rewarder = Rewarder::load(&find(&name)?).or_bad_input("--reward")?;
+                let rewarder =
+                    Rewarder::load(&find(&name)?, &Place::default()).or_bad_input("--reward")?;
                 encoders.push(EncoderInfo::new(
                     "reward",
                     &name,

@@ -10,6 +10,7 @@ use rpo_diffusion::{Conditioning, UNet2DConditionModel, load_unet, load_vae, xl_
 use rpo_encoders::clip::{ClipTextConfig, ClipTextModel, ClipTextOutput};
 use rpo_encoders::folder;
 use rpo_encoders::tokenizer::ClipTokenizer;
+use rpo_nn::Place;
 use std::path::{Path, PathBuf};
 
 /// The folder of `part`: below a pipeline's folder, or the folder itself where the part was given alone.
@@ -115,6 +116,7 @@ fn tower(
         ClipTextModel::new(
             &ClipTextConfig::load(&dir)?,
             &folder::open_params(&dir, false)?.root(),
+            &Place::default(),
         )
     };
     let encoder = load().or_bad_input("--model")?;

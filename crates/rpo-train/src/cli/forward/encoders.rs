@@ -11,6 +11,7 @@ use rpo_data::picture;
 use rpo_encoders::dual::{DualEncoder, DualTowers, Kind};
 use rpo_encoders::tokenizer::TokenBatch;
 use rpo_encoders::vit::{VitEncoder, VitModel};
+use rpo_nn::Place;
 use std::path::{Path, PathBuf};
 
 /// `image_embeds` and `text_embeds`, rows of length 1, and the features before the division.
@@ -43,11 +44,11 @@ pub(super) fn run(
             return Err(BadInput::new("--text: a ViT reads pictures only"));
         }
         if !pictures.is_empty() {
-            let vit = VitEncoder::load(model).or_bad_input("--model")?;
+            let vit = VitEncoder::load(model, &Place::default()).or_bad_input("--model")?;
             results.insert("image_embeds".into(), tensor(vit.embed_images(&pictures)?)?);
         }
     } else if !pictures.is_empty() || !texts.is_empty() {
-        let dual = DualEncoder::load(model).or_bad_input("--model")?;
+        let dual = DualEncoder::load(model, &Place::default()).or_bad_input("--model")?;
         check_kind(part, dual.kind(), model)?;
         if !pictures.is_empty() {
             results.insert(
@@ -63,7 +64,7 @@ pub(super) fn run(
 }
 
 fn vit_tensors(model: &Path, inputs: &Inputs, results: &mut Results) -> Result<()> {
-    let vit = VitModel::load(model).or_bad_input("--model")?;
+    let vit = VitModel::load(model, &Place::default()).or_bad_input("--model")?;
     let states = vit
         .forward(&inputs.nhwc("pixel_values")?)
         .or_bad_input("--inputs")?;
@@ -74,7 +75,7 @@ fn vit_tensors(model: &Path, inputs: &Inputs, results: &mut Results) -> Result<(
 }
 
 fn dual_tensors(part: Part, model: &Path, inputs: &Inputs, results: &mut Results) -> Result<()> {
-    let towers = DualTowers::load(model).or_bad_input("--model")?;
+    let towers = DualTowers::load(model, &Place::default()).or_bad_input("--model")?;
     check_kind(part, towers.kind(), model)?;
     let mut found = false;
     if inputs.has("pixel_values") {
