@@ -59,7 +59,7 @@ fn connect(wanted: &Wanted) -> Result<(), String> {
         functions,
         mend,
     } = wanted;
-    let library = open(name).map_err(|e| format!("{name} cannot be used: {e}\n  mend: {mend}"))?;
+    let library = open(name).map_err(|e| format!("CUDA cannot be used: {e}\n  mend: {mend}"))?;
     for (function, slot) in *functions {
         // SAFETY: nothing is called here.
         let found = unsafe { library.get::<*mut std::ffi::c_void>(function.as_bytes()) };

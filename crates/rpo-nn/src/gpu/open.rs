@@ -3,7 +3,7 @@
 use super::libraries;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
-use candle_core::{Device, Error, Result, bail};
+use candle_core::{Device, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -39,23 +39,23 @@ fn connect(ordinal: usize) -> Result<CudaDevice> {
     // SAFETY: the pointer is valid for the call, which needs no context.
     let status = unsafe { sys::cuDriverGetVersion(&mut version) };
     if status.result().is_ok() && version < DRIVER {
-        bail!(
+        return Err(Error::Msg(format!(
             "cuda:{ordinal}: the driver is one of CUDA {}.{}, CUDA 13 needs 580 or later; `device = \"cpu\"` does without a GPU",
             version / 1000,
             version % 1000 / 10
-        )
+        )));
     }
     let context = CudaContext::new(ordinal).map_err(|e| failed(&e))?;
     let capability = context.compute_capability().map_err(|e| failed(&e))?;
     if capability < CAPABILITY {
-        bail!(
+        return Err(Error::Msg(format!(
             "cuda:{ordinal}: {} has compute capability {}.{}, the kernels need {}.{} (Ampere) or later; `device = \"cpu\"` does without a GPU",
             context.name().unwrap_or_default(),
             capability.0,
             capability.1,
             CAPABILITY.0,
             CAPABILITY.1
-        )
+        )));
     }
     let device = CudaDevice::new_with_stream(ordinal).map_err(|e| failed(&e))?;
     // SAFETY: all work of the device is queued on the one stream made above.
