@@ -1,10 +1,12 @@
-"""Checks and measures everything on one GPU, in one call, with the built programs, torch and diffusers alone. Prints tables.
+"""Checks and measures everything on one GPU, in one call, with the built programs, torch, diffusers, peft (LoRA) and
+transformers (ALIGN) alone. Prints tables.
 
     cargo build -p rpo-train -p rpo-bench --bins --features rpo-train/cuda,rpo-bench/cuda
     cargo test -p rpo-nn --features cuda --lib --no-run
     python scripts/cuda/measure.py --programs target/debug [--tests target/debug/deps/rpo_nn-HASH] [--sd15 DIR] [--quick]
 
 1. The kernels' tests: every operation, gradients and a step against the CPU, f32 and bf16.
+   U-Net and VAE, micro and SD 1.5, against the CPU.
 2. The GPU's rate of bf16 products (8192 cubed), as PyTorch reaches it: what MFU is measured against.
 3. SD 1.5 at its true size (DIR, or made here on random weights; only its shapes count): forward at batch 16, whole and LoRA steps, decoding, against PyTorch eager and
    torch.compile (bf16 autocast for the step, channels_last, SDPA), in turns; model FLOPs by torch.utils.flop_counter; peak memory.
@@ -15,6 +17,7 @@ Every part that fails says so and the rest goes on. A line of results.jsonl has 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -140,7 +143,8 @@ class Ours:
         return float(line)
 
     def close(self):
-        self.child.stdin.close()
+        with contextlib.suppress(OSError):
+            self.child.stdin.close()
         self.child.wait()
 
 
@@ -262,6 +266,28 @@ def peak(folder, rank, what, size):
         ours.ask(f"{what} {size}")
     print(f"{what}:{size} rank {rank}: {ours.ask('memory 0') / 1e9:.2f} GB at most", flush=True)
     ours.close()
+
+
+@part("U-Net and VAE against the CPU: relative error (L2)")
+def _():
+    from safetensors.torch import load_file, save_file
+
+    for folder in [args.micro, folder_of_sd15()]:
+        config = json.loads((folder / "unet/config.json").read_text())
+        side, channels, width = (config[key] for key in ["sample_size", "in_channels", "cross_attention_dim"])
+        latents = torch.randn(1, channels, side, side)
+        save_file(dict(sample=latents, timestep=torch.tensor([500.0]), encoder_hidden_states=torch.randn(1, 77, width)), args.out.with_suffix(".in"))
+        for name in ["unet", "vae-decode"]:
+            found = []
+            for how in ["cpu f32", "cuda f32", "cuda bf16"]:
+                device, dtype = how.split()
+                command = [str(TRAIN), "forward", "--model", str(folder), "--part", name, "--inputs", str(args.out.with_suffix(".in"))]
+                command += ["--output", str(args.out.with_suffix(".out")), "--device", device, "--dtype", dtype]
+                subprocess.run(command, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+                found.append(load_file(args.out.with_suffix(".out"))["sample"].double())
+            errors = [float((x - found[0]).norm() / found[0].norm()) for x in found[1:]]
+            print(f"{folder} {name}: f32 {errors[0]:.1e}, bf16 {errors[1]:.1e}", flush=True)
+            note(part="parity", folder=str(folder), what=name, f32=errors[0], bf16=errors[1])
 
 
 @part("SD 1.5, the whole U-Net")

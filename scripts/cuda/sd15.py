@@ -37,8 +37,12 @@ def text_encoder(folder):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def make(folder):
+def make(whole):
+    """Under another name until it is whole."""
     torch.manual_seed(0)
+    folder = whole.with_name(whole.name + ".part")
+    for old in [folder, whole]:
+        shutil.rmtree(old, ignore_errors=True)
     folder.mkdir(parents=True)
     UNet2DConditionModel(sample_size=64, cross_attention_dim=WIDTH, attention_head_dim=8).half().save_pretrained(folder / "unet")
     blocks = dict(down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4, block_out_channels=[128, 256, 512, 512])
@@ -46,8 +50,8 @@ def make(folder):
     text_encoder(folder / "text_encoder")
     for part in ["tokenizer", "scheduler"]:
         shutil.copytree(MICRO / part, folder / part)
-    # Last: the folder is whole once it is there.
-    shutil.copy(MICRO / "model_index.json", folder / "model_index.json")
+    shutil.copy(MICRO / "model_index.json", folder)
+    folder.rename(whole)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,9 @@ pub struct EfficientNet {
     place: Place,
 }
 
+/// Images in one pass on a GPU.
+const AT_ONCE: usize = 8;
+
 /// What one image needs while it passes, kept for the next.
 #[derive(Debug, Default)]
 struct Buffers {
@@ -93,19 +96,20 @@ impl EfficientNet {
     /// Pixels so large that the last feature map is larger than the pooling window (`hidden_dim`), or so small that a
     /// kernel does not fit.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let x = self.maps(pixels)?;
-        let (_, height, width, _) = x.dims4()?;
-        if height > self.window || width > self.window {
-            bail!(
-                "a last feature map of {height}x{width} is larger than the pooling window, key `hidden_dim`: {}",
-                self.window
-            );
-        }
-        match self.pooling {
-            Pooling::Mean if !self.place.is_cpu() => self.place.leave(&frozen::means(&x)?),
-            Pooling::Mean => pooling::mean(&x),
-            Pooling::Max => pooling::max(&self.place.leave(&x)?),
-        }
+        self.parts(pixels, |x| {
+            let (_, height, width, _) = x.dims4()?;
+            if height > self.window || width > self.window {
+                bail!(
+                    "a last feature map of {height}x{width} is larger than the pooling window, key `hidden_dim`: {}",
+                    self.window
+                );
+            }
+            match self.pooling {
+                Pooling::Mean if !self.place.is_cpu() => self.place.leave(&frozen::means(x)?),
+                Pooling::Mean => pooling::mean(x),
+                Pooling::Max => pooling::max(&self.place.leave(x)?),
+            }
+        })
     }
 
     /// Pixels `[B, H, W, 3]` to the last feature map `[B, h, w, D]`.
@@ -113,14 +117,24 @@ impl EfficientNet {
     /// # Errors
     /// Pixels so small that a kernel does not fit.
     pub fn features(&self, pixels: &Tensor) -> Result<Tensor> {
-        self.place.leave(&self.maps(pixels)?)
+        self.parts(pixels, |x| self.place.leave(x))
     }
 
-    /// [`Self::features`], where they were computed.
-    fn maps(&self, pixels: &Tensor) -> Result<Tensor> {
-        if !self.place.is_cpu() {
-            return self.image(&self.place.enter(pixels)?, &mut Buffers::default());
+    /// `f` of the last feature maps: of all at once, or on a GPU of a few at a time, as maps are large at the first layers.
+    fn parts(&self, pixels: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        if self.place.is_cpu() {
+            return f(&self.images(pixels)?);
         }
+        let count = pixels.dim(0)?;
+        let parts = (0..count).step_by(AT_ONCE).map(|from| {
+            let part = pixels.narrow(0, from, AT_ONCE.min(count - from))?;
+            f(&self.image(&self.place.enter(&part)?, &mut Buffers::default())?)
+        });
+        Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
+    }
+
+    /// The last feature maps of all images, on the CPU.
+    fn images(&self, pixels: &Tensor) -> Result<Tensor> {
         let buffers: Mutex<Vec<Buffers>> = Mutex::default();
         let one = |index: usize| -> Result<Tensor> {
             let lock = || buffers.lock().unwrap_or_else(PoisonError::into_inner);

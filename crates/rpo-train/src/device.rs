@@ -17,6 +17,50 @@ pub struct Chosen {
     pub note: Option<String>,
 }
 
+/// A device as an argument of a command.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DeviceArgs {
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+impl DeviceArgs {
+    /// The argument with this value.
+    pub fn named(device: &str) -> Self {
+        Self {
+            device: device.to_owned(),
+        }
+    }
+
+    /// Opens it, for activations of `dtype`; also returns its name in words, `None` for the CPU.
+    ///
+    /// # Errors
+    /// [`BadInput`]: no such device.
+    pub fn open(&self, dtype: &str) -> Result<(Place, Option<String>)> {
+        if let Err((_, message)) = check(&self.device, dtype) {
+            return Err(BadInput::new(format!("--device: {message}")));
+        }
+        let chosen = open(&self.device, dtype)?;
+        let name = chosen.tell();
+        Ok((chosen.place, name))
+    }
+}
+
+impl Chosen {
+    /// Says where networks will compute, unless it is the CPU without a reason. Returns the device in words.
+    pub fn tell(&self) -> Option<String> {
+        if let Some(note) = &self.note {
+            eprintln!("{note}");
+        }
+        let device = describe(&self.place, &self.keys);
+        if let Some(device) = &device {
+            eprintln!("computing on {device}");
+        }
+        device
+    }
+}
+
 /// The device that `model.device` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {

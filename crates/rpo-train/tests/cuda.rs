@@ -1,9 +1,10 @@
-//! Encoders and a whole run on a GPU against the same on the CPU. In CI the GPU is an emulated one.
+//! Encoders, sampled pictures and a whole run on a GPU against the same on the CPU. In CI the GPU is an emulated one.
 #![cfg(feature = "cuda")]
 
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 use image::{Rgb, RgbImage};
-use rpo_diffusion::Pipeline;
+use rpo_data::random;
+use rpo_diffusion::{Pipeline, SamplerConfig, Solver, sample};
 use rpo_encoders::{dual::DualEncoder, vit::VitEncoder};
 use rpo_nn::Place;
 use serde_json::Value;
@@ -78,6 +79,50 @@ fn encoders_on_a_gpu_are_those_of_the_cpu() {
     close("text_encoder", got, want);
 }
 
+/// Texts, four passes of the U-Net with guidance, the VAE.
+#[test]
+fn pictures_of_a_gpu_are_those_of_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let config = SamplerConfig {
+        solver: Solver::DpmSolverPp2m,
+        eta: 0.0,
+        steps: 2,
+        guidance: 3.0,
+        guidance_interval: None,
+        batch: 2,
+    };
+    let draw = |place: &Place| -> Vec<u8> {
+        let pipeline = Pipeline::load(&micro("")).unwrap().at(place).unwrap();
+        let [h, w, c] = pipeline.latent_dims();
+        let noise = random::normal(&mut random::stream(0, "test", &[]), 2 * h * w * c);
+        let pictures = sample(
+            &pipeline.unet(&pipeline.unet_params).unwrap(),
+            &pipeline.schedule,
+            &config,
+            &Tensor::from_vec(noise, (2, h, w, c), &Device::Cpu).unwrap(),
+            &pipeline.encode_prompts(&["a lion", "a ball"], 64).unwrap(),
+            &pipeline.unconditional(64).unwrap(),
+            &mut |_, _| Vec::new(),
+            &mut |_| {},
+        );
+        let pictures = pipeline.decode(&pictures.unwrap(), 2).unwrap();
+        pictures.iter().flat_map(|p| p.as_raw().clone()).collect()
+    };
+    let want = draw(&Place::default());
+    // In 255ths: f32 may round a value to the other side, bf16 has 8 bits everywhere.
+    for (place, most, mean) in [(gpu.in_f32(), 1, 0.01), (gpu, 60, 2.0)] {
+        let got = draw(&place);
+        let off: Vec<u8> = got.iter().zip(&want).map(|(a, b)| a.abs_diff(*b)).collect();
+        let worst = off.iter().max().unwrap();
+        let average = off.iter().map(|d| f64::from(*d)).sum::<f64>() / off.len() as f64;
+        println!(
+            "{:?}: {worst} at most, {average:.4} on average",
+            place.dtype()
+        );
+        assert!(*worst <= most && average < mean, "{worst} {average}");
+    }
+}
+
 /// All numbers of the trajectory's records, in their order.
 fn metrics(device: &str, dtype: &str, more: &[&str]) -> Vec<f64> {
     let out = tempfile::tempdir().unwrap();
@@ -130,16 +175,17 @@ fn a_run_on_a_gpu_is_that_of_the_cpu() {
     if gpu().is_none() {
         return;
     }
-    for more in [&[][..], &["lora.rank=4"]] {
+    // f32 differs by the order of sums; bf16 rounds every activation to 8 bits.
+    let (f32, bf16) = (("f32", 1e-4), ("bf16", 0.02));
+    for (more, dtypes) in [(&[][..], &[f32, bf16][..]), (&["lora.rank=4"], &[bf16])] {
         let want = metrics("cpu", "auto", more);
         assert!(want.len() > 10);
-        // f32 differs by the order of sums; bf16 rounds every activation to 8 bits.
-        for (dtype, bound) in [("f32", 1e-4), ("bf16", 0.02)] {
+        for (dtype, bound) in dtypes {
             let got = metrics("cuda", dtype, more);
             assert_eq!(got.len(), want.len());
             for (got, want) in got.iter().zip(&want) {
                 let error = (got - want).abs() / want.abs().max(0.1);
-                assert!(error < bound, "{dtype} {more:?}: {got} for {want}");
+                assert!(error < *bound, "{dtype} {more:?}: {got} for {want}");
             }
         }
     }

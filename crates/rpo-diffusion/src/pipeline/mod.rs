@@ -74,7 +74,7 @@ impl Pipeline {
         let vae = Part::new({
             let vae_dir = vae_dir.clone();
             let variant = variant.map(String::from);
-            move || load_vae(&vae_dir, variant.as_deref())
+            move || load_vae(&vae_dir, variant.as_deref(), &Place::default())
         });
         vae.get()?;
         let texts = Texts::load(dir, index, variant)?;
@@ -124,7 +124,7 @@ impl Pipeline {
         self.vae = Part::new({
             let (dir, variant) = (self.folder.join("vae"), self.variant.clone());
             let place = place.clone();
-            move || load_vae_at(&dir, variant.as_deref(), &place)
+            move || load_vae(&dir, variant.as_deref(), &place)
         });
         self.texts = self.texts.at(self.variant.as_deref(), place);
         Ok(self)
@@ -270,15 +270,11 @@ pub fn load_unet(dir: &Path, variant: Option<&str>) -> Result<(UNetConfig, Param
     Ok((config, params))
 }
 
-/// The VAE of a `vae` folder, or its `variant`.
+/// The VAE of a `vae` folder, or its `variant`, at `place`.
 ///
 /// # Errors
 /// Names the file, key or tensor.
-pub fn load_vae(dir: &Path, variant: Option<&str>) -> Result<AutoencoderKL> {
-    load_vae_at(dir, variant, &Place::default())
-}
-
-fn load_vae_at(dir: &Path, variant: Option<&str>, place: &Place) -> Result<AutoencoderKL> {
+pub fn load_vae(dir: &Path, variant: Option<&str>, place: &Place) -> Result<AutoencoderKL> {
     let config = VaeConfig::load(&dir.join("config.json"))?;
     let params = folder::open_variant(dir, variant, false)?.at(place)?;
     let vae = AutoencoderKL::new(&config, &params.root())?;

@@ -2,9 +2,10 @@
 
 use candle_core::Error;
 use candle_kernels::cuda::{self, Function};
-use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::env;
 use std::error::Error as _;
+use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
@@ -13,6 +14,8 @@ use std::sync::atomic::Ordering;
 struct Wanted {
     name: &'static str,
     functions: &'static [Function],
+    /// What tells its version of CUDA; others have it in their names.
+    version: Option<&'static [u8]>,
     /// Where it is missing.
     mend: &'static str,
 }
@@ -20,18 +23,21 @@ struct Wanted {
 const DRIVER: Wanted = Wanted {
     name: "libcuda.so.1",
     functions: cuda::driver::FUNCTIONS,
+    version: None,
     mend: "it belongs to NVIDIA's driver, version 580 or later; containers get it by `--gpus all` or `--nv`",
 };
 
 const PRODUCTS: Wanted = Wanted {
     name: "libcublasLt.so.13",
     functions: cuda::cublaslt::FUNCTIONS,
+    version: None,
     mend: "`pip install nvidia-cublas` in the active environment, CUDA 13's toolkit, or its folder in LD_LIBRARY_PATH",
 };
 
 const CONVOLUTIONS: Wanted = Wanted {
     name: "libcudnn.so.9",
     functions: cuda::cudnn::FUNCTIONS,
+    version: Some(b"cudnnGetCudartVersion"),
     mend: "`pip install nvidia-cudnn-cu13` in the active environment, or its folder in LD_LIBRARY_PATH",
 };
 
@@ -41,63 +47,85 @@ const COMPILER: &str = "libnvrtc.so.13";
 /// Opens the libraries at the first call; later ones repeat its answer.
 ///
 /// # Errors
-/// A library that is not found, or not of a version that has all functions. Messages say what helps.
+/// A library that is not found, or of another version. Messages say what helps.
 pub(super) fn load() -> candle_core::Result<()> {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
     let load = || {
         connect(&DRIVER)?;
         connect(&PRODUCTS)?;
-        let _ = open(COMPILER).map(std::mem::forget);
+        // What is open is found by its name from then on.
+        let _ = candidates(COMPILER).find_map(|path| open(&path).ok().map(std::mem::forget));
         connect(&CONVOLUTIONS)
     };
     DONE.get_or_init(load).clone().map_err(Error::Msg)
 }
 
+/// Takes the first candidate that has everything.
 fn connect(wanted: &Wanted) -> Result<(), String> {
-    let Wanted {
-        name,
-        functions,
-        mend,
-    } = wanted;
-    let library = open(name).map_err(|e| format!("CUDA cannot be used: {e}\n  mend: {mend}"))?;
-    for (function, slot) in *functions {
-        // SAFETY: nothing is called here.
-        let found = unsafe { library.get::<*mut std::ffi::c_void>(function.as_bytes()) };
-        let found = found.map_err(|_| {
-            format!("{name} has no function {function}: it is too old\n  mend: {mend}")
-        })?;
-        slot.store(found.as_raw_ptr(), Ordering::Release);
+    let mut refused = vec![];
+    for path in candidates(wanted.name) {
+        match open(&path).and_then(|library| wanted.take(library, &path)) {
+            Ok(()) => return Ok(()),
+            Err(e) => refused.push(e),
+        }
     }
-    // It stays for the life of the process.
-    std::mem::forget(library);
-    Ok(())
+    Err(format!(
+        "CUDA cannot be used: {}\n  mend: {}",
+        refused.join("; "),
+        wanted.mend
+    ))
 }
 
-/// By the dynamic linker's own search, else from the places where toolkits and Python's wheels put it.
-fn open(name: &str) -> Result<Library, String> {
-    let load = |path: &Path| {
-        // SAFETY: NVIDIA's libraries do nothing unusual when they are opened.
-        let opened = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-        opened.map_err(|e| {
-            e.source()
-                .map_or_else(|| e.to_string(), ToString::to_string)
-        })
-    };
-    let first = match load(Path::new(name)) {
-        Ok(library) => return Ok(library),
-        Err(e) => e,
-    };
-    let there = folders().into_iter().map(|folder| folder.join(name));
-    match there.into_iter().find(|path| path.exists()) {
-        Some(path) => load(&path),
-        None => Err(first),
+impl Wanted {
+    /// Stores the addresses of the functions; the library stays open for the life of the process.
+    fn take(&self, library: Library, path: &Path) -> Result<(), String> {
+        let path = path.display();
+        if let Some(name) = self.version {
+            // SAFETY: a function without arguments that returns a number.
+            let version = unsafe { library.get::<unsafe extern "C" fn() -> usize>(name) };
+            // SAFETY: as above.
+            let version = version.map(|version| unsafe { version() }).unwrap_or(0);
+            if version / 1000 != 13 {
+                return Err(format!("{path} is one for CUDA {}, not 13", version / 1000));
+            }
+        }
+        let mut found = Vec::with_capacity(self.functions.len());
+        for (name, slot) in self.functions {
+            // SAFETY: nothing is called here.
+            match unsafe { library.get::<*mut c_void>(name.as_bytes()) } {
+                Ok(address) => found.push((slot, address.as_raw_ptr())),
+                Err(_) => return Err(format!("{path} has no function {name}: it is too old")),
+            }
+        }
+        for (slot, address) in found {
+            slot.store(address, Ordering::Release);
+        }
+        std::mem::forget(library);
+        Ok(())
     }
+}
+
+fn open(path: &Path) -> Result<Library, String> {
+    // SAFETY: NVIDIA's libraries do nothing unusual when they are opened.
+    let opened = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+    opened.map_err(|e| {
+        e.source()
+            .map_or_else(|| e.to_string(), ToString::to_string)
+    })
+}
+
+/// What the dynamic linker finds by the name, then the files where toolkits and Python's wheels put them.
+fn candidates(name: &str) -> impl Iterator<Item = PathBuf> {
+    let files = folders().into_iter().map(|folder| folder.join(name));
+    let files: Vec<PathBuf> = files.filter(|path| path.exists()).collect();
+    [PathBuf::from(name)].into_iter().chain(files)
 }
 
 fn folders() -> Vec<PathBuf> {
     let variable = |name: &str| env::var_os(name).map(PathBuf::from);
     let toolkits = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(variable);
-    let toolkits = toolkits.chain([PathBuf::from("/usr/local/cuda")]);
+    let toolkits = toolkits.chain(["/usr/local/cuda", "/opt/cuda"].map(PathBuf::from));
+    let toolkits = toolkits.chain(variable("CONDA_PREFIX"));
     let mut all: Vec<PathBuf> = toolkits
         .flat_map(|root| ["lib64", "lib"].map(|lib| root.join(lib)))
         .collect();

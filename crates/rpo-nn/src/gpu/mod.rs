@@ -1,6 +1,6 @@
 //! The operations on CUDA tensors: kernels of this project (`cuda/*.cu`), products by cuBLASLt, convolutions by cuDNN.
 //!
-//! A network lies on a device with its weights; what enters it is copied there ([`crate::place`]) and what leaves it is copied back.
+//! A network lies on a device with its weights; what enters it is copied there ([`crate::Place`]) and what leaves it is copied back.
 //! All work of a device is queued on one stream, in the order of the calls: memory that is freed while a kernel still uses it is
 //! not given away before the kernel is done. Activations are f32 or bf16; sums, norms, softmax and gradients of weights are f32.
 

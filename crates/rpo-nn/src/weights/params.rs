@@ -37,6 +37,11 @@ impl Entry {
         }
     }
 
+    /// Another one of the same tensor.
+    fn shared(&self) -> Self {
+        Self::new(self.stored.clone(), self.arrangement, self.tensor.clone())
+    }
+
     fn values(&self) -> Result<Vec<f32>> {
         let values = host_values(&self.tensor)?;
         Ok(self.arrangement.restore(values, &self.stored))
@@ -283,17 +288,26 @@ impl Params {
         let Some(shared) = Arc::get_mut(&mut copy.shared) else {
             bail!("{}: a new set of tensors is shared", self.shared.label)
         };
-        let mut entries = BTreeMap::new();
-        for (name, e) in self.entries().iter().filter(|(n, _)| n.starts_with(prefix)) {
-            let arrangement = match place.is_cpu() == self.shared.place.is_cpu() {
-                true => e.arrangement,
-                false => Arrangement::Stored,
+        let same = place.is_cpu() == self.shared.place.is_cpu();
+        // Not under the lock: a thread that waits for others may take on work that needs it.
+        let sources: Vec<(String, Entry)> = self
+            .entries()
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(name, e)| (name.clone(), e.shared()))
+            .collect();
+        let entries = sources.into_par_iter().map(|(name, e)| {
+            let arrangement = match e.stored.len() {
+                _ if same => e.arrangement,
+                // Most are convolutions: in the arrangement that they will be asked for.
+                4 if !place.is_cpu() => Arrangement::ConvLast,
+                _ => Arrangement::Stored,
             };
             let values = arrangement.arrange(e.values()?, &e.stored);
             let tensor = shared.tensor(values, &arrangement.shape(&e.stored))?;
-            let entry = Entry::new(e.stored.clone(), arrangement, tensor);
-            entries.insert(name.clone(), entry);
-        }
+            Ok((name, Entry::new(e.stored, arrangement, tensor)))
+        });
+        let entries = entries.collect::<Result<_>>()?;
         shared.entries = Mutex::new(entries);
         Ok(copy)
     }
@@ -396,7 +410,7 @@ impl Params {
         self.entries()
             .iter()
             .map(|(name, e)| {
-                let entry = Entry::new(e.stored.clone(), e.arrangement, e.tensor.clone());
+                let entry = e.shared();
                 Item::new(name, e.stored.clone(), move || entry.values())
             })
             .collect()

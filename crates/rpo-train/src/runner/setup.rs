@@ -2,7 +2,7 @@
 
 use super::draw::Drawer;
 use super::outline::Outline;
-use crate::device::{self, Chosen};
+use crate::device::Chosen;
 use crate::experiment::{Experiment, Layers};
 use crate::failure::{BadInput, OrBadInput};
 use crate::hub::{Environment, Kind, Source};
@@ -175,13 +175,7 @@ impl Setup {
     /// # Errors
     /// Those of the device.
     pub fn at(mut self, chosen: Chosen) -> Result<Self> {
-        if let Some(note) = &chosen.note {
-            eprintln!("{note}");
-        }
-        self.device = device::describe(&chosen.place, &chosen.keys);
-        if let Some(device) = &self.device {
-            eprintln!("computing on {device}");
-        }
+        self.device = chosen.tell();
         let [device, dtype] = chosen.keys;
         let model = &mut self.outline.experiment.model;
         (model.device, model.dtype) = (device, dtype);

@@ -3,6 +3,7 @@
 mod prompts;
 mod result;
 
+use crate::device::DeviceArgs;
 use crate::failure::{BadInput, OrBadInput};
 use crate::files;
 use crate::hub::{Environment, Kind as Weights};
@@ -51,6 +52,8 @@ pub(super) struct EvalArgs {
     /// The subject's class, for prompts with a place for it
     #[arg(long, default_value = "")]
     class: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Where to write the result, every picture's scores included
     #[arg(long, default_value = "eval.json")]
     out: PathBuf,
@@ -78,14 +81,15 @@ pub(super) fn eval(args: &EvalArgs) -> Result<()> {
             readings(&item.prompt, &subject.token, &subject.class)?;
         }
     }
-    let panel = Panel::load(args)?;
+    let (place, device) = args.device.open("f32")?;
+    let panel = Panel::load(args, &place)?;
     let scored = subjects
         .iter()
         .zip(items)
         .map(|((subject, _), items)| panel.score(subject, items))
         .collect::<Result<Vec<_>>>()?;
     let columns = panel.columns();
-    let result = Evaluation::new(&args.token, columns, panel.encoders, scored)?;
+    let result = Evaluation::new(&args.token, device, columns, panel.encoders, scored)?;
     files::write_json(&args.out, &result)?;
     print!("{}", result.to_text());
     println!("written {}", args.out.display());
@@ -129,7 +133,7 @@ fn subjects(args: &EvalArgs) -> Result<Vec<(Subject, PathBuf)>> {
 }
 
 impl Panel {
-    fn load(args: &EvalArgs) -> Result<Self> {
+    fn load(args: &EvalArgs, place: &Place) -> Result<Self> {
         let none = args.clip.is_empty() && args.vit.is_none() && args.reward.is_none();
         let or_embedded = |given: &Option<String>, name: &str| match none {
             true => Some(name.to_owned()),
@@ -154,7 +158,7 @@ impl Panel {
             false => args.clip.clone(),
         };
         for name in &given {
-            let judge = TextJudge::load(&find(name)?, &Place::default()).or_bad_input("--clip")?;
+            let judge = TextJudge::load(&find(name)?, place).or_bad_input("--clip")?;
             if judge.encoder().kind() != Kind::Clip {
                 return Err(BadInput::new(format!(
                     "--clip {name}: this folder holds an AlignModel, not a CLIPModel\n  mend: --reward {name}"
@@ -170,8 +174,7 @@ impl Panel {
         let vit = match or_embedded(&args.vit, "micro/eval_dino") {
             None => None,
             Some(name) => {
-                let judge =
-                    ImageJudge::load(&find(&name)?, &Place::default()).or_bad_input("--vit")?;
+                let judge = ImageJudge::load(&find(&name)?, place).or_bad_input("--vit")?;
                 encoders.push(EncoderInfo::new(
                     "ViT",
                     &name,
@@ -183,8 +186,7 @@ impl Panel {
         let reward = match or_embedded(&args.reward, "micro/reward") {
             None => None,
             Some(name) => {
-                let rewarder =
-                    Rewarder::load(&find(&name)?, &Place::default()).or_bad_input("--reward")?;
+                let rewarder = Rewarder::load(&find(&name)?, place).or_bad_input("--reward")?;
                 encoders.push(EncoderInfo::new(
                     "reward",
                     &name,

@@ -101,6 +101,9 @@ pub(super) struct SubjectScores {
 pub(super) struct Evaluation {
     /// Of the arithmetic: scores of different versions may differ in the last bits.
     kernels_version: u32,
+    /// Where the encoders computed, unless it is the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
     token: String,
     encoders: Vec<EncoderInfo>,
     /// Numbers of subjects, references, prompts (texts that differ) and pictures.
@@ -126,6 +129,7 @@ impl Evaluation {
     /// A score that is not finite, named by subject and prompt.
     pub(super) fn new(
         token: &str,
+        device: Option<String>,
         columns: Vec<Column>,
         encoders: Vec<EncoderInfo>,
         subjects: Vec<SubjectScores>,
@@ -173,6 +177,7 @@ impl Evaluation {
             ));
         }
         Ok(Self {
+            device,
             kernels_version: rpo_nn::KERNELS_VERSION,
             token: token.to_owned(),
             encoders,

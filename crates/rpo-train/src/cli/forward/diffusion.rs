@@ -30,9 +30,14 @@ pub(super) fn pixels(latents: &Tensor) -> Result<usize> {
 
 /// `sample`, `timestep`, `encoder_hidden_states` (SDXL: `text_embeds`, `time_ids`) to `sample`; with `lora`, a file and how much
 /// it counts, laid over the weights.
-pub(super) fn unet(model: &Path, lora: Option<(&Path, f64)>, inputs: &Inputs) -> Result<Results> {
-    let (config, mut params) =
-        load_unet(&part_folder(model, "unet"), None).or_bad_input("--model")?;
+pub(super) fn unet(
+    model: &Path,
+    lora: Option<(&Path, f64)>,
+    inputs: &Inputs,
+    place: &Place,
+) -> Result<Results> {
+    let (config, params) = load_unet(&part_folder(model, "unet"), None).or_bad_input("--model")?;
+    let mut params = params.at(place)?;
     if let Some((path, scale)) = lora {
         let lora = Lora::read(path, config.layers(0)).or_bad_input("--lora")?;
         let adapters = lora.adapters(&params).or_bad_input("--lora")?;
@@ -50,8 +55,8 @@ pub(super) fn unet(model: &Path, lora: Option<(&Path, f64)>, inputs: &Inputs) ->
 }
 
 /// `sample` `[B, 3, H, W]` in [-1, 1] to `mean` and `logvar`.
-pub(super) fn vae_encode(model: &Path, inputs: &Inputs) -> Result<Results> {
-    let vae = load_vae(&part_folder(model, "vae"), None).or_bad_input("--model")?;
+pub(super) fn vae_encode(model: &Path, inputs: &Inputs, place: &Place) -> Result<Results> {
+    let vae = load_vae(&part_folder(model, "vae"), None, place).or_bad_input("--model")?;
     let name = if inputs.has("pixel_values") {
         "pixel_values"
     } else {
@@ -65,8 +70,8 @@ pub(super) fn vae_encode(model: &Path, inputs: &Inputs) -> Result<Results> {
 }
 
 /// `latents` `[B, L, h, w]`, not scaled, to `sample` `[B, 3, H, W]`.
-pub(super) fn vae_decode(model: &Path, inputs: &Inputs) -> Result<Results> {
-    let vae = load_vae(&part_folder(model, "vae"), None).or_bad_input("--model")?;
+pub(super) fn vae_decode(model: &Path, inputs: &Inputs, place: &Place) -> Result<Results> {
+    let vae = load_vae(&part_folder(model, "vae"), None, place).or_bad_input("--model")?;
     let name = ["latents", "sample", "z"]
         .into_iter()
         .find(|n| inputs.has(n))
@@ -76,11 +81,16 @@ pub(super) fn vae_decode(model: &Path, inputs: &Inputs) -> Result<Results> {
 }
 
 /// Token ids, from the file or from texts, to the states of one text encoder, or of SDXL's two.
-pub(super) fn text(model: &Path, inputs: Option<&Inputs>, texts: &[String]) -> Result<Results> {
+pub(super) fn text(
+    model: &Path,
+    inputs: Option<&Inputs>,
+    texts: &[String],
+    place: &Place,
+) -> Result<Results> {
     let mut results = Results::new();
-    let first = tower(model, "", inputs, texts, &mut results)?;
+    let first = tower(model, "", inputs, texts, place, &mut results)?;
     let conditioning: Conditioning = if model.join("text_encoder_2").is_dir() {
-        let second = tower(model, "_2", inputs, texts, &mut results)?;
+        let second = tower(model, "_2", inputs, texts, place, &mut results)?;
         results.insert(
             "last_hidden_state_2".into(),
             second.last_hidden_state.clone(),
@@ -109,6 +119,7 @@ fn tower(
     suffix: &str,
     inputs: Option<&Inputs>,
     texts: &[String],
+    place: &Place,
     results: &mut Results,
 ) -> Result<ClipTextOutput> {
     let dir = part_folder(model, &format!("text_encoder{suffix}"));
@@ -116,7 +127,7 @@ fn tower(
         ClipTextModel::new(
             &ClipTextConfig::load(&dir)?,
             &folder::open_params(&dir, false)?.root(),
-            &Place::default(),
+            place,
         )
     };
     let encoder = load().or_bad_input("--model")?;

@@ -21,6 +21,7 @@ pub(super) fn run(
     inputs: Option<&Inputs>,
     pictures: &[PathBuf],
     texts: &[String],
+    place: &Place,
 ) -> Result<Results> {
     if inputs.is_none() && pictures.is_empty() && texts.is_empty() {
         return Err(BadInput::new(
@@ -30,8 +31,8 @@ pub(super) fn run(
     let mut results = Results::new();
     if let Some(inputs) = inputs {
         match part {
-            Part::Vit => vit_tensors(model, inputs, &mut results)?,
-            _ => dual_tensors(part, model, inputs, &mut results)?,
+            Part::Vit => vit_tensors(model, inputs, place, &mut results)?,
+            _ => dual_tensors(part, model, inputs, place, &mut results)?,
         }
     }
     let pictures: Vec<RgbImage> = pictures
@@ -44,11 +45,11 @@ pub(super) fn run(
             return Err(BadInput::new("--text: a ViT reads pictures only"));
         }
         if !pictures.is_empty() {
-            let vit = VitEncoder::load(model, &Place::default()).or_bad_input("--model")?;
+            let vit = VitEncoder::load(model, place).or_bad_input("--model")?;
             results.insert("image_embeds".into(), tensor(vit.embed_images(&pictures)?)?);
         }
     } else if !pictures.is_empty() || !texts.is_empty() {
-        let dual = DualEncoder::load(model, &Place::default()).or_bad_input("--model")?;
+        let dual = DualEncoder::load(model, place).or_bad_input("--model")?;
         check_kind(part, dual.kind(), model)?;
         if !pictures.is_empty() {
             results.insert(
@@ -63,8 +64,8 @@ pub(super) fn run(
     Ok(results)
 }
 
-fn vit_tensors(model: &Path, inputs: &Inputs, results: &mut Results) -> Result<()> {
-    let vit = VitModel::load(model, &Place::default()).or_bad_input("--model")?;
+fn vit_tensors(model: &Path, inputs: &Inputs, place: &Place, results: &mut Results) -> Result<()> {
+    let vit = VitModel::load(model, place).or_bad_input("--model")?;
     let states = vit
         .forward(&inputs.nhwc("pixel_values")?)
         .or_bad_input("--inputs")?;
@@ -74,8 +75,14 @@ fn vit_tensors(model: &Path, inputs: &Inputs, results: &mut Results) -> Result<(
     Ok(())
 }
 
-fn dual_tensors(part: Part, model: &Path, inputs: &Inputs, results: &mut Results) -> Result<()> {
-    let towers = DualTowers::load(model, &Place::default()).or_bad_input("--model")?;
+fn dual_tensors(
+    part: Part,
+    model: &Path,
+    inputs: &Inputs,
+    place: &Place,
+    results: &mut Results,
+) -> Result<()> {
+    let towers = DualTowers::load(model, place).or_bad_input("--model")?;
     check_kind(part, towers.kind(), model)?;
     let mut found = false;
     if inputs.has("pixel_values") {

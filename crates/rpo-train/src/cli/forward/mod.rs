@@ -5,6 +5,7 @@ mod encoders;
 mod gradient;
 mod inputs;
 
+use crate::device::DeviceArgs;
 use crate::failure::{BadInput, OrBadInput};
 use anyhow::Result;
 use candle_core::Tensor;
@@ -51,6 +52,12 @@ pub(super) struct ForwardArgs {
     /// Texts in place of token ids (text, align, clip)
     #[arg(long = "text", num_args = 1..)]
     texts: Vec<String>,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu", conflicts_with = "grad")]
+    device: String,
+    /// Of activations on a GPU (unet, vae-encode, vae-decode; encoders compute in f32): f32 or bf16
+    #[arg(long, default_value = "f32")]
+    dtype: String,
     /// safetensors file for the results
     #[arg(long)]
     output: PathBuf,
@@ -100,22 +107,24 @@ pub(super) fn forward(args: &ForwardArgs) -> Result<()> {
             "--lora goes with --part unet: only the U-Net is adapted",
         ));
     }
+    let (place, _) = DeviceArgs::named(&args.device).open(&args.dtype)?;
     let inputs = args.inputs.as_deref().map(Inputs::read).transpose()?;
     let results = match args.part {
         Part::Unet if args.grad.is_some() => gradient::run(args, need(&inputs)?),
         Part::Unet => {
             let lora = args.lora.as_deref().map(|path| (path, args.lora_scale));
-            diffusion::unet(&args.model, lora, need(&inputs)?)
+            diffusion::unet(&args.model, lora, need(&inputs)?, &place)
         }
-        Part::VaeEncode => diffusion::vae_encode(&args.model, need(&inputs)?),
-        Part::VaeDecode => diffusion::vae_decode(&args.model, need(&inputs)?),
-        Part::Text => diffusion::text(&args.model, inputs.as_ref(), &args.texts),
+        Part::VaeEncode => diffusion::vae_encode(&args.model, need(&inputs)?, &place),
+        Part::VaeDecode => diffusion::vae_decode(&args.model, need(&inputs)?, &place),
+        Part::Text => diffusion::text(&args.model, inputs.as_ref(), &args.texts, &place),
         Part::Align | Part::Clip | Part::Vit => encoders::run(
             args.part,
             &args.model,
             inputs.as_ref(),
             &args.pictures,
             &args.texts,
+            &place,
         ),
     }?;
     write(&args.output, &results)?;
