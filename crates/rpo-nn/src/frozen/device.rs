@@ -66,9 +66,9 @@ pub fn means(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Those of the device; another number of dimensions.
 pub fn first_tokens(x: &Tensor) -> Result<Tensor> {
-    let (batch, n, c) = x.dims3()?;
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
+        let (batch, n, c) = x.dims3()?;
         return gpu::with_views([x], |gpu, [x]| {
             let first = gpu.columns(x, 0, c, n * c)?;
             Ok(gpu.tensor(first, &[batch, c], false))

@@ -7,6 +7,7 @@
 mod array;
 mod attention;
 mod conv;
+mod cudnn;
 mod depthwise;
 mod elementwise;
 mod kernels;
@@ -39,7 +40,7 @@ pub(crate) struct Gpu {
     stream: Arc<CudaStream>,
     kernels: kernels::Kernels,
     products: matrix::Products,
-    convolutions: conv::Convolutions,
+    convolutions: cudnn::Convolutions,
 }
 
 impl Gpu {
@@ -49,7 +50,7 @@ impl Gpu {
             device: device.clone(),
             kernels: kernels::Kernels::default(),
             products: matrix::Products::new(&stream)?,
-            convolutions: conv::Convolutions::new(&stream)?,
+            convolutions: cudnn::Convolutions::new(&stream)?,
             stream,
         })
     }

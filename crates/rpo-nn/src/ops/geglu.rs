@@ -190,7 +190,8 @@ mod tests {
             let two = geglu(&super::super::linear(&x, &w, Some(&b)).unwrap()).unwrap();
             let kept = KeptWeights {
                 panels: Kept::when(Some(Changes::default())),
-                ..KeptWeights::default()
+                #[cfg(feature = "cuda")]
+                casts: Default::default(),
             };
             for _ in 0..2 {
                 let one = linear_geglu(&x, &w, &b, &kept).unwrap();

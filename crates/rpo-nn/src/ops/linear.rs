@@ -22,6 +22,7 @@ pub(crate) struct KeptWeights {
 
 impl KeptWeights {
     /// Places for `weight` and `bias` of a scope, as far as their changes are counted.
+    #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
     pub(crate) fn of(scope: &Scope, weight: &str) -> Self {
         Self {
             panels: Kept::when(scope.params().changes()),

@@ -5,6 +5,7 @@ mod arrangement;
 mod header;
 mod overwrite;
 mod params;
+mod placed;
 mod precision;
 mod scope;
 mod write;

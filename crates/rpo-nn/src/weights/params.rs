@@ -12,21 +12,21 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-struct Entry {
+pub(super) struct Entry {
     /// Shape in the checkpoint.
-    stored: Vec<usize>,
-    arrangement: Arrangement,
+    pub(super) stored: Vec<usize>,
+    pub(super) arrangement: Arrangement,
     /// A [`Var`]'s tensor if the set is trainable.
     tensor: Tensor,
     /// Whether a layer asked for it; from then on the arrangement is fixed.
     asked: bool,
     /// The values in the dtype of activations, on a GPU.
     #[cfg(feature = "cuda")]
-    cast: crate::kept::Kept<crate::gpu::Buffer>,
+    pub(super) cast: crate::kept::Kept<crate::gpu::Buffer>,
 }
 
 impl Entry {
-    fn new(stored: Vec<usize>, arrangement: Arrangement, tensor: Tensor) -> Self {
+    pub(super) fn new(stored: Vec<usize>, arrangement: Arrangement, tensor: Tensor) -> Self {
         Self {
             stored,
             arrangement,
@@ -38,25 +38,25 @@ impl Entry {
     }
 
     /// Another one of the same tensor.
-    fn shared(&self) -> Self {
+    pub(super) fn shared(&self) -> Self {
         Self::new(self.stored.clone(), self.arrangement, self.tensor.clone())
     }
 
-    fn values(&self) -> Result<Vec<f32>> {
+    pub(super) fn values(&self) -> Result<Vec<f32>> {
         let values = host_values(&self.tensor)?;
         Ok(self.arrangement.restore(values, &self.stored))
     }
 }
 
-struct Shared {
+pub(super) struct Shared {
     label: String,
-    trainable: bool,
-    place: Place,
+    pub(super) trainable: bool,
+    pub(super) place: Place,
     /// Whether tensors are made as layers ask for them.
     blank: bool,
-    entries: Mutex<BTreeMap<String, Entry>>,
+    pub(super) entries: Mutex<BTreeMap<String, Entry>>,
     /// How often values were changed here; an optimizer does not tell.
-    changes: Changes,
+    pub(super) changes: Changes,
 }
 
 /// All tensors of one network by name. Clones share the tensors.
@@ -65,7 +65,7 @@ struct Shared {
 /// written in the layout of the checkpoint.
 #[derive(Clone)]
 pub struct Params {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Whether tensors handed out are variables.
     tracked: bool,
     /// Whether the values stay as they are while a network built on them lives.
@@ -86,7 +86,7 @@ impl std::fmt::Debug for Params {
 }
 
 impl Shared {
-    fn tensor(&self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
+    pub(super) fn tensor(&self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
         let dtype = self.place.weights(shape.len(), self.trainable);
         self.place.tensor(values, shape, dtype, self.trainable)
     }
@@ -156,7 +156,12 @@ impl Params {
         blank
     }
 
-    fn new(label: String, trainable: bool, place: Place, entries: BTreeMap<String, Entry>) -> Self {
+    pub(super) fn new(
+        label: String,
+        trainable: bool,
+        place: Place,
+        entries: BTreeMap<String, Entry>,
+    ) -> Self {
         let shared = Shared {
             label,
             trainable,
@@ -173,7 +178,7 @@ impl Params {
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+    pub(super) fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         // Every change of the map is one assignment, so that a panic elsewhere leaves it whole.
         self.shared
             .entries
@@ -215,26 +220,6 @@ impl Params {
         self.constant.then(|| self.shared.changes.clone())
     }
 
-    /// The place for the cast of one tensor, the same for every layer that asks.
-    #[cfg(feature = "cuda")]
-    pub(super) fn cast(&self, name: &str) -> crate::kept::Kept<crate::gpu::Buffer> {
-        let mut entries = self.entries();
-        let Some(entry) = entries
-            .get_mut(name)
-            .filter(|_| !self.shared.place.is_cpu())
-        else {
-            return Default::default();
-        };
-        if !entry.cast.is_place() {
-            let changes = match self.shared.trainable {
-                true => self.shared.changes.and_steps(),
-                false => self.shared.changes.clone(),
-            };
-            entry.cast = crate::kept::Kept::when(Some(changes));
-        }
-        entry.cast.clone()
-    }
-
     /// The same tensors with adapters laid over them: a model built on the result is the adapted one. [`Self::vars`],
     /// [`Self::save`] and the like are still about the tensors below; those of the adapters are [`Adapters::params`].
     pub fn with_adapters(&self, adapters: &Adapters) -> Self {
@@ -246,75 +231,6 @@ impl Params {
 
     pub(crate) fn adapters(&self) -> Option<&Adapters> {
         self.adapters.as_deref()
-    }
-
-    /// A copy with storage of its own, at the same place.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn deep_copy(&self, trainable: bool) -> Result<Self> {
-        self.copy_to(&self.shared.place, trainable)
-    }
-
-    /// These tensors at `place`: themselves if they are there, else a copy without adapters.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn at(&self, place: &Place) -> Result<Self> {
-        self.below_at("", place)
-    }
-
-    /// As [`Self::at`]; a copy has only the tensors whose names begin with `prefix`.
-    pub(super) fn below_at(&self, prefix: &str, place: &Place) -> Result<Self> {
-        let here = &self.shared.place;
-        if here.device().same_device(place.device()) && here.dtype() == place.dtype() {
-            return Ok(self.clone());
-        }
-        self.copy_below(prefix, place, self.shared.trainable)
-    }
-
-    /// A copy at `place`.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn copy_to(&self, place: &Place, trainable: bool) -> Result<Self> {
-        self.copy_below("", place, trainable)
-    }
-
-    /// A copy of the tensors whose names begin with `prefix`.
-    fn copy_below(&self, prefix: &str, place: &Place, trainable: bool) -> Result<Self> {
-        let label = self.shared.label.clone();
-        let mut copy = Self::new(label, trainable, place.clone(), BTreeMap::new());
-        let Some(shared) = Arc::get_mut(&mut copy.shared) else {
-            bail!("{}: a new set of tensors is shared", self.shared.label)
-        };
-        let same = place.is_cpu() == self.shared.place.is_cpu();
-        // Not under the lock: a thread that waits for others may take on work that needs it.
-        let sources: Vec<(String, Entry)> = self
-            .entries()
-            .iter()
-            .filter(|(name, _)| name.starts_with(prefix))
-            .map(|(name, e)| (name.clone(), e.shared()))
-            .collect();
-        let entries = sources.into_par_iter().map(|(name, e)| {
-            let arrangement = match e.stored.len() {
-                _ if same => e.arrangement,
-                // Most are convolutions: in the arrangement that they will be asked for.
-                4 if !place.is_cpu() => Arrangement::ConvLast,
-                _ => Arrangement::Stored,
-            };
-            let values = arrangement.arrange(e.values()?, &e.stored);
-            let tensor = shared.tensor(values, &arrangement.shape(&e.stored))?;
-            Ok((name, Entry::new(e.stored, arrangement, tensor)))
-        });
-        let entries = entries.collect::<Result<_>>()?;
-        shared.entries = Mutex::new(entries);
-        Ok(copy)
-    }
-
-    /// Where the tensors are and networks built on them compute.
-    pub fn place(&self) -> &Place {
-        &self.shared.place
     }
 
     /// The variables that layers asked for, sorted by name; none if the set is frozen or detached. Build the model first.

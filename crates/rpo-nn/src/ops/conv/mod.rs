@@ -68,6 +68,7 @@ pub(crate) struct KeptKernels {
 
 impl KeptKernels {
     /// Places for `weight` and `bias` of a scope, as far as their changes are counted.
+    #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
     pub(crate) fn of(scope: &Scope, weight: &str) -> Self {
         let changes = scope.params().changes();
         Self {
@@ -333,7 +334,8 @@ mod tests {
             let kept = KeptKernels {
                 panels: Kept::when(changes.clone()),
                 winograd: Kept::when(changes),
-                ..KeptKernels::default()
+                #[cfg(feature = "cuda")]
+                casts: Default::default(),
             };
             for size in [1, 2, 24, 2, 24] {
                 let x = random(&[2, size, size, ci]);

@@ -1,0 +1,101 @@
+//! Copies of a set of tensors, and where they lie.
+
+use super::Params;
+use super::arrangement::Arrangement;
+use super::params::Entry;
+use crate::place::Place;
+use candle_core::{Result, bail};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+impl Params {
+    /// A copy with storage of its own, at the same place.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn deep_copy(&self, trainable: bool) -> Result<Self> {
+        self.copy_to(&self.shared.place, trainable)
+    }
+
+    /// These tensors at `place`: themselves if they are there, else a copy without adapters.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn at(&self, place: &Place) -> Result<Self> {
+        self.below_at("", place)
+    }
+
+    /// As [`Self::at`]; a copy has only the tensors whose names begin with `prefix`.
+    pub(super) fn below_at(&self, prefix: &str, place: &Place) -> Result<Self> {
+        let here = &self.shared.place;
+        if here.device().same_device(place.device()) && here.dtype() == place.dtype() {
+            return Ok(self.clone());
+        }
+        self.copy_below(prefix, place, self.shared.trainable)
+    }
+
+    /// A copy at `place`.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn copy_to(&self, place: &Place, trainable: bool) -> Result<Self> {
+        self.copy_below("", place, trainable)
+    }
+
+    /// A copy of the tensors whose names begin with `prefix`.
+    fn copy_below(&self, prefix: &str, place: &Place, trainable: bool) -> Result<Self> {
+        let label = self.label().to_owned();
+        let mut copy = Self::new(label, trainable, place.clone(), BTreeMap::new());
+        let Some(shared) = Arc::get_mut(&mut copy.shared) else {
+            bail!("{}: a new set of tensors is shared", self.label())
+        };
+        let same = place.is_cpu() == self.shared.place.is_cpu();
+        // Not under the lock: a thread that waits for others may take on work that needs it.
+        let sources: Vec<(String, Entry)> = self
+            .entries()
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(name, e)| (name.clone(), e.shared()))
+            .collect();
+        let entries = sources.into_par_iter().map(|(name, e)| {
+            let arrangement = match e.stored.len() {
+                _ if same => e.arrangement,
+                // Most are convolutions: in the arrangement that they will be asked for.
+                4 if !place.is_cpu() => Arrangement::ConvLast,
+                _ => Arrangement::Stored,
+            };
+            let values = arrangement.arrange(e.values()?, &e.stored);
+            let tensor = shared.tensor(values, &arrangement.shape(&e.stored))?;
+            Ok((name, Entry::new(e.stored, arrangement, tensor)))
+        });
+        let entries = entries.collect::<Result<_>>()?;
+        shared.entries = Mutex::new(entries);
+        Ok(copy)
+    }
+
+    /// Where the tensors are and networks built on them compute.
+    pub fn place(&self) -> &Place {
+        &self.shared.place
+    }
+
+    /// The place for the cast of one tensor, the same for every layer that asks.
+    #[cfg(feature = "cuda")]
+    pub(super) fn cast(&self, name: &str) -> crate::kept::Kept<crate::gpu::Buffer> {
+        let mut entries = self.entries();
+        let Some(entry) = entries
+            .get_mut(name)
+            .filter(|_| !self.shared.place.is_cpu())
+        else {
+            return Default::default();
+        };
+        if !entry.cast.is_place() {
+            let changes = match self.shared.trainable {
+                true => self.shared.changes.and_steps(),
+                false => self.shared.changes.clone(),
+            };
+            entry.cast = crate::kept::Kept::when(Some(changes));
+        }
+        entry.cast.clone()
+    }
+}
