@@ -49,7 +49,7 @@ def library_path():
         found = [str(Path(root) / name) for root in nvidia.__path__ for name in LIBRARIES]
     except ImportError:
         found = []
-    return ":".join(found + [os.environ.get("LD_LIBRARY_PATH", "")]).strip(":")
+    return ":".join([os.environ.get("LD_LIBRARY_PATH", "")] + found).strip(":")
 
 
 ENVIRONMENT = {**os.environ, "LD_LIBRARY_PATH": library_path()}

@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     let place = rpo_bench::place()?;
     let tower = match DualTowers::load(folder, &place) {
         Ok(towers) => Tower::Dual(Box::new(towers)),
-        Err(_) => Tower::Vit(Box::new(VitModel::load(folder, &place)?)),
+        Err(e) => Tower::Vit(Box::new(VitModel::load(folder, &place).map_err(|_| e)?)),
     };
     let mut out = std::io::stdout();
     for line in std::io::stdin().lock().lines() {
