@@ -135,7 +135,7 @@ pub fn estimate(
         ("U-Net", number * parameters),
         ("trained weights", F32 * copy),
         (
-            "the same as activations are",
+            "their casts to bf16",
             if number < F32 { number * copy } else { 0 },
         ),
         ("moments", 2 * F32 * trained),
