@@ -78,8 +78,9 @@ impl Input {
         }
     }
 
-    /// Also the largest score.
-    fn oracle(&self) -> (Output<f64>, f64) {
+    /// Also the sums of the sizes of the terms that make up each value, and the largest score. Where terms cancel, the value
+    /// is small and its rounding is not.
+    fn oracle(&self) -> (Output<f64>, Output<f64>, f64) {
         let Heads {
             batch,
             heads,
@@ -93,7 +94,9 @@ impl Input {
             .each_ref()
             .map(|x| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
         let mut all = [n, n, m, m].map(|len| vec![0f64; batch * len * c]);
+        let mut sizes = all.clone();
         let [out, dq, dk, dv] = &mut all;
+        let [out_size, dq_size, dk_size, dv_size] = &mut sizes;
         let (scale, mut largest) = (1.0 / (d as f64).sqrt(), 0f64);
         for (b, h, i) in (0..batch * heads * n).map(|x| (x / n / heads, x / n % heads, x % n)) {
             let query = (b * n + i) * c + h * d;
@@ -104,6 +107,10 @@ impl Input {
                     .zip(&y[to..to + d])
                     .map(|(x, y)| x * y)
                     .sum()
+            };
+            let dot_size = |x: &[f64], at: usize, y: &[f64], to: usize| -> f64 {
+                let pairs = x[at..at + d].iter().zip(&y[to..to + d]);
+                pairs.map(|(x, y)| (x * y).abs()).sum()
             };
             let scores: Vec<f64> = (0..m).map(|j| scale * dot(&q, query, &k, key(j))).collect();
             let seen: Vec<usize> = (0..m).filter(|&j| self.sees(b, i, j)).collect();
@@ -116,19 +123,25 @@ impl Input {
             for &j in &seen {
                 for e in 0..d {
                     out[query + e] += p(j) * v[key(j) + e];
+                    out_size[query + e] += p(j) * v[key(j) + e].abs();
                 }
             }
             let delta = dot(&g, query, out, query);
+            let delta_size = dot_size(&g, query, out_size, query);
             for &j in &seen {
                 let ds = scale * p(j) * (dot(&g, query, &v, key(j)) - delta);
+                let ds_size = scale * p(j) * (dot_size(&g, query, &v, key(j)) + delta_size);
                 for e in 0..d {
                     dq[query + e] += ds * k[key(j) + e];
                     dk[key(j) + e] += ds * q[query + e];
                     dv[key(j) + e] += p(j) * g[query + e];
+                    dq_size[query + e] += ds_size * k[key(j) + e].abs();
+                    dk_size[key(j) + e] += ds_size * q[query + e].abs();
+                    dv_size[key(j) + e] += p(j) * g[query + e].abs();
                 }
             }
         }
-        (all, largest)
+        (all, sizes, largest)
     }
 
     fn forward(&self, level: Level) -> (Vec<f32>, Vec<f32>) {
@@ -161,25 +174,21 @@ impl Input {
     }
 
     fn check(&self) {
-        let (want, largest) = self.oracle();
+        let (want, sizes, largest) = self.oracle();
         for level in Level::all() {
             let (out, stats) = self.forward(level);
             let [dq, dk, dv] = self.backward(level, &out, &stats, [true; 3]);
             // A score's rounding is an error of the weight.
             let tolerance = 4e-6 + 4e-7 * largest;
-            let max = |x: &[f32]| f64::from(x.iter().fold(0f32, |max, x| max.max(x.abs())));
-            let [q, k, _, _] = self.values.each_ref().map(|x| max(x) * self.heads.scale());
-            let sizes = [1.0, k, q, 1.0].map(|size| 1e-3 + size / 8.0);
             let names = ["out", "dq", "dk", "dv"];
             for (i, got) in [&out, &dq, &dk, &dv].into_iter().enumerate() {
                 let (want, name) = (&want[i], names[i]);
-                let size = want.iter().fold(sizes[i], |max: f64, w| max.max(w.abs()));
                 assert_eq!(got.len(), want.len());
-                for (&got, want) in got.iter().zip(want) {
-                    let error = (f64::from(got) - want).abs() / size;
+                for ((&got, want), size) in got.iter().zip(want).zip(&sizes[i]) {
+                    let error = (f64::from(got) - want).abs() / size.max(1e-12);
                     assert!(
                         error <= tolerance,
-                        "{level:?} {:?} {} {name}: {got} {want}, error {error:.1e}, scores up to {largest:.1e}",
+                        "{level:?} {:?} {} {name}: {got} {want}, terms {size:.1e}, error {error:.1e}, scores up to {largest:.1e}",
                         self.heads,
                         self.mask
                     );
