@@ -169,3 +169,34 @@ fn a_plan_that_cannot_be_is_refused_with_the_mend() {
     assert!(Solver::Ddim.plan(&schedule, 2, 0.).is_ok());
     assert!(Solver::DpmSolverPp2m.plan(&schedule, 1, 0.).is_ok());
 }
+
+/// From `diffusers.training_utils.compute_snr` of diffusers 0.42.1 on the micro model's DDIMScheduler, with γ = 5:
+/// `minimum(snr, 5) / snr`, and `/ (snr + 1)` for the velocity, as its training scripts weigh the error.
+#[test]
+fn min_snr_weights_are_those_of_diffusers() -> Result<()> {
+    const AT: [usize; 5] = [0, 100, 300, 600, 999];
+    const EPSILON: [f64; 5] = [0.0042537241, 0.5914453864, 1., 1., 1.];
+    const VELOCITY: [f64; 5] = [
+        0.0042501087,
+        0.5288841724,
+        0.5905008316,
+        0.1607824713,
+        0.0046600942,
+    ];
+    let mut schedule = micro_schedule()?;
+    let close = |schedule: &NoiseSchedule, expected: [f64; 5]| {
+        let weights = schedule.min_snr_weights(5.);
+        assert_eq!(weights.len(), schedule.num_train_timesteps());
+        for (t, w) in AT.into_iter().zip(expected) {
+            assert!(
+                (weights[t] - w).abs() <= 1e-5 * w,
+                "{t}: {} and {w}",
+                weights[t]
+            );
+        }
+    };
+    close(&schedule, EPSILON);
+    schedule.prediction_type = PredictionType::VPrediction;
+    close(&schedule, VELOCITY);
+    Ok(())
+}

@@ -4,7 +4,7 @@ mod oracle;
 use candle_core::{Device, Tensor, Var};
 use oracle::{Array, distance, values};
 use rpo_nn::ops;
-use rpo_nn::optim::{AdamW, AdamWConfig, check_gradients, clip_scale, global_norm};
+use rpo_nn::optim::{AdamW, AdamWConfig, Ema, check_gradients, clip_scale, global_norm};
 
 const CONFIG: AdamWConfig = AdamWConfig {
     lr: 3e-2,
@@ -264,4 +264,38 @@ fn nonsense_is_refused() {
         )
         .is_err()
     );
+}
+
+#[test]
+fn averages_follow_the_formula() {
+    let (weights, averages) = (vars(), vars());
+    let begin: Vec<Vec<f32>> = averages.iter().map(|(_, v)| values(v)).collect();
+    let mut want: Vec<Vec<f64>> = begin
+        .iter()
+        .map(|v| v.iter().map(|&x| f64::from(x)).collect())
+        .collect();
+    let mut ema = Ema::new(0.3, averages.clone(), &weights, 0).unwrap();
+    for n in 0..5u64 {
+        for (i, (_, w)) in weights.iter().enumerate() {
+            w.set(&Array::random(100 + n * 2 + i as u64, w.dims()).tensor())
+                .unwrap();
+        }
+        ema.step().unwrap();
+        let decay = f64::min(0.3, (1. + n as f64) / (10. + n as f64));
+        for (want, (_, w)) in want.iter_mut().zip(&weights) {
+            for (a, w) in want.iter_mut().zip(values(w)) {
+                *a = decay * *a + (1. - decay) * f64::from(w);
+            }
+        }
+    }
+    for (want, (name, a)) in want.iter().zip(&averages) {
+        let worst = want
+            .iter()
+            .zip(values(a))
+            .map(|(w, a)| (w - f64::from(a)).abs())
+            .fold(0., f64::max);
+        assert!(worst < 1e-6, "{name}: {worst}");
+    }
+    assert!(Ema::new(1., averages.clone(), &weights, 0).is_err());
+    assert!(Ema::new(0.9, averages[..1].to_vec(), &weights, 0).is_err());
 }

@@ -85,6 +85,22 @@ impl NoiseSchedule {
         }
     }
 
+    /// Min-SNR weights of the squared error at each timestep (Hang et al. 2023, "Efficient Diffusion Training via Min-SNR
+    /// Weighting Strategy"): `min(SNR, γ)` in terms of the clean sample, that is divided by SNR where the network predicts the
+    /// noise and by SNR + 1 where it predicts the velocity; `SNR = a_t / (1 - a_t)`. Where SNR is 0 the noise has weight 1.
+    pub fn min_snr_weights(&self, gamma: f64) -> Vec<f64> {
+        let weight = |a: &f64| {
+            let snr = a / (1. - a);
+            match self.prediction_type {
+                PredictionType::Epsilon if snr <= gamma => 1.,
+                PredictionType::Epsilon => gamma / snr,
+                PredictionType::VPrediction => snr.min(gamma) / (snr + 1.),
+                PredictionType::Sample => snr.min(gamma),
+            }
+        };
+        self.alphas_cumprod.iter().map(weight).collect()
+    }
+
     /// `sqrt(a_t)` and `sqrt(1 - a_t)` as `[B, 1, ...]`.
     fn coefficients(&self, x0: &Tensor, t: &[usize]) -> Result<(Tensor, Tensor)> {
         let batch = x0.dim(0)?;

@@ -57,6 +57,23 @@ fn gradients<'a>(grads: &'a GradStore, vars: &[(String, Var)]) -> Result<Vec<&'a
     each.map(|(name, var)| gradient(grads, name, var)).collect()
 }
 
+/// Checks that two sets of variables have the same names and shapes, in the same order.
+pub(super) fn named_alike(
+    what: &str,
+    these: &[(String, Var)],
+    those: &[(String, Var)],
+) -> Result<()> {
+    if these.len() != those.len() {
+        bail!("{what}: {} tensors and {}", these.len(), those.len())
+    }
+    for ((a, x), (b, y)) in these.iter().zip(those) {
+        if a != b || x.dims() != y.dims() {
+            bail!("{what}: {a} {:?} and {b} {:?}", x.dims(), y.dims())
+        }
+    }
+    Ok(())
+}
+
 /// `sum` += `more`, tensor by tensor, wherever they lie.
 ///
 /// # Errors
