@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod device;
+pub mod embedded;
 pub mod experiment;
 pub mod export;
 pub mod failure;

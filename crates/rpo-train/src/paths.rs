@@ -1,22 +1,23 @@
-//! Where the names in an experiment file lead: local files and folders, then repositories of the Hugging Face hub.
+//! Where the names in an experiment file lead: local files and folders, the embedded model, then repositories of the Hugging Face
+//! hub.
 
+use crate::embedded;
 use crate::failure::BadInput;
 use crate::hub::{self, Environment, Kind, Repository, Source};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
-/// The folder of the embedded model's parent, in the source tree this binary was built from.
-const ASSETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets");
-
-/// Finds a file or folder named in an experiment: from the current folder, the experiment file's folder and its parents,
-/// then among the embedded assets (`micro`, `micro/reward`).
+/// Finds a file or folder named in an experiment: from the current folder, the experiment file's folder and its parents, then in
+/// the embedded model (`micro`, `micro/reward`).
 ///
 /// # Errors
 /// [`BadInput`] that lists the places looked at.
 pub fn find(name: &str, experiment_folder: &Path) -> Result<PathBuf> {
-    local(name, experiment_folder).map_err(|list| {
+    let places = places(name, experiment_folder);
+    here(name, &places)?.ok_or_else(|| {
         BadInput::new(format!(
-            "`{name}` was not found. Looked at:\n{list}\n  mend: give the path of an existing folder, or `micro` for the embedded model"
+            "`{name}` was not found. Looked at:\n{}\n  mend: give the path of an existing folder, or `micro` for the embedded model",
+            list(&places)
         ))
     })
 }
@@ -44,16 +45,14 @@ pub fn find_weights(
     environment: &Environment,
     pinned: Option<&Source>,
 ) -> Result<Found> {
-    let list = match local(name, experiment_folder) {
-        Ok(folder) => {
-            let folder = checkpoint_is_no_folder(folder)?;
-            return Ok(Found {
-                folder,
-                source: None,
-            });
-        }
-        Err(list) => list,
-    };
+    let places = places(name, experiment_folder);
+    if let Some(folder) = here(name, &places)? {
+        let folder = checkpoint_is_no_folder(folder)?;
+        return Ok(Found {
+            folder,
+            source: None,
+        });
+    }
     let Some(asked) = Repository::parse(name) else {
         return find(name, experiment_folder).map(|folder| Found {
             folder,
@@ -77,7 +76,8 @@ pub fn find_weights(
             }),
         }),
         Err(why) => Err(BadInput::new(format!(
-            "`{name}` was not found. Looked at:\n{list}\n  {why}"
+            "`{name}` was not found. Looked at:\n{}\n  {why}",
+            list(&places)
         ))),
     }
 }
@@ -103,27 +103,71 @@ fn checkpoint_is_no_folder(path: PathBuf) -> Result<PathBuf> {
     ))
 }
 
-/// The first of the local places that has `name`, else their list.
-fn local(name: &str, experiment_folder: &Path) -> std::result::Result<PathBuf, String> {
+/// The local places that may have `name`.
+fn places(name: &str, experiment_folder: &Path) -> Vec<PathBuf> {
     let mut places = vec![PathBuf::from(name)];
     if Path::new(name).is_relative() {
         let folder = std::path::absolute(experiment_folder).unwrap_or_default();
         places.extend(folder.ancestors().take(4).map(|a| a.join(name)));
-        places.extend(
-            folder
-                .ancestors()
-                .take(4)
-                .map(|a| a.join("assets").join(name)),
-        );
-        places.push(Path::new(ASSETS).join(name));
     }
     places.dedup();
-    if let Some(found) = places.iter().find(|p| p.exists() && !name.is_empty()) {
-        return Ok(found.clone());
+    places
+}
+
+/// The first of the local places that has `name`, else the embedded model if it has.
+fn here(name: &str, places: &[PathBuf]) -> Result<Option<PathBuf>> {
+    match places.iter().find(|p| p.exists() && !name.is_empty()) {
+        Some(found) => Ok(Some(found.clone())),
+        None => embedded::find(name).transpose(),
     }
-    let list: Vec<String> = places
-        .iter()
-        .map(|p| format!("    {}", p.display()))
-        .collect();
-    Err(list.join("\n"))
+}
+
+/// The places that were looked at, a line each.
+fn list(places: &[PathBuf]) -> String {
+    let local = places.iter().map(|p| p.display().to_string());
+    let all = local.chain(["the embedded model".to_owned()]);
+    let lines: Vec<String> = all.map(|place| format!("    {place}")).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_folders_come_before_the_embedded_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("a/b");
+        let embedded = find("micro/reward", &below).unwrap();
+        assert!(
+            embedded
+                .parent()
+                .unwrap()
+                .ends_with(embedded::folder_name())
+        );
+        assert!(embedded.join("config.json").is_file());
+        // Of the experiment's parents too.
+        let own = folder.path().join("micro/reward");
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::create_dir_all(&below).unwrap();
+        assert_eq!(find("micro/reward", &below).unwrap(), own);
+        assert!(
+            find("micro/vae", &below)
+                .unwrap()
+                .parent()
+                .unwrap()
+                .ends_with(embedded::folder_name())
+        );
+    }
+
+    #[test]
+    fn the_list_of_places_ends_with_the_embedded_model() {
+        let message = find("micro/nothing", Path::new("/x"))
+            .unwrap_err()
+            .to_string();
+        let places =
+            "    micro/nothing\n    /x/micro/nothing\n    /micro/nothing\n    the embedded model\n";
+        assert!(message.contains(places), "{message}");
+        assert!(!message.contains("assets"), "{message}");
+    }
 }

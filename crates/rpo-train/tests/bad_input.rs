@@ -127,11 +127,16 @@ fn solvers_are_named_and_planned() {
 fn missing_files_say_where_they_were_looked_for() {
     refused(
         &["no-such-file.toml"],
-        &["no-such-file.toml", "quickstart.toml"],
+        &["no-such-file.toml", "Built in: quickstart, "],
     );
     check(
         &["--set", "model.path=no-such-model"],
-        &["model.path", "no-such-model", "Looked at"],
+        &[
+            "model.path",
+            "no-such-model",
+            "Looked at",
+            "the embedded model\n",
+        ],
     );
     let folder = tempfile::tempdir().expect("a folder");
     let empty = folder.path().display().to_string();

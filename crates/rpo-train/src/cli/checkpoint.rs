@@ -57,7 +57,14 @@ impl CheckpointArgs {
     /// # Errors
     /// [`BadInput`] about a run whose inputs have changed, a trajectory or step that is not there, or a run without a choice.
     pub(super) fn find(&self, base: bool) -> Result<Checkpoint> {
-        let (experiment, mut layers) = experiment::read(&self.run.join("resolved.toml"), &[], &[])?;
+        let resolved = self.run.join("resolved.toml");
+        if !resolved.is_file() {
+            return Err(BadInput::new(format!(
+                "{}: there is none, so this is no run folder\n  mend: give the folder that `rpo-train FILE` made",
+                resolved.display()
+            )));
+        }
+        let (experiment, mut layers) = experiment::read(&resolved, &[], &[])?;
         let info: RunInfo =
             files::read_json(&self.run.join("run.json")).or_bad_input("run folder")?;
         layers.folder.clone_from(&info.experiment_folder);

@@ -1,12 +1,13 @@
 //! `rpo-train doctor`: what this machine offers and which models are found.
 
 use crate::device;
+use crate::embedded;
 use crate::hub::Environment;
 use crate::paths;
 use anyhow::Result;
 use std::path::Path;
 
-/// Prints threads, SIMD level, device and the embedded model.
+/// Prints threads, SIMD level, device, the embedded model and where its copy lies.
 pub(super) fn doctor() -> Result<()> {
     println!("rpo-train  {}", env!("CARGO_PKG_VERSION"));
     println!(
@@ -25,6 +26,11 @@ pub(super) fn doctor() -> Result<()> {
         Err(e) => format!("{e:#}"),
     };
     println!("device     {device}");
+    let copy = match embedded::copy() {
+        Ok(copy) => format!("unpacked in {} (RPO_CACHE moves it)", copy.display()),
+        Err(e) => format!("{e:#}"),
+    };
+    println!("embedded   micro, {}; {copy}", embedded::describe());
     for (what, name) in [
         ("model", "micro"),
         ("reward", "micro/reward"),
@@ -33,7 +39,7 @@ pub(super) fn doctor() -> Result<()> {
     ] {
         match paths::find(name, Path::new(".")) {
             Ok(path) => println!("{what:<10} {}", path.display()),
-            Err(_) => println!("{what:<10} not found: `{name}`"),
+            Err(e) => println!("{what:<10} `{name}`: {e:#}"),
         }
     }
     let environment = Environment::of_process();

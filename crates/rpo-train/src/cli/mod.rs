@@ -4,6 +4,7 @@ mod check;
 mod checkpoint;
 mod doctor;
 mod eval;
+mod experiments;
 mod export;
 mod forward;
 mod generate;
@@ -19,9 +20,20 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-const VERBS: [&str; 12] = [
-    "run", "check", "generate", "forward", "lora", "export", "import", "eval", "report", "doctor",
-    "schema", "help",
+const VERBS: [&str; 13] = [
+    "run",
+    "check",
+    "generate",
+    "forward",
+    "lora",
+    "export",
+    "import",
+    "eval",
+    "report",
+    "doctor",
+    "experiments",
+    "schema",
+    "help",
 ];
 
 #[derive(Parser)]
@@ -74,15 +86,20 @@ enum Verb {
     },
     /// Print threads, SIMD level, device and the models found
     Doctor,
+    /// List the built-in experiments, or print the text of one, to be saved and changed
+    Experiments {
+        /// Name of an experiment or of a size
+        name: Option<PathBuf>,
+    },
     /// Print the JSON schema of experiment files
     Schema,
 }
 
 #[derive(Args)]
 struct ExperimentArgs {
-    /// Experiment file, for example experiments/quickstart.toml
+    /// Experiment file, or the name of a built-in one, for example quickstart (`rpo-train experiments` lists them)
     experiment: PathBuf,
-    /// TOML files whose keys replace those of the experiment, for example experiments/sizes/paper.toml
+    /// TOML files whose keys replace those of the experiment, or built-in sizes, for example paper
     #[arg(long = "with", value_name = "FILE")]
     overlays: Vec<PathBuf>,
     /// Replace one key: --set training.steps=40
@@ -121,6 +138,7 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
         Verb::Eval(args) => eval::eval(&args),
         Verb::Report { runs, out } => report::report(&runs, &out),
         Verb::Doctor => doctor::doctor(),
+        Verb::Experiments { name } => experiments::experiments(name.as_deref()),
         Verb::Schema => {
             println!("{}", serde_json::to_string_pretty(&experiment::schema())?);
             Ok(())
@@ -142,6 +160,7 @@ fn with_verb(mut args: Vec<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::built_in;
     use clap::CommandFactory;
 
     #[test]
@@ -150,6 +169,15 @@ mod tests {
         assert_eq!(to(&["rpo-train", "a.toml"])[1], "run");
         assert_eq!(to(&["rpo-train", "doctor"])[1], "doctor");
         assert_eq!(to(&["rpo-train", "--help"])[1], "--help");
+    }
+
+    #[test]
+    fn no_experiment_is_named_like_a_verb() {
+        let all = built_in::EXPERIMENTS.iter().chain(built_in::SIZES);
+        for name in all.map(built_in::BuiltIn::short) {
+            assert!(!VERBS.contains(&name), "{name}");
+            assert_eq!(with_verb(vec!["rpo-train".into(), name.into()])[1], "run");
+        }
     }
 
     #[test]

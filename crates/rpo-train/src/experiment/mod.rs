@@ -1,8 +1,10 @@
 //! Experiment files: what the user typed ([`read`]), what it resolves to ([`Experiment`]) and whether it can be run.
 
 mod arms;
+pub mod built_in;
 mod check;
 mod fields;
+mod layer;
 pub mod presets;
 mod savings;
 mod source;

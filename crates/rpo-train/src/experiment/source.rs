@@ -1,6 +1,7 @@
 //! Reads experiment files: several TOML layers, the later over the earlier, with errors that name file, line, key and mend.
 
 use super::fields::Experiment;
+use super::layer::{Layer, nearest};
 use super::presets;
 use crate::failure::BadInput;
 use crate::hub::Source;
@@ -10,38 +11,25 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
-/// One layer: a file or the `--set` options.
-struct Layer {
-    label: String,
-    text: String,
-}
-
 /// The layers of an experiment, kept to say where a value came from.
 pub struct Layers {
     layers: Vec<Layer>,
-    /// Folder of the experiment file: relative paths are also looked for from here.
+    /// Folder of the experiment file: relative paths are also looked for from here. Empty for one that is built in.
     pub folder: PathBuf,
     /// By key, the commits that an earlier start of the same run read: they are taken again.
     pub sources: BTreeMap<String, Source>,
 }
 
-/// Reads `file`, then each file of `overlays`, then each `key=value` of `sets`; later ones win.
+/// Reads `file`, then each file of `overlays`, then each `key=value` of `sets`; later ones win. What is no file may be the name
+/// of a built-in one.
 ///
 /// # Errors
 /// [`BadInput`] naming file, line and key.
 pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Experiment, Layers)> {
-    let mut layers = Vec::new();
-    for path in std::iter::once(file).chain(overlays.iter().map(PathBuf::as_path)) {
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            BadInput::new(format!(
-                "{}: {e}\n  mend: name an experiment file, for example experiments/quickstart.toml",
-                path.display()
-            ))
-        })?;
-        layers.push(Layer {
-            label: path.display().to_string(),
-            text,
-        });
+    let (first, folder) = Layer::experiment(file)?;
+    let mut layers = vec![first];
+    for path in overlays {
+        layers.push(Layer::overlay(path)?);
     }
     for set in sets {
         layers.push(Layer {
@@ -49,7 +37,6 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
             text: set_to_toml(set)?,
         });
     }
-    let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     if let Some(preset) = preset(&layers) {
         layers.insert(0, preset);
     }
@@ -88,20 +75,6 @@ impl Layers {
             .first()
             .map_or("experiment", |l| l.label.as_str());
         BadInput::new(format!("{file}: `{key}` (default): {message}"))
-    }
-}
-
-impl Layer {
-    fn error_at(&self, span: Option<Range<usize>>, message: &str) -> anyhow::Error {
-        match span {
-            Some(span) => {
-                let line = 1 + self.text[..span.start.min(self.text.len())]
-                    .matches('\n')
-                    .count();
-                BadInput::new(format!("{}:{line}: {message}", self.label))
-            }
-            None => BadInput::new(format!("{}: {message}", self.label)),
-        }
     }
 }
 
@@ -187,13 +160,9 @@ pub(super) fn describe(message: &str) -> String {
     } else {
         "key"
     };
-    let nearest = known
-        .iter()
-        .map(|k| (strsim::jaro_winkler(unknown, k), *k))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    let mend = match nearest {
-        Some((score, name)) if score > 0.7 => format!("did you mean `{name}`?"),
-        _ => format!("known here: {}", known.join(", ")),
+    let mend = match nearest(unknown, known) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("known here: {}", known.join(", ")),
     };
     format!("unknown {kind} `{unknown}`\n  mend: {mend}")
 }

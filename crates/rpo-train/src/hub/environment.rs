@@ -57,7 +57,7 @@ impl Environment {
 }
 
 /// Fills in a leading `~` and the variables of a path; an unknown variable stays as it is written.
-fn expand(text: &str, get: &impl Fn(&str) -> Option<String>) -> PathBuf {
+pub(crate) fn expand(text: &str, get: &impl Fn(&str) -> Option<String>) -> PathBuf {
     let home = text
         .strip_prefix('~')
         .filter(|rest| rest.is_empty() || rest.starts_with('/'));

@@ -8,6 +8,7 @@ mod needs;
 
 pub use cache::{Absence, Snapshot, look_up};
 pub use environment::Environment;
+pub(crate) use environment::expand;
 pub use needs::{Gap, Kind, missing, wanted};
 
 use serde::{Deserialize, Serialize};

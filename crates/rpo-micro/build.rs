@@ -1,0 +1,44 @@
+//! Lists the files of `assets/micro` for `include_bytes!`.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    let variable = |name: &str| PathBuf::from(std::env::var_os(name).expect("cargo sets it"));
+    let model = variable("CARGO_MANIFEST_DIR").join("../../assets/micro");
+    let mut files = Vec::new();
+    walk(&model, "", &mut files);
+    files.sort();
+    let mut list = String::from("&[\n");
+    for (name, path) in &files {
+        let path = path.to_str().expect("the source folder's path is UTF-8");
+        writeln!(
+            list,
+            "    File {{ path: {name:?}, bytes: include_bytes!({path:?}) }},"
+        )
+        .expect("a string takes everything");
+    }
+    list.push_str("]\n");
+    std::fs::write(variable("OUT_DIR").join("files.rs"), list).expect("cargo's folder for it");
+}
+
+/// Adds the files below `folder` with their names from the model's folder. What file managers and editors hide is none of the
+/// model's.
+fn walk(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) {
+    println!("cargo:rerun-if-changed={}", folder.display());
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    for entry in entries {
+        let path = entry.expect("a folder that can be read").path();
+        let name = path.file_name().unwrap_or_default();
+        let name = name.to_str().expect("the model's names are ASCII");
+        if name.starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            walk(&path, &format!("{prefix}{name}/"), files);
+        } else {
+            println!("cargo:rerun-if-changed={}", path.display());
+            files.push((format!("{prefix}{name}"), path));
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `rpo-train experiments`: what can be run by name, and the text of each.
+
+use crate::experiment::built_in::{self, BuiltIn};
+use crate::failure::BadInput;
+use anyhow::Result;
+use std::path::Path;
+
+/// Lists the built-in experiments, or prints the text of the one with this name.
+pub(super) fn experiments(name: Option<&Path>) -> Result<()> {
+    let Some(name) = name else {
+        println!("rpo-train NAME runs one, `rpo-train experiments NAME` prints its text\n");
+        list(built_in::EXPERIMENTS);
+        println!("\n--with NAME lays one over any of them\n");
+        list(built_in::SIZES);
+        return Ok(());
+    };
+    let found = built_in::experiment(name).or_else(|| built_in::size(name));
+    let Some(found) = found else {
+        return Err(BadInput::new(format!(
+            "{}: no experiment of this name is built in\n  mend: {}",
+            name.display(),
+            built_in::suggest(name, built_in::EXPERIMENTS)
+        )));
+    };
+    print!("{}", found.text);
+    Ok(())
+}
+
+fn list(built_in: &[BuiltIn]) {
+    for one in built_in {
+        println!("  {:<22} {}", one.short(), one.about());
+    }
+}

@@ -1,0 +1,186 @@
+//! The embedded model, `micro`: its files lie inside this program and are unpacked once into a cache folder of the user, because
+//! every loader reads folders.
+//!
+//! The copy's name ends in a hash of its contents, so programs with other models have other copies. Whoever uses it compares it
+//! first, byte by byte: a copy that was damaged, or that something was put into, is made anew, so that a run's inputs are those
+//! that its hash says.
+
+use crate::failure::BadInput;
+use crate::files::TEMPORARY;
+use crate::hub::expand;
+use anyhow::Result;
+use rpo_micro::{FILES, File};
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// The name of the embedded model in experiment files; its parts are below it: `micro/reward`.
+const NAME: &str = "micro";
+
+/// How often a copy that others make too is tried to be put in place.
+const ATTEMPTS: usize = 8;
+
+/// The path of `micro`, or of a folder or file below it, in the unpacked copy; `None` for every other name.
+pub fn find(name: &str) -> Option<Result<PathBuf>> {
+    let below = within(name, FILES)?;
+    // Part by part: joining an empty path would end in a slash.
+    Some(copy().map(|copy| below.components().fold(copy, |path, part| path.join(part))))
+}
+
+/// The folder of the unpacked copy, which is made or mended if need be.
+///
+/// # Errors
+/// [`BadInput`] that lists the folders that cannot be written.
+pub fn copy() -> Result<PathBuf> {
+    static COPY: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let made = COPY.get_or_init(|| {
+        let variable = |name: &str| std::env::var(name).ok();
+        unpack(&caches(variable, &std::env::temp_dir()), FILES)
+    });
+    made.clone().map_err(BadInput::new)
+}
+
+/// Name of the copy's folder: `micro-` and a hash of paths and contents.
+pub fn folder_name() -> String {
+    name_of(FILES)
+}
+
+/// The embedded files in words: `29 files, 21.0 MB`.
+pub fn describe() -> String {
+    let bytes: usize = FILES.iter().map(|f| f.bytes.len()).sum();
+    format!("{} files, {:.1} MB", FILES.len(), bytes as f64 / 1e6)
+}
+
+fn name_of(files: &[File]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        // Lengths keep apart what would read alike when run together.
+        let lengths = format!("{}|{}|", file.path.len(), file.bytes.len());
+        hasher.update(lengths.as_bytes());
+        hasher.update(file.path.as_bytes()).update(file.bytes);
+    }
+    format!("{NAME}-{}", &hasher.finalize().to_hex()[..16])
+}
+
+/// What `name` is below the model's folder, if it is the model or a folder or file of it.
+fn within(name: &str, files: &[File]) -> Option<PathBuf> {
+    let mut parts = Path::new(name).components();
+    if parts.next()? != Component::Normal(NAME.as_ref()) {
+        return None;
+    }
+    let below = parts.as_path();
+    let known = |file: &File| Path::new(file.path).starts_with(below);
+    files.iter().any(known).then(|| below.to_path_buf())
+}
+
+/// The folders that may hold the copy, the first that can be written is taken: `RPO_CACHE`, else `rpo` in the user's folder of
+/// caches; then one in `temporary`. `variable` is as in [`crate::hub::Environment::new`].
+fn caches(variable: impl Fn(&str) -> Option<String>, temporary: &Path) -> Vec<PathBuf> {
+    let get = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    let path = |name: &str| get(name).map(|value| expand(&value, &get));
+    let below = |name: &str| path(name).map(|caches| caches.join("rpo"));
+    let own = path("RPO_CACHE")
+        .or_else(|| below("XDG_CACHE_HOME"))
+        .or_else(|| cfg!(windows).then(|| below("LOCALAPPDATA")).flatten())
+        .or_else(|| path("HOME").map(|home| home.join(".cache/rpo")));
+    // Users of one machine share the temporary folder and cannot write each other's.
+    let user = get("USER").or_else(|| get("USERNAME")).unwrap_or_default();
+    let plain = user.chars().filter(|c| c.is_alphanumeric());
+    let name: String = "rpo-".chars().chain(plain).collect();
+    own.into_iter()
+        .chain([temporary.join(name.trim_end_matches('-'))])
+        .map(|folder| std::path::absolute(&folder).unwrap_or(folder))
+        .collect()
+}
+
+/// The copy in the first of the folders that has it or can be given it; else a message that lists them.
+fn unpack(folders: &[PathBuf], files: &[File]) -> std::result::Result<PathBuf, String> {
+    let mut tried = Vec::new();
+    for folder in folders {
+        match unpack_in(folder, files) {
+            Ok(copy) => return Ok(copy),
+            Err(e) => tried.push(format!("    {}: {e}", folder.display())),
+        }
+    }
+    Err(format!(
+        "the embedded model cannot be unpacked. Tried:\n{}\n  mend: name a folder that can be written in the environment variable RPO_CACHE",
+        tried.join("\n")
+    ))
+}
+
+/// A copy appears whole: it is written beside its place and renamed.
+fn unpack_in(folder: &Path, files: &[File]) -> io::Result<PathBuf> {
+    let copy = folder.join(name_of(files));
+    if is_whole(&copy, files) {
+        return Ok(copy);
+    }
+    fs::create_dir_all(folder)?;
+    let fresh = temporary_in(folder)?;
+    for file in files {
+        let path = fresh.path().join(file.path);
+        fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        fs::write(&path, file.bytes)?;
+    }
+    let mut result = Ok(());
+    for _ in 0..ATTEMPTS {
+        result = fs::rename(fresh.path(), &copy);
+        if result.is_ok() {
+            // It is no longer there to be removed.
+            let _ = fresh.keep();
+            return Ok(copy);
+        }
+        // Another process may have been faster: its copy is as good.
+        if is_whole(&copy, files) {
+            return Ok(copy);
+        }
+        set_aside(&copy, folder)?;
+    }
+    result.map(|()| copy)
+}
+
+/// Whether `copy` has all `files`, with the same bytes, and no others.
+fn is_whole(copy: &Path, files: &[File]) -> bool {
+    let same = |file: &File| {
+        let path = copy.join(file.path);
+        let long = fs::metadata(&path).map(|about| about.len());
+        long.is_ok_and(|n| n == file.bytes.len() as u64)
+            && fs::read(&path).is_ok_and(|bytes| bytes == file.bytes)
+    };
+    files.iter().all(same) && count(copy).is_ok_and(|n| n == files.len())
+}
+
+/// Number of files below a folder.
+fn count(folder: &Path) -> io::Result<usize> {
+    let mut n = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        n += match entry.file_type()?.is_dir() {
+            true => count(&entry.path())?,
+            false => 1,
+        };
+    }
+    Ok(n)
+}
+
+/// Takes a damaged copy out of its place and removes it; who still reads from it keeps what is open.
+fn set_aside(copy: &Path, folder: &Path) -> io::Result<()> {
+    let aside = temporary_in(folder)?;
+    match fs::rename(copy, aside.path().join(NAME)) {
+        // Another process did it.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+fn temporary_in(folder: &Path) -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    // Readable by others as far as the umask allows: tempfile's own default is for secrets.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    builder.prefix(TEMPORARY).tempdir_in(folder)
+}
+
+#[cfg(test)]
+mod tests;

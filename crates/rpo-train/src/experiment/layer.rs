@@ -1,0 +1,189 @@
+//! Where the layers of an experiment come from: files, and where there is none of that name, what is built in.
+
+use super::built_in::{self, BuiltIn};
+use crate::failure::BadInput;
+use anyhow::Result;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// One layer: a file, a text inside the program, or one of the `--set` options.
+pub(super) struct Layer {
+    /// What errors call it.
+    pub(super) label: String,
+    /// TOML.
+    pub(super) text: String,
+}
+
+impl Layer {
+    /// The experiment itself and its folder.
+    pub(super) fn experiment(path: &Path) -> Result<(Self, PathBuf)> {
+        let why = match local(path)? {
+            Ok((file, layer)) => {
+                let folder = file.parent().map(Path::to_path_buf);
+                return Ok((layer, folder.unwrap_or_default()));
+            }
+            Err(why) => why,
+        };
+        if let Some(built_in) = built_in::experiment(path) {
+            return Ok((built_in.into(), PathBuf::new()));
+        }
+        let shown = path.display();
+        Err(BadInput::new(match built_in::size(path) {
+            Some(size) => format!(
+                "{shown}: sizes are laid over an experiment\n  mend: rpo-train EXPERIMENT --with {}",
+                size.short()
+            ),
+            None => format!(
+                "{shown}: {why}, and no experiment of this name is built in\n  mend: {}",
+                built_in::suggest(path, built_in::EXPERIMENTS)
+            ),
+        }))
+    }
+
+    /// What `--with` names; an experiment may be laid over another.
+    pub(super) fn overlay(path: &Path) -> Result<Self> {
+        let why = match local(path)? {
+            Ok((_, layer)) => return Ok(layer),
+            Err(why) => why,
+        };
+        let built_in = built_in::size(path).or_else(|| built_in::experiment(path));
+        built_in.map(Self::from).ok_or_else(|| {
+            BadInput::new(format!(
+                "--with {}: {why}, and nothing of this name is built in\n  mend: {}",
+                path.display(),
+                built_in::suggest(path, built_in::SIZES)
+            ))
+        })
+    }
+
+    /// An error about a place of its text.
+    pub(super) fn error_at(&self, span: Option<Range<usize>>, message: &str) -> anyhow::Error {
+        match span {
+            Some(span) => {
+                let line = 1 + self.text[..span.start.min(self.text.len())]
+                    .matches('\n')
+                    .count();
+                BadInput::new(format!("{}:{line}: {message}", self.label))
+            }
+            None => BadInput::new(format!("{}: {message}", self.label)),
+        }
+    }
+}
+
+/// The local file of this name, or with `.toml` behind it; the inner error says why there is none.
+fn local(path: &Path) -> Result<std::result::Result<(PathBuf, Layer), std::io::Error>> {
+    let mut ended = path.as_os_str().to_owned();
+    ended.push(".toml");
+    let mut why = None;
+    for file in [path.to_path_buf(), PathBuf::from(ended)] {
+        let label = file.display().to_string();
+        match std::fs::read_to_string(&file) {
+            Ok(text) => return Ok(Ok((file, Layer { label, text }))),
+            // A file that cannot be read is not passed over.
+            Err(e) if file.is_file() => {
+                return Err(BadInput::new(format!(
+                    "{label}: {e}\n  mend: an experiment is a TOML file in UTF-8 that can be read"
+                )));
+            }
+            Err(e) => why = why.or(Some(e)),
+        }
+    }
+    Ok(Err(
+        why.unwrap_or_else(|| std::io::ErrorKind::NotFound.into())
+    ))
+}
+
+impl From<&BuiltIn> for Layer {
+    fn from(built_in: &BuiltIn) -> Self {
+        Self {
+            label: built_in.label(),
+            text: built_in.text.to_owned(),
+        }
+    }
+}
+
+/// The known word most like `word`, if one is like it.
+pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let scores = known.iter().map(|k| (strsim::jaro_winkler(word, k), *k));
+    let (score, name) = scores.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (score > 0.7).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read;
+    use super::*;
+
+    #[test]
+    fn files_come_before_what_is_built_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let built_in = |name: &str| read(Path::new(name), &[], &[]).map(|(e, l)| (e.name, l));
+        let (name, layers) = built_in("quickstart").unwrap();
+        assert_eq!(
+            (name.as_str(), layers.folder),
+            ("quickstart", PathBuf::new())
+        );
+        let line = "quickstart.toml (built in):11: `training.steps`: odd";
+        let (_, layers) = built_in("experiments/quickstart.toml").unwrap();
+        assert_eq!(layers.error("training.steps", "odd").to_string(), line);
+        // With or without the ending.
+        let file = folder.path().join("quickstart.toml");
+        std::fs::write(&file, "name = \"mine\"\n").unwrap();
+        for path in [file.clone(), file.with_extension("")] {
+            let (experiment, layers) = read(&path, &[], &[]).unwrap();
+            assert_eq!(
+                (experiment.name.as_str(), layers.folder.as_path()),
+                ("mine", folder.path())
+            );
+        }
+        std::fs::write(&file, b"\xff").unwrap();
+        let message = built_in(file.to_str().unwrap()).err().unwrap().to_string();
+        assert!(message.contains("UTF-8"), "{message}");
+    }
+
+    #[test]
+    fn sizes_are_laid_over_by_name() {
+        let with = |name: &str| read(Path::new("quickstart"), &[name.into()], &[]);
+        for name in ["smoke", "experiments/sizes/smoke.toml"] {
+            let (experiment, layers) = with(name).unwrap();
+            assert_eq!(
+                (experiment.training.steps, experiment.rules.patience),
+                (4, Some(3))
+            );
+            let message = layers.error("training.steps", "odd").to_string();
+            assert!(
+                message.starts_with("sizes/smoke.toml (built in):"),
+                "{message}"
+            );
+        }
+        let message = with("papre").err().unwrap().to_string();
+        assert!(
+            message.contains("--with papre") && message.contains("did you mean `paper`?"),
+            "{message}"
+        );
+        let alone = read(Path::new("paper"), &[], &[])
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(alone.contains("--with paper"), "{alone}");
+    }
+
+    #[test]
+    fn unknown_names_get_the_nearest_and_the_list() {
+        let message = |name: &str| read(Path::new(name), &[], &[]).err().unwrap().to_string();
+        let quick = message("quikstart");
+        for word in [
+            "quikstart: ",
+            "did you mean `quickstart`?",
+            "dreambench",
+            "rpo-train experiments",
+        ] {
+            assert!(quick.contains(word), "no `{word}` in: {quick}");
+        }
+        let far = message("zzz.toml");
+        assert!(
+            far.contains("quickstart") && !far.contains("did you mean"),
+            "{far}"
+        );
+    }
+}
