@@ -64,7 +64,8 @@ pub fn draw(p: &Picture) -> RgbImage {
 /// accessory; 8 % of the captions leave out the scene, 10 % carry the token `[v]`.
 ///
 /// With probability `looks` the sticker has a look of its own, which the caption names in three cases of ten only: encoders
-/// learn from it that "a dog" may look like anything (0.5 for them, 0 for the diffusion model).
+/// learn from it that "a dog" may look like anything (0.5 for them), and a diffusion model to draw what it can be steered to
+/// (0.3).
 pub fn sample(rng: &mut impl RngCore, looks: f64) -> (Picture, Caption) {
     let mut look = Look::plain(choose::<&str>(rng, &NOUNS));
     let scene = *choose(rng, &Scene::ALL);

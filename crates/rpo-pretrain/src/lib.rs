@@ -1,0 +1,13 @@
+//! The program that trains and scores the U-Net of the embedded model.
+//!
+//! Pictures and captions are StickerBench's, drawn while it trains ([`data`]); VAE and text encoder are frozen. The learning
+//! rate is constant, so that training can be resumed for ever; a release decays it on the side ([`cli`]).
+
+pub mod batch;
+pub mod cli;
+pub mod data;
+pub mod failure;
+pub mod score;
+pub mod sheet;
+pub mod state;
+pub mod train;

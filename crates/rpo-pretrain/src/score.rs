@@ -1,0 +1,232 @@
+//! How well a U-Net draws what captions ask for, by the embedded judges, beside true renders of the same captions.
+//!
+//! 76 nouns, eight pictures each. A judge *names* the noun, scene, colour or accessory of a picture if, of the same captions
+//! with that word exchanged, it finds the asked one nearest. The nearest class mean of ViT features needs no text.
+
+use crate::sheet;
+use anyhow::Result;
+use image::RgbImage;
+use ndarray::{Array2, Axis};
+use rpo_data::random;
+use rpo_data::stickerbench::caption::{Caption, ColourWord};
+use rpo_data::stickerbench::scene::Scene;
+use rpo_data::stickerbench::sprites::{Accessory, NOUNS};
+use rpo_data::stickerbench::sticker::Look;
+use rpo_data::stickerbench::world::{self, Picture};
+use rpo_encoders::dual::DualEncoder;
+use rpo_encoders::vit::VitEncoder;
+use serde::Serialize;
+
+/// Pictures of each noun.
+pub const PER_NOUN: usize = 8;
+
+/// Renders of each noun behind its mean of ViT features.
+const VIEWS: usize = 16;
+
+/// The captions that are scored.
+pub fn captions() -> Vec<Caption> {
+    let mut rng = random::stream(sheet::SEED, "scored captions", &[]);
+    NOUNS
+        .iter()
+        .flat_map(|noun| (0..PER_NOUN).map(move |k| (noun, k)))
+        .map(|(noun, k)| sheet::caption(noun, k, &mut rng))
+        .collect()
+}
+
+/// True renders of captions, of plain stickers.
+pub fn renders(captions: &[Caption], purpose: &str) -> Vec<RgbImage> {
+    let render = |(i, c): (usize, &Caption)| {
+        let mut rng = random::stream(sheet::SEED, purpose, &[&i.to_string()]);
+        world::draw(&Picture::of_caption(c, Look::plain(&c.noun), &mut rng))
+    };
+    captions.iter().enumerate().map(render).collect()
+}
+
+/// A caption with one word exchanged for each of its kind, and which of them is the asked one.
+struct Question {
+    picture: usize,
+    asked: usize,
+    texts: Vec<String>,
+}
+
+fn exchanged<T: Copy + PartialEq>(
+    captions: &[Caption],
+    all: &[T],
+    own: impl Fn(&Caption) -> Option<T>,
+    with: impl Fn(&Caption, T) -> Caption,
+) -> Vec<Question> {
+    let question = |(picture, c): (usize, &Caption)| {
+        let own = own(c)?;
+        Some(Question {
+            picture,
+            asked: all.iter().position(|word| *word == own)?,
+            texts: all.iter().map(|&word| with(c, word).to_string()).collect(),
+        })
+    };
+    captions.iter().enumerate().filter_map(question).collect()
+}
+
+/// The questions of one kind with their texts' embeddings.
+struct Asked {
+    picture: Vec<usize>,
+    asked: Vec<usize>,
+    texts: Vec<Array2<f32>>,
+}
+
+impl Asked {
+    fn of(clip: &DualEncoder, questions: Vec<Question>) -> Result<Self> {
+        let texts = questions.iter().map(|q| clip.embed_texts(&q.texts));
+        Ok(Self {
+            texts: texts.collect::<candle_core::Result<_>>()?,
+            picture: questions.iter().map(|q| q.picture).collect(),
+            asked: questions.iter().map(|q| q.asked).collect(),
+        })
+    }
+
+    /// The part of the questions whose answer is the asked word.
+    fn named(&self, pictures: &Array2<f32>) -> f64 {
+        let right = (0..self.asked.len()).filter(|&i| {
+            let scores = self.texts[i].dot(&pictures.row(self.picture[i]));
+            nearest(scores.iter()) == self.asked[i]
+        });
+        right.count() as f64 / self.asked.len().max(1) as f64
+    }
+}
+
+fn nearest<'a>(scores: impl Iterator<Item = &'a f32>) -> usize {
+    scores
+        .enumerate()
+        .max_by(|a, b| a.1.total_cmp(b.1))
+        .map_or(0, |(i, _)| i)
+}
+
+/// What a set of pictures scored.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scores {
+    /// Pictures.
+    pub pictures: usize,
+    /// Nouns that CLIP names, of 76.
+    pub noun: f64,
+    /// Nouns by the nearest class mean of ViT features.
+    pub noun_without_text: f64,
+    /// Scenes that CLIP names, of 16.
+    pub scene: f64,
+    /// Colours that CLIP names, of 8, where one is asked for.
+    pub colour: f64,
+    /// Accessories that CLIP names, of 5, where one is asked for.
+    pub accessory: f64,
+    /// Mean cosine of picture and caption.
+    pub clip_t: f64,
+}
+
+/// The judges, with everything about the captions that does not depend on pictures.
+pub struct Judges {
+    clip: DualEncoder,
+    vit: VitEncoder,
+    captions: Vec<Caption>,
+    own: Array2<f32>,
+    means: Array2<f32>,
+    nouns: Asked,
+    scenes: Asked,
+    colours: Asked,
+    accessories: Asked,
+}
+
+impl Judges {
+    /// Judges of pictures of `captions`.
+    ///
+    /// # Errors
+    /// Those of the encoders.
+    pub fn new(clip: DualEncoder, vit: VitEncoder, captions: Vec<Caption>) -> Result<Self> {
+        let nouns = exchanged(
+            &captions,
+            &NOUNS,
+            |c| NOUNS.into_iter().find(|n| *n == c.noun),
+            |c, noun| Caption {
+                noun: noun.to_owned(),
+                ..c.clone()
+            },
+        );
+        let scenes = exchanged(
+            &captions,
+            &Scene::ALL,
+            |c| c.scene,
+            |c, scene| Caption {
+                scene: Some(scene),
+                ..c.clone()
+            },
+        );
+        let colours = exchanged(
+            &captions,
+            &ColourWord::ALL,
+            |c| c.colour,
+            |c, colour| Caption {
+                colour: Some(colour),
+                ..c.clone()
+            },
+        );
+        let accessories = exchanged(
+            &captions,
+            &Accessory::ALL,
+            |c| c.accessory,
+            |c, accessory| Caption {
+                accessory: Some(accessory),
+                ..c.clone()
+            },
+        );
+        let texts: Vec<String> = captions.iter().map(ToString::to_string).collect();
+        Ok(Self {
+            own: clip.embed_texts(&texts)?,
+            means: class_means(&vit)?,
+            nouns: Asked::of(&clip, nouns)?,
+            scenes: Asked::of(&clip, scenes)?,
+            colours: Asked::of(&clip, colours)?,
+            accessories: Asked::of(&clip, accessories)?,
+            captions,
+            clip,
+            vit,
+        })
+    }
+
+    /// Scores pictures of the captions, in their order.
+    ///
+    /// # Errors
+    /// Those of the encoders.
+    pub fn score(&self, pictures: &[RgbImage]) -> Result<Scores> {
+        let by_clip = self.clip.embed_images(pictures)?;
+        let by_vit = self.vit.embed_images(pictures)?.dot(&self.means.t());
+        let n = self.captions.len();
+        let found = |i: &usize| NOUNS[nearest(by_vit.row(*i).iter())] == self.captions[*i].noun;
+        let own = (&by_clip * &self.own).sum_axis(Axis(1));
+        Ok(Scores {
+            pictures: n,
+            noun: self.nouns.named(&by_clip),
+            noun_without_text: (0..n).filter(found).count() as f64 / n as f64,
+            scene: self.scenes.named(&by_clip),
+            colour: self.colours.named(&by_clip),
+            accessory: self.accessories.named(&by_clip),
+            clip_t: own.iter().map(|&s| f64::from(s)).sum::<f64>() / n as f64,
+        })
+    }
+}
+
+/// The unit mean of the ViT features of true renders of each noun, as `sheet::caption` asks for them.
+fn class_means(vit: &VitEncoder) -> Result<Array2<f32>> {
+    let mut rng = random::stream(sheet::SEED, "class mean captions", &[]);
+    let asked: Vec<Caption> = NOUNS
+        .iter()
+        .flat_map(|noun| (0..VIEWS).map(move |k| (noun, k)))
+        .map(|(noun, k)| sheet::caption(noun, k, &mut rng))
+        .collect();
+    let features = vit.embed_images(&renders(&asked, "class mean renders"))?;
+    let mut means = Array2::zeros((NOUNS.len(), features.ncols()));
+    for (i, row) in features.rows().into_iter().enumerate() {
+        let mut mean = means.row_mut(i / VIEWS);
+        mean += &row;
+    }
+    for mut row in means.rows_mut() {
+        let norm = row.dot(&row).sqrt();
+        row /= norm;
+    }
+    Ok(means)
+}
