@@ -36,7 +36,7 @@ Identity, of every encoder, without text.
     class mean                    noun of a picture by the nearest of 76 means of 24 pictures; plain stickers, with
                                   p .25 coloured
 
-Then the gate of `train_micro.py check`, on 40 subjects: does the subject beat the plain sticker, and the right scene
+Then, on 40 subjects: does the subject beat the plain sticker, and the right scene
 the wrong one, under the λ-Harmonic of the reward?
 
 Needs torch 2.15, transformers 5.23, pillow, numpy. 9,600 renders and three encoders take 90 s of one core.
