@@ -5,6 +5,7 @@ use crate::score::{self, Judges, Scores};
 use crate::sheet;
 use crate::state::{self, Settings};
 use crate::train::{self, Run, Start};
+use crate::vae;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use rpo_diffusion::{Pipeline, load_unet};
@@ -33,6 +34,8 @@ enum Verb {
     Release(ReleaseArgs),
     /// Draw 608 pictures and a sheet and score them beside true renders of the same captions
     Score(ScoreArgs),
+    /// Print what the VAE keeps of pictures with looks, in dB
+    Vae(VaeArgs),
 }
 
 #[derive(Args)]
@@ -140,6 +143,16 @@ struct ScoreArgs {
     to: PathBuf,
 }
 
+#[derive(Args)]
+struct VaeArgs {
+    /// diffusers folder
+    #[arg(long, default_value = "assets/micro")]
+    model: PathBuf,
+    /// Threads of the networks; 0: as many as there are cores
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+}
+
 /// Runs the program with this process's arguments.
 ///
 /// # Errors
@@ -148,7 +161,8 @@ pub fn main() -> Result<()> {
     let verb = Cli::parse().verb;
     let (Verb::Unet(UnetArgs { threads, .. })
     | Verb::Release(ReleaseArgs { threads, .. })
-    | Verb::Score(ScoreArgs { threads, .. })) = &verb;
+    | Verb::Score(ScoreArgs { threads, .. })
+    | Verb::Vae(VaeArgs { threads, .. })) = &verb;
     rayon::ThreadPoolBuilder::new()
         .num_threads(*threads)
         .build_global()
@@ -157,6 +171,7 @@ pub fn main() -> Result<()> {
         Verb::Unet(args) => unet(args),
         Verb::Release(args) => release(&args),
         Verb::Score(args) => score(&args),
+        Verb::Vae(args) => vae(&args.model),
     })
 }
 
@@ -294,4 +309,16 @@ fn score(args: &ScoreArgs) -> Result<()> {
         .collect::<Result<_>>()?;
     let path = args.to.join("score.json");
     fs::write(&path, serde_json::to_vec_pretty(&table)?).with_context(|| path.display().to_string())
+}
+
+fn vae(model: &Path) -> Result<()> {
+    let found = vae::round_trips(&Pipeline::load(model)?)?;
+    let each: Vec<String> = found.quickstart.iter().map(|x| format!("{x:.1}")).collect();
+    println!(
+        "150 pictures with looks: mean {:.2} dB, worst tenth {:.2} dB\nthe quickstart's references: {} dB",
+        found.mean,
+        found.worst_tenth,
+        each.join(" ")
+    );
+    Ok(())
 }

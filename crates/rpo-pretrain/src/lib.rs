@@ -11,3 +11,4 @@ pub mod score;
 pub mod sheet;
 pub mod state;
 pub mod train;
+pub mod vae;

@@ -1,0 +1,58 @@
+//! The judges name what true renders show, and do not name it on pictures of something else.
+
+use rpo_diffusion::Pipeline;
+use rpo_encoders::dual::DualEncoder;
+use rpo_encoders::vit::VitEncoder;
+use rpo_nn::Place;
+use rpo_pretrain::score::{self, Judges};
+use rpo_pretrain::vae;
+use std::path::{Path, PathBuf};
+
+fn micro(part: &str) -> PathBuf {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/micro");
+    model.join(part)
+}
+
+#[test]
+fn true_renders_are_named_and_others_are_not() {
+    // Each noun once; k = 1 and 3 of every four have a colour and an accessory.
+    let all = score::captions();
+    let captions: Vec<_> = all.iter().skip(1).step_by(10).cloned().collect();
+    assert!(captions.iter().any(|c| c.colour.is_some()));
+    assert!(captions.iter().any(|c| c.accessory.is_some()));
+    let place = Place::default();
+    let clip = DualEncoder::load(&micro("eval_clip"), &place).unwrap();
+    let vit = VitEncoder::load(&micro("eval_dino"), &place).unwrap();
+    let judges = Judges::new(clip, vit, captions.clone()).unwrap();
+
+    let mut pictures = score::renders(&captions, "test");
+    let truth = judges.score(&pictures).unwrap();
+    let named = [
+        truth.noun,
+        truth.noun_without_text,
+        truth.scene,
+        truth.colour,
+        truth.accessory,
+    ];
+    assert!(named.iter().all(|&part| part >= 0.8), "{truth:?}");
+    assert!(truth.clip_t > 0.4, "{truth:?}");
+
+    pictures.rotate_left(1);
+    let other = judges.score(&pictures).unwrap();
+    assert!(
+        other.noun <= 0.2 && other.noun_without_text <= 0.2,
+        "{other:?}"
+    );
+    assert!(
+        other.scene <= 0.4 && other.clip_t < truth.clip_t / 2.,
+        "{other:?}"
+    );
+}
+
+#[test]
+fn the_vae_keeps_the_subject() {
+    let found = vae::round_trips(&Pipeline::load(&micro("")).unwrap()).unwrap();
+    assert_eq!(found.quickstart.len(), 5);
+    assert!(found.mean > 28. && found.worst_tenth > 22., "{found:?}");
+    assert!(found.quickstart.iter().all(|&x| x > 21.), "{found:?}");
+}
