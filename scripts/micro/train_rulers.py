@@ -42,6 +42,8 @@ def arguments():
     ap.add_argument("--layers", type=int, default=30_000)
     ap.add_argument("--pool-families", type=int, default=250)
     ap.add_argument("--scenes", type=int, default=250)
+    ap.add_argument("--looks", type=float, default=0.5, help="part of the captioned stickers with a look of its own")
+    ap.add_argument("--round", type=int, default=0, help="of a training that goes on: other pictures")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--bf16", action="store_true", help="matrix products in bfloat16")
     ap.add_argument("--steps", type=int, default=0, help="stop after so many, for timing")
@@ -132,11 +134,11 @@ def same_subject(first, second, scale):
 def main():
     A = arguments()
     torch.set_num_threads(A.threads)
-    seed = SEEDS[A.kind]
+    seed = SEEDS[A.kind] + A.round
     torch.manual_seed(seed)
     R = random.Random(seed)
     started = time.time()
-    pool = Pool(seed, 0 if A.kind == "vit" else A.layers, A.pool_families, A.scenes)
+    pool = Pool(seed, 0 if A.kind == "vit" else A.layers, A.pool_families, A.scenes, A.looks)
     print(f"{len(pool.truth)} layers, {pool.scenes.shape[0] * A.scenes} scenes in {time.time() - started:.0f} s", flush=True)
     ruler = {"align": Align, "clip": Clip, "cond": Clip, "vit": Vit}[A.kind](A.start, A.fresh)
     with_text = A.kind != "vit"
