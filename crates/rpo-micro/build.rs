@@ -31,7 +31,8 @@ fn walk(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) {
         let path = entry.expect("a folder that can be read").path();
         let name = path.file_name().unwrap_or_default();
         let name = name.to_str().expect("the model's names are ASCII");
-        if name.starts_with('.') {
+        // What a program that was killed while it wrote has left is none of it either.
+        if name.starts_with('.') || name.ends_with(".part") {
             continue;
         }
         if path.is_dir() {

@@ -56,12 +56,14 @@ def our_samples_per_second(program: Path, model: Path, steps: int, threads: int)
     """Samples a second after the first lines of progress, and the part of the time that data took."""
     with tempfile.TemporaryDirectory() as state:
         command = [program, "unet", "--model", model, "--state", state, "--threads", threads, "--until", 2 * steps,
-                   "--report-every", "0.05", "--sheet-every", "0"]  # fmt: skip
+                   "--window", "64", "--report-every", "0.05", "--sheet-every", "0"]  # fmt: skip
         said = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True).stdout
         (save,) = Path(state).glob("step-*")
         curve = json.loads((save / "record.json").read_text())["curve"]
-    # The first window is waited for; later ones are drawn while the network trains.
+    # The first window is waited for; later ones, of eight steps each, are drawn while the network trains.
     first = next(p for p in curve if p["step"] >= steps // 4)
+    if first is curve[-1]:
+        raise SystemExit("too fast for a second line of progress: give more --steps")
     seconds = curve[-1]["seconds"] - first["seconds"]
     shares = [int(line.split("(data ")[1].split(" %")[0]) for line in said.splitlines() if "(data " in line]
     return (curve[-1]["samples"] - first["samples"]) / seconds, statistics.mean(shares[len(shares) // 4 :]) / 100

@@ -8,7 +8,6 @@ A pool knows the truth of each layer, so that a batch can be made hard (the same
 or accessory) and a caption of another picture that happens to be true is not called false.
 """
 
-import os
 import random
 from dataclasses import dataclass
 
@@ -56,7 +55,7 @@ def any_tint(R, sprite):
 
 
 def captioned(R, looks):
-    """The sticker of `world.sample`: its sprite and its truth."""
+    """A sticker and its truth, as `world.sample` draws them but with more colours, which are what is learned last."""
     noun = R.randrange(len(W.NAMES))
     sprite, t = W.SPR[W.NAMES[noun]], Layer(noun, NONE)
     if R.random() < 0.35:

@@ -133,6 +133,8 @@ def same_subject(first, second, scale):
 
 def main():
     A = arguments()
+    if os.path.realpath(A.out) == os.path.realpath(A.start):
+        raise SystemExit(f"--out {A.out}: the folder that the training begins with would be overwritten")
     torch.set_num_threads(A.threads)
     seed = SEEDS[A.kind] + A.round
     torch.manual_seed(seed)

@@ -41,7 +41,7 @@ pub use parallel::poison_results;
 pub use place::Place;
 pub use pool::Pool;
 pub use simd::simd_level;
-pub use stack::on_pool;
+pub use stack::{on_pool, on_pool_of};
 pub use tape::Tape;
 
 /// Version of the arithmetic: raised whenever a change alters the bits that a kernel returns, so that caches of

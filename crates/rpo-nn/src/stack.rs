@@ -12,7 +12,13 @@ const STACK: usize = 1 << 30;
 /// The pool has as many threads as `RAYON_NUM_THREADS` says, or else as the machine has cores. If it was started before, its
 /// stacks are what they are.
 pub fn on_pool<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    on_pool_of(0, f)
+}
+
+/// [`on_pool`] with this many threads; 0 for its default. If the pool was started before, its threads are what they are.
+pub fn on_pool_of<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
     let _ = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
         .stack_size(STACK)
         .build_global();
     // `install` on the global pool.

@@ -1,18 +1,21 @@
 //! The command line.
 
-use crate::failure::BadInput;
+use crate::base;
+use crate::failure::{BadInput, OrBadInput};
+use crate::saves::{self, Lock};
 use crate::score::{self, Judges, Scores};
+use crate::settings::Settings;
 use crate::sheet;
-use crate::state::{self, Settings};
-use crate::train::{self, Run, Start};
+use crate::state::{self, Record};
+use crate::train::{Run, Start};
 use crate::vae;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use rpo_diffusion::{Pipeline, load_unet};
 use rpo_encoders::dual::DualEncoder;
 use rpo_encoders::vit::VitEncoder;
 use rpo_nn::Place;
-use std::fs;
+use rpo_nn::weights::Precision;
 use std::path::{Path, PathBuf};
 
 #[derive(Parser)]
@@ -43,7 +46,7 @@ struct UnetArgs {
     /// diffusers folder: VAE, text encoder, schedule, U-Net configuration
     #[arg(long, default_value = "assets/micro")]
     model: PathBuf,
-    /// U-Net folder with the first weights; by default the model's own
+    /// U-Net folder with the first weights; by default the model's own. A state folder that has a save goes on from that
     #[arg(long)]
     from: Option<PathBuf>,
     /// Folder of the state, outside of the source tree
@@ -52,9 +55,9 @@ struct UnetArgs {
     /// Minutes of this start
     #[arg(long, default_value_t = f64::INFINITY)]
     minutes: f64,
-    /// Last step, all starts together; 0: none
-    #[arg(long, default_value_t = 0)]
-    until: u64,
+    /// Last step, all starts together; none by default
+    #[arg(long)]
+    until: Option<u64>,
     /// Threads of the networks; 0: as many as there are cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -101,9 +104,6 @@ struct ReleaseArgs {
     /// diffusers folder, as the training had it
     #[arg(long, default_value = "assets/micro")]
     model: PathBuf,
-    /// U-Net folder with the first weights, as the training had it
-    #[arg(long)]
-    from: Option<PathBuf>,
     /// Folder of the training's state; it is not changed
     #[arg(long)]
     state: PathBuf,
@@ -111,7 +111,7 @@ struct ReleaseArgs {
     #[arg(long)]
     decay_state: PathBuf,
     /// Steps of the decay
-    #[arg(long, default_value_t = 3000)]
+    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
     /// Threads of the networks; 0: as many as there are cores
     #[arg(long, default_value_t = 0)]
@@ -163,21 +163,26 @@ pub fn main() -> Result<()> {
     | Verb::Release(ReleaseArgs { threads, .. })
     | Verb::Score(ScoreArgs { threads, .. })
     | Verb::Vae(VaeArgs { threads, .. })) = &verb;
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(*threads)
-        .build_global()
-        .context("threads")?;
-    rpo_nn::on_pool(|| match verb {
-        Verb::Unet(args) => unet(args),
+    rpo_nn::on_pool_of(*threads, || match verb {
+        Verb::Unet(args) => unet(&args),
         Verb::Release(args) => release(&args),
         Verb::Score(args) => score(&args),
         Verb::Vae(args) => vae(&args.model),
     })
 }
 
-fn unet(args: UnetArgs) -> Result<()> {
-    let from = args.from.unwrap_or_else(|| args.model.join("unet"));
-    let (_, _, began_with) = train::base(&args.model, &from)?;
+fn unet(args: &UnetArgs) -> Result<()> {
+    let lock = Lock::of(&args.state)?;
+    let (pipeline, encoders) = base::pipeline(&args.model)?;
+    let kept = saves::newest(lock.folder())?
+        .map(|save| Record::read(&save))
+        .transpose()?;
+    let (first, first_weights) = match (&args.from, kept) {
+        // What it began with has no part in what follows.
+        (None, Some(kept)) => (pipeline.unet_params.clone(), kept.settings.first_weights),
+        (Some(from), _) => base::first_weights(from, &pipeline)?,
+        (None, None) => base::first_weights(&args.model.join("unet"), &pipeline)?,
+    };
     let settings = Settings {
         seed: args.seed,
         batch: args.batch,
@@ -188,100 +193,89 @@ fn unet(args: UnetArgs) -> Result<()> {
         window: args.window,
         uses: args.uses,
         min_snr: args.min_snr,
-        began_with,
+        encoders,
+        first_weights,
         decay: None,
     };
-    let mut run = Run::open(Start {
-        model: args.model,
-        from,
-        state: args.state,
-        settings,
+    let start = Start {
         minutes: args.minutes,
         until: args.until,
         report_every: args.report_every,
         save_every: args.save_every,
         sheet_every: args.sheet_every,
-    })?;
-    run.train()
+    };
+    Run::open(start, settings, lock, pipeline, &first)?.train()
 }
 
 fn release(args: &ReleaseArgs) -> Result<()> {
-    let own = state::newest(&args.decay_state);
-    let save = match &own {
-        Some(save) => save.clone(),
-        None => state::newest(&args.state).ok_or_else(|| {
-            BadInput::new(format!(
-                "{}: no save of a training\n  hint: rpo-pretrain unet --state {} makes one",
-                args.state.display(),
-                args.state.display()
-            ))
-        })?,
-    };
-    let mut record = state::read_record(&save)?;
-    if own.is_none() {
-        record.settings.decay = Some((record.step, args.steps));
-        take_over(&save, &record, &args.decay_state)?;
-    }
-    let Some((first, steps)) = record.settings.decay else {
-        return Err(BadInput::new(format!(
-            "{}: a training, not a release\n  hint: name another folder for the decay's own state",
-            args.decay_state.display()
+    let lock = Lock::of(&args.decay_state)?;
+    let (pipeline, encoders) = base::pipeline(&args.model)?;
+    let training = saves::newest(&args.state)?.ok_or_else(|| {
+        let state = args.state.display();
+        BadInput::new(format!(
+            "{state}: no save of a training\n  hint: rpo-pretrain unet --state {state} makes one"
         ))
-        .into());
+    })?;
+    let mut record = Record::read(&training)?;
+    let own = saves::newest(lock.folder())?;
+    let (decay, of) = match &own {
+        Some(own) => {
+            let own = Record::read(own)?;
+            (own.settings.decay, own.settings.decay.map_or(0, |d| d.0))
+        }
+        None => (Some((record.step, args.steps)), record.step),
     };
-    let from = args.from.clone().unwrap_or_else(|| args.model.join("unet"));
-    let mut run = Run::open(Start {
-        model: args.model.clone(),
-        from,
-        state: args.decay_state.clone(),
-        settings: record.settings,
+    // Another training, a longer one, another length: not what was begun in this folder.
+    if decay != Some((record.step, args.steps)) {
+        return Err(BadInput::new(format!(
+            "{}: the decay there is of step {of} in {} steps, asked for is step {} in {}\n  hint: name another --decay-state folder",
+            lock.folder().display(),
+            decay.map_or(0, |d| d.1),
+            record.step,
+            args.steps
+        )));
+    }
+    record.settings.decay = decay;
+    record.settings.encoders = encoders;
+    if own.is_none() {
+        let kept = Record::read(&training)?.settings;
+        let same = Settings {
+            decay: None,
+            ..record.settings.clone()
+        };
+        same.check_same(&kept, &args.state)?;
+        state::copy(&training, &record, &lock)?;
+    }
+    let start = Start {
         minutes: f64::INFINITY,
-        until: first + steps,
+        until: Some(record.step.saturating_add(args.steps)),
         report_every: 2.,
         save_every: 5.,
         sheet_every: 0.,
-    })?;
+    };
+    let first = pipeline.unet_params.clone();
+    let mut run = Run::open(start, record.settings, lock, pipeline, &first)?;
     run.train()?;
     let (weights, averages) = run.losses()?;
     println!("held-out loss of the weights {weights}\nheld-out loss of the averages {averages}");
     let config = args.model.join("unet/config.json");
-    state::write_unet(&run.state().averages, &config, &args.to)?;
-    println!("wrote {}", args.to.display());
+    state::write_unet(&run.state().averages, Precision::F16, &config, &args.to)?;
+    println!("wrote the averages to {}", args.to.display());
     Ok(())
 }
 
-/// Begins a state folder with a copy of a save under another record.
-fn take_over(save: &Path, record: &state::Record, to: &Path) -> Result<()> {
-    let inner = || -> Result<()> {
-        fs::create_dir_all(to)?;
-        let new = tempfile::Builder::new().prefix(".new-").tempdir_in(to)?;
-        for entry in fs::read_dir(save)? {
-            let entry = entry?;
-            fs::copy(entry.path(), new.path().join(entry.file_name()))?;
-        }
-        fs::write(
-            new.path().join("record.json"),
-            serde_json::to_vec_pretty(record)?,
-        )?;
-        let name = save.file_name().context("a save without a name")?;
-        fs::rename(new.keep(), to.join(name))?;
-        Ok(())
-    };
-    inner().with_context(|| to.display().to_string())
-}
-
 fn score(args: &ScoreArgs) -> Result<()> {
-    let pipeline = Pipeline::load(&args.model)?;
+    let pipeline = Pipeline::load(&args.model).or_bad_input("--model")?;
     let params = match &args.unet {
-        Some(folder) => load_unet(folder, None)?.1,
+        Some(folder) => load_unet(folder, None).or_bad_input("--unet")?.1,
         None => pipeline.unet_params.clone(),
     };
-    let unet = pipeline.unet(&params.constant())?;
+    let unet = pipeline.unet(&params.constant()).or_bad_input("--unet")?;
     let captions = score::captions();
     let place = Place::default();
     let judges = Judges::new(
-        DualEncoder::load(&args.clip, &place)?,
-        VitEncoder::load(&args.vit, &place)?,
+        DualEncoder::load(&args.clip, &place).or_bad_input("--clip")?,
+        VitEncoder::load(&args.vit, &place).or_bad_input("--vit")?,
         captions.clone(),
     )?;
     sheet::draw(&pipeline, &unet, &args.to.join("sheet.png"))?;
@@ -293,26 +287,19 @@ fn score(args: &ScoreArgs) -> Result<()> {
         ("true renders through the VAE", judges.score(&decoded)?),
         ("true renders", judges.score(&renders)?),
     ];
-    println!(
-        "{:<30} noun  (by means)  scene  colour  accessory  CLIP-T",
-        format!("{} pictures", captions.len())
-    );
-    for (name, s) in &rows {
-        println!(
-            "{name:<30} {:.3}    {:.3}    {:.3}   {:.3}      {:.3}   {:.4}",
-            s.noun, s.noun_without_text, s.scene, s.colour, s.accessory, s.clip_t
-        );
-    }
-    let table: serde_json::Map<String, serde_json::Value> = rows
+    print!("{}", score::table(&rows));
+    let all: serde_json::Map<String, serde_json::Value> = rows
         .iter()
-        .map(|(name, s)| Ok((name.to_string(), serde_json::to_value(s)?)))
+        .map(|(name, s)| Ok(((*name).to_owned(), serde_json::to_value(s)?)))
         .collect::<Result<_>>()?;
-    let path = args.to.join("score.json");
-    fs::write(&path, serde_json::to_vec_pretty(&table)?).with_context(|| path.display().to_string())
+    saves::write(
+        &args.to.join("score.json"),
+        &serde_json::to_vec_pretty(&all)?,
+    )
 }
 
 fn vae(model: &Path) -> Result<()> {
-    let found = vae::round_trips(&Pipeline::load(model)?)?;
+    let found = vae::round_trips(&Pipeline::load(model).or_bad_input("--model")?)?;
     let each: Vec<String> = found.quickstart.iter().map(|x| format!("{x:.1}")).collect();
     println!(
         "150 pictures with looks: mean {:.2} dB, worst tenth {:.2} dB\nthe quickstart's references: {} dB",

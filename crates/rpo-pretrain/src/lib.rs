@@ -3,11 +3,15 @@
 //! Pictures and captions are StickerBench's, drawn while it trains ([`data`]); VAE and text encoder are frozen. The learning
 //! rate is constant, so that training can be resumed for ever; a release decays it on the side ([`cli`]).
 
+pub mod base;
 pub mod batch;
 pub mod cli;
 pub mod data;
 pub mod failure;
+pub mod meter;
+pub mod saves;
 pub mod score;
+pub mod settings;
 pub mod sheet;
 pub mod state;
 pub mod train;

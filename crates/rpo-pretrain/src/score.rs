@@ -4,7 +4,7 @@
 //! with that word exchanged, it finds the asked one nearest. The nearest class mean of ViT features needs no text.
 
 use crate::sheet;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use image::RgbImage;
 use ndarray::{Array2, Axis};
 use rpo_data::random;
@@ -83,40 +83,107 @@ impl Asked {
         })
     }
 
-    /// The part of the questions whose answer is the asked word.
-    fn named(&self, pictures: &Array2<f32>) -> f64 {
+    /// The part of the questions whose answer is the asked word: nearer than every other, a tie does not count.
+    fn named(&self, pictures: &Array2<f32>) -> Part {
         let right = (0..self.asked.len()).filter(|&i| {
             let scores = self.texts[i].dot(&pictures.row(self.picture[i]));
-            nearest(scores.iter()) == self.asked[i]
+            wins(&scores.to_vec(), self.asked[i])
         });
-        right.count() as f64 / self.asked.len().max(1) as f64
+        Part {
+            part: right.count() as f64 / self.asked.len().max(1) as f64,
+            of: self.asked.len(),
+            chance: 1. / self.texts.first().map_or(1, Array2::nrows) as f64,
+        }
     }
 }
 
-fn nearest<'a>(scores: impl Iterator<Item = &'a f32>) -> usize {
-    scores
-        .enumerate()
-        .max_by(|a, b| a.1.total_cmp(b.1))
-        .map_or(0, |(i, _)| i)
+fn wins(scores: &[f32], asked: usize) -> bool {
+    let others = scores.iter().enumerate().filter(|(i, _)| *i != asked);
+    others.map(|(_, s)| s).all(|s| *s < scores[asked])
+}
+
+/// A part of some trials.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Part {
+    /// From 0 to 1.
+    pub part: f64,
+    /// Trials.
+    pub of: usize,
+    /// What guessing gives.
+    pub chance: f64,
+}
+
+impl Part {
+    /// Standard error of a proportion.
+    pub fn error(self) -> f64 {
+        (self.part * (1. - self.part) / self.of.max(1) as f64).sqrt()
+    }
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.3} ±{:.3}", self.part, self.error())
+    }
 }
 
 /// What a set of pictures scored.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scores {
-    /// Pictures.
-    pub pictures: usize,
     /// Nouns that CLIP names, of 76.
-    pub noun: f64,
+    pub noun: Part,
     /// Nouns by the nearest class mean of ViT features.
-    pub noun_without_text: f64,
+    pub noun_without_text: Part,
     /// Scenes that CLIP names, of 16.
-    pub scene: f64,
+    pub scene: Part,
     /// Colours that CLIP names, of 8, where one is asked for.
-    pub colour: f64,
+    pub colour: Part,
     /// Accessories that CLIP names, of 5, where one is asked for.
-    pub accessory: f64,
+    pub accessory: Part,
     /// Mean cosine of picture and caption.
     pub clip_t: f64,
+}
+
+impl Scores {
+    fn parts(&self) -> [(&'static str, Part); 5] {
+        [
+            ("noun", self.noun),
+            ("noun, no text", self.noun_without_text),
+            ("scene", self.scene),
+            ("colour", self.colour),
+            ("accessory", self.accessory),
+        ]
+    }
+}
+
+/// Scores as text: a row a set of pictures, and rows of the trials and of what guessing gives. After ± stands the standard error.
+pub fn table(rows: &[(&str, Scores)]) -> String {
+    let Some((_, first)) = rows.first() else {
+        return String::new();
+    };
+    let line = |name: &str, cells: [String; 5], last: String| {
+        let cells: String = cells.iter().map(|c| format!("{c:<15}")).collect();
+        format!("{name:<30}{cells}{last}\n")
+    };
+    let head = first.parts();
+    let mut text = line(
+        "",
+        head.map(|(name, _)| name.to_owned()),
+        "CLIP-T".to_owned(),
+    );
+    for (name, scores) in rows {
+        let cells = scores.parts().map(|(_, part)| part.to_string());
+        text += &line(name, cells, format!("{:.4}", scores.clip_t));
+    }
+    text += &line(
+        "guessing",
+        head.map(|(_, p)| format!("{:.3}", p.chance)),
+        String::new(),
+    );
+    text + &line(
+        "pictures",
+        head.map(|(_, p)| p.of.to_string()),
+        String::new(),
+    )
 }
 
 /// The judges, with everything about the captions that does not depend on pictures.
@@ -193,15 +260,26 @@ impl Judges {
     /// # Errors
     /// Those of the encoders.
     pub fn score(&self, pictures: &[RgbImage]) -> Result<Scores> {
+        let n = self.captions.len();
+        if pictures.len() != n {
+            bail!("{} pictures of {n} captions", pictures.len())
+        }
         let by_clip = self.clip.embed_images(pictures)?;
         let by_vit = self.vit.embed_images(pictures)?.dot(&self.means.t());
-        let n = self.captions.len();
-        let found = |i: &usize| NOUNS[nearest(by_vit.row(*i).iter())] == self.captions[*i].noun;
+        let found = |i: &usize| {
+            let asked = NOUNS
+                .iter()
+                .position(|noun| *noun == self.captions[*i].noun);
+            asked.is_some_and(|asked| wins(&by_vit.row(*i).to_vec(), asked))
+        };
         let own = (&by_clip * &self.own).sum_axis(Axis(1));
         Ok(Scores {
-            pictures: n,
             noun: self.nouns.named(&by_clip),
-            noun_without_text: (0..n).filter(found).count() as f64 / n as f64,
+            noun_without_text: Part {
+                part: (0..n).filter(found).count() as f64 / n.max(1) as f64,
+                of: n,
+                chance: 1. / NOUNS.len() as f64,
+            },
             scene: self.scenes.named(&by_clip),
             colour: self.colours.named(&by_clip),
             accessory: self.accessories.named(&by_clip),

@@ -1,6 +1,7 @@
 //! A sheet of drawn pictures, without captions, so that somebody can say what is on them before reading the key.
 
-use anyhow::{Context, Result};
+use crate::saves;
+use anyhow::Result;
 use candle_core::{Device, Tensor};
 use image::{RgbImage, imageops};
 use rpo_data::random;
@@ -83,18 +84,13 @@ pub fn draw(pipeline: &Pipeline, unet: &UNet2DConditionModel, path: &Path) -> Re
         .map(|i| caption(NOUNS[i * NOUNS.len() / PICTURES], i, &mut rng))
         .collect();
     let drawn = pictures(pipeline, unet, &captions, "sheet noise")?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
     let key: String = captions
         .iter()
         .enumerate()
         .map(|(i, c)| format!("{:>2}.{} {c}\n", i / COLUMNS + 1, i % COLUMNS + 1))
         .collect();
-    let beside = path.with_extension("txt");
-    std::fs::write(&beside, key).with_context(|| beside.display().to_string())?;
-    rpo_data::picture::save_png(path, &grid(&drawn))?;
-    Ok(())
+    saves::write(&path.with_extension("txt"), key.as_bytes())?;
+    saves::write(path, &rpo_data::picture::png_bytes(&grid(&drawn)))
 }
 
 /// Pictures at twice their size, eight a row.

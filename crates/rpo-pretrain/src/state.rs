@@ -1,47 +1,19 @@
-//! The state folder: everything that training goes on from, always whole.
-//!
-//! Each save is a folder of its own, `step-0000123`, made under another name and renamed; the newest one counts and older
-//! ones are removed after it. A kill at any moment leaves the last save.
+//! What is trained, and how it is saved.
 
 use crate::batch::Loss;
-use crate::failure::BadInput;
+use crate::failure::{BadInput, OrBadInput};
+use crate::saves::{self, Lock, RECORD};
+use crate::settings::Settings;
 use anyhow::{Context, Result};
-use rpo_diffusion::UNetConfig;
 use rpo_nn::optim::{AdamW, AdamWConfig, Ema};
 use rpo_nn::weights::{Params, Precision, pt, write};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::path::{Path, PathBuf};
-
-/// What a run means; fixed when its state folder is made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
-    /// Names every random stream.
-    pub seed: u64,
-    /// Samples a step.
-    pub batch: usize,
-    /// The constant learning rate.
-    pub learning_rate: f64,
-    /// Steps of the warm-up.
-    pub warmup: u64,
-    /// Decay of the averages.
-    pub ema: f64,
-    /// Part of the pictures whose sticker has a look of its own.
-    pub looks: f64,
-    /// Pictures in a window.
-    pub window: usize,
-    /// How often a picture is used.
-    pub uses: usize,
-    /// γ of min-SNR weights; 0 for plain ones.
-    pub min_snr: f64,
-    /// Hash of the weights that it began with and of the encoders.
-    pub began_with: String,
-    /// First step and number of steps of the decay of a release.
-    pub decay: Option<(u64, u64)>,
-}
+use std::path::Path;
 
 /// A point of the curve.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Point {
     /// Steps made.
     pub step: u64,
@@ -57,15 +29,35 @@ pub struct Point {
 
 /// Settings and curve, `record.json` of a save.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Record {
     /// What the run means.
     pub settings: Settings,
+    /// What the last bits depend on: version of the kernels and instruction set.
+    pub computed_with: String,
     /// Steps made.
     pub step: u64,
-    /// Seconds of steps and of their data, all starts together; without held-out losses, sheets and saves.
+    /// Seconds of steps and of their data, all starts together.
     pub seconds: f64,
     /// Held-out losses so far.
     pub curve: Vec<Point>,
+}
+
+impl Record {
+    /// That of a save.
+    ///
+    /// # Errors
+    /// [`BadInput`] naming the file.
+    pub fn read(save: &Path) -> Result<Self> {
+        let path = save.join(RECORD);
+        let text = fs::read(&path).or_bad_input(path.display())?;
+        serde_json::from_slice(&text).map_err(|e| {
+            BadInput::new(format!(
+                "{}: {e}\n  hint: it was written by another version of this program; begin with another --state folder, --from takes over what was learned",
+                path.display()
+            ))
+        })
+    }
 }
 
 /// What is trained.
@@ -82,17 +74,19 @@ pub struct State {
     pub ema: Ema,
 }
 
-const RECORD: &str = "record.json";
-const WEIGHTS: &str = "weights.safetensors";
-const AVERAGES: &str = "averages.safetensors";
+/// Folders of a save in diffusers layout: what `--from` and `score --unet` take.
+const WEIGHTS: &str = "weights";
+const AVERAGES: &str = "averages";
+/// Moments of the optimiser.
 const OPTIMIZER: &str = "optimizer.safetensors";
+/// Weights of a `unet` folder.
+const FILE: &str = "diffusion_pytorch_model.safetensors";
 
 impl State {
-    /// A state whose weights are those of `start`; networks must be built on `weights` and `averages` by `build` before their
-    /// variables are known.
+    /// A state whose weights are those of `start`. `build` builds a network on them: variables are known after it.
     ///
     /// # Errors
-    /// Settings out of range.
+    /// Those of `build`.
     pub fn new(
         settings: Settings,
         start: &Params,
@@ -115,6 +109,7 @@ impl State {
             averages,
             record: Record {
                 settings,
+                computed_with: computed_with(),
                 step: 0,
                 seconds: 0.,
                 curve: Vec::new(),
@@ -122,128 +117,82 @@ impl State {
         })
     }
 
-    /// Takes over what `save` holds.
+    /// Takes over what `save` holds. Tells if its last bits were computed in another way than those to come.
     ///
     /// # Errors
-    /// Files that are missing, broken or of another network.
+    /// [`BadInput`]: files that are missing, broken or of another network.
     pub fn load(&mut self, save: &Path) -> Result<()> {
-        self.weights.load_values(&save.join(WEIGHTS))?;
-        self.averages.load_values(&save.join(AVERAGES))?;
-        self.optimizer.load_state(&save.join(OPTIMIZER))?;
-        self.record = read_record(save)?;
-        self.ema = Ema::new(
-            self.record.settings.ema,
-            self.averages.vars(),
-            &self.weights.vars(),
-            self.record.step,
-        )?;
+        let mut load = || -> candle_core::Result<()> {
+            self.weights.load_values(&save.join(WEIGHTS).join(FILE))?;
+            self.averages.load_values(&save.join(AVERAGES).join(FILE))?;
+            self.optimizer.load_state(&save.join(OPTIMIZER))
+        };
+        load().or_bad_input("a save that cannot be read")?;
+        self.record = Record::read(save)?;
+        let now = computed_with();
+        if self.record.computed_with != now {
+            println!(
+                "the last bits so far were computed with {}, from here on with {now}",
+                self.record.computed_with
+            );
+            self.record.computed_with = now;
+        }
+        let (averages, weights) = (self.averages.vars(), self.weights.vars());
+        let record = &self.record;
+        self.ema = Ema::new(record.settings.ema, averages, &weights, record.step)?;
         Ok(())
     }
 
-    /// Writes a new save into `folder` and removes the older ones.
+    /// Adds a save; `config` is the `config.json` of the U-Net.
     ///
     /// # Errors
     /// I/O errors; the older saves are untouched then.
-    pub fn save(&self, folder: &Path) -> Result<()> {
-        let inner = || -> Result<()> {
-            fs::create_dir_all(folder)?;
-            let new = tempfile::Builder::new()
-                .prefix(".new-")
-                .tempdir_in(folder)?;
-            self.weights.save(&new.path().join(WEIGHTS))?;
-            self.averages.save(&new.path().join(AVERAGES))?;
-            self.optimizer.save_state(&new.path().join(OPTIMIZER))?;
-            let record = serde_json::to_vec_pretty(&self.record)?;
-            fs::write(new.path().join(RECORD), record)?;
-            fs::File::open(new.path().join(RECORD))?.sync_all()?;
-            let whole = folder.join(format!("{SAVE}{:09}", self.record.step));
-            if whole.exists() {
-                return Ok(());
-            }
-            fs::rename(new.keep(), &whole)?;
-            for older in saves(folder) {
-                if older != whole {
-                    fs::remove_dir_all(older)?;
-                }
-            }
-            Ok(())
-        };
-        let hint =
-            "hint: free some space and run the same command again; it resumes from the last save";
-        inner().with_context(|| format!("{}: cannot save\n  {hint}", folder.display()))
+    pub fn save(&self, lock: &Lock, config: &Path) -> Result<()> {
+        lock.add(self.record.step, |to| {
+            write_unet(&self.weights, Precision::F32, config, &to.join(WEIGHTS))?;
+            write_unet(&self.averages, Precision::F32, config, &to.join(AVERAGES))?;
+            self.optimizer.save_state(&to.join(OPTIMIZER))?;
+            saves::write(&to.join(RECORD), &serde_json::to_vec_pretty(&self.record)?)
+        })
     }
 }
 
-const SAVE: &str = "step-";
-
-fn saves(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries
-        .filter(|e| e.file_name().to_string_lossy().starts_with(SAVE))
-        .map(|e| e.path())
-        .filter(|p| p.join(RECORD).is_file())
-        .collect();
-    found.sort();
-    found
-}
-
-/// The newest save in `folder`, if there is one. What a kill left half-written is removed.
-pub fn newest(folder: &Path) -> Option<PathBuf> {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(".new-") {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-    saves(folder).pop()
-}
-
-/// The record of a save.
+/// Begins the state folder of a release with what `save` holds, under another record.
 ///
 /// # Errors
-/// [`BadInput`] naming the file.
-pub fn read_record(save: &Path) -> Result<Record> {
-    let path = save.join(RECORD);
-    let text = fs::read(&path).with_context(|| path.display().to_string())?;
-    serde_json::from_slice(&text)
-        .map_err(|e| BadInput::new(format!("{}: {e}", path.display())).into())
-}
-
-/// Tells which setting of a state folder differs from what is asked.
-///
-/// # Errors
-/// [`BadInput`] naming the folder and the setting.
-pub fn check_same(folder: &Path, kept: &Settings, asked: &Settings) -> Result<()> {
-    let (kept, asked) = (serde_json::to_value(kept)?, serde_json::to_value(asked)?);
-    let (Some(kept), Some(asked)) = (kept.as_object(), asked.as_object()) else {
-        return Ok(());
-    };
-    for (key, value) in kept {
-        if asked.get(key) != Some(value) {
-            return Err(BadInput::new(format!(
-                "{}: `{key}` is {value} there and {} here\n  hint: leave the option as it was, or start with another --state folder (--from takes over the weights)",
-                folder.display(),
-                asked.get(key).unwrap_or(&serde_json::Value::Null)
-            ))
-            .into());
+/// I/O errors: the training may have made a newer save and removed this one.
+pub fn copy(save: &Path, record: &Record, lock: &Lock) -> Result<()> {
+    lock.add(record.step, |to| {
+        for part in [WEIGHTS, AVERAGES] {
+            fs::create_dir(to.join(part))?;
+            for file in [FILE, "config.json"] {
+                copy_file(&save.join(part).join(file), &to.join(part).join(file))?;
+            }
         }
-    }
-    Ok(())
+        copy_file(&save.join(OPTIMIZER), &to.join(OPTIMIZER))?;
+        saves::write(&to.join(RECORD), &serde_json::to_vec_pretty(record)?)
+    })
 }
 
-/// Writes weights as a `unet` folder in diffusers layout, in f16: `config.json` and one safetensors file, each whole or
-/// untouched.
+fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| from.display().to_string())?;
+    let file = fs::File::options().write(true).open(to);
+    file.and_then(|f| f.sync_all())
+        .with_context(|| to.display().to_string())
+}
+
+/// Writes weights as a `unet` folder in diffusers layout: `config.json` and one safetensors file, each whole or untouched.
 ///
 /// # Errors
 /// I/O errors naming the file.
-pub fn write_unet(weights: &Params, config: &Path, to: &Path) -> Result<()> {
-    // A folder that cannot be read back is not worth writing.
-    UNetConfig::load(config)?;
+pub fn write_unet(weights: &Params, precision: Precision, config: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| to.display().to_string())?;
-    let file = to.join("diffusion_pytorch_model.safetensors");
-    write(&file, &weights.items(), Precision::F16, &pt())?;
-    let copy = to.join("config.json");
-    if fs::canonicalize(config).ok() != fs::canonicalize(&copy).ok() {
-        fs::copy(config, &copy).with_context(|| copy.display().to_string())?;
-    }
-    Ok(())
+    write(&to.join(FILE), &weights.items(), precision, &pt())?;
+    let text = fs::read(config).with_context(|| config.display().to_string())?;
+    saves::write(&to.join("config.json"), &text)
+}
+
+fn computed_with() -> String {
+    let (version, level) = (rpo_nn::KERNELS_VERSION, rpo_nn::simd_level());
+    format!("kernels {version}, {level}")
 }

@@ -1,35 +1,28 @@
 //! Trains the whole U-Net, at a constant rate for as long as it is let, or through the decay of a release.
 
-use crate::batch::{Batch, Draws, HeldOut};
+use crate::batch::{Batch, Draws, HeldOut, Loss};
 use crate::data::{Order, Sample, Windows, texts};
-use crate::failure::BadInput;
+use crate::meter::Meter;
+use crate::saves::{self, Lock};
+use crate::settings::Settings;
 use crate::sheet;
-use crate::state::{self, Point, Settings, State};
-use anyhow::{Context, Result};
-use rpo_diffusion::{Pipeline, UNet2DConditionModel, load_unet};
+use crate::state::{Point, Record, State};
+use anyhow::Result;
+use rpo_diffusion::{Pipeline, UNet2DConditionModel};
 use rpo_nn::optim::{self, Rate};
 use rpo_nn::weights::Params;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Where gradients are cut.
 const MAX_NORM: f64 = 1.0;
 
-/// How a start of the training goes.
+/// How long a start of the training lasts and what it tells.
 pub struct Start {
-    /// A diffusers folder: VAE, text encoder, schedule, U-Net configuration.
-    pub model: PathBuf,
-    /// U-Net folder with the first weights.
-    pub from: PathBuf,
-    /// The state folder.
-    pub state: PathBuf,
-    /// What the run means.
-    pub settings: Settings,
     /// Minutes of this start.
     pub minutes: f64,
-    /// Steps after which the run ends, all starts together; 0: none.
-    pub until: u64,
+    /// Steps after which the run ends, all starts together.
+    pub until: Option<u64>,
     /// Minutes between lines of progress, each with a held-out loss.
     pub report_every: f64,
     /// Minutes between saves.
@@ -41,6 +34,7 @@ pub struct Start {
 /// The parts of a run in memory.
 pub struct Run {
     start: Start,
+    lock: Lock,
     pipeline: Pipeline,
     state: State,
     unet: UNet2DConditionModel,
@@ -50,66 +44,23 @@ pub struct Run {
     rate: Rate,
 }
 
-/// The base a run begins with: the pipeline, its U-Net's first weights, and a hash of all that the run's samples and weights
-/// depend on.
-///
-/// # Errors
-/// Folders that cannot be read, or whose U-Net has another configuration.
-pub fn base(model: &Path, from: &Path) -> Result<(Pipeline, Params, String)> {
-    let pipeline = Pipeline::load(model)?;
-    let (_, start) = load_unet(from, None)?;
-    if start.shapes() != pipeline.unet_params.shapes() {
-        return Err(BadInput::new(format!(
-            "{}: other tensors than {}\n  hint: --from takes weights for the model's own unet/config.json",
-            from.display(),
-            model.join("unet").display()
-        ))
-        .into());
-    }
-    let mut hasher = blake3::Hasher::new();
-    for part in [
-        from.to_owned(),
-        model.join("vae"),
-        model.join("text_encoder"),
-        model.join("tokenizer"),
-        model.join("scheduler"),
-    ] {
-        let mut files: Vec<PathBuf> = fs::read_dir(&part)
-            .with_context(|| part.display().to_string())?
-            .flatten()
-            .map(|e| e.path())
-            .filter(|p| p.is_file())
-            .collect();
-        files.sort();
-        for file in files {
-            hasher.update(&fs::read(&file).with_context(|| file.display().to_string())?);
-        }
-    }
-    Ok((pipeline, start, hasher.finalize().to_hex()[..16].to_owned()))
-}
-
 impl Run {
-    /// Loads the model and, if there is one, the newest save in the state folder.
+    /// The run in the state folder that is locked, resumed from its newest save, or else begun with `first`.
     ///
     /// # Errors
-    /// Folders that cannot be read; a state folder of another run.
-    pub fn open(start: Start) -> Result<Self> {
-        let (pipeline, first, _) = base(&start.model, &start.from)?;
-        let settings = &start.settings;
-        if settings.batch == 0
-            || !settings.window.is_multiple_of(settings.batch)
-            || settings.uses == 0
-        {
-            return Err(BadInput::new(format!(
-                "--window {}, --batch {}, --uses {}: the batch must divide the window, and a picture be used at least once",
-                settings.window, settings.batch, settings.uses
-            ))
-            .into());
-        }
+    /// Settings out of range, or other ones than those of the state folder; a save that cannot be read.
+    pub fn open(
+        start: Start,
+        settings: Settings,
+        lock: Lock,
+        pipeline: Pipeline,
+        first: &Params,
+    ) -> Result<Self> {
+        settings.check()?;
         let build = |p: &Params| pipeline.unet(p).map(|_| ()).map_err(anyhow::Error::from);
-        let mut state = State::new(settings.clone(), &first, build)?;
-        if let Some(save) = state::newest(&start.state) {
-            state::check_same(&start.state, &state::read_record(&save)?.settings, settings)?;
+        let mut state = State::new(settings.clone(), first, build)?;
+        if let Some(save) = saves::newest(lock.folder())? {
+            settings.check_same(&Record::read(&save)?.settings, lock.folder())?;
             state.load(&save)?;
             println!("resumes from {}", save.display());
         }
@@ -126,6 +77,7 @@ impl Run {
             },
             state,
             pipeline,
+            lock,
             start,
         })
     }
@@ -136,12 +88,12 @@ impl Run {
     /// Losses or gradients that are not finite; I/O errors.
     pub fn train(&mut self) -> Result<()> {
         let order = Order {
-            seed: self.start.settings.seed,
-            window: self.start.settings.window,
-            batch: self.start.settings.batch,
-            uses: self.start.settings.uses,
+            seed: self.state.record.settings.seed,
+            window: self.state.record.settings.window,
+            batch: self.state.record.settings.batch,
+            uses: self.state.record.settings.uses,
         };
-        let (first, looks) = (self.state.record.step, self.start.settings.looks);
+        let (first, looks) = (self.state.record.step, self.state.record.settings.looks);
         let mut windows = Windows::from(order, looks, order.of(first).0);
         let empty = texts(&self.pipeline, &[String::new()])?.swap_remove(0);
         let held_out = self.held_out.loss(&self.averaged)?;
@@ -152,13 +104,12 @@ impl Run {
         loop {
             let minutes = begin.elapsed().as_secs_f64() / 60.;
             let step = self.state.record.step;
-            let over =
-                minutes >= self.start.minutes || self.start.until > 0 && step >= self.start.until;
-            if meter.since.elapsed().as_secs_f64() > self.start.report_every * 60. || over {
+            let over = minutes >= self.start.minutes || self.start.until.is_some_and(|n| step >= n);
+            if over || meter.minutes() > self.start.report_every {
                 self.report(&mut meter, minutes)?;
             }
             if over || minutes - saved >= self.start.save_every {
-                self.state.save(&self.start.state)?;
+                self.state.save(&self.lock, &self.config())?;
                 saved = minutes;
             }
             if over {
@@ -166,14 +117,18 @@ impl Run {
             }
             if self.start.sheet_every > 0. && minutes - drawn >= self.start.sheet_every {
                 let path = format!("sheets/step-{step:09}.png");
-                sheet::draw(&self.pipeline, &self.averaged, &self.start.state.join(path))?;
+                sheet::draw(
+                    &self.pipeline,
+                    &self.averaged,
+                    &self.lock.folder().join(path),
+                )?;
                 drawn = minutes;
             }
             let (window, chosen) = order.of(step);
             let lap = Instant::now();
             let samples = windows.samples(&self.pipeline, window)?;
             let batch = self.batch(samples, &chosen, &empty)?;
-            meter.data += lap.elapsed().as_secs_f64();
+            meter.add_data(lap.elapsed());
             self.step(&batch, &mut meter)?;
             self.state.record.seconds += lap.elapsed().as_secs_f64();
         }
@@ -181,7 +136,7 @@ impl Run {
 
     fn batch(&self, samples: &[Sample], chosen: &[usize], empty: &[f32]) -> Result<Batch> {
         let draws = Draws::of(
-            self.start.settings.seed,
+            self.state.record.settings.seed,
             self.state.record.step,
             chosen.len(),
             &self.pipeline.schedule,
@@ -208,7 +163,7 @@ impl Run {
         let norm = optim::global_norm(&grads, &vars)?;
         if !norm.is_finite() {
             anyhow::bail!(
-                "step {step}: the gradient is not finite\n  hint: the last save is whole; start a new --state from it with a lower --learning-rate"
+                "step {step}: the gradient is not finite\n  hint: the last save is whole; a new --state --from its averages, with a lower --learning-rate, goes on from there"
             )
         }
         self.state.optimizer.set_lr(self.rate.at(step));
@@ -222,24 +177,23 @@ impl Run {
     }
 
     fn report(&mut self, meter: &mut Meter, minutes: f64) -> Result<()> {
-        let record = &mut self.state.record;
-        let held_out = self.held_out.loss(&self.averaged)?;
-        let samples = record.step * self.start.settings.batch as u64;
-        let left = match self.start.until {
-            0 => self.start.minutes - minutes,
-            until => {
-                let rate = meter.steps_per_minute(record.step);
-                ((until - record.step) as f64 / rate).min(self.start.minutes - minutes)
-            }
-        };
         let Some(training) = meter.mean() else {
             return Ok(());
         };
+        let held_out = self.held_out.loss(&self.averaged)?;
+        let record = &mut self.state.record;
+        let pace = meter.steps_per_minute(record.step);
+        let left = self.start.until.map_or(f64::INFINITY, |until| {
+            until.saturating_sub(record.step) as f64 / pace
+        });
+        let batch = record.settings.batch;
+        let samples = record.step * batch as u64;
         println!(
-            "step {} samples {samples} {:.1}/s (data {:.0} %) {left:.0} min left, loss {training:.4} norm {:.2} rate {:.1e}, held-out {held_out}",
+            "step {} samples {samples} {:.1}/s (data {:.0} %) {:.0} min left, loss {training:.4} norm {:.2} rate {:.1e}, held-out {held_out}",
             record.step,
-            meter.steps_per_minute(record.step) / 60. * self.start.settings.batch as f64,
+            pace / 60. * batch as f64,
             meter.data_share() * 100.,
+            left.min(self.start.minutes - minutes),
             meter.norm(),
             self.rate.at(record.step),
         );
@@ -254,11 +208,15 @@ impl Run {
         Ok(())
     }
 
+    fn config(&self) -> PathBuf {
+        self.pipeline.folder.join("unet/config.json")
+    }
+
     /// Held-out loss of the weights themselves and of their averages.
     ///
     /// # Errors
     /// Those of the network.
-    pub fn losses(&self) -> Result<(crate::batch::Loss, crate::batch::Loss)> {
+    pub fn losses(&self) -> Result<(Loss, Loss)> {
         Ok((
             self.held_out.loss(&self.unet)?,
             self.held_out.loss(&self.averaged)?,
@@ -268,54 +226,5 @@ impl Run {
     /// The state.
     pub fn state(&self) -> &State {
         &self.state
-    }
-}
-
-/// What happened since the last line.
-struct Meter {
-    since: Instant,
-    step: u64,
-    sum: f64,
-    count: usize,
-    norms: f64,
-    steps: usize,
-    /// Seconds spent on windows and batches.
-    data: f64,
-}
-
-impl Meter {
-    fn new(step: u64) -> Self {
-        Self {
-            since: Instant::now(),
-            step,
-            sum: 0.,
-            count: 0,
-            norms: 0.,
-            steps: 0,
-            data: 0.,
-        }
-    }
-
-    fn take(&mut self, errors: &[f32], norm: f64) {
-        self.sum += errors.iter().map(|&e| f64::from(e)).sum::<f64>();
-        self.count += errors.len();
-        self.norms += norm;
-        self.steps += 1;
-    }
-
-    fn mean(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.sum / self.count as f64)
-    }
-
-    fn norm(&self) -> f64 {
-        self.norms / self.steps.max(1) as f64
-    }
-
-    fn data_share(&self) -> f64 {
-        self.data / self.since.elapsed().as_secs_f64().max(1e-9)
-    }
-
-    fn steps_per_minute(&self, step: u64) -> f64 {
-        (step - self.step) as f64 / (self.since.elapsed().as_secs_f64() / 60.).max(1e-9)
     }
 }

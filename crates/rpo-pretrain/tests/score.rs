@@ -15,9 +15,11 @@ fn micro(part: &str) -> PathBuf {
 
 #[test]
 fn true_renders_are_named_and_others_are_not() {
-    // Each noun once; k = 1 and 3 of every four have a colour and an accessory.
+    // Each noun once: the second of its pictures, with a colour, and the fourth, with an accessory, in turn.
     let all = score::captions();
-    let captions: Vec<_> = all.iter().skip(1).step_by(10).cloned().collect();
+    let of_noun = all.chunks(score::PER_NOUN).enumerate();
+    let captions: Vec<_> = of_noun.map(|(i, of)| of[1 + i % 2 * 2].clone()).collect();
+    assert_eq!(captions.len(), 76);
     assert!(captions.iter().any(|c| c.colour.is_some()));
     assert!(captions.iter().any(|c| c.accessory.is_some()));
     let place = Place::default();
@@ -34,17 +36,18 @@ fn true_renders_are_named_and_others_are_not() {
         truth.colour,
         truth.accessory,
     ];
-    assert!(named.iter().all(|&part| part >= 0.8), "{truth:?}");
+    assert!(named.iter().all(|p| p.part >= 0.8), "{truth:?}");
     assert!(truth.clip_t > 0.4, "{truth:?}");
 
+    assert!(judges.score(&pictures[1..]).is_err());
     pictures.rotate_left(1);
     let other = judges.score(&pictures).unwrap();
     assert!(
-        other.noun <= 0.2 && other.noun_without_text <= 0.2,
+        other.noun.part <= 0.2 && other.noun_without_text.part <= 0.2,
         "{other:?}"
     );
     assert!(
-        other.scene <= 0.4 && other.clip_t < truth.clip_t / 2.,
+        other.scene.part <= 0.4 && other.clip_t < truth.clip_t / 2.,
         "{other:?}"
     );
 }

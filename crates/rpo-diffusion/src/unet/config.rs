@@ -29,7 +29,7 @@ impl PerBlock {
 }
 
 /// The supported part of diffusers' `UNet2DConditionModel` configuration; field names are the file's.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct UNetConfig {
     /// Latent channels in.
     #[serde(default = "four")]

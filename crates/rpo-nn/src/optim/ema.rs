@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Var, bail};
 use rayon::prelude::*;
 
 /// `a <- a + (1 - d) (w - a)` after every step, with `d = min(decay, (1 + n) / (10 + n))` after `n` steps: the average
-/// forgets where it began, as diffusers' `EMAModel` without its power does.
+/// forgets where it began. diffusers' `EMAModel` does the same but for its first step, which copies the weights.
 pub struct Ema {
     decay: f64,
     pairs: Vec<(Var, Var)>,
