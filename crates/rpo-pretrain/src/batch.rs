@@ -8,6 +8,9 @@ use rpo_data::random;
 use rpo_diffusion::{Conditioning, NoiseSchedule, Pipeline, UNet2DConditionModel};
 use rpo_nn::{Tape, ops};
 
+/// The latent of a sample and the states of its text.
+pub type Pair<'a> = (&'a [f32], &'a [f32]);
+
 /// Noised latents, their texts, and the target.
 pub struct Batch {
     noised: Tensor,
@@ -23,16 +26,14 @@ impl Batch {
     /// Shapes that do not fit together.
     pub fn new(
         pipeline: &Pipeline,
-        samples: &[(&[f32], &[f32])],
+        samples: &[Pair],
         t: Vec<usize>,
         noise: Vec<f32>,
     ) -> Result<Self> {
         let n = samples.len();
         let [h, w, c] = pipeline.latent_dims();
         let width = pipeline.unet_config.cross_attention_dim;
-        let flat = |f: fn(&(&[f32], &[f32])) -> Vec<f32>| -> Vec<f32> {
-            samples.iter().flat_map(f).collect()
-        };
+        let flat = |f: fn(&Pair) -> Vec<f32>| -> Vec<f32> { samples.iter().flat_map(f).collect() };
         let text = flat(|s| s.1.to_vec());
         let tokens = text.len() / n / width;
         let latents = Tensor::from_vec(flat(|s| s.0.to_vec()), (n, h, w, c), &Device::Cpu)?;
@@ -95,8 +96,7 @@ impl HeldOut {
         let mut rng = random::stream(HELD_OUT_SEED, "held out noise", &[]);
         let batches = (0..HELD_OUT).step_by(AT_ONCE).map(|from| {
             let some = &samples[from..from + AT_ONCE];
-            let pairs: Vec<(&[f32], &[f32])> =
-                some.iter().map(|s| (&s.latent[..], &s.text[..])).collect();
+            let pairs: Vec<Pair> = some.iter().map(|s| (&s.latent[..], &s.text[..])).collect();
             let t = (from..from + AT_ONCE).map(|i| (2 * i + 1) * steps / (2 * HELD_OUT));
             let noise = random::normal(&mut rng, AT_ONCE * h * w * c);
             Batch::new(pipeline, &pairs, t.collect(), noise)

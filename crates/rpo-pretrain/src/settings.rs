@@ -135,7 +135,8 @@ mod tests {
     #[test]
     fn values_out_of_range_are_named() {
         settings().check().unwrap();
-        let wrong: [(&str, fn(&mut Settings)); 8] = [
+        type Change = fn(&mut Settings);
+        let wrong: [(&str, Change); 8] = [
             ("--learning-rate 0", |s| s.learning_rate = 0.),
             ("--learning-rate NaN", |s| s.learning_rate = f64::NAN),
             ("--ema 1", |s| s.ema = 1.),

@@ -1,6 +1,6 @@
 //! Trains the whole U-Net, at a constant rate for as long as it is let, or through the decay of a release.
 
-use crate::batch::{Batch, Draws, HeldOut, Loss};
+use crate::batch::{Batch, Draws, HeldOut, Loss, Pair};
 use crate::data::{Order, Sample, Windows, texts};
 use crate::meter::Meter;
 use crate::saves::{self, Lock};
@@ -142,7 +142,7 @@ impl Run {
             &self.pipeline.schedule,
             self.pipeline.latent_dims(),
         );
-        let pairs: Vec<(&[f32], &[f32])> = chosen
+        let pairs: Vec<Pair> = chosen
             .iter()
             .zip(&draws.dropped)
             .map(|(&i, &dropped)| {
