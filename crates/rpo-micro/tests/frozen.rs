@@ -1,0 +1,43 @@
+//! Reward, judges, VAE and text encoder are frozen: a figure is not made better by changing what measures it.
+
+use rpo_micro::FILES;
+use std::collections::BTreeMap;
+
+/// The hashes that stand in the model's README: lines of BLAKE3 and path.
+fn written_down() -> BTreeMap<String, String> {
+    let readme = FILES.iter().find(|f| f.path == "README.md").unwrap();
+    let text = std::str::from_utf8(readme.bytes).unwrap();
+    text.lines()
+        .filter_map(|line| line.split_once("  "))
+        .filter(|(hash, _)| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        .map(|(hash, path)| (path.to_owned(), hash.to_owned()))
+        .collect()
+}
+
+#[test]
+fn frozen_files_have_the_hashes_that_are_written_down() {
+    let written = written_down();
+    let frozen = [
+        "reward/",
+        "eval_clip/",
+        "eval_dino/",
+        "vae/",
+        "text_encoder/",
+        "tokenizer/",
+    ];
+    let files: Vec<_> = FILES
+        .iter()
+        .filter(|f| frozen.iter().any(|folder| f.path.starts_with(folder)))
+        .collect();
+    assert_eq!(files.len(), written.len());
+    for file in files {
+        let hash = blake3::hash(file.bytes).to_hex().to_string();
+        let was = written.get(file.path).map(String::as_str);
+        assert_eq!(
+            was,
+            Some(hash.as_str()),
+            "{}: frozen; what measures or encodes pictures is changed in a release that says so and measures everything anew",
+            file.path
+        );
+    }
+}
