@@ -140,6 +140,9 @@ fn metrics(device: &str, dtype: &str, more: &[&str]) -> Vec<f64> {
         "subjects.count=1",
         "sampler.steps=2",
         "training.steps=2",
+        // The residual of one picture at a late timestep may be as small as bf16's rounding of the prediction, and the gradient
+        // with it; that of several is not.
+        "training.batch=4",
         "recipe.negatives_per_prompt=1",
     ];
     for set in [&*output, &device, &dtype].iter().chain(&sizes).chain(more) {
@@ -176,7 +179,7 @@ fn a_run_on_a_gpu_is_that_of_the_cpu() {
         return;
     }
     // f32 differs by the order of sums; bf16 rounds every activation to 8 bits.
-    let (f32, bf16) = (("f32", 1e-4), ("bf16", 0.02));
+    let (f32, bf16) = (("f32", 1e-4), ("bf16", 0.01));
     for (more, dtypes) in [(&[][..], &[f32, bf16][..]), (&["lora.rank=4"], &[bf16])] {
         let want = metrics("cpu", "auto", more);
         assert!(want.len() > 10);
