@@ -2,7 +2,7 @@
 
 use crate::base;
 use crate::failure::{BadInput, OrBadInput};
-use crate::saves::{self, Lock};
+use crate::saves::{self, Saves};
 use crate::score::{self, Judges, Scores};
 use crate::settings::Settings;
 use crate::sheet;
@@ -172,7 +172,7 @@ pub fn main() -> Result<()> {
 }
 
 fn unet(args: &UnetArgs) -> Result<()> {
-    let lock = Lock::of(&args.state)?;
+    let lock = Saves::of(&args.state)?;
     let (pipeline, encoders) = base::pipeline(&args.model)?;
     let kept = saves::newest(lock.folder())?
         .map(|save| Record::read(&save))
@@ -208,7 +208,7 @@ fn unet(args: &UnetArgs) -> Result<()> {
 }
 
 fn release(args: &ReleaseArgs) -> Result<()> {
-    let lock = Lock::of(&args.decay_state)?;
+    let lock = Saves::of(&args.decay_state)?;
     let (pipeline, encoders) = base::pipeline(&args.model)?;
     let training = saves::newest(&args.state)?.ok_or_else(|| {
         let state = args.state.display();

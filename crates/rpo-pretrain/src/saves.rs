@@ -5,59 +5,36 @@
 
 use crate::failure::BadInput;
 use anyhow::{Context, Result};
+use rpo_files::{Lock, LockError, temporary_folder};
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A file that is in every whole save.
 pub const RECORD: &str = "record.json";
 
 const SAVE: &str = "step-";
-const UNFINISHED: &str = ".tmp-";
 
-/// Keeps other programs out of a state folder. The operating system lets go of it when the process ends, killed or not.
-pub struct Lock {
-    folder: PathBuf,
-    _file: fs::File,
-}
+/// A state folder that no other program works in.
+pub struct Saves(Lock);
 
-impl Lock {
-    /// Makes the folder if need be, takes the lock and removes what a kill left half-written.
+impl Saves {
+    /// Makes the folder if need be, takes its lock and removes what a kill left half-written.
     ///
     /// # Errors
     /// [`BadInput`] if another program holds it; I/O errors naming the path.
     pub fn of(folder: &Path) -> Result<Self> {
-        let path = folder.join("lock");
-        let open = || {
-            fs::create_dir_all(folder)?;
-            let mut options = fs::File::options();
-            options.create(true).truncate(false).write(true).open(&path)
-        };
-        let file = open().with_context(|| path.display().to_string())?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                return Err(BadInput::new(format!(
-                    "{}: another program works in this folder\n  hint: wait for it, or name another folder",
-                    folder.display()
-                )));
-            }
-            Err(fs::TryLockError::Error(e)) => {
-                return Err(e).with_context(|| path.display().to_string());
-            }
-        }
-        for path in entries(folder, UNFINISHED)? {
-            fs::remove_dir_all(&path).with_context(|| path.display().to_string())?;
-        }
-        Ok(Self {
-            folder: folder.to_owned(),
-            _file: file,
-        })
+        let lock = Lock::take(folder).map_err(|e| match e {
+            LockError::Held { .. } => BadInput::new(e.to_string()),
+            LockError::Io(e) => anyhow::Error::new(e),
+        })?;
+        rpo_files::sweep(folder)?;
+        Ok(Self(lock))
     }
 
     /// The folder.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.0.folder()
     }
 
     /// Adds the save of `step`, which `fill` writes into the folder it is given, and removes those before it.
@@ -65,20 +42,20 @@ impl Lock {
     /// # Errors
     /// Those of `fill`, and I/O errors; the older saves are untouched then.
     pub fn add(&self, step: u64, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let folder = &self.folder;
+        let folder = self.folder();
         let inner = || -> Result<()> {
-            let whole = folder.join(format!("{SAVE}{step:09}"));
+            let whole = folder.join(name(step));
             if whole.join(RECORD).is_file() {
                 return Ok(());
             }
-            let new = temporary(folder)?;
+            let new = temporary_folder(folder)?;
             fill(new.path())?;
             sync(new.path())?;
             fs::rename(new.keep(), &whole)?;
             sync(folder)?;
             for older in saves(folder)?.into_iter().filter(|p| *p < whole) {
                 // A removal that is cut short must not leave something that looks like a save.
-                let aside = temporary(folder)?;
+                let aside = temporary_folder(folder)?;
                 fs::rename(&older, aside.path().join("older"))?;
             }
             Ok(())
@@ -104,40 +81,20 @@ pub fn newest(folder: &Path) -> Result<Option<PathBuf>> {
 /// # Errors
 /// I/O errors naming the path.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let inner = || -> std::io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let mut builder = tempfile::Builder::new();
-        // Readable by others as far as the umask allows: tempfile's own default is for secrets.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.prefix(UNFINISHED).tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        Ok(())
-    };
-    inner().with_context(|| format!("{}: cannot write", path.display()))
+    rpo_files::write(path, bytes).with_context(|| format!("{}: cannot write", path.display()))
 }
 
-fn temporary(folder: &Path) -> std::io::Result<tempfile::TempDir> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    builder.prefix(UNFINISHED).tempdir_in(folder)
-}
-
+/// The folders of saves, sorted; none in a folder that does not exist.
 fn saves(folder: &Path) -> Result<Vec<PathBuf>> {
-    entries(folder, SAVE)
-}
-
-/// The entries whose names begin with `prefix`, sorted; none of a folder that does not exist.
-fn entries(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     let inner = || -> std::io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(prefix) {
+            let file_name = entry.file_name();
+            let step = file_name.to_str().and_then(|n| n.strip_prefix(SAVE));
+            // Other names are somebody else's.
+            let ours = step.and_then(|n| n.parse().ok()).map(name);
+            if ours.is_some_and(|ours| *file_name == *ours) {
                 found.push(entry.path());
             }
         }
@@ -148,6 +105,10 @@ fn entries(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         found => found.with_context(|| folder.display().to_string()),
     }
+}
+
+fn name(step: u64) -> String {
+    format!("{SAVE}{step:09}")
 }
 
 /// Puts a folder's entries on the disk, where folders can be synced.
@@ -171,7 +132,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         assert!(newest(&path.join("nowhere")).unwrap().is_none());
-        let lock = Lock::of(path).unwrap();
+        let lock = Saves::of(path).unwrap();
         lock.add(5, record).unwrap();
         lock.add(12, record).unwrap();
         assert!(!path.join("step-000000005").exists());
@@ -180,18 +141,21 @@ mod tests {
         assert!(lock.add(13, |_| anyhow::bail!("full")).is_err());
         assert_eq!(newest(path).unwrap().unwrap(), path.join("step-000000012"));
         drop(lock);
-        fs::create_dir(path.join(".tmp-half")).unwrap();
-        let _lock = Lock::of(path).unwrap();
-        assert!(!path.join(".tmp-half").exists());
+        let half = temporary_folder(path).unwrap().keep();
+        fs::create_dir(path.join("step-000000001-good")).unwrap();
+        let lock = Saves::of(path).unwrap();
+        assert!(!half.exists());
+        lock.add(14, record).unwrap();
+        assert!(path.join("step-000000001-good").exists());
     }
 
     #[test]
     fn one_program_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
-        let lock = Lock::of(folder.path()).unwrap();
-        let error = Lock::of(folder.path()).err().unwrap().to_string();
-        assert!(error.contains("another program"), "{error}");
+        let lock = Saves::of(folder.path()).unwrap();
+        let error = Saves::of(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("works in this folder"), "{error}");
         drop(lock);
-        Lock::of(folder.path()).unwrap();
+        Saves::of(folder.path()).unwrap();
     }
 }

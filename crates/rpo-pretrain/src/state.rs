@@ -2,7 +2,7 @@
 
 use crate::batch::Loss;
 use crate::failure::{BadInput, OrBadInput};
-use crate::saves::{self, Lock, RECORD};
+use crate::saves::{self, RECORD, Saves};
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use rpo_nn::optim::{AdamW, AdamWConfig, Ema};
@@ -147,7 +147,7 @@ impl State {
     ///
     /// # Errors
     /// I/O errors; the older saves are untouched then.
-    pub fn save(&self, lock: &Lock, config: &Path) -> Result<()> {
+    pub fn save(&self, lock: &Saves, config: &Path) -> Result<()> {
         lock.add(self.record.step, |to| {
             write_unet(&self.weights, Precision::F32, config, &to.join(WEIGHTS))?;
             write_unet(&self.averages, Precision::F32, config, &to.join(AVERAGES))?;
@@ -161,7 +161,7 @@ impl State {
 ///
 /// # Errors
 /// I/O errors: the training may have made a newer save and removed this one.
-pub fn copy(save: &Path, record: &Record, lock: &Lock) -> Result<()> {
+pub fn copy(save: &Path, record: &Record, lock: &Saves) -> Result<()> {
     lock.add(record.step, |to| {
         for part in [WEIGHTS, AVERAGES] {
             fs::create_dir(to.join(part))?;

@@ -3,7 +3,7 @@
 use crate::batch::{Batch, Draws, HeldOut, Loss, Pair};
 use crate::data::{Order, Sample, Windows, texts};
 use crate::meter::Meter;
-use crate::saves::{self, Lock};
+use crate::saves::{self, Saves};
 use crate::settings::Settings;
 use crate::sheet;
 use crate::state::{Point, Record, State};
@@ -34,7 +34,7 @@ pub struct Start {
 /// The parts of a run in memory.
 pub struct Run {
     start: Start,
-    lock: Lock,
+    lock: Saves,
     pipeline: Pipeline,
     state: State,
     unet: UNet2DConditionModel,
@@ -52,7 +52,7 @@ impl Run {
     pub fn open(
         start: Start,
         settings: Settings,
-        lock: Lock,
+        lock: Saves,
         pipeline: Pipeline,
         first: &Params,
     ) -> Result<Self> {

@@ -100,7 +100,7 @@ fn killed_and_stopped_training_ends_with_the_same_bits() {
         "killed too late to tell anything: {killed_at}"
     );
     // What a kill in the middle of a save leaves.
-    fs::create_dir_all(parts.join(".tmp-half")).unwrap();
+    fs::create_dir_all(parts.join(".rpo-unfinished-abcdef")).unwrap();
     done(&mut train(&parts, &["--until", "9", "--threads", "1"]));
     done(&mut train(&parts, &["--until", "12"]));
     let mut left: Vec<_> = fs::read_dir(&parts)
@@ -108,7 +108,7 @@ fn killed_and_stopped_training_ends_with_the_same_bits() {
         .map(|e| e.unwrap().file_name())
         .collect();
     left.sort();
-    assert_eq!(left, ["lock", "step-000000012"]);
+    assert_eq!(left, [".rpo-lock", "step-000000012"]);
     assert!(weights(&whole) == weights(&parts), "other bits");
     assert_eq!(record(&whole)["step"], 12);
 
@@ -176,11 +176,11 @@ fn one_program_works_in_a_folder() {
     let mut first = train(folder.path(), &["--save-every", "0", "--min-snr", "5"]);
     let first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let begin = Instant::now();
-    while !folder.path().join("lock").exists() {
+    while !folder.path().join(".rpo-lock").exists() {
         assert!(begin.elapsed() < Duration::from_secs(60), "no lock");
         std::thread::sleep(Duration::from_millis(20));
     }
-    refused(&mut train(folder.path(), &[]), &["another program"]);
+    refused(&mut train(folder.path(), &[]), &["works in this folder"]);
     // The first one is unharmed.
     kill_after_a_save(first.unwrap(), folder.path());
     assert_eq!(record(folder.path())["settings"]["min_snr"], 5.);

@@ -6,15 +6,14 @@
 //! that its hash says.
 
 use crate::failure::BadInput;
-use crate::files::TEMPORARY;
 use crate::hub::expand;
 use anyhow::Result;
+use rpo_files::temporary_folder;
 use rpo_micro::{FILES, File};
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
-use tempfile::TempDir;
 
 /// The name of the embedded model in experiment files; its parts are below it: `micro/reward`.
 const NAME: &str = "micro";
@@ -117,7 +116,7 @@ fn unpack_in(folder: &Path, files: &[File]) -> io::Result<PathBuf> {
         return Ok(copy);
     }
     fs::create_dir_all(folder)?;
-    let fresh = temporary_in(folder)?;
+    let fresh = temporary_folder(folder)?;
     for file in files {
         let path = fresh.path().join(file.path);
         fs::create_dir_all(path.parent().unwrap_or(&path))?;
@@ -166,20 +165,12 @@ fn count(folder: &Path) -> io::Result<usize> {
 
 /// Takes a damaged copy out of its place and removes it; who still reads from it keeps what is open.
 fn set_aside(copy: &Path, folder: &Path) -> io::Result<()> {
-    let aside = temporary_in(folder)?;
+    let aside = temporary_folder(folder)?;
     match fs::rename(copy, aside.path().join(NAME)) {
         // Another process did it.
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done,
     }
-}
-
-fn temporary_in(folder: &Path) -> io::Result<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    // Readable by others as far as the umask allows: tempfile's own default is for secrets.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    builder.prefix(TEMPORARY).tempdir_in(folder)
 }
 
 #[cfg(test)]

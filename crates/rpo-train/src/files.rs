@@ -1,37 +1,29 @@
 //! Files that are either wholly there or not at all: everything is written under a temporary name and renamed.
 
+use crate::failure::BadInput;
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Writes `bytes` to `path` by a temporary file beside it.
 ///
 /// # Errors
-/// I/O errors (a full disk among them) naming the path; an older file at `path` is then untouched.
+/// [`BadInput`] if something at `path` is no plain file; I/O errors (a full disk among them) naming the path. An older file at
+/// `path` is then untouched.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let inner = || -> std::io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let mut builder = tempfile::Builder::new();
-        // Readable by others as far as the umask allows: tempfile's own default is for secrets.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.prefix(TEMPORARY).tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_data()?;
-        file.persist(path).map_err(|e| e.error)?;
-        Ok(())
-    };
-    inner().with_context(|| cannot_write(path))
+    rpo_files::write(path, bytes).map_err(|e| match e.kind() {
+        ErrorKind::InvalidInput => BadInput::new(e.to_string()),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            anyhow::Error::new(e).context(cannot_write(path))
+        }
+        _ => anyhow::Error::new(e).context(format!("{}: cannot write", path.display())),
+    })
 }
-
-/// How names of files begin that are not whole yet.
-pub(crate) const TEMPORARY: &str = ".tmp-";
 
 /// What to say when a file cannot be written.
 pub fn cannot_write(path: &Path) -> String {
@@ -39,26 +31,6 @@ pub fn cannot_write(path: &Path) -> String {
         "{}: cannot write\n  mend: free some space, then run the same command again; it goes on where it was",
         path.display()
     )
-}
-
-/// Removes what a kill left half-written below `folder`.
-///
-/// # Errors
-/// I/O errors.
-pub fn sweep(folder: &Path) -> Result<()> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Ok(());
-    };
-    for entry in entries.flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy();
-        if path.is_dir() {
-            sweep(&path)?;
-        } else if name.starts_with(TEMPORARY) || name.ends_with(".part") {
-            fs::remove_file(&path).with_context(|| path.display().to_string())?;
-        }
-    }
-    Ok(())
 }
 
 /// Writes a value as indented JSON.

@@ -9,6 +9,7 @@ use crate::progress::Times;
 use crate::runner::setup::Setup;
 use crate::runner::state::Folder;
 use anyhow::{Context, Result};
+use rpo_files::{Lock, LockError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ pub struct RunInfo {
 pub struct RunFolder {
     /// Where it is.
     pub path: PathBuf,
+    /// Whoever writes into it holds its lock.
+    _lock: Option<Lock>,
 }
 
 impl RunFolder {
@@ -44,7 +47,7 @@ impl RunFolder {
     /// Where it lies (`output`) is no setting: a run that was moved goes on.
     ///
     /// # Errors
-    /// [`BadInput`] if `out` holds another run; I/O errors.
+    /// [`BadInput`] if `out` holds another run or anything else, or another process works in it; I/O errors.
     pub fn open(setup: &Setup, out: Option<&Path>, cells: &[Cell]) -> Result<Self> {
         let resolved =
             toml::to_string_pretty(&setup.experiment).context("the resolved experiment")?;
@@ -57,7 +60,15 @@ impl RunFolder {
                 Path::new(&setup.experiment.output).join(name)
             }
         };
-        let folder = Self { path };
+        refuse_foreign(&path)?;
+        let lock = Lock::take(&path).map_err(|e| match e {
+            LockError::Held { .. } => BadInput::new(e.to_string()),
+            LockError::Io(e) => anyhow::Error::new(e),
+        })?;
+        let folder = Self {
+            path,
+            _lock: Some(lock),
+        };
         let written = folder.path.join("resolved.toml");
         if let Ok(before) = std::fs::read_to_string(&written) {
             let mut info: RunInfo = files::read_json(&folder.path.join("run.json"))?;
@@ -98,6 +109,11 @@ impl RunFolder {
         Ok(folder)
     }
 
+    /// The folder of a run to be read.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, _lock: None }
+    }
+
     /// The commits that a run in `path` read, if there is one.
     pub fn sources(path: &Path) -> BTreeMap<String, Source> {
         let info = files::read_json::<RunInfo>(&path.join("run.json"));
@@ -121,6 +137,31 @@ impl RunFolder {
     pub fn write_times(&self, times: &Times) -> Result<()> {
         files::write_json(&self.path.join("times.json"), times)
     }
+}
+
+/// Refuses a folder that has files and is no run: their names might be those of a run's files.
+fn refuse_foreign(path: &Path) -> Result<()> {
+    if path.join("resolved.toml").exists() {
+        return Ok(());
+    }
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return Ok(());
+    };
+    // A run that was killed before it was named has these.
+    let begun = |name: &str| name.starts_with(".rpo-") || name == "run.json";
+    let mut names = entries
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned());
+    let info = path.join("run.json");
+    let foreign = match names.find(|name| !begun(name)) {
+        None if info.exists() && files::read_json::<RunInfo>(&info).is_err() => "run.json".into(),
+        None => return Ok(()),
+        Some(name) => name,
+    };
+    Err(BadInput::new(format!(
+        "{}: is no run folder and is not empty (it has {foreign}), and nothing is overwritten\n  mend: name a new folder with --out, or leave --out away",
+        path.display()
+    )))
 }
 
 /// What makes two runs the same: every setting but the place of their files and the memory they may take.

@@ -199,6 +199,15 @@ fn a_run_leaves_loras_that_the_verbs_work_on() {
         base
     );
     assert_ne!(checkpoint, base);
+    // The same again is nothing new; another picture of the same name is not written over it.
+    assert_eq!(draw("file", &["--lora", text(&b)]), checkpoint);
+    let (run, out) = (at("run"), at("file"));
+    let args = ["generate", text(&run), "-n", "1", "--out", text(&out)];
+    bad(
+        &[&args[..], &["--lora", text(&b), "--lora-scale", "0"]].concat(),
+        &["another picture is there", "--out"],
+    );
+    assert_eq!(draw("file", &["--lora", text(&b)]), checkpoint);
 }
 
 fn same(a: &Lora, b: &Lora) {

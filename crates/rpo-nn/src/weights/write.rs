@@ -66,7 +66,7 @@ pub fn pt() -> BTreeMap<String, String> {
     BTreeMap::from([("format".into(), "pt".into())])
 }
 
-/// Writes one safetensors file, with `metadata` under `__metadata__`. A reader sees the old file or the whole new one, never a
+/// Writes one safetensors file, whose folder is made, with `metadata` under `__metadata__`. A reader sees the old file or the whole new one, never a
 /// part. The same tensors in any order give the same bytes.
 ///
 /// # Errors
@@ -87,16 +87,8 @@ pub fn write(
             &format!("tensor {} is there twice", pair[0].name),
         ));
     }
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let written = fill(&part, &items, precision, metadata)
-        .and_then(|()| std::fs::rename(&part, path).map_err(Error::from));
-    written.map_err(|e| {
-        // The error that counts is the first one.
-        let _ = std::fs::remove_file(&part);
-        cannot_write(path, &e)
-    })
+    rpo_files::write_with(path, |file| fill(file, &items, precision, metadata))
+        .map_err(|e: Error| cannot_write(path, &e))
 }
 
 fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> Error {
@@ -104,12 +96,11 @@ fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> Error {
 }
 
 fn fill(
-    part: &Path,
+    file: &mut File,
     items: &[&Item],
     precision: Precision,
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let mut file = File::create(part)?;
     file.write_all(&header(items, precision, metadata)?)?;
     let mut bytes = Vec::with_capacity(CHUNK);
     for item in items {
@@ -134,7 +125,6 @@ fn fill(
             file.write_all(&bytes)?;
         }
     }
-    file.sync_all()?;
     Ok(())
 }
 
@@ -215,17 +205,8 @@ pub fn write_sharded(
     let index =
         serde_json::json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
     let path = dir.join(format!("{stem}.safetensors.index.json"));
-    let part = dir.join(format!(
-        "{stem}.safetensors.index.json.{}.part",
-        std::process::id()
-    ));
     let text = serde_json::to_string_pretty(&index).map_err(Error::wrap)? + "\n";
-    std::fs::write(&part, text)
-        .and_then(|()| std::fs::rename(&part, &path))
-        .map_err(|e| {
-            let _ = std::fs::remove_file(&part);
-            cannot_write(&path, &e)
-        })?;
+    rpo_files::write(&path, text.as_bytes()).map_err(|e| cannot_write(&path, &e))?;
     files.push(path);
     Ok(files)
 }

@@ -89,10 +89,7 @@ impl CheckpointArgs {
                 names.join(", ")
             )));
         };
-        let folder = RunFolder {
-            path: self.run.clone(),
-        }
-        .trajectory(cell);
+        let folder = RunFolder::at(self.run.clone()).trajectory(cell);
         let kept = folder.kept_steps();
         let step = match self.step {
             None if base => 0,

@@ -9,6 +9,7 @@ use crate::runner::checkpoint as kept;
 use crate::runner::draw::Request;
 use anyhow::Result;
 use clap::Args;
+use rpo_data::picture::png_bytes;
 use rpo_data::prompts::fill;
 use std::path::PathBuf;
 
@@ -79,14 +80,27 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
         Some(stem) => crate::plan::folder_name(&stem.to_string_lossy()),
         None => format!("step-{step:06}"),
     };
+    let mut drawn = Vec::with_capacity(pictures.len());
     for (i, (request, picture)) in requests.iter().zip(&pictures).enumerate() {
         // Long prompts may begin alike and file systems end names at 255 bytes: the prompt's number tells them apart.
         let (prompt, number) = (i / args.n, i % args.n);
         let start: String = request.prompt.chars().take(60).collect();
         let text = crate::plan::folder_name(&start);
         let name = format!("{what}-seed-{}-{prompt:02}-{text}-{number}.png", args.seed);
-        let path = args.out.join(name);
-        files::write_png(&path, picture)?;
+        drawn.push((args.out.join(name), png_bytes(picture)));
+    }
+    // Names do not tell the run: another one's pictures may lie there under the same.
+    let differs = |(path, bytes): &&(PathBuf, Vec<u8>)| {
+        path.exists() && std::fs::read(path).map_or(true, |there| there != *bytes)
+    };
+    if let Some((path, _)) = drawn.iter().find(differs) {
+        return Err(BadInput::new(format!(
+            "{}: another picture is there, and nothing is overwritten\n  mend: name another folder with --out; what was drawn is kept and need not be drawn again",
+            path.display()
+        )));
+    }
+    for (path, bytes) in &drawn {
+        files::write(path, bytes)?;
         println!("{}", path.display());
     }
     Ok(())

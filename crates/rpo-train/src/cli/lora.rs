@@ -122,7 +122,7 @@ fn merge(args: &MergeArgs, scale: f64) -> Result<()> {
         export::copy_rest(&args.model, to, None, args.link)?;
         export::write_unet(&args.model, to, items, precision, &pt())?;
     } else {
-        export::copy_part(&unet, to, None, None)?;
+        export::copy_part(&unet, to)?;
         let stem = "diffusion_pytorch_model";
         write_sharded(to, stem, items, precision, &pt(), MAX_SHARD_SIZE)?;
     }

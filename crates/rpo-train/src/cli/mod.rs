@@ -9,6 +9,7 @@ mod export;
 mod forward;
 mod generate;
 mod lora;
+mod output;
 mod report;
 
 use crate::device;

@@ -1,5 +1,6 @@
 //! `rpo-train report RUN…`: renders a finished run again, or compares several.
 
+use super::output;
 use crate::failure::OrBadInput;
 use crate::report;
 use crate::report::ReportData;
@@ -9,6 +10,11 @@ use std::path::{Path, PathBuf};
 
 /// One run: its report.html; several: a comparison at `out`.
 pub(super) fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
+    if runs.len() > 1 {
+        output::refuse_foreign("--out", out, [], |start| {
+            output::holds(start, "runs compared · RPO</title>")
+        })?;
+    }
     let data: Vec<ReportData> = runs
         .iter()
         .map(|run| {

@@ -1,11 +1,11 @@
 //! The parts of a model folder that an export does not change.
 
-use crate::failure::OrBadInput;
+use crate::failure::{BadInput, OrBadInput};
 use crate::files;
 use anyhow::{Context, Result};
 use rpo_encoders::folder::{weight_files_of, weight_names};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Parts with weights of a pipeline here, and what their files are called.
 pub const NETWORKS: [(&str, &str); 4] = [
@@ -13,6 +13,16 @@ pub const NETWORKS: [(&str, &str); 4] = [
     ("vae", "diffusion_pytorch_model"),
     ("text_encoder", "model"),
     ("text_encoder_2", "model"),
+];
+
+/// Parts without weights of a pipeline, and those with weights that only other programs read.
+const OTHERS: [&str; 6] = [
+    "tokenizer",
+    "tokenizer_2",
+    "scheduler",
+    "safety_checker",
+    "feature_extractor",
+    "image_encoder",
 ];
 
 /// Endings of files of weights in all formats.
@@ -38,7 +48,7 @@ pub fn copy_rest(base: &Path, to: &Path, variant: Option<&str>, link: bool) -> R
     let there = |part: &str| base.join(part).is_dir();
     for part in write_index(base, to, there)? {
         if part != "unet" {
-            copy_part(&base.join(&part), &to.join(&part), variant, Some(link))?;
+            copy_files(base, part, &to.join(part), variant, Some(link))?;
         }
     }
     Ok(())
@@ -56,22 +66,36 @@ pub fn copy_configurations(base: &Path, to: &Path) -> Result<()> {
         (network || kept.contains(&part)) && base.join(part).is_dir()
     };
     for part in write_index(base, to, ours)? {
-        copy_part(&base.join(&part), &to.join(&part), None, None)?;
+        copy_files(base, part, &to.join(part), None, None)?;
     }
     Ok(())
 }
 
-/// Writes `model_index.json` with the parts that `keep` does not want as absent; returns those that are left.
-fn write_index(base: &Path, to: &Path, keep: impl Fn(&str) -> bool) -> Result<Vec<String>> {
-    let path = base.join("model_index.json");
+/// Writes `model_index.json` with the parts that `keep` does not want as absent; returns those that are left. A name becomes a
+/// path only if it is one of the known ones.
+fn write_index(base: &Path, to: &Path, keep: impl Fn(&str) -> bool) -> Result<Vec<&'static str>> {
+    let path = inside(base, &base.join("model_index.json"))?;
     let mut index: Value = files::read_json(&path).or_bad_input("model")?;
+    let known: Vec<&'static str> = NETWORKS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(OTHERS)
+        .collect();
     let mut parts = Vec::new();
     for (part, value) in index.as_object_mut().into_iter().flatten() {
         if !value[1].is_string() {
             continue;
         }
+        let Some(part) = known.iter().find(|name| *name == part) else {
+            return Err(BadInput::new(format!(
+                "{}: `{}` is no part of a Stable Diffusion pipeline\n  mend: take it out of that file if it is not needed; the parts are {}",
+                path.display(),
+                part.escape_debug(),
+                known.join(", ")
+            )));
+        };
         if keep(part) {
-            parts.push(part.clone());
+            parts.push(*part);
         } else {
             *value = json!([null, null]);
         }
@@ -80,28 +104,37 @@ fn write_index(base: &Path, to: &Path, keep: impl Fn(&str) -> bool) -> Result<Ve
     Ok(parts)
 }
 
-/// Copies the files of one part; `weights`: whether to link its weights or copy them, `None` leaves them away.
+/// Copies the files of one part, the folder `part`, but its weights.
 ///
 /// # Errors
-/// I/O errors, by path.
-pub fn copy_part(
-    from: &Path,
+/// [`BadInput`] about a link that leads out of it; I/O errors, by path.
+pub fn copy_part(part: &Path, to: &Path) -> Result<()> {
+    copy_files(part, "", to, None, None)
+}
+
+/// Copies the files of `base/part`; `weights`: whether to link its weights or copy them, `None` leaves them away.
+fn copy_files(
+    base: &Path,
+    part: &str,
     to: &Path,
     variant: Option<&str>,
     weights: Option<bool>,
 ) -> Result<()> {
-    let entries = std::fs::read_dir(from).with_context(|| from.display().to_string())?;
+    let from = base.join(part);
+    let entries = std::fs::read_dir(&from).with_context(|| from.display().to_string())?;
     let files = entries.flatten().filter(|e| e.path().is_file());
-    let names: Vec<String> = files
+    let mut names: Vec<String> = files
         .map(|e| e.file_name().to_string_lossy().into_owned())
         .collect();
+    names.sort();
     let chosen = weight_names(&names, variant);
-    let taken = weight_files_of(from, variant).ok().and_then(|f| f.variant);
+    let taken = weight_files_of(&from, variant).ok().and_then(|f| f.variant);
     std::fs::create_dir_all(to).with_context(|| files::cannot_write(to))?;
     for name in &names {
+        let real = inside(base, &from.join(name))?;
         let is_weight = WEIGHTS.iter().any(|end| name.ends_with(end)) || name.contains(".index.");
         if !is_weight {
-            copy(&from.join(name), &to.join(name), false)?;
+            copy(&real, &to.join(name), false)?;
         } else if let Some(link) = weights
             && (chosen.contains(name) || chosen.is_empty())
         {
@@ -112,24 +145,44 @@ pub fn copy_part(
                 }
                 _ => name.clone(),
             };
-            copy(&from.join(name), &to.join(target), link)?;
+            copy(&real, &to.join(target), link)?;
         }
     }
     Ok(())
 }
 
-/// Copies a file, or links it. Links, as the hub's cache is made of, are followed first.
-fn copy(from: &Path, to: &Path, link: bool) -> Result<()> {
-    let real = from
-        .canonicalize()
-        .with_context(|| from.display().to_string())?;
+/// The file that `path` is, links followed, if it lies in the model folder `base`, or in the hub's cache in the folder that
+/// its snapshots' links point to.
+fn inside(base: &Path, path: &Path) -> Result<PathBuf> {
+    let real = |path: &Path| {
+        path.canonicalize()
+            .with_context(|| path.display().to_string())
+    };
+    let (root, file) = (real(base)?, real(path)?);
+    // models--org--name/snapshots/<commit> beside models--org--name/blobs
+    let snapshots = root
+        .ancestors()
+        .find(|p| p.file_name().is_some_and(|name| name == "snapshots"));
+    let blobs = snapshots.map(|p| p.with_file_name("blobs"));
+    if file.starts_with(&root) || blobs.is_some_and(|blobs| file.starts_with(blobs)) {
+        return Ok(file);
+    }
+    Err(BadInput::new(format!(
+        "{} is a link to {}, outside of the model's folder, and is not followed\n  mend: if that file belongs to the model, copy it into the place of the link",
+        path.display(),
+        file.display()
+    )))
+}
+
+/// Copies a file, or links it.
+fn copy(real: &Path, to: &Path, link: bool) -> Result<()> {
     if link {
-        if std::fs::hard_link(&real, to).is_ok() {
+        if std::fs::hard_link(real, to).is_ok() {
             return Ok(());
         }
         #[cfg(unix)]
-        return std::os::unix::fs::symlink(&real, to).with_context(|| files::cannot_write(to));
+        return std::os::unix::fs::symlink(real, to).with_context(|| files::cannot_write(to));
     }
-    std::fs::copy(&real, to).with_context(|| files::cannot_write(to))?;
+    std::fs::copy(real, to).with_context(|| files::cannot_write(to))?;
     Ok(())
 }

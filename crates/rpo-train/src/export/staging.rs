@@ -23,11 +23,7 @@ impl Staging {
         let parent = target.parent().unwrap_or(Path::new("."));
         let begin = || -> std::io::Result<TempDir> {
             std::fs::create_dir_all(parent)?;
-            let mut builder = tempfile::Builder::new();
-            // Readable by others as far as the umask allows: tempfile's own default is for secrets.
-            #[cfg(unix)]
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-            builder.prefix(files::TEMPORARY).tempdir_in(parent)
+            rpo_files::temporary_folder(parent)
         };
         let folder = begin().with_context(|| files::cannot_write(&target))?;
         Ok(Self { folder, target })

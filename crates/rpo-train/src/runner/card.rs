@@ -16,8 +16,14 @@ use std::path::{Path, PathBuf};
 
 const TEMPLATE: &str = include_str!("card.md.j2");
 
+/// Name of the model card.
+pub(super) const CARD: &str = "README.md";
+
+/// Name of the preview.
+pub(super) const PREVIEW: &str = "preview.png";
+
 /// Pictures of a preview: two rows of two.
-const PREVIEW: usize = 4;
+const PICTURES: usize = 4;
 
 /// Writes `README.md` and `preview.png` into the folder of every kept LoRA of a trajectory that is over. Nothing is done where
 /// whole U-Nets are kept.
@@ -31,10 +37,10 @@ pub(super) fn write(setup: &Setup, cell: &Cell, folder: &Folder) -> Result<()> {
     for step in folder.kept_steps() {
         let place = folder.lora(step);
         if let Some(preview) = preview(&folder.samples("validation", step))? {
-            files::write_png(&place.join("preview.png"), &preview)?;
+            files::write_png(&place.join(PREVIEW), &preview)?;
         }
         let card = card(setup, cell, folder, step)?;
-        files::write(&place.join("README.md"), card.as_bytes())?;
+        files::write(&place.join(CARD), card.as_bytes())?;
     }
     Ok(())
 }
@@ -116,7 +122,7 @@ fn preview(samples: &Path) -> Result<Option<RgbImage>> {
     let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
     paths.retain(|p| p.to_string_lossy().ends_with("-0.png"));
     paths.sort();
-    paths.truncate(PREVIEW);
+    paths.truncate(PICTURES);
     let open = |path: &PathBuf| {
         let picture = image::open(path).with_context(|| path.display().to_string())?;
         Ok(picture.to_rgb8())

@@ -1,5 +1,6 @@
 //! Kept checkpoints: a diffusers U-Net folder, or a folder with the adapters in both kinds of LoRA file.
 
+use super::card;
 use super::setup::{Setup, fingerprint};
 use super::state::Folder;
 use super::trained::{Trained, adapted_fingerprint};
@@ -14,7 +15,7 @@ use rpo_diffusion::lora::{About, BaseModel, Lora};
 use rpo_nn::weights::Params;
 use rpo_reward::select::{self, Kind, Validation};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The adapters for diffusers, below a checkpoint's folder: the file that is read back.
@@ -73,6 +74,15 @@ pub(super) fn save(
     files::write(&place.join(PEFT_FILE), &lora.to_peft(targets)?)?;
     let main = place.join(format!("{}.safetensors", lora_name(cell)));
     files::write(&main, &lora.to_kohya(base, layers)?)
+}
+
+/// Removes the weights of every step that is not in `steps`.
+///
+/// # Errors
+/// I/O errors, by path.
+pub(super) fn keep(cell: &Cell, folder: &Folder, steps: &BTreeSet<usize>) -> Result<()> {
+    let main = format!("{}.safetensors", lora_name(cell));
+    folder.keep_weights(steps, &[&main, PEFT_FILE, card::CARD, card::PREVIEW])
 }
 
 fn about(setup: &Setup, cell: &Cell, base: BaseModel, scored: &[Validation]) -> Result<About> {

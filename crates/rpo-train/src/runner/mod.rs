@@ -10,6 +10,7 @@ pub mod prepare;
 pub mod setup;
 pub mod state;
 pub mod step;
+mod step_folders;
 mod trained;
 mod trajectory;
 

@@ -3,16 +3,18 @@
 //! `metrics.jsonl` has one line a step and one a validation and never holds a clock, so that an interrupted run ends with the same bytes.
 //! `state/latest.json` names the saved weights and moments and how long `metrics.jsonl` was then; lines beyond that are cut off on resume.
 
+use super::step_folders;
 use crate::files;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rpo_nn::optim::AdamW;
 use rpo_nn::weights::Params;
 use rpo_reward::Score;
 use rpo_reward::select::Validation;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,9 @@ pub struct Latest {
     pub step: usize,
     /// Bytes of `metrics.jsonl` that belong to it.
     pub metrics_bytes: u64,
+    /// Their hash; states of earlier versions have none.
+    #[serde(default)]
+    pub metrics_blake3: Option<String>,
     /// Training is over: every rule has stopped, or the limit is reached.
     pub done: bool,
 }
@@ -54,8 +59,15 @@ pub struct Latest {
 /// The trained tensors within a state: those of the U-Net, or A and B of its adapters.
 const WEIGHTS: &str = "weights.safetensors";
 
+/// The optimizer's moments within a state.
+const MOMENTS: &str = "adamw.safetensors";
+
 /// Folders of kept checkpoints.
 const KEPT: [&str; 2] = ["unet", "lora"];
+
+/// The files of a checkpoint of a whole U-Net.
+const OF_UNET: [&str; 2] = ["config.json", UNET_WEIGHTS];
+const UNET_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
 /// Folder of one trajectory.
 #[derive(Clone, Debug)]
@@ -69,26 +81,29 @@ impl Folder {
 
     /// The folder of the adapters after `step` steps, where these are what is trained.
     pub fn lora(&self, step: usize) -> PathBuf {
-        self.0.join(format!("lora/step-{step:06}"))
+        self.0.join("lora").join(step_folders::name(step))
     }
 
     /// The U-Net's folder after `step` steps, as diffusers lays it out.
     pub fn unet(&self, step: usize) -> PathBuf {
-        self.0.join(format!("unet/step-{step:06}"))
+        self.0.join("unet").join(step_folders::name(step))
     }
 
     /// Weights within [`Folder::unet`].
     pub fn weights(&self, step: usize) -> PathBuf {
-        self.unet(step).join("diffusion_pytorch_model.safetensors")
+        self.unet(step).join(UNET_WEIGHTS)
     }
 
     /// Pictures drawn by the checkpoint of `step` for `purpose`.
     pub fn samples(&self, purpose: &str, step: usize) -> PathBuf {
-        self.0.join(format!("samples/{purpose}/step-{step:06}"))
+        self.0
+            .join("samples")
+            .join(purpose)
+            .join(step_folders::name(step))
     }
 
     fn state(&self, step: usize) -> PathBuf {
-        self.0.join(format!("state/step-{step:06}"))
+        self.0.join("state").join(step_folders::name(step))
     }
 
     /// The state to go on from, if one was saved.
@@ -97,10 +112,66 @@ impl Folder {
     /// A damaged file, by name.
     pub fn latest(&self) -> Result<Option<Latest>> {
         let path = self.0.join("state/latest.json");
-        if path.exists() {
-            files::read_json(&path).map(Some)
-        } else {
-            Ok(None)
+        match fs::symlink_metadata(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            _ => files::read_json(&path)
+                .with_context(|| self.again())
+                .map(Some),
+        }
+    }
+
+    /// The state to go on from, once the record agrees with it. Nothing is changed.
+    ///
+    /// # Errors
+    /// A state or a record that is damaged, cannot be read, or lacks what the other one names: by file, with the way to train
+    /// this trajectory again.
+    pub fn checked(&self) -> Result<Option<Latest>> {
+        let (latest, record) = (self.latest()?, self.record()?);
+        let path = self.metrics();
+        let path = path.display();
+        match &latest {
+            // A kill before the first save leaves no more than the scores of step 0.
+            None if record.iter().filter(|b| **b == b'\n').count() > 1 => bail!(
+                "{path} has the record of a training, but state/latest.json beside it is gone\n  mend: put it back, or {}",
+                self.again()
+            ),
+            None => {}
+            Some(Latest {
+                metrics_bytes,
+                metrics_blake3,
+                ..
+            }) => {
+                let (there, wanted) = (record.len(), *metrics_bytes as usize);
+                let Some(record) = record.get(..wanted) else {
+                    bail!(
+                        "{path} has {there} of {wanted} bytes: it was cut\n  mend: put the whole file back, or {}",
+                        self.again()
+                    )
+                };
+                let hash = hash(record);
+                if metrics_blake3
+                    .as_ref()
+                    .is_some_and(|before| *before != hash)
+                {
+                    bail!(
+                        "{path} is not as it was written: its {wanted} bytes have another hash\n  mend: put the file back, or {}",
+                        self.again()
+                    )
+                }
+            }
+        }
+        Ok(latest)
+    }
+
+    fn again(&self) -> String {
+        format!("delete {} to train this trajectory again", self.0.display())
+    }
+
+    /// The bytes of `metrics.jsonl`; none where there is no such file.
+    fn record(&self) -> Result<Vec<u8>> {
+        match fs::read(self.metrics()) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            read => read.with_context(|| self.metrics().display().to_string()),
         }
     }
 
@@ -116,33 +187,34 @@ impl Folder {
                 .save(&folder.join(WEIGHTS))
                 .with_context(|| files::cannot_write(&folder))?;
             optimizer
-                .save_state(&folder.join("adamw.safetensors"))
+                .save_state(&folder.join(MOMENTS))
                 .with_context(|| files::cannot_write(&folder))?;
         }
-        let metrics_bytes = fs::metadata(self.metrics()).map_or(0, |m| m.len());
+        let record = self.record()?;
         files::write_json(
             &self.0.join("state/latest.json"),
             &Latest {
                 step,
-                metrics_bytes,
+                metrics_bytes: record.len() as u64,
+                metrics_blake3: Some(hash(&record)),
                 done,
             },
         )?;
-        let keep = (!done).then_some(folder);
-        remove_others(&self.0.join("state"), |path| keep.as_deref() == Some(path))
+        self.keep_state((!done).then_some(step))
     }
 
-    /// Removes what a kill left behind: files that are not whole and states that nothing points to.
+    /// Removes what a kill left behind: files that are not whole and states that are not `latest`.
     ///
     /// # Errors
-    /// I/O errors; a damaged `latest.json`.
-    pub fn sweep(&self) -> Result<()> {
-        files::sweep(&self.0)?;
-        let keep = self
-            .latest()?
-            .filter(|l| !l.done)
-            .map(|l| self.state(l.step));
-        remove_others(&self.0.join("state"), |path| keep.as_deref() == Some(path))
+    /// I/O errors.
+    pub fn sweep(&self, latest: Option<&Latest>) -> Result<()> {
+        rpo_files::sweep(&self.0)?;
+        self.keep_state(latest.filter(|l| !l.done).map(|l| l.step))
+    }
+
+    fn keep_state(&self, step: Option<usize>) -> Result<()> {
+        let keep = step.into_iter().collect();
+        step_folders::keep(&self.0.join("state"), &keep, &[WEIGHTS, MOMENTS])
     }
 
     /// Loads what [`Folder::save`] saved and cuts `metrics.jsonl` back to it.
@@ -152,7 +224,7 @@ impl Folder {
     pub fn load(&self, latest: &Latest, params: &Params, optimizer: &mut AdamW) -> Result<()> {
         let folder = self.state(latest.step);
         params.load_values(&folder.join(WEIGHTS))?;
-        optimizer.load_state(&folder.join("adamw.safetensors"))?;
+        optimizer.load_state(&folder.join(MOMENTS))?;
         self.cut(latest.metrics_bytes)
     }
 
@@ -196,9 +268,7 @@ impl Folder {
     /// A line that is no record, by file and number.
     pub fn records(&self) -> Result<Vec<Record>> {
         let path = self.metrics();
-        let Ok(text) = fs::read_to_string(&path) else {
-            return Ok(Vec::new());
-        };
+        let text = String::from_utf8(self.record()?).with_context(|| path.display().to_string())?;
         text.lines()
             .enumerate()
             .map(|(i, line)| {
@@ -207,31 +277,27 @@ impl Folder {
             .collect()
     }
 
-    /// Removes the weights of every step that `keep` does not hold.
+    /// Removes the weights of every step that `keep` does not hold. `of_lora`: the files of a LoRA's checkpoint.
     ///
     /// # Errors
     /// I/O errors.
-    pub fn keep_weights(&self, keep: &std::collections::BTreeSet<usize>) -> Result<()> {
-        let kept: Vec<PathBuf> = keep
-            .iter()
-            .flat_map(|s| [self.unet(*s), self.lora(*s)])
-            .collect();
-        for folder in KEPT {
-            remove_others(&self.0.join(folder), |path| kept.iter().any(|k| k == path))?;
-        }
-        Ok(())
+    pub fn keep_weights(&self, keep: &BTreeSet<usize>, of_lora: &[&str]) -> Result<()> {
+        let [unet, lora] = KEPT.map(|folder| self.0.join(folder));
+        step_folders::keep(&unet, keep, &OF_UNET)?;
+        step_folders::keep(&lora, keep, of_lora)
     }
 
     /// Steps whose weights are on disk, in order.
     pub fn kept_steps(&self) -> Vec<usize> {
-        let name = |e: fs::DirEntry| e.file_name().to_str()?.strip_prefix("step-")?.parse().ok();
-        let folders = KEPT
-            .iter()
-            .filter_map(|f| fs::read_dir(self.0.join(f)).ok());
-        let mut steps: Vec<usize> = folders.flatten().flatten().filter_map(name).collect();
+        let folders = KEPT.map(|folder| step_folders::steps(&self.0.join(folder)));
+        let mut steps: Vec<usize> = folders.into_iter().flatten().collect();
         steps.sort_unstable();
         steps
     }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
 }
 
 /// The validations among `records`.
@@ -246,18 +312,4 @@ pub fn validations(records: &[Record]) -> Vec<Validation> {
             Record::Step { .. } => None,
         })
         .collect()
-}
-
-/// Removes the folders in `parent` that `keep` does not want.
-fn remove_others(parent: &Path, keep: impl Fn(&Path) -> bool) -> Result<()> {
-    let Ok(entries) = fs::read_dir(parent) else {
-        return Ok(());
-    };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if path.is_dir() && !keep(&path) {
-            fs::remove_dir_all(&path).with_context(|| path.display().to_string())?;
-        }
-    }
-    Ok(())
 }

@@ -35,10 +35,12 @@ pub(super) fn train(
     folder: &Folder,
     progress: &mut Progress,
 ) -> Result<()> {
-    folder.sweep()?;
-    if folder.latest()?.is_some_and(|l| l.done) {
+    // Before anything is removed.
+    let latest = folder.checked().with_context(|| cell.id.clone())?;
+    folder.sweep(latest.as_ref())?;
+    if latest.is_some_and(|l| l.done) {
         let steps: BTreeSet<usize> = winners(setup, &validations(&folder.records()?), true)?.0;
-        folder.keep_weights(&steps)?;
+        checkpoint::keep(cell, folder, &steps)?;
         card::write(setup, cell, folder)?;
         let arm = &setup.arms[cell.arm];
         let negatives = setup.prompts(&setup.subjects[cell.subject]).train.len()
@@ -132,7 +134,7 @@ impl Training<'_> {
                     finished || step == limit,
                 )?;
                 // Last, so that a replay after a kill finds every checkpoint it may still want.
-                self.folder.keep_weights(&keep)?;
+                checkpoint::keep(self.cell, self.folder, &keep)?;
                 if finished && step < limit {
                     progress.skip(
                         self.cell.training_cost(self.setup)

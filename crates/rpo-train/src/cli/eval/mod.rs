@@ -3,6 +3,7 @@
 mod prompts;
 mod result;
 
+use super::output;
 use crate::device::DeviceArgs;
 use crate::failure::{BadInput, OrBadInput};
 use crate::files;
@@ -81,6 +82,11 @@ pub(super) fn eval(args: &EvalArgs) -> Result<()> {
             readings(&item.prompt, &subject.token, &subject.class)?;
         }
     }
+    // A result tells itself; of files that are read, only a table of prompts could look like one.
+    let table = args.prompts.iter().map(Path::new);
+    output::refuse_foreign("--out", &args.out, table, |start| {
+        output::holds(start, "\"kernels_version\"")
+    })?;
     let (place, device) = args.device.open("f32")?;
     let panel = Panel::load(args, &place)?;
     let scored = subjects

@@ -5,6 +5,7 @@ mod encoders;
 mod gradient;
 mod inputs;
 
+use super::output;
 use crate::device::DeviceArgs;
 use crate::failure::{BadInput, OrBadInput};
 use anyhow::Result;
@@ -13,7 +14,7 @@ use clap::{Args, ValueEnum};
 use inputs::Inputs;
 use rpo_pref::recipe::Preset;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -107,6 +108,13 @@ pub(super) fn forward(args: &ForwardArgs) -> Result<()> {
             "--lora goes with --part unet: only the U-Net is adapted",
         ));
     }
+    let read = args.inputs.iter().chain(&args.pictures).chain(&args.lora);
+    output::refuse_foreign(
+        "--output",
+        &args.output,
+        read.map(PathBuf::as_path),
+        |start| output::holds(start, "\"rpo\":\"forward\""),
+    )?;
     let (place, _) = DeviceArgs::named(&args.device).open(&args.dtype)?;
     let inputs = args.inputs.as_deref().map(Inputs::read).transpose()?;
     let results = match args.part {
@@ -149,17 +157,17 @@ fn need(inputs: &Option<Inputs>) -> Result<&Inputs> {
 }
 
 /// Streams the tensors to a temporary file and renames it: an earlier result is whole until the new one is.
-fn write(path: &std::path::Path, results: &Results) -> Result<()> {
-    let part = path.with_extension("safetensors.part");
-    let written =
-        safetensors::serialize_to_file(results.iter().map(|(k, v)| (k.as_str(), v)), None, &part)
-            .map_err(anyhow::Error::from)
-            .and_then(|()| Ok(std::fs::rename(&part, path)?));
-    if written.is_err() {
-        // The error that counts is the first one.
-        let _ = std::fs::remove_file(&part);
-    }
-    written.or_bad_input(format!("--output {}", path.display()))
+fn write(path: &Path, results: &Results) -> Result<()> {
+    let metadata = HashMap::from([("rpo".to_owned(), "forward".to_owned())]);
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let written = || -> Result<()> {
+        let aside = rpo_files::temporary_folder(folder.unwrap_or(Path::new(".")))?;
+        let part = aside.path().join("result");
+        let tensors = results.iter().map(|(k, v)| (k.as_str(), v));
+        safetensors::serialize_to_file(tensors, Some(metadata), &part)?;
+        Ok(std::fs::rename(&part, path)?)
+    };
+    written().or_bad_input(format!("--output {}", path.display()))
 }
 
 /// A recipe by its name.

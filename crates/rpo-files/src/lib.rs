@@ -1,0 +1,9 @@
+//! Files that are whole or not there, and locks on folders: what every crate that writes to a disk shares.
+
+mod lock;
+mod temporary;
+mod write;
+
+pub use lock::{Lock, LockError};
+pub use temporary::{sweep, temporary_folder};
+pub use write::{refuse_unless_plain, same_file, write, write_with};

@@ -1,0 +1,129 @@
+//! One writer to a folder at a time.
+//!
+//! The lock is the operating system's, on a file `.rpo-lock` in the folder (`flock`; on NFS from version 4, or 3 with its lock
+//! manager, Linux turns it into a lock of the server, which other hosts see). It ends with the process, killed or not, so a
+//! crash leaves none behind. The file's text says who holds it, for people: it decides nothing. Where a file system has no
+//! locks at all, that is an error and not a silent pass.
+
+use crate::refuse_unless_plain;
+use crate::temporary::named;
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+const NAME: &str = ".rpo-lock";
+
+/// A held lock; it is let go of when this is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    folder: PathBuf,
+    file: File,
+}
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another program holds it.
+    #[error("{}: {holder} works in this folder\n  hint: wait for it to end, or name another folder", folder.display())]
+    Held {
+        /// The folder.
+        folder: PathBuf,
+        /// `process 123 on host`, as far as it is known.
+        holder: String,
+    },
+    /// The file cannot be made, opened or locked.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl Lock {
+    /// Makes the folder if need be and takes its lock without waiting.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] if another program has it; I/O errors, by path.
+    pub fn take(folder: &Path) -> Result<Self, LockError> {
+        let path = folder.join(NAME);
+        let open = || {
+            fs::create_dir_all(folder)?;
+            refuse_unless_plain(&path)?;
+            let mut options = File::options();
+            options.create(true).truncate(false).read(true).write(true);
+            options.open(&path)
+        };
+        let mut file = open().map_err(|e| named(&path, e))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // Who it is helps; that somebody holds it is known without.
+                let _ = file.read_to_string(&mut text);
+                let line = text.lines().next().unwrap_or_default().trim();
+                let known = !line.is_empty() && line.chars().all(|c| !c.is_control());
+                return Err(LockError::Held {
+                    folder: folder.to_owned(),
+                    holder: if known { line } else { "another program" }.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(e)) => return Err(named(&path, e).into()),
+        }
+        let mut note = || {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "process {}{}", std::process::id(), on_host())
+        };
+        note().map_err(|e| named(&path, e))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            file,
+        })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // An empty file says that nobody works here; the lock itself ends with the file.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// ` on tower`, where a machine's name can be read.
+fn on_host() -> String {
+    match fs::read_to_string("/proc/sys/kernel/hostname") {
+        Ok(name) if !name.trim().is_empty() => format!(" on {}", name.trim()),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_program_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runs/one");
+        let lock = Lock::take(&path).unwrap();
+        let error = Lock::take(&path).unwrap_err().to_string();
+        let holder = format!("process {}{} works", std::process::id(), on_host());
+        assert!(error.contains(&holder), "{error}");
+        drop(lock);
+        assert_eq!(fs::read_to_string(path.join(NAME)).unwrap(), "");
+        Lock::take(&path).unwrap();
+    }
+
+    #[test]
+    fn what_a_file_says_decides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(NAME), "process 1 on nowhere\n").unwrap();
+        let lock = Lock::take(folder.path()).unwrap();
+        fs::write(folder.path().join(NAME), "\x1b[2J\n").unwrap();
+        let error = Lock::take(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("another program works"), "{error}");
+        drop(lock);
+    }
+}
