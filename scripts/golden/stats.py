@@ -1,10 +1,10 @@
-"""Reference values for the statistics of rpo-eval: Student t, Holm, means and standard deviations.
+"""Reference values for the statistics of rpo-stats: Student t, Holm, means and standard deviations.
 
 Written with scipy 1.17.1 and numpy; deterministic. Run from the root of the repository:
 
     python scripts/golden/stats.py
 
-Writes crates/rpo-eval/tests/golden/stats.json.
+Writes crates/rpo-stats/tests/golden/stats.json.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-OUT = Path("crates/rpo-eval/tests/golden/stats.json")
+OUT = Path("crates/rpo-stats/tests/golden/stats.json")
 
 
 def paired(after, before):

@@ -1,9 +1,9 @@
-"""Reads an event file that rpo-train wrote with TensorBoard's own reader and keeps it as a golden file.
+"""Reads an event file that rpo-report wrote with TensorBoard's own reader and keeps it as a golden file.
 
-    RPO_EVENTS_TO=/tmp/events cargo test -p rpo-train --test tensorboard    (fails until the golden file is right)
+    RPO_EVENTS_TO=/tmp/events cargo test -p rpo-report --test tensorboard    (fails until the golden file is right)
     python scripts/golden/tensorboard_read.py /tmp/events/events.out.tfevents.1700000000.rpo
 
-Checked with tensorboard 2.21. The file is copied to crates/rpo-train/tests/golden/events.tfevents only if every
+Checked with tensorboard 2.21. The file is copied to crates/rpo-report/tests/golden/events.tfevents only if every
 event, checksums included, is read back as it was meant. `--picture` writes the 2 x 3 picture of the test first.
 """
 

@@ -13,10 +13,10 @@ use rpo_diffusion::lora::{Adapters, LoraConfig};
 use rpo_diffusion::{
     Conditioning, PIXEL_BATCH, Pipeline, SamplerConfig, Solver, UNet2DConditionModel, sample,
 };
+use rpo_eval::reward::{RefFeatures, Rewarder};
 use rpo_nn::optim::{self, AdamW, AdamWConfig};
 use rpo_nn::weights::Params;
 use rpo_nn::{Place, Tape, ops};
-use rpo_reward::model::{RefFeatures, Rewarder};
 
 /// The embedded model.
 pub fn micro() -> PathBuf {

@@ -1,12 +1,11 @@
-//! Scores folders of pictures and compares arms: metrics, statistics, tables.
+//! Scores pictures: how like the references, how like the prompt, how unlike each other.
 //!
-//! - [`metrics`]: how like the references, how like the prompt, how unlike each other.
-//! - [`stats`]: averages by subject, paired comparisons, Holm's correction, the paper's standard deviation.
-//! - [`table`]: arms x metrics, as text, CSV and JSON.
+//! - [`metrics`]: the judges, and diversity.
+//! - [`reward`]: the encoder of the reward's pair, ALIGN-I and ALIGN-T.
+//! - [`alignment`]: that pair from embeddings.
 //!
 //! Nothing here generates or trains, so anybody's pictures are scored on equal terms.
 
+pub mod alignment;
 pub mod metrics;
-mod render;
-pub mod stats;
-pub mod table;
+pub mod reward;

@@ -1,17 +1,17 @@
 //! Figures of pictures: how like the references, how like the prompt, how unlike each other.
 //!
 //! All are plain cosines of unit embeddings, in `[-1, 1]`, one a picture. What they are called in a table is the
-//! caller's choice ([`crate::table::Metric`]) and has to name the encoder.
+//! caller's choice (`rpo_report::table::Metric`) and has to name the encoder.
 
 use std::path::Path;
 
+use crate::alignment::cosine;
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 use ndarray::{Array2, ArrayView2};
 use rpo_encoders::dual::DualEncoder;
 use rpo_encoders::vit::VitEncoder;
 use rpo_nn::Place;
-use rpo_reward::alignment::cosine;
 
 /// The mean cosine of every picture to the references; both are rows of unit length.
 /// NaN where there are no references.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::mean::{Lambda, Mean, Score, ScoreOutOfRange, mean_reward};
-use crate::paired::{Interval, PairedError};
+use rpo_stats::{Interval, PairedError};
 
 mod rule;
 

@@ -1,7 +1,7 @@
 //! Experiment files, plan, runner, checkpoints, selection and report of RPO runs.
 //!
 //! Data flows one way: [`experiment`] (file -> resolved) -> [`plan`] (cells) -> [`runner`] (negatives, training, validation,
-//! selection, test pictures) -> [`results`] (statistics) -> [`report`]. Only this crate reads the clock, the arguments and the
+//! selection, test pictures) -> [`results`] (statistics, tables, page). Only this crate reads the clock, the arguments and the
 //! environment, and knows what a [`run_folder`] looks like.
 
 pub mod cli;
@@ -16,8 +16,6 @@ pub mod memory;
 pub mod paths;
 pub mod plan;
 pub mod progress;
-pub mod report;
 pub mod results;
 pub mod run_folder;
 pub mod runner;
-pub mod tensorboard;

@@ -3,7 +3,7 @@
 use super::ExperimentArgs;
 use crate::device;
 use crate::experiment::presets::{self, Preset};
-use crate::experiment::{Experiment, Layers, SubjectSource, describe_guidance};
+use crate::experiment::{Experiment, Layers, SubjectSource};
 use crate::failure::OrBadInput;
 use crate::hub::{self, Environment};
 use crate::memory::{self, Memory, Sizes};
@@ -13,6 +13,7 @@ use crate::runner::outline::Outline;
 use crate::runner::{self, exam::Judges, setup::Setup};
 use anyhow::Result;
 use rpo_diffusion::UNetConfig;
+use rpo_report::words::describe_guidance;
 use rpo_reward::select::Kind;
 
 /// Loads all inputs and prints the plan. Where the weights of a preset are not here, prints the plan from its configuration.

@@ -2,10 +2,9 @@
 
 use super::output;
 use crate::failure::OrBadInput;
-use crate::report;
-use crate::report::ReportData;
 use crate::{files, results};
 use anyhow::Result;
+use rpo_report::page::{self, ReportData};
 use std::path::{Path, PathBuf};
 
 /// One run: its report.html; several: a comparison at `out`.
@@ -23,8 +22,8 @@ pub(super) fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
         })
         .collect::<Result<_>>()?;
     let (path, html) = match data.as_slice() {
-        [one] => (runs[0].join("report.html"), report::render(one)?),
-        many => (out.to_path_buf(), report::compare(many)?),
+        [one] => (runs[0].join("report.html"), page::render(one)?),
+        many => (out.to_path_buf(), page::compare(many)?),
     };
     files::write(&path, html.as_bytes())?;
     println!("report {}", path.display());

@@ -14,7 +14,6 @@ pub use fields::{
     Arm, Encoders, Experiment, Lora, Model, RewardText, Rules, Sampler, SubjectSource, Subjects,
     Test, Training, Validation,
 };
-pub use savings::describe_guidance;
 pub use source::{Layers, read};
 
 /// The JSON schema of an experiment file, as committed in `experiments/schema.json`.

@@ -3,6 +3,7 @@
 use super::arms::TrainingArm;
 use super::fields::Experiment;
 use rpo_pref::recipe::Preset;
+use rpo_report::words::describe_guidance;
 
 /// Solver steps of the paper and its code.
 const STEPS: usize = 50;
@@ -10,14 +11,6 @@ const STEPS: usize = 50;
 const PROMPTS: usize = 8;
 /// Pictures for each of them.
 const PICTURES: usize = 4;
-
-/// `guidance 3`, and on which part of the trajectory if not on all of it.
-pub fn describe_guidance(scale: f64, interval: Option<[f64; 2]>) -> String {
-    match interval {
-        Some([from, to]) => format!("guidance {scale} from {from} to {to} of the trajectory"),
-        None => format!("guidance {scale}"),
-    }
-}
 
 impl Experiment {
     /// A line where an arm has the name of a published recipe and its pictures cost less than published.

@@ -3,8 +3,8 @@
 use crate::plan::Cell;
 use crate::run_folder::RunFolder;
 use crate::runner::state::Record;
-use crate::tensorboard::EventWriter;
 use anyhow::Result;
+use rpo_report::tensorboard::EventWriter;
 
 /// Writes `tensorboard/<trajectory>/` anew from `metrics.jsonl`.
 pub(super) fn write(run: &RunFolder, cells: &[Cell]) -> Result<()> {

@@ -3,15 +3,15 @@
 //! Every figure here is computed from test pictures; validation scores are shown as what they are, the reason of a choice.
 
 mod events;
-mod page;
+mod gather;
 mod rows;
 
 use crate::files;
 use crate::plan::Cell;
-use crate::report;
 use crate::run_folder::RunFolder;
 use crate::runner::setup::Setup;
 use anyhow::Result;
+use rpo_report::page;
 
 /// The report's data, kept so that it can be rendered again.
 pub const REPORT_DATA: &str = "report.json";
@@ -27,10 +27,10 @@ pub fn write(setup: &Setup, folder: &RunFolder, cells: &[Cell]) -> Result<String
     files::write(&folder.path.join("eval.json"), table.to_json()?.as_bytes())?;
     files::write(&folder.path.join("table.csv"), table.to_csv().as_bytes())?;
     files::write(&folder.path.join("table.txt"), text.as_bytes())?;
-    let data = page::data(setup, folder, cells, &rows, &table)?;
+    let data = gather::data(setup, folder, cells, &rows, &table)?;
     files::write(
         &folder.path.join("report.html"),
-        report::render(&data)?.as_bytes(),
+        page::render(&data)?.as_bytes(),
     )?;
     files::write_json(&folder.path.join(REPORT_DATA), &data)?;
     events::write(folder, cells)?;

@@ -8,10 +8,10 @@ use crate::runner::exam::{Choices, StepResult, choices, result_path};
 use crate::runner::setup::Setup;
 use crate::runner::state::Folder;
 use anyhow::Result;
-use rpo_eval::stats::Sample;
-use rpo_eval::table::{Arm, Metric, Table};
+use rpo_report::table::{Arm, Metric, Table};
 use rpo_reward::select::Kind;
 use rpo_reward::{Lambda, Mean};
+use rpo_stats::Sample;
 use std::collections::BTreeMap;
 
 /// Name of the base model's row.

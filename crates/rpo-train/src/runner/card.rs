@@ -4,13 +4,13 @@ use super::checkpoint::{base_model, base_name, lora_files, lora_name, rewards, t
 use super::exam;
 use super::setup::Setup;
 use super::state::Folder;
-use crate::experiment::describe_guidance;
 use crate::files;
 use crate::plan::Cell;
 use anyhow::{Context, Result};
 use image::{RgbImage, imageops};
 use minijinja::{AutoEscape, Environment, context};
 use rpo_diffusion::lora::BaseModel;
+use rpo_report::words::describe_guidance;
 use rpo_reward::select::Kind;
 use std::path::{Path, PathBuf};
 

@@ -11,9 +11,9 @@ use rpo_data::prompts::fill;
 use rpo_data::subject::Subject;
 use rpo_data::{picture, random};
 use rpo_diffusion::{Conditioning, Posterior, UNet2DConditionModel};
+use rpo_eval::reward::RefFeatures;
 use rpo_pref::recipe::{Crop, TokenInReward, class_prompt};
 use rpo_pref::{Pair, PairSampler, Recipe, labels};
-use rpo_reward::model::RefFeatures;
 use rpo_reward::{Lambda, Mean, Score};
 
 /// The inputs of one trajectory's training.

@@ -18,8 +18,8 @@ use rpo_data::picture;
 use rpo_data::subject::{self, Subject};
 use rpo_encoders::dual::Kind;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
+use rpo_eval::reward::Rewarder;
 use rpo_nn::Place;
-use rpo_reward::model::Rewarder;
 use rpo_reward::{Lambda, Mean};
 use std::path::{Path, PathBuf};
 

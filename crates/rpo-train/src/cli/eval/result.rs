@@ -2,7 +2,7 @@
 
 use crate::failure::OrBadInput;
 use anyhow::Result;
-use rpo_eval::stats::{Interval, Sample, by_subject, paper_std};
+use rpo_stats::{Interval, Sample, by_subject, paper_std};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -4,7 +4,7 @@
 mod table;
 
 use image::{Rgb, RgbImage};
-use rpo_train::report::data::*;
+use rpo_report::page::data::*;
 
 /// SplitMix64: enough for invented numbers.
 pub(crate) struct Dice(pub(crate) u64);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-pub use rpo_reward::paired::Interval;
+use crate::paired::Interval;
 
 /// One figure of one test picture (or of one prompt, where the metric is a figure of a set of pictures).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use rpo_eval::stats::{Interval, SameCheckpoint, Sample, by_subject, compare, holm, paper_std};
+use rpo_stats::{Interval, SameCheckpoint, Sample, by_subject, compare, holm, paper_std};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

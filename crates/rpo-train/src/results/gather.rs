@@ -2,10 +2,6 @@
 
 use super::rows::Row;
 use crate::plan::Cell;
-use crate::report::data::{
-    self, Encoder, Picture, PictureScore, ReportData, RowKind, RuleOutcome, Sample, SampleRow,
-    Setup as SetupData, SubjectValues, TestRow, TestTable, TrainingPoint, Trajectory,
-};
 use crate::run_folder::{RunFolder, machine};
 use crate::runner::exam::choices;
 use crate::runner::prepare::negatives_per_prompt;
@@ -14,10 +10,14 @@ use crate::runner::state::Record;
 use crate::runner::validation_templates;
 use anyhow::{Context, Result};
 use rpo_data::prompts::fill;
-use rpo_eval::stats::Interval;
-use rpo_eval::table::Table;
+use rpo_report::page::data::{
+    self, Encoder, Picture, PictureScore, ReportData, RowKind, RuleOutcome, Sample, SampleRow,
+    Setup as SetupData, SubjectValues, TestRow, TestTable, TrainingPoint, Trajectory,
+};
+use rpo_report::table::Table;
 use rpo_reward::select::{Kind, Rule, gain_over_first};
 use rpo_reward::{Mean, mean_reward};
+use rpo_stats::Interval;
 use std::path::Path;
 
 /// Pictures of a validation that the strip shows.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::stats::{
+use rpo_stats::{
     Comparison, Interval, SameCheckpoint, Sample, by_subject, compare, holm, paper_std,
 };
 

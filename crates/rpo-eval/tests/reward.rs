@@ -4,9 +4,9 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage};
 use ndarray::array;
+use rpo_eval::alignment::{align_i, align_i_leave_one_out, alignment};
+use rpo_eval::reward::Rewarder;
 use rpo_nn::Place;
-use rpo_reward::alignment::{align_i, align_i_leave_one_out, alignment};
-use rpo_reward::model::Rewarder;
 
 fn rewarder() -> Rewarder {
     Rewarder::load(

@@ -1,6 +1,6 @@
 //! The invented test table.
 
-use rpo_train::report::data::*;
+use rpo_report::page::data::*;
 
 use super::{Dice, LIMIT, likeness};
 

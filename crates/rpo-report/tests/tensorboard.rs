@@ -1,10 +1,10 @@
 //! The event file against one that the `tensorboard` package has read (`scripts/golden/tensorboard_read.py`).
 //!
-//! `RPO_EVENTS_TO=DIR cargo test -p rpo-train --test tensorboard` writes the file again, to be read there.
+//! `RPO_EVENTS_TO=DIR cargo test -p rpo-report --test tensorboard` writes the file again, to be read there.
 
 use std::path::{Path, PathBuf};
 
-use rpo_train::tensorboard::EventWriter;
+use rpo_report::tensorboard::EventWriter;
 
 /// A 2 x 3 RGB picture.
 const PNG: &[u8] = include_bytes!("golden/two_by_three.png");

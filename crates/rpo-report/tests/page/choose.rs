@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{between, invented, scripts};
 
-const CHOOSE: &str = include_str!("../../src/report/page/choose.js");
+const CHOOSE: &str = include_str!("../../page/choose.js");
 
 /// Runs a script; `None`, with a line that says so, where there is no node.
 fn node(script: &str) -> Option<Value> {
@@ -97,9 +97,9 @@ fn the_page_chooses_as_the_program_does() {
 
 #[test]
 fn every_script_of_the_page_can_be_read() {
-    let html = rpo_train::report::render(&invented::run()).expect("a page");
+    let html = rpo_report::page::render(&invented::run()).expect("a page");
     let mut sources = scripts(&html);
-    let compared = rpo_train::report::compare(&[invented::run()]).expect("a page");
+    let compared = rpo_report::page::compare(&[invented::run()]).expect("a page");
     sources.push(between(&compared, "// Several runs", "</script>"));
     // Without its first line: the split above has taken the start of a comment.
     let list: Vec<_> = sources

@@ -11,7 +11,7 @@ use rpo_encoders::dual::DualEncoder;
 use rpo_nn::Place;
 
 use crate::alignment::{align_i, align_i_leave_one_out, alignment};
-use crate::mean::Score;
+use rpo_reward::Score;
 
 /// Scores pictures by a two-tower encoder, ALIGN in the paper. The features of a prompt are computed once.
 ///

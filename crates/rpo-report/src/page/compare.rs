@@ -47,13 +47,13 @@ pub fn compare(runs: &[ReportData]) -> Result<String> {
             }
         })
         .collect();
-    environment("compare.html", include_str!("page/compare.html.j2"))?
+    environment("compare.html", include_str!("../../page/compare.html.j2"))?
         .get_template("compare.html")?
         .render(context! {
             runs => heads,
             css => CSS,
             json => json,
-            scripts => [CHOOSE, CHARTS, RESULTS, include_str!("page/compare.js")],
+            scripts => [CHOOSE, CHARTS, RESULTS, include_str!("../../page/compare.js")],
         })
         .context("rendering the comparison")
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::stats::{Comparison, Interval};
 use crate::table::Table;
+use rpo_stats::{Comparison, Interval};
 
 impl Table {
     /// Aligned text: the means with half the width of their intervals and the paper's std, then one block a

@@ -1,11 +1,11 @@
 //! The page: what it holds, what no name can do to it, and that its script selects as the program does.
 //!
-//! `RPO_REPORT_TO=page.html cargo test -p rpo-train --test report` also writes the page, to look at it.
+//! `RPO_REPORT_TO=page.html cargo test -p rpo-report --test page` also writes the page, to look at it.
 
 mod choose;
 mod invented;
 
-use rpo_train::report::{self, ReportData, data::Picture};
+use rpo_report::page::{self, ReportData, data::Picture};
 
 /// What stands between two strings.
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
@@ -23,7 +23,7 @@ fn scripts(html: &str) -> Vec<&str> {
 #[test]
 fn the_page_is_one_file_that_names_cannot_break() {
     let run = invented::run();
-    let html = report::render(&run).expect("a page");
+    let html = page::render(&run).expect("a page");
     if let Some(path) = std::env::var_os("RPO_REPORT_TO") {
         std::fs::write(path, &html).expect("the page is written");
     }
@@ -114,7 +114,7 @@ fn with_arms() -> ReportData {
 #[test]
 fn an_answer_stays_within_its_arm() {
     let mut run = with_arms();
-    let html = report::render(&run).expect("a page");
+    let html = page::render(&run).expect("a page");
     if let Some(path) = std::env::var_os("RPO_ARMS_TO") {
         std::fs::write(path, &html).expect("the page is written");
     }
@@ -124,14 +124,14 @@ fn an_answer_stays_within_its_arm() {
     // With the first arm gone the second one answers, against its own last step.
     let test = run.test.as_mut().expect("a table");
     test.rows.retain(|r| r.arm != "λ_train = 0");
-    let html = report::render(&run).expect("a page");
+    let html = page::render(&run).expect("a page");
     assert!(html.contains("λ = 0.3 harmonic (λ_train = 0.5) chooses"));
     assert_ne!(between(&html, "Against the last step, ", "</p>"), first);
 }
 
 #[test]
 fn a_run_without_results_still_has_a_page() {
-    let html = report::render(&ReportData::default()).expect("a page");
+    let html = page::render(&ReportData::default()).expect("a page");
     assert!(html.contains("no result to state"));
 }
 
@@ -140,7 +140,7 @@ fn runs_are_compared_on_one_page() {
     let run = invented::run();
     let mut other = run.clone();
     other.title = "</script><b>other</b>".into();
-    let html = report::compare(&[run, other]).expect("a page");
+    let html = page::compare(&[run, other]).expect("a page");
     if let Some(path) = std::env::var_os("RPO_COMPARE_TO") {
         std::fs::write(path, &html).expect("the page is written");
     }
@@ -164,7 +164,7 @@ fn contradictions_are_named() {
     let said = |change: fn(&mut ReportData)| {
         let mut run = invented::run();
         change(&mut run);
-        report::render(&run).expect_err("refused").to_string()
+        page::render(&run).expect_err("refused").to_string()
     };
     let foreign = said(|run| {
         run.samples[0].pictures[0].picture =

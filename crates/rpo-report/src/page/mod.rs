@@ -17,19 +17,19 @@ use serde::Serialize;
 pub use compare::compare;
 pub use data::ReportData;
 
-const CSS: &str = include_str!("page/report.css");
-const CHOOSE: &str = include_str!("page/choose.js");
-const CHARTS: &str = include_str!("page/charts.js");
-const RESULTS: &str = include_str!("page/results.js");
+const CSS: &str = include_str!("../../page/report.css");
+const CHOOSE: &str = include_str!("../../page/choose.js");
+const CHARTS: &str = include_str!("../../page/charts.js");
+const RESULTS: &str = include_str!("../../page/results.js");
 
 /// The scripts of a run's page, in the order in which they need each other.
 const SCRIPTS: [&str; 6] = [
     CHOOSE,
     CHARTS,
     RESULTS,
-    include_str!("page/trajectory.js"),
-    include_str!("page/slider.js"),
-    include_str!("page/page.js"),
+    include_str!("../../page/trajectory.js"),
+    include_str!("../../page/slider.js"),
+    include_str!("../../page/page.js"),
 ];
 
 /// The page of one run.
@@ -45,7 +45,7 @@ pub fn render(data: &ReportData) -> Result<String> {
         data: &shown,
         pictures: &pictures,
     })?;
-    environment("report.html", include_str!("page/report.html.j2"))?
+    environment("report.html", include_str!("../../page/report.html.j2"))?
         .get_template("report.html")?
         .render(context! {
             data => context! {

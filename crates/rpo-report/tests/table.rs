@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rpo_eval::stats::{Interval, Sample, holm};
-use rpo_eval::table::{Arm, Metric, Table};
+use rpo_report::table::{Arm, Metric, Table};
+use rpo_stats::{Interval, Sample, holm};
 
 fn metrics() -> Vec<Metric> {
     vec![
