@@ -120,7 +120,9 @@ def read_0_1(run):
             if line["kind"] == "validation":
                 results["pairs"][cell, line["step"]] = [(s["image"], s["text"]) for s in line["scores"]]
             else:
-                results["losses"][cell, line["step"]] = [line[k] for k in ("l_sim", "l_pref", "loss", "grad_norm")]
+                terms = line.get("terms") or {"sim": line["l_sim"], "pref": line["l_pref"]}
+                terms = [terms.get(name, 0.0) for name in ("sim", "pref")]
+                results["losses"][cell, line["step"]] = [*terms, line["loss"], line["grad_norm"]]
     table = json.loads((run / "eval.json").read_text())
     metrics = [metric["name"] for metric in table["metrics"]]
     for trajectory in json.loads((run / "report.json").read_text())["trajectories"]:
@@ -141,6 +143,24 @@ def read(run):
     return READERS[version](run)
 
 
+def numbers(value):
+    """All numbers in a value, in their order."""
+    if isinstance(value, (int, float)):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    return [n for part in value for n in numbers(part)] if isinstance(value, (list, tuple, type({}.values()))) else []
+
+
+def distance(kind, old, new):
+    """How far apart figures are at most: against the larger of the two, or 1."""
+    far = 0.0
+    for key in set(old) & set(new):
+        for a, b in zip(numbers(old[key]), numbers(new[key])):
+            far = max(far, abs(a - b) / max(abs(a), abs(b), 1.0))
+    return f"{kind}: at most {far:.1e} apart" if far else None
+
+
 def differences(old, new):
     """Lines that say what differs; how many things of each kind were compared."""
     lines, counts = [], {}
@@ -149,6 +169,7 @@ def differences(old, new):
         counts[kind] = len(a)
         if not a:
             lines.append(f"nothing of {kind} to compare")
+        lines.extend(filter(None, [distance(kind, a, b)]))
         for key in sorted(set(a) | set(b), key=str):
             if a.get(key) != b.get(key):
                 lines.append(f"{kind} {key}: {str(a.get(key))[:120]} / {str(b.get(key))[:120]}")

@@ -32,7 +32,7 @@ pub fn label<R: Rng + ?Sized>(kind: LabelKind, p: f64, rng: &mut R) -> f64 {
 }
 
 /// `1 / (1 + exp(-z))`, without overflow on either side.
-fn sigmoid(z: f64) -> f64 {
+pub(crate) fn sigmoid(z: f64) -> f64 {
     if z >= 0.0 {
         1.0 / (1.0 + (-z).exp())
     } else {

@@ -2,16 +2,18 @@
 //!
 //! - [`labels`]: the probability that a reference is preferred (Eq. 6), and the label drawn from it.
 //! - [`pairs`]: which reference meets which generated picture, and whose reward makes the label.
-//! - [`loss`]: ℓ, L_pref (Eq. 8), L_sim (Eq. 7) and their sum (Eq. 9) from per-sample squared errors.
+//! - [`loss`]: ℓ, L_pref (Eq. 8) and L_sim (Eq. 7) from per-sample squared errors, with their derivatives.
+//! - [`terms`]: what a step minimises as a list of named terms (Eq. 9): its passes and records follow from it.
 //! - [`recipe`]: `paper`, `official`, `dreambooth`, `ours`: every known difference is one key.
 //!
-//! Nothing here knows a network, a file or a picture.
+//! Everything is arithmetic on `f64`: no tensor, no network, no file, no picture.
 
 pub mod labels;
 pub mod loss;
 mod optional;
 pub mod pairs;
 pub mod recipe;
+pub mod terms;
 
 pub use labels::LabelKind;
 pub use loss::Norm;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::labels::LabelKind;
 use crate::loss::Norm;
 use crate::pairs::{LabelReward, Pairs};
+use crate::terms::{self, Network, Objective, Rows};
 
 mod choices;
 mod preset;
@@ -287,20 +288,31 @@ impl Recipe {
         Ok(())
     }
 
+    /// What a step minimises (Eq. 9): `sim`, `pref`, `prior`, each where it has a weight.
+    #[must_use]
+    pub fn objective(&self) -> Objective {
+        let reference = match self.reference_prompt {
+            ReferencePrompt::C => Rows::Reference,
+            ReferencePrompt::CMod => Rows::ReferenceMod,
+        };
+        let mean = |name, rows| terms::Mean { name, rows };
+        let pref = terms::Preference {
+            reference,
+            beta: self.beta,
+        };
+        Objective::default()
+            .with(mean("sim", Rows::Reference), self.l_sim_weight)
+            .with(pref, self.l_pref_weight)
+            .with(mean("prior", Rows::Class), self.prior_weight)
+    }
+
     /// How often the U-Net runs in one step of batch 1, frozen passes counted as if nothing was cached.
     #[must_use]
     pub fn passes(&self) -> Passes {
-        let (sim, pref, prior) = (
-            self.l_sim_weight > 0.0,
-            self.l_pref_weight > 0.0,
-            self.prior_weight > 0.0,
-        );
-        // With the plain prompt the reference's pass of L_sim is that of ℓ.
-        let shared = sim && pref && self.reference_prompt == ReferencePrompt::C;
+        let objective = self.objective();
         Passes {
-            trainable: usize::from(sim) + 2 * usize::from(pref) - usize::from(shared)
-                + usize::from(prior),
-            frozen: 2 * usize::from(pref),
+            trainable: objective.rows(Network::Trained).len(),
+            frozen: objective.rows(Network::Frozen).len(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! be computed is `None`, never NaN.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 pub use rpo_reward::Mean;
 pub use rpo_reward::select::Kind as RuleKind;
@@ -178,14 +179,13 @@ pub struct PictureScore {
 }
 
 /// Losses of one gradient step, or their mean over the steps since the previous point.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TrainingPoint {
     /// Gradient step, from 1.
     pub step: usize,
-    /// L_sim, Eq. 7.
-    pub l_sim: f64,
-    /// L_pref, Eq. 8.
-    pub l_pref: f64,
+    /// The terms of the loss without their weights, by name: `sim` (L_sim, Eq. 7), `pref` (L_pref, Eq. 8), `prior`.
+    #[serde(default)]
+    pub terms: BTreeMap<String, f64>,
     /// What was minimised.
     pub loss: f64,
     /// Global norm of the gradient before clipping.

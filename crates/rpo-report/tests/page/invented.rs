@@ -209,8 +209,7 @@ fn trajectory(index: usize, rules: &[Rule]) -> Trajectory {
             let l_pref = 0.693 - 0.2 * likeness(step) + dice.noise(0.08);
             TrainingPoint {
                 step,
-                l_sim,
-                l_pref,
+                terms: [("sim".into(), l_sim), ("pref".into(), l_pref)].into(),
                 loss: l_sim + l_pref,
                 grad_norm: 1.4 + dice.noise(0.7),
             }

@@ -18,17 +18,13 @@ pub(super) fn write(run: &RunFolder, cells: &[Cell]) -> Result<()> {
             match record {
                 Record::Step {
                     step,
-                    l_sim,
-                    l_pref,
+                    terms,
                     loss,
                     grad_norm,
                 } => {
-                    let scalars = [
-                        ("l_sim", l_sim),
-                        ("l_pref", l_pref),
-                        ("loss", loss),
-                        ("grad_norm", grad_norm),
-                    ];
+                    let mut scalars = vec![("loss".into(), loss), ("grad_norm".into(), grad_norm)];
+                    let terms = terms.into_iter();
+                    scalars.extend(terms.map(|(name, value)| (format!("l_{name}"), value)));
                     for (name, value) in scalars {
                         writer.scalar(&format!("training/{name}"), step, value, 0.0)?;
                     }

@@ -209,14 +209,12 @@ fn curve(records: &[Record]) -> Vec<TrainingPoint> {
         .filter_map(|r| match r {
             Record::Step {
                 step,
-                l_sim,
-                l_pref,
+                terms,
                 loss,
                 grad_norm,
             } => Some(TrainingPoint {
                 step: *step,
-                l_sim: *l_sim,
-                l_pref: *l_pref,
+                terms: terms.clone(),
                 loss: *loss,
                 grad_norm: *grad_norm,
             }),
@@ -226,15 +224,19 @@ fn curve(records: &[Record]) -> Vec<TrainingPoint> {
     points
         .chunks(points.len().div_ceil(CURVE).max(1))
         .map(|chunk| {
-            let mean = |f: fn(&TrainingPoint) -> f64| {
+            let mean = |f: &dyn Fn(&TrainingPoint) -> f64| {
                 chunk.iter().map(f).sum::<f64>() / chunk.len() as f64
             };
+            let names = chunk[0].terms.keys();
+            let terms = names.map(|name| {
+                let of = |p: &TrainingPoint| p.terms.get(name).copied().unwrap_or(0.0);
+                (name.clone(), mean(&of))
+            });
             TrainingPoint {
                 step: chunk[chunk.len() - 1].step,
-                l_sim: mean(|p| p.l_sim),
-                l_pref: mean(|p| p.l_pref),
-                loss: mean(|p| p.loss),
-                grad_norm: mean(|p| p.grad_norm),
+                terms: terms.collect(),
+                loss: mean(&|p| p.loss),
+                grad_norm: mean(&|p| p.grad_norm),
             }
         })
         .collect()

@@ -1,23 +1,24 @@
 //! The losses of a batch and their gradients (Eq. 7-9): one batched pass of the trained U-Net, one of the frozen one.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use rpo_diffusion::{Conditioning, NoiseSchedule, UNet2DConditionModel};
 use rpo_nn::{Tape, ops, optim};
-use rpo_pref::loss::{self, Term};
-use rpo_pref::{Norm, Recipe};
+use rpo_pref::Norm;
+use rpo_pref::terms::{self, Errors, Network, Rows};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Noised latents `[B, h, w, C]` that predict their target under a text.
 #[derive(Clone)]
-pub struct Rows {
+pub struct Noised {
     noised: Tensor,
     target: Tensor,
     timesteps: Vec<usize>,
     text: Conditioning,
 }
 
-impl Rows {
+impl Noised {
     /// `x_t` of latents `x0` at `t` with noise `e`, and what the network should say of it.
     ///
     /// # Errors
@@ -54,14 +55,13 @@ impl Rows {
         })
     }
 
-    /// ||target - prediction||² of every row of some blocks in one pass: the sum over C, H, W or their mean.
-    fn squared_errors(
-        blocks: &[&Rows],
+    /// The mean over C, H and W of (target - prediction)² of every row of some blocks in one pass, `[blocks · B]`.
+    fn mean_squares(
+        blocks: &[&Noised],
         unet: &UNet2DConditionModel,
-        norm: Norm,
         tape: Option<&Tape>,
     ) -> Result<Tensor> {
-        let cat = |f: fn(&Rows) -> &Tensor| {
+        let cat = |f: fn(&Noised) -> &Tensor| {
             Tensor::cat(&blocks.iter().map(|r| f(r)).collect::<Vec<_>>(), 0)
         };
         let (noised, target) = (cat(|r| &r.noised)?, cat(|r| &r.target)?);
@@ -72,29 +72,21 @@ impl Rows {
             None => unet.forward(&noised, &times, &text)?,
             Some(tape) => unet.forward_on(tape, &noised, &times, &text)?,
         };
-        let mean = ops::mean_squared_per_sample(&prediction, &target)?;
-        Ok(norm.of_mean_squares(&mean, target.elem_count() / target.dim(0)?)?)
+        Ok(ops::mean_squared_per_sample(&prediction, &target)?)
+    }
+
+    fn elements(&self) -> Result<usize> {
+        Ok(self.target.elem_count() / self.target.dim(0)?)
     }
 }
 
-/// The rows of a preference: B references, B negatives, B labels.
-pub struct PairRows {
-    /// References under c_mod; `None` where those of L_sim serve (recipe `official`).
-    pub reference: Option<Rows>,
-    /// Negatives under c_mod.
-    pub generated: Rows,
-    /// y, in [0, 1].
-    pub labels: Vec<f32>,
-}
-
 /// What one step reads: every part has B rows.
+#[derive(Default)]
 pub struct Batch {
-    /// References under c: L_sim, and ℓ unless the pair has rows of its own.
-    pub sim: Option<Rows>,
-    /// L_pref.
-    pub pair: Option<PairRows>,
-    /// Class pictures: prior preservation.
-    pub prior: Option<Rows>,
+    /// By what they are: at least those that the objective reads.
+    pub rows: BTreeMap<Rows, Noised>,
+    /// y of every pair, in [0, 1]; none without a preference loss.
+    pub labels: Vec<f64>,
 }
 
 /// The losses of a step.
@@ -102,44 +94,41 @@ pub struct Batch {
 pub struct Losses {
     /// What is minimised.
     pub total: f64,
-    /// L_sim, Eq. 7; 0 where the recipe has none.
-    pub l_sim: f64,
-    /// L_pref, Eq. 8; 0 where the recipe has none.
-    pub l_pref: f64,
-    /// ℓ of every pair.
-    pub ell: Vec<f32>,
+    /// Its terms without their weights, by name: `sim` (Eq. 7), `pref` (Eq. 8), `prior`.
+    pub terms: BTreeMap<&'static str, f64>,
+    /// The errors that they are of, one for each part of the batch.
+    pub errors: Vec<Errors>,
 }
 
 impl Batch {
-    fn rows(&self) -> usize {
-        let some = self
-            .sim
-            .as_ref()
-            .or(self.pair.as_ref().map(|p| &p.generated));
-        some.map_or(0, |r| r.timesteps.len())
+    /// B.
+    fn len(&self) -> usize {
+        self.rows.values().next().map_or(0, |r| r.timesteps.len())
     }
 
     fn narrow(&self, start: usize, n: usize) -> Result<Self> {
-        let part = |rows: &Option<Rows>| rows.as_ref().map(|r| r.narrow(start, n)).transpose();
-        let pair = |p: &PairRows| -> Result<PairRows> {
-            Ok(PairRows {
-                reference: part(&p.reference)?,
-                generated: p.generated.narrow(start, n)?,
-                labels: p.labels[start..start + n].to_vec(),
-            })
-        };
+        let rows = self.rows.iter();
+        let rows = rows.map(|(what, r)| Ok((*what, r.narrow(start, n)?)));
+        let labels = self.labels.get(start..start + n);
         Ok(Self {
-            sim: part(&self.sim)?,
-            pair: self.pair.as_ref().map(pair).transpose()?,
-            prior: part(&self.prior)?,
+            rows: rows.collect::<Result<_>>()?,
+            labels: labels.unwrap_or_default().to_vec(),
         })
+    }
+
+    /// The rows that a network predicts.
+    fn blocks(&self, wanted: &BTreeSet<Rows>) -> Result<Vec<&Noised>> {
+        let of = |rows| self.rows.get(rows).with_context(|| format!("no {rows:?}"));
+        wanted.iter().map(of).collect()
     }
 }
 
-/// What a recipe minimises.
+/// What is minimised, and by which networks.
 pub struct Objective<'a> {
-    /// Norm, β and the weights of the losses.
-    pub recipe: &'a Recipe,
+    /// The terms.
+    pub terms: &'a terms::Objective,
+    /// What their squared errors are.
+    pub norm: Norm,
     /// The trained network.
     pub theta: &'a UNet2DConditionModel,
     /// The frozen reference.
@@ -153,106 +142,76 @@ impl Objective<'_> {
     /// of one part, the result is that of the whole up to rounding.
     ///
     /// # Errors
-    /// A batch that does not divide; tensor errors.
+    /// A batch that does not divide, or lacks what a term reads; tensor errors.
     pub fn gradients(&self, batch: &Batch, parts: usize) -> Result<(Losses, GradStore)> {
-        let rows = batch.rows();
+        let rows = batch.len();
         if parts == 0 || rows == 0 || !rows.is_multiple_of(parts) {
             bail!("{rows} pairs cannot be computed in {parts} equal parts")
         }
         if parts == 1 {
-            return self.of_part(batch, 1);
+            return self.of_part(batch, 1.0);
         }
-        let each = rows / parts;
-        let (mut losses, mut grads) = self.of_part(&batch.narrow(0, each)?, parts)?;
+        let (each, share) = (rows / parts, 1.0 / parts as f64);
+        let (mut losses, mut grads) = self.of_part(&batch.narrow(0, each)?, share)?;
         for i in 1..parts {
-            let (more, part) = self.of_part(&batch.narrow(i * each, each)?, parts)?;
+            let (more, part) = self.of_part(&batch.narrow(i * each, each)?, share)?;
             optim::add_gradients(&mut grads, &part)?;
             losses.total += more.total;
-            losses.l_sim += more.l_sim;
-            losses.l_pref += more.l_pref;
-            losses.ell.extend(more.ell);
+            for (name, value) in more.terms {
+                *losses.terms.entry(name).or_default() += value;
+            }
+            losses.errors.extend(more.errors);
         }
         Ok((losses, grads))
     }
 
-    /// Losses and gradients of one of `parts` parts, each divided by their number.
-    fn of_part(&self, batch: &Batch, parts: usize) -> Result<(Losses, GradStore)> {
-        let recipe = self.recipe;
-        let b = batch.rows();
-        // Blocks of b rows each; the variables below are their places.
-        let mut blocks: Vec<&Rows> = Vec::new();
-        let mut push = |rows| {
-            blocks.push(rows);
-            blocks.len() - 1
-        };
-        let sim = batch.sim.as_ref().map(&mut push);
-        let pair = match &batch.pair {
-            None => None,
-            Some(pair) => {
-                let Some(reference) = pair.reference.as_ref().map(&mut push).or(sim) else {
-                    bail!("a pair without rows of its reference")
-                };
-                Some((reference, push(&pair.generated), &pair.labels))
-            }
-        };
-        let prior = batch.prior.as_ref().map(&mut push);
-
-        // The frozen model first, without a graph, and on the pair alone: L_sim and the prior have no part in ℓ.
-        let base_error = match pair {
-            Some((reference, generated, _)) => Some(Rows::squared_errors(
-                &[blocks[reference], blocks[generated]],
-                self.base,
-                recipe.norm,
-                None,
-            )?),
-            None => None,
-        };
+    /// Losses and gradients of one part, each multiplied by its `share` of the batch.
+    fn of_part(&self, batch: &Batch, share: f64) -> Result<(Losses, GradStore)> {
+        let mut errors = Errors::new(batch.labels.clone());
+        // The frozen model first, without a graph.
+        let frozen = self.terms.rows(Network::Frozen);
+        if !frozen.is_empty() {
+            let squares = Noised::mean_squares(&batch.blocks(&frozen)?, self.base, None)?;
+            self.insert(&mut errors, Network::Frozen, &frozen, &squares, batch)?;
+        }
+        let trained = self.terms.rows(Network::Trained);
+        let blocks = batch.blocks(&trained)?;
         let tape = Tape::new(self.recompute)?;
-        let error = Rows::squared_errors(&blocks, self.theta, recipe.norm, Some(&tape))?;
-        let block = |errors: &Tensor, i: usize| errors.narrow(0, i * b, b);
-        let mean = |i: Option<usize>| i.map(|i| loss::l_sim(&block(&error, i)?)).transpose();
-        let (l_sim, l_prior) = (mean(sim)?, mean(prior)?);
-        let mut ells = Vec::new();
-        let l_pref = match (pair, &base_error) {
-            (Some((reference, generated, labels)), Some(base_error)) => {
-                let ell = loss::ell(
-                    &block(base_error, 0)?,
-                    &block(&error, reference)?,
-                    &block(base_error, 1)?,
-                    &block(&error, generated)?,
-                )?;
-                ells = ell.to_vec1::<f32>()?;
-                let labels = Tensor::new(labels.as_slice(), &Device::Cpu)?;
-                Some(loss::l_pref(&ell, &labels, recipe.beta)?)
-            }
-            _ => None,
-        };
-        let share = 1.0 / parts as f64;
-        let weighted = [
-            (&l_sim, recipe.l_sim_weight),
-            (&l_pref, recipe.l_pref_weight),
-            (&l_prior, recipe.prior_weight),
-        ];
-        let terms: Vec<Term> = weighted
-            .into_iter()
-            .filter_map(|(loss, weight)| {
-                loss.as_ref().map(|loss| Term {
-                    loss,
-                    weight: weight * share,
-                })
-            })
-            .collect();
-        let total = loss::total(&terms)?;
-        let number = |loss: &Tensor| -> Result<f64> { Ok(f64::from(loss.to_scalar::<f32>()?)) };
-        let shared = |loss: &Option<Tensor>| -> Result<f64> {
-            loss.as_ref().map_or(Ok(0.0), |l| Ok(share * number(l)?))
-        };
+        let squares = Noised::mean_squares(&blocks, self.theta, Some(&tape))?;
+        self.insert(&mut errors, Network::Trained, &trained, &squares, batch)?;
+        let sum = self.terms.sum(&errors, share);
+        // The backward pass starts from the derivatives: this product has them, and no other, as its gradient.
+        let mut slopes = Vec::with_capacity(trained.len() * batch.len());
+        for (rows, block) in trained.iter().zip(&blocks) {
+            let scale = self.norm.scale(block.elements()?);
+            let of_rows = sum.slopes.get(rows).context("rows that no term reads")?;
+            slopes.extend(of_rows.iter().map(|slope| (slope * scale) as f32));
+        }
+        let slopes = Tensor::new(slopes, &Device::Cpu)?;
+        let grads = tape.backward(&(squares * slopes)?.sum_all()?)?;
         let losses = Losses {
-            total: number(&total)?,
-            l_sim: shared(&l_sim)?,
-            l_pref: shared(&l_pref)?,
-            ell: ells,
+            total: sum.total,
+            terms: sum.terms,
+            errors: vec![errors],
         };
-        Ok((losses, tape.backward(&total)?))
+        Ok((losses, grads))
+    }
+
+    /// Takes the errors of a pass apart, block by block.
+    fn insert(
+        &self,
+        errors: &mut Errors,
+        network: Network,
+        rows: &BTreeSet<Rows>,
+        squares: &Tensor,
+        batch: &Batch,
+    ) -> Result<()> {
+        let squares = squares.to_vec1::<f32>()?;
+        for (rows, of_rows) in rows.iter().zip(squares.chunks(batch.len())) {
+            let scale = self.norm.scale(batch.rows[rows].elements()?);
+            let all = of_rows.iter().map(|e| f64::from(*e) * scale);
+            errors.insert(network, *rows, all.collect());
+        }
+        Ok(())
     }
 }

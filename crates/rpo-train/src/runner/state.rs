@@ -11,23 +11,21 @@ use rpo_nn::weights::Params;
 use rpo_reward::Score;
 use rpo_reward::select::Validation;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", from = "Line")]
 pub enum Record {
     /// A gradient step.
     Step {
         /// Steps taken, from 1.
         step: usize,
-        /// L_sim (Eq. 7).
-        l_sim: f64,
-        /// L_pref (Eq. 8).
-        l_pref: f64,
+        /// The terms of the loss without their weights, by name: `sim` (Eq. 7), `pref` (Eq. 8), `prior`.
+        terms: BTreeMap<String, f64>,
         /// What was minimised.
         loss: f64,
         /// Global gradient norm before clipping.
@@ -40,6 +38,50 @@ pub enum Record {
         /// One score a picture, prompt by prompt.
         scores: Vec<Score>,
     },
+}
+
+/// A line as this version writes it, or as 0.1.0 did, which knew two terms.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Line {
+    Step {
+        step: usize,
+        #[serde(default)]
+        terms: BTreeMap<String, f64>,
+        l_sim: Option<f64>,
+        l_pref: Option<f64>,
+        loss: f64,
+        grad_norm: f64,
+    },
+    Validation {
+        step: usize,
+        scores: Vec<Score>,
+    },
+}
+
+impl From<Line> for Record {
+    fn from(line: Line) -> Self {
+        match line {
+            Line::Step {
+                step,
+                mut terms,
+                l_sim,
+                l_pref,
+                loss,
+                grad_norm,
+            } => {
+                terms.extend(l_sim.map(|value| ("sim".to_owned(), value)));
+                terms.extend(l_pref.map(|value| ("pref".to_owned(), value)));
+                Self::Step {
+                    step,
+                    terms,
+                    loss,
+                    grad_norm,
+                }
+            }
+            Line::Validation { step, scores } => Self::Validation { step, scores },
+        }
+    }
 }
 
 /// `state/latest.json`
@@ -312,4 +354,19 @@ pub fn validations(records: &[Record]) -> Vec<Validation> {
             Record::Step { .. } => None,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Record;
+
+    #[test]
+    fn lines_of_0_1_0_are_read() {
+        let old =
+            r#"{"kind":"step","step":3,"l_sim":0.5,"l_pref":0.25,"loss":0.75,"grad_norm":2.0}"#;
+        let new = r#"{"kind":"step","step":3,"terms":{"pref":0.25,"sim":0.5},"loss":0.75,"grad_norm":2.0}"#;
+        let read = |line| serde_json::from_str::<Record>(line).unwrap();
+        assert_eq!(read(old), read(new));
+        assert_eq!(serde_json::to_string(&read(old)).unwrap(), new);
+    }
 }

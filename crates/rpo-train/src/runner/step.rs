@@ -1,6 +1,6 @@
 //! What one gradient step computes on: pairs, timesteps and noise from the step's own stream.
 
-use super::objective::{Batch, PairRows, Rows};
+use super::objective::{Batch, Noised};
 use super::prepare::TrainingSet;
 use crate::experiment::TrainingArm;
 use anyhow::Result;
@@ -8,7 +8,8 @@ use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rpo_data::{picture, random};
 use rpo_diffusion::{Pipeline, Posterior};
-use rpo_pref::recipe::{Latent, ReferencePrompt, Sharing};
+use rpo_pref::recipe::{Latent, Sharing};
+use rpo_pref::terms::Rows;
 use rpo_pref::{Pair, labels};
 
 /// Everything a step draws from.
@@ -44,10 +45,9 @@ impl Step<'_> {
         let latents = self.reference_latents(&index, rng)?;
         let (t_ref, e_ref) = (times(rng), noise_like(&latents, rng)?);
         let c = self.set.c.select(&places)?;
-        let under_c = Rows::new(schedule, &latents, &e_ref, &t_ref, c)?;
+        let under_c = Noised::new(schedule, &latents, &e_ref, &t_ref, c)?;
 
-        let mut sim = Some(under_c.clone());
-        let mut pair = None;
+        let mut batch = Batch::default();
         if let (Some(preference), Some(negatives)) =
             (&self.set.preference, &self.set.negative_latents)
         {
@@ -65,41 +65,26 @@ impl Step<'_> {
                 Sharing::Shared => e_ref.clone(),
                 Sharing::Independent => noise_like(&latents, rng)?,
             };
-            let labels = pairs
+            batch.labels = pairs
                 .iter()
-                .map(|p| {
-                    labels::label(recipe.label, preference.probability(*p, recipe), rng) as f32
-                })
+                .map(|p| labels::label(recipe.label, preference.probability(*p, recipe), rng))
                 .collect();
-            let plain = recipe.reference_prompt == ReferencePrompt::C;
-            let with_sim = recipe.l_sim_weight > 0.0;
-            let reference = match (plain, with_sim) {
-                (true, true) => None,
-                (true, false) => Some(under_c),
-                (false, _) => Some(under_c.under(c_mod.clone())),
-            };
-            sim = sim.filter(|_| with_sim);
-            pair = Some(PairRows {
-                reference,
-                generated: Rows::new(schedule, &latents, &e_gen, &t_gen, c_mod)?,
-                labels,
-            });
+            let reference = under_c.under(c_mod.clone());
+            let generated = Noised::new(schedule, &latents, &e_gen, &t_gen, c_mod)?;
+            batch.rows.insert(Rows::ReferenceMod, reference);
+            batch.rows.insert(Rows::Generated, generated);
         }
-        let mut prior = None;
         if let Some(class) = &self.set.class_latents {
             let n = class.mean.dim(0)?;
             let index: Vec<u32> = (0..b).map(|_| random::below(rng, n) as u32).collect();
             let latents = take(class, &index, recipe.latent, rng)?;
             let (t, e) = (times(rng), noise_like(&latents, rng)?);
-            prior = Some(Rows::new(
-                schedule,
-                &latents,
-                &e,
-                &t,
-                self.set.class.repeat(b)?,
-            )?);
+            let text = self.set.class.repeat(b)?;
+            let class = Noised::new(schedule, &latents, &e, &t, text)?;
+            batch.rows.insert(Rows::Class, class);
         }
-        Ok(Batch { sim, pair, prior })
+        batch.rows.insert(Rows::Reference, under_c);
+        Ok(batch)
     }
 
     /// x_0 of the drawn references, cropped anew where the recipe and the picture's shape ask for it.

@@ -23,7 +23,7 @@ use rpo_nn::optim::{self, AdamW};
 use rpo_pref::recipe::{TokenInReward, ValidationNoise, ValidationPrompts};
 use rpo_reward::Score;
 use rpo_reward::select::{self, Validation};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Trains a cell to its end, going on from where an earlier start was interrupted.
 ///
@@ -59,6 +59,7 @@ pub(super) fn train(
         drawer: setup.drawer(),
         base: setup.pipeline.unet(&setup.pipeline.unet_params)?,
         trained: Trained::new(setup, arm, &subject.name, cell.seed)?,
+        objective: arm.recipe.objective(),
     };
     std::fs::create_dir_all(&folder.0).with_context(|| folder.0.display().to_string())?;
     let set = prepare(
@@ -83,6 +84,7 @@ struct Training<'a> {
     drawer: Drawer<'a>,
     base: UNet2DConditionModel,
     trained: Trained,
+    objective: rpo_pref::terms::Objective,
 }
 
 impl Training<'_> {
@@ -162,7 +164,8 @@ impl Training<'_> {
             size: self.setup.size,
         };
         let objective = Objective {
-            recipe: &self.arm.recipe,
+            terms: &self.objective,
+            norm: self.arm.recipe.norm,
             theta: &self.trained.theta,
             base: &self.base,
             recompute: memory::recomputes(self.arm, self.trained.network),
@@ -176,9 +179,8 @@ impl Training<'_> {
         let loss = losses.total;
         if !loss.is_finite() {
             bail!(
-                "the loss is {loss} (L_sim {}, L_pref {}); the state of the last validation is kept\n  mend: lower training.learning_rate ({})",
-                losses.l_sim,
-                losses.l_pref,
+                "the loss is {loss} ({:?}); the state of the last validation is kept\n  mend: lower training.learning_rate ({})",
+                losses.terms,
                 self.arm.training.learning_rate
             );
         }
@@ -195,8 +197,7 @@ impl Training<'_> {
         optimizer.step(&grads, scale)?;
         Ok(Record::Step {
             step,
-            l_sim: losses.l_sim,
-            l_pref: losses.l_pref,
+            terms: named(losses.terms),
             loss,
             grad_norm,
         })
@@ -276,6 +277,11 @@ impl Training<'_> {
         }
         Ok(())
     }
+}
+
+fn named(terms: BTreeMap<&'static str, f64>) -> BTreeMap<String, f64> {
+    let own = |(name, value): (&str, f64)| (name.to_owned(), value);
+    terms.into_iter().map(own).collect()
 }
 
 /// The steps that a rule has chosen or some λ would choose, whose weights are kept; and whether every rule has stopped.

@@ -4,7 +4,7 @@ use super::diffusion::{part_folder, pixels};
 use super::inputs::Inputs;
 use super::{ForwardArgs, Results, preset};
 use crate::failure::{BadInput, OrBadInput};
-use crate::runner::objective::{Batch, Objective, PairRows, Rows};
+use crate::runner::objective::{Batch, Noised, Objective};
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use rpo_diffusion::{NoiseSchedule, UNet2DConditionModel, UNetConfig, load_unet};
@@ -12,6 +12,7 @@ use rpo_encoders::folder;
 use rpo_nn::optim;
 use rpo_pref::Recipe;
 use rpo_pref::recipe::ReferencePrompt;
+use rpo_pref::terms::{self, Network, Rows};
 
 /// `loss`, `l_sim`, `l_pref`, `ell`, and `grad.<name>` of every parameter in PyTorch's layout.
 pub(super) fn run(args: &ForwardArgs, inputs: &Inputs) -> Result<Results> {
@@ -46,21 +47,26 @@ pub(super) fn run(args: &ForwardArgs, inputs: &Inputs) -> Result<Results> {
         // The same storage, without a graph.
         None => UNet2DConditionModel::new(&config, &params.detached().root())?,
     };
+    let terms = recipe.objective();
     let objective = Objective {
-        recipe: &recipe,
+        terms: &terms,
+        norm: recipe.norm,
         theta: &theta,
         base: &base,
         recompute: args.recompute,
     };
-    let (losses, mut grads) = objective.gradients(&batch(inputs, &schedule, &recipe)?, 1)?;
+    let (losses, mut grads) = objective.gradients(&batch(inputs, &schedule, &terms)?, 1)?;
     let vars = params.vars();
     optim::check_gradients(&vars, &grads)?;
     let scalar = |x: f64| Tensor::new(x as f32, &Device::Cpu);
+    let term = |name: &str| scalar(losses.terms.get(name).copied().unwrap_or(0.0));
+    let ell = losses.errors.iter().flat_map(|e| e.ell(reference(&recipe)));
+    let ell: Vec<f32> = ell.map(|l| l as f32).collect();
     let mut results = Results::from([
         ("loss".into(), scalar(losses.total)?),
-        ("l_sim".into(), scalar(losses.l_sim)?),
-        ("l_pref".into(), scalar(losses.l_pref)?),
-        ("ell".into(), Tensor::new(losses.ell, &Device::Cpu)?),
+        ("l_sim".into(), term("sim")?),
+        ("l_pref".into(), term("pref")?),
+        ("ell".into(), Tensor::new(ell, &Device::Cpu)?),
     ]);
     for (name, var) in vars {
         let grad = grads
@@ -76,41 +82,40 @@ pub(super) fn run(args: &ForwardArgs, inputs: &Inputs) -> Result<Results> {
     Ok(results)
 }
 
+/// Where the recipe's pairs have their references.
+fn reference(recipe: &Recipe) -> Rows {
+    match recipe.reference_prompt {
+        ReferencePrompt::C => Rows::Reference,
+        ReferencePrompt::CMod => Rows::ReferenceMod,
+    }
+}
+
 /// The batch that the file describes, for the passes that the recipe makes.
-fn batch(inputs: &Inputs, schedule: &NoiseSchedule, recipe: &Recipe) -> Result<Batch> {
-    let rows = |side: &str, text: &str| -> Result<Rows> {
+fn batch(inputs: &Inputs, schedule: &NoiseSchedule, terms: &terms::Objective) -> Result<Batch> {
+    let rows = |side: &str, text: &str| -> Result<Noised> {
         let latents = inputs.nhwc(&format!("latents_{side}"))?;
         let noise = inputs.nhwc(&format!("noise_{side}"))?;
         let t = inputs.whole_numbers(&format!("timesteps_{side}"))?;
         let text = inputs.conditioning(&format!("_{text}"), pixels(&latents)?)?;
-        Rows::new(schedule, &latents, &noise, &t, text)
+        Noised::new(schedule, &latents, &noise, &t, text)
             .or_bad_input(format!("--inputs, `*_{side}`"))
     };
-    let with_pair = recipe.l_pref_weight > 0.0;
-    let plain = recipe.reference_prompt == ReferencePrompt::C;
-    let sim = (recipe.l_sim_weight > 0.0)
-        .then(|| rows("ref", "ref"))
-        .transpose()?;
-    let pair = if with_pair {
-        let labels: Vec<f32> = inputs
-            .numbers("labels")?
-            .into_iter()
-            .map(|y| y as f32)
-            .collect();
-        if labels.iter().any(|y| !(0.0..=1.0).contains(y)) {
-            return Err(BadInput::new("--inputs: `labels` must lie in [0, 1]"));
+    let mut batch = Batch::default();
+    for wanted in terms.rows(Network::Trained) {
+        let (side, text) = match wanted {
+            Rows::Reference => ("ref", "ref"),
+            // Under c_mod, the text of the negatives.
+            Rows::ReferenceMod => ("ref", "gen"),
+            Rows::Generated => ("gen", "gen"),
+            Rows::Class => ("class", "class"),
+        };
+        batch.rows.insert(wanted, rows(side, text)?);
+        if wanted == Rows::Generated {
+            batch.labels = inputs.numbers("labels")?;
+            if batch.labels.iter().any(|y| !(0.0..=1.0).contains(y)) {
+                return Err(BadInput::new("--inputs: `labels` must lie in [0, 1]"));
+            }
         }
-        Some(PairRows {
-            // Under c_mod, the text of the negatives, where the recipe says so.
-            reference: (!plain).then(|| rows("ref", "gen")).transpose()?,
-            generated: rows("gen", "gen")?,
-            labels,
-        })
-    } else {
-        None
-    };
-    let prior = (recipe.prior_weight > 0.0)
-        .then(|| rows("class", "class"))
-        .transpose()?;
-    Ok(Batch { sim, pair, prior })
+    }
+    Ok(batch)
 }

@@ -1,0 +1,201 @@
+//! An objective is a weighted sum of named terms over per-sample errors (Eq. 9: L = L_sim + L_pref).
+//!
+//! A term says which rows it reads of which network. The passes of a step, what they cost and what is recorded follow from
+//! that, so a new loss is a new [`Term`] in [`Recipe::objective`](crate::Recipe::objective) and nothing else.
+
+use crate::loss::{self, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+/// Rows of a step's batch: noised latents under a text. In the order in which a pass stacks them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rows {
+    /// The references under c, their captions.
+    Reference,
+    /// The same noised references under c_mod, the negatives' prompts.
+    ReferenceMod,
+    /// The generated pictures, the negatives, under c_mod.
+    Generated,
+    /// Pictures of the class under [`class_prompt`](crate::recipe::class_prompt).
+    Class,
+}
+
+/// Which network's errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Network {
+    /// θ, with gradients.
+    Trained,
+    /// The base model, without.
+    Frozen,
+}
+
+/// `||target - prediction||²` of every sample, and the labels y of the pairs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Errors {
+    errors: BTreeMap<(Network, Rows), Vec<f64>>,
+    /// y of every pair, in `[0, 1]`.
+    pub labels: Vec<f64>,
+}
+
+impl Errors {
+    /// None yet, of pairs with these labels.
+    #[must_use]
+    pub fn new(labels: Vec<f64>) -> Self {
+        Self {
+            labels,
+            ..Self::default()
+        }
+    }
+
+    /// Adds the errors of one network on some rows.
+    pub fn insert(&mut self, network: Network, rows: Rows, errors: Vec<f64>) {
+        self.errors.insert((network, rows), errors);
+    }
+
+    /// The errors of one network on some rows; none where these were not computed.
+    #[must_use]
+    pub fn get(&self, network: Network, rows: Rows) -> &[f64] {
+        self.errors.get(&(network, rows)).map_or(&[], Vec::as_slice)
+    }
+
+    /// ℓ of every pair whose reference is in `reference`.
+    #[must_use]
+    pub fn ell(&self, reference: Rows) -> Vec<f64> {
+        let of = |network, rows| self.get(network, rows).iter().copied();
+        let base = of(Network::Frozen, reference).zip(of(Network::Frozen, Rows::Generated));
+        let theta = of(Network::Trained, reference).zip(of(Network::Trained, Rows::Generated));
+        base.zip(theta)
+            .map(|((base_ref, base_gen), (theta_ref, theta_gen))| {
+                loss::ell(base_ref, theta_ref, base_gen, theta_gen)
+            })
+            .collect()
+    }
+}
+
+/// One loss.
+pub trait Term: Debug + Send + Sync {
+    /// Its name in records: `sim`, `pref`, `prior`.
+    fn name(&self) -> &'static str;
+
+    /// The rows that it reads, of which network.
+    fn reads(&self) -> Vec<(Network, Rows)>;
+
+    /// Its value, and the slope in the trained network's error of each row that it reads there.
+    fn value(&self, errors: &Errors) -> (f64, BTreeMap<Rows, Vec<f64>>);
+}
+
+/// The mean squared error on some rows: L_sim on the references, prior preservation on the class.
+#[derive(Clone, Copy, Debug)]
+pub struct Mean {
+    /// Its name.
+    pub name: &'static str,
+    /// Its rows.
+    pub rows: Rows,
+}
+
+impl Term for Mean {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn reads(&self) -> Vec<(Network, Rows)> {
+        vec![(Network::Trained, self.rows)]
+    }
+
+    fn value(&self, errors: &Errors) -> (f64, BTreeMap<Rows, Vec<f64>>) {
+        let Value { value, slopes } = loss::mean(errors.get(Network::Trained, self.rows));
+        (value, BTreeMap::from([(self.rows, slopes)]))
+    }
+}
+
+/// L_pref (Eq. 8).
+#[derive(Clone, Copy, Debug)]
+pub struct Preference {
+    /// Where the references of the pairs are.
+    pub reference: Rows,
+    /// β.
+    pub beta: f64,
+}
+
+impl Term for Preference {
+    fn name(&self) -> &'static str {
+        "pref"
+    }
+
+    fn reads(&self) -> Vec<(Network, Rows)> {
+        let rows = [self.reference, Rows::Generated];
+        let of = |network| rows.map(|rows| (network, rows));
+        [of(Network::Trained), of(Network::Frozen)].concat()
+    }
+
+    fn value(&self, errors: &Errors) -> (f64, BTreeMap<Rows, Vec<f64>>) {
+        let ell = errors.ell(self.reference);
+        let Value { value, slopes } = loss::l_pref(&ell, &errors.labels, self.beta);
+        // ℓ falls with the error on the reference and rises with that on the generated picture.
+        let fall = slopes.iter().map(|slope| -slope).collect();
+        let slopes = BTreeMap::from([(self.reference, fall), (Rows::Generated, slopes)]);
+        (value, slopes)
+    }
+}
+
+/// What a step minimises: Σ weight · term.
+#[derive(Debug, Default)]
+pub struct Objective {
+    terms: Vec<(Box<dyn Term>, f64)>,
+}
+
+/// The sum of an objective's terms on one batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sum {
+    /// Σ weight · term.
+    pub total: f64,
+    /// The terms without their weights, by name.
+    pub terms: BTreeMap<&'static str, f64>,
+    /// ∂ total / ∂ error of the trained network, by rows.
+    pub slopes: BTreeMap<Rows, Vec<f64>>,
+}
+
+impl Objective {
+    /// Adds a term. One of weight 0 is left away: it costs no pass.
+    #[must_use]
+    pub fn with(mut self, term: impl Term + 'static, weight: f64) -> Self {
+        if weight != 0.0 {
+            self.terms.push((Box::new(term), weight));
+        }
+        self
+    }
+
+    /// The rows that a network predicts in a step, in their order.
+    #[must_use]
+    pub fn rows(&self, network: Network) -> BTreeSet<Rows> {
+        let all = self.terms.iter().flat_map(|(term, _)| term.reads());
+        all.filter(|(of, _)| *of == network)
+            .map(|(_, rows)| rows)
+            .collect()
+    }
+
+    /// The terms and their sum, each multiplied by `share`: 1, or one part of a batch that is computed in parts.
+    #[must_use]
+    pub fn sum(&self, errors: &Errors, share: f64) -> Sum {
+        let mut sum = Sum {
+            total: 0.0,
+            terms: BTreeMap::new(),
+            slopes: BTreeMap::new(),
+        };
+        for (term, weight) in &self.terms {
+            let (value, slopes) = term.value(errors);
+            sum.total += weight * share * value;
+            *sum.terms.entry(term.name()).or_default() += share * value;
+            for (rows, slopes) in slopes {
+                let into = sum
+                    .slopes
+                    .entry(rows)
+                    .or_insert_with(|| vec![0.0; slopes.len()]);
+                for (into, slope) in into.iter_mut().zip(slopes) {
+                    *into += weight * share * slope;
+                }
+            }
+        }
+        sum
+    }
+}
