@@ -1,5 +1,7 @@
-//! Files that are whole or not there, and locks on folders: what every crate that writes to a disk shares.
+//! Files that are whole or not there, and locks on folders: what every crate that writes to a disk shares; and the two
+//! ways to end badly.
 
+pub mod failure;
 mod lock;
 mod temporary;
 mod write;

@@ -1,9 +1,9 @@
 //! What a training begins with: a pipeline, first weights, and hashes of both.
 
-use crate::failure::{BadInput, OrBadInput};
 use anyhow::Result;
 use rpo_diffusion::{Pipeline, load_unet};
 use rpo_encoders::folder;
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::weights::Params;
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,6 @@
 //! The command line.
 
 use crate::base;
-use crate::failure::{BadInput, OrBadInput};
 use crate::saves::{self, Saves};
 use crate::score::{self, Judges, Scores};
 use crate::settings::Settings;
@@ -14,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use rpo_diffusion::{Pipeline, load_unet};
 use rpo_encoders::dual::DualEncoder;
 use rpo_encoders::vit::VitEncoder;
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::Place;
 use rpo_nn::weights::Precision;
 use std::path::{Path, PathBuf};
@@ -156,7 +156,7 @@ struct VaeArgs {
 /// Runs the program with this process's arguments.
 ///
 /// # Errors
-/// What went wrong; [`crate::failure::exit_code`] tells bad input from failure. Wrong arguments end the process with code 2.
+/// What went wrong; [`rpo_files::failure::exit_code`] tells bad input from failure. Wrong arguments end the process with code 2.
 pub fn main() -> Result<()> {
     let verb = Cli::parse().verb;
     let (Verb::Unet(UnetArgs { threads, .. })

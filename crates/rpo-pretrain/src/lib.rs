@@ -7,7 +7,6 @@ pub mod base;
 pub mod batch;
 pub mod cli;
 pub mod data;
-pub mod failure;
 pub mod meter;
 pub mod saves;
 pub mod score;

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(rpo_pretrain::failure::exit_code(&error))
+            ExitCode::from(rpo_files::failure::exit_code(&error))
         }
     }
 }

@@ -3,8 +3,8 @@
 //! A save is a folder `step-000000123`, filled under another name and renamed. The newest one counts; older ones are taken out of
 //! the way after it. A kill at any moment leaves the last save.
 
-use crate::failure::BadInput;
 use anyhow::{Context, Result};
+use rpo_files::failure::BadInput;
 use rpo_files::{Lock, LockError, temporary_folder};
 use std::fs;
 use std::io::ErrorKind;

@@ -1,7 +1,7 @@
 //! What a run means: fixed when its state folder is made.
 
-use crate::failure::BadInput;
 use anyhow::Result;
+use rpo_files::failure::BadInput;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

@@ -1,10 +1,10 @@
 //! What is trained, and how it is saved.
 
 use crate::batch::Loss;
-use crate::failure::{BadInput, OrBadInput};
 use crate::saves::{self, RECORD, Saves};
 use crate::settings::Settings;
 use anyhow::{Context, Result};
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::optim::{AdamW, AdamWConfig, Ema};
 use rpo_nn::weights::{Params, Precision, pt, write};
 use serde::{Deserialize, Serialize};

@@ -8,4 +8,3 @@ pub mod page;
 mod render;
 pub mod table;
 pub mod tensorboard;
-pub mod words;

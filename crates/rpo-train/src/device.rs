@@ -1,7 +1,8 @@
 //! Where the networks of a run compute: `model.device` and `model.dtype`.
 
-use crate::failure::BadInput;
 use anyhow::Result;
+use rpo_experiment::device::{Wanted, check, parse};
+use rpo_files::failure::BadInput;
 use rpo_nn::Place;
 
 /// Whether this program was built with the feature `cuda`.
@@ -58,42 +59,6 @@ impl Chosen {
             eprintln!("computing on {device}");
         }
         device
-    }
-}
-
-/// The device that `model.device` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
-    Auto,
-    Cpu,
-    Cuda(usize),
-}
-
-fn parse(device: &str) -> Result<Wanted, String> {
-    match device.split_once(':') {
-        None if device == "auto" => Ok(Wanted::Auto),
-        None if device == "cpu" => Ok(Wanted::Cpu),
-        None if device == "cuda" => Ok(Wanted::Cuda(0)),
-        Some(("cuda", n)) if n.parse::<usize>().is_ok() => Ok(Wanted::Cuda(n.parse().unwrap_or(0))),
-        _ => Err(format!(
-            "`{device}` is no device\n  mend: \"auto\", \"cpu\", \"cuda\" or \"cuda:1\""
-        )),
-    }
-}
-
-/// What is wrong with the two keys, whatever this machine has: the key and a message.
-pub fn check(device: &str, dtype: &str) -> Result<(), (&'static str, String)> {
-    let wanted = parse(device).map_err(|message| ("model.device", message))?;
-    match (wanted, dtype) {
-        (_, "auto" | "f32") | (Wanted::Cuda(_), "bf16") => Ok(()),
-        (_, "bf16") => Err((
-            "model.dtype",
-            "the CPU computes in f32\n  mend: dtype = \"auto\", or device = \"cuda\"".into(),
-        )),
-        _ => Err((
-            "model.dtype",
-            format!("`{dtype}` is no dtype\n  mend: \"auto\", \"f32\" or \"bf16\""),
-        )),
     }
 }
 
@@ -158,23 +123,6 @@ pub fn describe(place: &Place, keys: &[String; 2]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_are_checked_before_a_device_is_looked_for() {
-        for device in ["auto", "cpu", "cuda", "cuda:3"] {
-            assert_eq!(check(device, "auto"), Ok(()), "{device}");
-            assert_eq!(check(device, "f32"), Ok(()), "{device}");
-        }
-        assert_eq!(check("cuda:1", "bf16"), Ok(()));
-        for (device, dtype, key) in [
-            ("gpu", "auto", "model.device"),
-            ("cuda:x", "auto", "model.device"),
-            ("cpu", "bf16", "model.dtype"),
-            ("cuda", "fp8", "model.dtype"),
-        ] {
-            assert_eq!(check(device, dtype).unwrap_err().0, key, "{device} {dtype}");
-        }
-    }
 
     #[test]
     #[cfg(not(feature = "cuda"))]

@@ -5,9 +5,9 @@
 //! first, byte by byte: a copy that was damaged, or that something was put into, is made anew, so that a run's inputs are those
 //! that its hash says.
 
-use crate::failure::BadInput;
 use crate::hub::expand;
 use anyhow::Result;
+use rpo_files::failure::BadInput;
 use rpo_files::temporary_folder;
 use rpo_micro::{FILES, File};
 use std::fs;

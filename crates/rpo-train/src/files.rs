@@ -1,8 +1,8 @@
 //! Files that are either wholly there or not at all: everything is written under a temporary name and renamed.
 
-use crate::failure::BadInput;
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
+use rpo_files::failure::BadInput;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;

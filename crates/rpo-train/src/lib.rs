@@ -1,15 +1,13 @@
 //! Experiment files, plan, runner, checkpoints, selection and report of RPO runs.
 //!
-//! Data flows one way: [`experiment`] (file -> resolved) -> [`plan`] (cells) -> [`runner`] (negatives, training, validation,
+//! Data flows one way: [`rpo_experiment`] (file -> resolved) -> [`plan`] (cells) -> [`runner`] (negatives, training, validation,
 //! selection, test pictures) -> [`results`] (statistics, tables, page). Only this crate reads the clock, the arguments and the
 //! environment, and knows what a [`run_folder`] looks like.
 
 pub mod cli;
 pub mod device;
 pub mod embedded;
-pub mod experiment;
 pub mod export;
-pub mod failure;
 pub mod files;
 pub mod hub;
 pub mod memory;

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(rpo_train::failure::exit_code(&error))
+            ExitCode::from(rpo_files::failure::exit_code(&error))
         }
     }
 }

@@ -1,10 +1,10 @@
 //! How much memory a run will take, from configurations alone, and whether this machine has it.
 
-use crate::experiment::TrainingArm;
-use crate::failure::BadInput;
 use crate::runner::outline::Outline;
 use anyhow::Result;
 use rpo_diffusion::{PIXEL_BATCH, UNetConfig};
+use rpo_experiment::TrainingArm;
+use rpo_files::failure::BadInput;
 
 /// Parameters from which on blocks are computed again unless the file says otherwise: below, activations are small.
 pub const RECOMPUTE_FROM: usize = 100_000_000;

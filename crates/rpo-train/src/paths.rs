@@ -2,9 +2,10 @@
 //! hub.
 
 use crate::embedded;
-use crate::failure::BadInput;
-use crate::hub::{self, Environment, Kind, Repository, Source};
+use crate::hub::{self, Environment, Kind, Repository};
 use anyhow::Result;
+use rpo_experiment::Source;
+use rpo_files::failure::BadInput;
 use std::path::{Path, PathBuf};
 
 /// Finds a file or folder named in an experiment: from the current folder, the experiment file's folder and its parents, then in

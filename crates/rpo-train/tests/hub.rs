@@ -1,7 +1,7 @@
 //! Weights from a cache of the Hugging Face hub, laid out as the Python package lays it out.
 #![cfg(unix)]
 
-use rpo_train::experiment;
+use rpo_experiment as experiment;
 use rpo_train::hub::{self, Absence, Environment, Gap, Kind, Repository, look_up};
 use rpo_train::paths;
 use rpo_train::runner::setup::Setup;
@@ -240,7 +240,7 @@ fn local_folders_come_first_and_a_pin_beats_its_branch() {
         first,
         "what a run read once it reads again"
     );
-    let other_branch = hub::Source {
+    let other_branch = rpo_experiment::Source {
         revision: "v2".into(),
         ..source.clone()
     };

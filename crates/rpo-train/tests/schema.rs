@@ -10,7 +10,7 @@ fn every_committed_experiment_is_valid() {
         let path = entry.path();
         if path.extension().is_some_and(|e| e == "toml") {
             let (experiment, layers) =
-                rpo_train::experiment::read(&path, &[], &[]).unwrap_or_else(|e| panic!("{e:#}"));
+                rpo_experiment::read(&path, &[], &[]).unwrap_or_else(|e| panic!("{e:#}"));
             experiment
                 .training_arms(&layers)
                 .unwrap_or_else(|e| panic!("{e:#}"));
@@ -32,7 +32,7 @@ fn the_committed_schema_is_current() {
         serde_json::from_str(&std::fs::read_to_string(path).expect("schema.json")).expect("JSON");
     assert_eq!(
         committed,
-        rpo_train::experiment::schema(),
+        rpo_experiment::schema(),
         "run: rpo-train schema > experiments/schema.json"
     );
 }

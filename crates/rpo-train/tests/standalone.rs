@@ -1,6 +1,6 @@
 //! The program alone: one binary in an empty folder, without the source folder, runs what the README names.
 
-use rpo_train::experiment::built_in::{EXPERIMENTS, SIZES};
+use rpo_experiment::built_in::{EXPERIMENTS, SIZES};
 use std::path::Path;
 use std::process::{Command, Output};
 

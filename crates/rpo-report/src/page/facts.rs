@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::data::ReportData;
-use crate::words::describe_guidance;
+use rpo_experiment::words::describe_guidance;
 
 /// A fact and what there is to add to it.
 #[derive(Debug, Serialize)]

@@ -2,18 +2,18 @@
 
 use super::ExperimentArgs;
 use crate::device;
-use crate::experiment::presets::{self, Preset};
-use crate::experiment::{Experiment, Layers, SubjectSource};
-use crate::failure::OrBadInput;
 use crate::hub::{self, Environment};
 use crate::memory::{self, Memory, Sizes};
 use crate::paths;
 use crate::plan::cells;
 use crate::runner::outline::Outline;
-use crate::runner::{self, exam::Judges, setup::Setup};
+use crate::runner::{self, exam::Judges, settings, setup::Setup};
 use anyhow::Result;
 use rpo_diffusion::UNetConfig;
-use rpo_report::words::describe_guidance;
+use rpo_experiment::presets::{self, Preset};
+use rpo_experiment::words::describe_guidance;
+use rpo_experiment::{Experiment, Layers, SubjectSource};
+use rpo_files::failure::OrBadInput;
 use rpo_reward::select::Kind;
 
 /// Loads all inputs and prints the plan. Where the weights of a preset are not here, prints the plan from its configuration.
@@ -56,7 +56,7 @@ fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
     ];
     let mut absent: Vec<(&str, &str)> = Vec::new();
     for (key, name, kind) in weights {
-        let variant = e.model.variant_of(kind);
+        let variant = kind.variant(&e.model);
         let pinned = layers.sources.get(key);
         let found = paths::find_weights(name, &layers.folder, kind, variant, &environment, pinned);
         if found.is_err() {
@@ -120,7 +120,7 @@ fn print(outline: &Outline, sizes: &Sizes, found: bool) -> Result<()> {
             arm.recipe.describe(arm.preset)
         );
         let mut adapters = None;
-        if let Some(lora) = &arm.lora {
+        if let Some(lora) = arm.lora.as_ref().map(settings::lora) {
             let parameters = lora.parameters(&shapes)?;
             println!(
                 "           LoRA of rank {}, alpha {}, on {} modules: {:.2} M parameters",

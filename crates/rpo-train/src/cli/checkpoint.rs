@@ -1,7 +1,5 @@
 //! Which checkpoint of which trajectory of a run a verb is about.
 
-use crate::experiment;
-use crate::failure::{BadInput, OrBadInput};
 use crate::files;
 use crate::plan::Cell;
 use crate::run_folder::{RunFolder, RunInfo};
@@ -10,6 +8,8 @@ use crate::runner::setup::Setup;
 use crate::runner::state::Folder;
 use anyhow::Result;
 use clap::Args;
+use rpo_experiment as experiment;
+use rpo_files::failure::{BadInput, OrBadInput};
 use std::path::PathBuf;
 
 /// Arguments that name a checkpoint.

@@ -1,8 +1,8 @@
 //! `rpo-train experiments`: what can be run by name, and the text of each.
 
-use crate::experiment::built_in::{self, BuiltIn};
-use crate::failure::BadInput;
 use anyhow::Result;
+use rpo_experiment::built_in::{self, BuiltIn};
+use rpo_files::failure::BadInput;
 use std::path::Path;
 
 /// Lists the built-in experiments, or prints the text of the one with this name.

@@ -2,7 +2,6 @@
 
 use super::checkpoint::CheckpointArgs;
 use crate::export::{self, Staging};
-use crate::failure::{BadInput, OrBadInput};
 use crate::hub::{Environment, Kind};
 use crate::paths;
 use crate::runner::checkpoint as kept;
@@ -11,6 +10,7 @@ use clap::{Args, ValueEnum};
 use rpo_diffusion::checkpoint::model_spec;
 use rpo_diffusion::{NoiseSchedule, PredictionType, UNetConfig, VaeConfig};
 use rpo_encoders::folder::open_archive;
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::weights::{Archive, Item, Params, Precision, pt};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,6 @@
 
 use super::checkpoint::CheckpointArgs;
 use crate::device;
-use crate::failure::BadInput;
 use crate::files;
 use crate::progress::{Progress, Times};
 use crate::runner::checkpoint as kept;
@@ -11,6 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use rpo_data::picture::png_bytes;
 use rpo_data::prompts::fill;
+use rpo_files::failure::BadInput;
 use std::path::PathBuf;
 
 /// Arguments of `generate`.

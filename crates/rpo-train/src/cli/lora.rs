@@ -2,7 +2,6 @@
 
 use super::export::Dtype;
 use crate::export::{self, Staging, refuse_occupied};
-use crate::failure::OrBadInput;
 use crate::files;
 use anyhow::Result;
 use candle_core::DType;
@@ -10,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use rpo_diffusion::UNetConfig;
 use rpo_diffusion::lora::{BaseModel, Lora, without_hashes};
 use rpo_encoders::folder;
+use rpo_files::failure::OrBadInput;
 use rpo_nn::weights::{MAX_SHARD_SIZE, Precision, pt, write_sharded};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

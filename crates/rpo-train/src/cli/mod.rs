@@ -13,12 +13,12 @@ mod output;
 mod report;
 
 use crate::device;
-use crate::experiment::{self, Experiment, Layers};
 use crate::plan::cells;
 use crate::run_folder::RunFolder;
 use crate::runner::{self, setup::Setup};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use rpo_experiment::{self as experiment, Experiment, Layers};
 use std::path::PathBuf;
 
 const VERBS: [&str; 13] = [
@@ -117,7 +117,7 @@ impl ExperimentArgs {
 /// Runs the program with its arguments, the program's name first.
 ///
 /// # Errors
-/// What went wrong; [`crate::failure::exit_code`] tells bad input from failure. Wrong arguments end the process with code 2.
+/// What went wrong; [`rpo_files::failure::exit_code`] tells bad input from failure. Wrong arguments end the process with code 2.
 pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
     match Cli::parse_from(with_verb(args.collect())).verb {
         Verb::Run { file, out } => {
@@ -161,8 +161,8 @@ fn with_verb(mut args: Vec<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::built_in;
     use clap::CommandFactory;
+    use rpo_experiment::built_in;
 
     #[test]
     fn a_file_alone_is_run() {

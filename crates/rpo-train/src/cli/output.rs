@@ -1,7 +1,7 @@
 //! Where a verb writes one file: into an empty place, or over its own earlier result, never over anything else.
 
-use crate::failure::{BadInput, OrBadInput};
 use anyhow::Result;
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::{refuse_unless_plain, same_file};
 use std::fs::File;
 use std::io::Read;

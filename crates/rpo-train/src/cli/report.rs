@@ -1,9 +1,9 @@
 //! `rpo-train report RUN…`: renders a finished run again, or compares several.
 
 use super::output;
-use crate::failure::OrBadInput;
 use crate::{files, results};
 use anyhow::Result;
+use rpo_files::failure::OrBadInput;
 use rpo_report::page::{self, ReportData};
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,9 @@
 //! The parts of a model folder that an export does not change.
 
-use crate::failure::{BadInput, OrBadInput};
 use crate::files;
 use anyhow::{Context, Result};
 use rpo_encoders::folder::{weight_files_of, weight_names};
+use rpo_files::failure::{BadInput, OrBadInput};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 

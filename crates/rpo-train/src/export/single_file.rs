@@ -2,12 +2,12 @@
 
 use super::base::{NETWORKS, copy_configurations};
 use super::staging::{Staging, refuse_occupied};
-use crate::failure::{BadInput, OrBadInput};
 use crate::files;
 use anyhow::{Context, Result};
 use rpo_diffusion::checkpoint::{Family, Names, family, to_file, to_folders};
 use rpo_diffusion::{NoiseSchedule, Pipeline, PredictionType};
 use rpo_encoders::folder;
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::weights::{Archive, Item, MAX_SHARD_SIZE, Precision, pt, write_sharded};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! A folder that appears whole or not at all, and never in place of another.
 
-use crate::failure::{BadInput, OrBadInput};
 use crate::files;
 use anyhow::{Context, Result};
+use rpo_files::failure::{BadInput, OrBadInput};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 

@@ -11,7 +11,7 @@ pub use environment::Environment;
 pub(crate) use environment::expand;
 pub use needs::{Gap, Kind, missing, wanted};
 
-use serde::{Deserialize, Serialize};
+use rpo_experiment::Source;
 use std::path::PathBuf;
 
 /// Repositories that have moved, old name first. A copy of either stands for the other.
@@ -37,17 +37,6 @@ pub struct Repository {
     pub name: String,
     /// Branch, tag or commit; `main` unless the text says another.
     pub revision: String,
-}
-
-/// Where a folder that a run reads came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// `org/name`, as it was found.
-    pub repository: String,
-    /// The branch, tag or commit that was asked for.
-    pub revision: String,
-    /// The commit that it was.
-    pub commit: String,
 }
 
 impl Repository {

@@ -15,6 +15,13 @@ pub enum Kind {
     Encoder,
 }
 
+impl Kind {
+    /// The variant to look for in a repository: of the diffusion model alone, if the file names one.
+    pub fn variant(self, model: &rpo_experiment::Model) -> Option<&str> {
+        model.variant().filter(|_| self == Self::Pipeline)
+    }
+}
+
 /// Parts of a pipeline with weights.
 const NETWORKS: [&str; 4] = ["unet", "vae", "text_encoder", "text_encoder_2"];
 

@@ -101,7 +101,7 @@ fn setup_data(setup: &Setup) -> SetupData {
         test_pictures_per_prompt: e.test.pictures_per_prompt,
         test_prompts: prompts.test.len(),
         negatives: prompts.train.len() * negatives_per_prompt(&arm.recipe),
-        solver: e.sampler.solver.title(&setup.pipeline.schedule),
+        solver: setup.sampler().solver.title(&setup.pipeline.schedule),
         sampler_steps: e.sampler.steps,
         guidance: e.sampler.guidance,
         guidance_interval: e.sampler.guidance_interval,

@@ -1,6 +1,5 @@
 //! The rows of the test table: the base model, then every rule of every arm, then what one gets without a rule.
 
-use crate::experiment::RewardText;
 use crate::files;
 use crate::plan::Cell;
 use crate::run_folder::RunFolder;
@@ -8,6 +7,7 @@ use crate::runner::exam::{Choices, StepResult, choices, result_path};
 use crate::runner::setup::Setup;
 use crate::runner::state::Folder;
 use anyhow::Result;
+use rpo_experiment::RewardText;
 use rpo_report::table::{Arm, Metric, Table};
 use rpo_reward::select::Kind;
 use rpo_reward::{Lambda, Mean};

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use image::{RgbImage, imageops};
 use minijinja::{AutoEscape, Environment, context};
 use rpo_diffusion::lora::BaseModel;
-use rpo_report::words::describe_guidance;
+use rpo_experiment::words::describe_guidance;
 use rpo_reward::select::Kind;
 use std::path::{Path, PathBuf};
 

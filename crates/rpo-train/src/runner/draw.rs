@@ -169,8 +169,8 @@ fn to_pictures(tensor: &Tensor) -> Result<Vec<RgbImage>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::read;
     use crate::runner::setup::Setup;
+    use rpo_experiment::read;
 
     #[test]
     fn pictures_are_kept_by_everything_they_are_drawn_with() {

@@ -7,6 +7,7 @@ pub mod exam;
 pub mod objective;
 pub mod outline;
 pub mod prepare;
+pub mod settings;
 pub mod setup;
 pub mod state;
 pub mod step;
@@ -92,7 +93,7 @@ fn check_memory(setup: &Setup) -> Result<()> {
         let adapters = arm
             .lora
             .as_ref()
-            .map(|l| l.parameters(&shapes))
+            .map(|l| settings::lora(l).parameters(&shapes))
             .transpose()?;
         let estimate = memory::estimate(setup, arm, adapters, &sizes, place);
         memory::check(arm, &estimate, available)?;
@@ -117,4 +118,35 @@ pub fn total_cost(outline: &Outline, cells: &[Cell]) -> f64 {
         total += (outline.rules.len() + 1) as f64 * outline.cost(pictures);
     }
     total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cells, outline::Outline, total_cost};
+    use rpo_experiment::read;
+
+    fn outline(sets: &[&str]) -> Outline {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.toml");
+        std::fs::write(&file, "[subjects]\ncount = 1\n").unwrap();
+        let sets: Vec<String> = sets.iter().map(|&s| s.to_owned()).collect();
+        let (experiment, layers) = read(&file, &[], &sets).unwrap();
+        Outline::load(experiment, &layers).unwrap()
+    }
+
+    #[test]
+    fn guided_evaluations_count_two_and_the_others_one() {
+        let base = ["sampler.steps=10", "training.steps=20"];
+        let cost = |set: &str| {
+            let outline = outline(&[base[0], base[1], set]);
+            (outline.cost(3), total_cost(&outline, &cells(&outline)))
+        };
+        let (whole, all) = cost("sampler.guidance_interval=[0, 1]");
+        assert_eq!((whole, all), cost("sampler.guidance=3.0"));
+        let (none, least) = cost("sampler.guidance=1.0");
+        let (part, some) = cost("sampler.guidance_interval=[0.2, 0.6]");
+        assert_eq!((whole, none, part), (60.0, 30.0, 42.0));
+        // Training costs the same, pictures 14 passes of 20.
+        assert!(((all - some) / (all - least) - 0.6).abs() < 1e-12);
+    }
 }

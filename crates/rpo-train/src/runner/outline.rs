@@ -1,7 +1,6 @@
 //! What an experiment amounts to before any weights are read: arms, rules, subjects, prompts and what they cost.
 
-use crate::experiment::{Experiment, Layers, SubjectSource, TrainingArm};
-use crate::failure::{BadInput, OrBadInput};
+use super::settings;
 use crate::paths;
 use crate::plan::folder_name;
 use anyhow::Result;
@@ -9,9 +8,9 @@ use rpo_data::prompts::{PromptSet, dreambench, dreambench::SUBJECTS};
 use rpo_data::stickerbench;
 use rpo_data::subject::{self, Subject};
 use rpo_diffusion::{NoiseSchedule, SamplerConfig};
-use rpo_pref::recipe::Preset;
-use rpo_reward::Lambda;
-use rpo_reward::select::{DEFAULT_PATIENCE, Rule};
+use rpo_experiment::{Experiment, Layers, SubjectSource, TrainingArm};
+use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_reward::select::Rule;
 use std::path::{Path, PathBuf};
 
 /// An experiment with its arms, rules and subjects.
@@ -107,7 +106,7 @@ impl Outline {
     pub fn sampler(&self) -> SamplerConfig {
         let s = &self.experiment.sampler;
         SamplerConfig {
-            solver: s.solver,
+            solver: settings::solver(s.solver),
             eta: s.eta,
             steps: s.steps,
             guidance: s.guidance,
@@ -140,34 +139,6 @@ impl Outline {
         cut(&mut set.validation, self.experiment.validation.prompts);
         cut(&mut set.test, self.experiment.test.prompts);
         set
-    }
-}
-
-impl Experiment {
-    /// One rule for every mean and λ, then `last`.
-    ///
-    /// Without `rules.patience` they run all steps if any arm is `paper` or `official`, as those do, else 3 validations.
-    pub fn selection_rules(&self, arms: &[TrainingArm]) -> Vec<Rule> {
-        let r = &self.rules;
-        let whole = |a: &TrainingArm| matches!(a.preset, Preset::Paper | Preset::Official);
-        let default = if arms.iter().any(whole) {
-            0
-        } else {
-            DEFAULT_PATIENCE
-        };
-        let patience = Some(r.patience.unwrap_or(default)).filter(|p| *p > 0);
-        let mut rules = Vec::new();
-        for mean in &r.mean {
-            for lambda in &r.lambda {
-                let lambda = Lambda::try_new(*lambda).expect("checked when the file was read");
-                let name = format!("{} λ {}", mean.name(), lambda.get());
-                rules.push(Rule::best(name, *mean, lambda).with_patience(patience));
-            }
-        }
-        if r.last {
-            rules.push(Rule::last("last"));
-        }
-        rules
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::draw::{Drawer, Request};
 use super::setup::Setup;
-use crate::experiment::TrainingArm;
 use crate::progress::{Phase, Progress};
 use anyhow::{Context, Result};
 use image::RgbImage;
@@ -12,6 +11,7 @@ use rpo_data::subject::Subject;
 use rpo_data::{picture, random};
 use rpo_diffusion::{Conditioning, Posterior, UNet2DConditionModel};
 use rpo_eval::reward::RefFeatures;
+use rpo_experiment::TrainingArm;
 use rpo_pref::recipe::{Crop, TokenInReward, class_prompt};
 use rpo_pref::{Pair, PairSampler, Recipe, labels};
 use rpo_reward::{Lambda, Mean, Score};

@@ -2,10 +2,9 @@
 
 use super::draw::Drawer;
 use super::outline::Outline;
+use super::settings;
 use crate::device::Chosen;
-use crate::experiment::{Experiment, Layers};
-use crate::failure::{BadInput, OrBadInput};
-use crate::hub::{Environment, Kind, Source};
+use crate::hub::{Environment, Kind};
 use crate::memory::Sizes;
 use crate::{files, paths};
 use anyhow::Result;
@@ -15,6 +14,9 @@ use rpo_data::subject::Subject;
 use rpo_diffusion::Pipeline;
 use rpo_encoders::folder;
 use rpo_eval::reward::Rewarder;
+use rpo_experiment::Source;
+use rpo_experiment::{Experiment, Layers};
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::Place;
 use rpo_nn::weights::Params;
 use std::collections::BTreeMap;
@@ -65,11 +67,11 @@ impl Setup {
     pub fn load(experiment: Experiment, layers: &Layers) -> Result<Self> {
         let mut outline = Outline::load(experiment, layers)?;
         let experiment = &outline.experiment;
-        let variant = experiment.model.variant_of(Kind::Pipeline);
+        let variant = experiment.model.variant();
         let environment = Environment::of_process();
         let mut sources = BTreeMap::new();
         let mut place = |key: &str, name: &str, kind: Kind| -> Result<PathBuf> {
-            let variant = experiment.model.variant_of(kind);
+            let variant = kind.variant(&experiment.model);
             let pinned = layers.sources.get(key);
             let found =
                 paths::find_weights(name, &layers.folder, kind, variant, &environment, pinned)
@@ -101,7 +103,8 @@ impl Setup {
                 Some(keys) if keys.contains_key("targets") => format!("arm.{i}.lora.targets"),
                 _ => "lora.targets".to_owned(),
             };
-            lora.modules(&shapes)
+            settings::lora(lora)
+                .modules(&shapes)
                 .map_err(|e| layers.error(&key, &e.to_string()))?;
         }
         let rewarder = Rewarder::load(&reward, &Place::default()).or_bad_input("reward encoder")?;

@@ -2,12 +2,12 @@
 
 use super::objective::{Batch, Noised};
 use super::prepare::TrainingSet;
-use crate::experiment::TrainingArm;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rpo_data::{picture, random};
 use rpo_diffusion::{Pipeline, Posterior};
+use rpo_experiment::TrainingArm;
 use rpo_pref::recipe::{Latent, Sharing};
 use rpo_pref::terms::Rows;
 use rpo_pref::{Pair, labels};

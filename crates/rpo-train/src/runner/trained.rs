@@ -1,13 +1,14 @@
 //! What a trajectory trains: a copy of the U-Net's tensors, or adapters over the base's own.
 
+use super::settings;
 use super::setup::{Setup, fingerprint};
-use crate::experiment::TrainingArm;
 use crate::files;
 use anyhow::{Context, Result};
 use candle_core::backprop::GradStore;
 use rpo_data::random;
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::{Adapters, LoraConfig};
+use rpo_experiment::TrainingArm;
 use rpo_nn::optim;
 use rpo_nn::weights::Params;
 
@@ -33,7 +34,7 @@ impl Trained {
     pub(super) fn new(setup: &Setup, arm: &TrainingArm, subject: &str, seed: u64) -> Result<Self> {
         let base = &setup.pipeline.unet_params;
         let adapters = match &arm.lora {
-            Some(config) => Some(start(base, config, subject, seed)?),
+            Some(keys) => Some(start(base, &settings::lora(keys), subject, seed)?),
             None => None,
         };
         let (trainable, params) = match &adapters {

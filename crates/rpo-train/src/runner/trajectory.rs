@@ -4,12 +4,12 @@ use super::draw::{Drawer, Request};
 use super::objective::Objective;
 use super::outline::Outline;
 use super::prepare::{TrainingSet, class_pictures, negatives_per_prompt, prepare};
+use super::settings;
 use super::setup::Setup;
 use super::state::{Folder, Record, validations};
 use super::step::Step;
 use super::trained::Trained;
 use super::{card, checkpoint};
-use crate::experiment::TrainingArm;
 use crate::files;
 use crate::memory;
 use crate::plan::Cell;
@@ -19,6 +19,7 @@ use rpo_data::prompts::fill;
 use rpo_data::random;
 use rpo_data::subject::Subject;
 use rpo_diffusion::UNet2DConditionModel;
+use rpo_experiment::TrainingArm;
 use rpo_nn::optim::{self, AdamW};
 use rpo_pref::recipe::{TokenInReward, ValidationNoise, ValidationPrompts};
 use rpo_reward::Score;
@@ -90,7 +91,10 @@ struct Training<'a> {
 impl Training<'_> {
     fn run(&self, set: &TrainingSet, progress: &mut Progress) -> Result<()> {
         let limit = self.arm.training.steps;
-        let mut optimizer = AdamW::new(self.arm.adamw(), self.trained.params.vars())?;
+        let mut optimizer = AdamW::new(
+            settings::adamw(&self.arm.training),
+            self.trained.params.vars(),
+        )?;
         let mut scored: Vec<Validation> = Vec::new();
         let mut first = 0;
         match self.folder.latest()? {

@@ -5,7 +5,6 @@ mod result;
 
 use super::output;
 use crate::device::DeviceArgs;
-use crate::failure::{BadInput, OrBadInput};
 use crate::files;
 use crate::hub::{Environment, Kind as Weights};
 use crate::paths;
@@ -19,6 +18,7 @@ use rpo_data::subject::{self, Subject};
 use rpo_encoders::dual::Kind;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_eval::reward::Rewarder;
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::Place;
 use rpo_reward::{Lambda, Mean};
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
 //! Which prompt each picture was drawn for.
 
-use crate::failure::{BadInput, OrBadInput};
 use anyhow::Result;
 use rpo_data::prompts::{dreambench, fill};
 use rpo_data::subject;
+use rpo_files::failure::{BadInput, OrBadInput};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! What `eval` writes and prints.
 
-use crate::failure::OrBadInput;
 use anyhow::Result;
+use rpo_files::failure::OrBadInput;
 use rpo_stats::{Interval, Sample, by_subject, paper_std};
 use serde::Serialize;
 use std::collections::BTreeSet;

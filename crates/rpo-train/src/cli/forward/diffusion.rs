@@ -2,7 +2,6 @@
 
 use super::Results;
 use super::inputs::{Inputs, nchw};
-use crate::failure::{BadInput, OrBadInput};
 use anyhow::Result;
 use candle_core::Tensor;
 use rpo_diffusion::lora::Lora;
@@ -10,6 +9,7 @@ use rpo_diffusion::{Conditioning, UNet2DConditionModel, load_unet, load_vae, xl_
 use rpo_encoders::clip::{ClipTextConfig, ClipTextModel, ClipTextOutput};
 use rpo_encoders::folder;
 use rpo_encoders::tokenizer::ClipTokenizer;
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::Place;
 use std::path::{Path, PathBuf};
 

@@ -2,7 +2,6 @@
 
 use super::inputs::Inputs;
 use super::{Part, Results};
-use crate::failure::{BadInput, OrBadInput};
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use image::RgbImage;
@@ -11,6 +10,7 @@ use rpo_data::picture;
 use rpo_encoders::dual::{DualEncoder, DualTowers, Kind};
 use rpo_encoders::tokenizer::TokenBatch;
 use rpo_encoders::vit::{VitEncoder, VitModel};
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::Place;
 use std::path::{Path, PathBuf};
 

@@ -3,12 +3,12 @@
 use super::diffusion::{part_folder, pixels};
 use super::inputs::Inputs;
 use super::{ForwardArgs, Results, preset};
-use crate::failure::{BadInput, OrBadInput};
 use crate::runner::objective::{Batch, Noised, Objective};
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use rpo_diffusion::{NoiseSchedule, UNet2DConditionModel, UNetConfig, load_unet};
 use rpo_encoders::folder;
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::optim;
 use rpo_pref::Recipe;
 use rpo_pref::recipe::ReferencePrompt;

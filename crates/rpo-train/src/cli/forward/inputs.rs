@@ -1,9 +1,9 @@
 //! The input file: tensors by name, with errors that say which are missing or misshapen.
 
-use crate::failure::{BadInput, OrBadInput};
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use rpo_diffusion::{Added, Conditioning};
+use rpo_files::failure::{BadInput, OrBadInput};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

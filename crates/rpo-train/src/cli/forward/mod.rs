@@ -7,11 +7,11 @@ mod inputs;
 
 use super::output;
 use crate::device::DeviceArgs;
-use crate::failure::{BadInput, OrBadInput};
 use anyhow::Result;
 use candle_core::Tensor;
 use clap::{Args, ValueEnum};
 use inputs::Inputs;
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_pref::recipe::Preset;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

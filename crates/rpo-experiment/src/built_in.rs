@@ -1,6 +1,6 @@
 //! The experiments of the folder `experiments/`, inside the program: they are known by their names where their files are not.
 
-use super::layer::nearest;
+use crate::layer::nearest;
 use std::path::{Component, Path};
 
 /// An experiment file inside the program.
@@ -16,7 +16,7 @@ macro_rules! built_in {
     ($($name:literal),* $(,)?) => {
         &[$(BuiltIn {
             name: $name,
-            text: include_str!(concat!("../../../../experiments/", $name, ".toml")),
+            text: include_str!(concat!("../../../experiments/", $name, ".toml")),
         }),*]
     };
 }

@@ -1,9 +1,9 @@
 //! What a file saves against the published recipes: told wherever a run of theirs starts or is reported, never silent.
 
-use super::arms::TrainingArm;
-use super::fields::Experiment;
+use crate::arms::TrainingArm;
+use crate::fields::Experiment;
+use crate::words::describe_guidance;
 use rpo_pref::recipe::Preset;
-use rpo_report::words::describe_guidance;
 
 /// Solver steps of the paper and its code.
 const STEPS: usize = 50;
@@ -57,17 +57,16 @@ impl Experiment {
 
 #[cfg(test)]
 mod tests {
-    use crate::experiment::read;
-    use crate::plan::cells;
-    use crate::runner::{outline::Outline, total_cost};
+    use crate::{Experiment, TrainingArm, read};
 
-    fn outline(sets: &[&str]) -> Outline {
+    fn resolved(sets: &[&str]) -> (Experiment, Vec<TrainingArm>) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.toml");
         std::fs::write(&file, "[subjects]\ncount = 1\n").unwrap();
         let sets: Vec<String> = sets.iter().map(|&s| s.to_owned()).collect();
         let (experiment, layers) = read(&file, &[], &sets).unwrap();
-        Outline::load(experiment, &layers).unwrap()
+        let arms = experiment.training_arms(&layers).unwrap();
+        (experiment, arms)
     }
 
     #[test]
@@ -79,45 +78,25 @@ mod tests {
                 "sampler.steps=50",
                 "validation.pictures_per_prompt=4",
             ];
-            let whole = outline(&published);
-            assert_eq!(whole.sampler().guidance_interval, None);
-            assert_eq!(whole.experiment.savings(&whole.arms), None);
-            assert!(
-                !toml::to_string(&whole.experiment)
-                    .unwrap()
-                    .contains("interval")
-            );
+            let (whole, arms) = resolved(&published);
+            assert_eq!(whole.sampler.guidance_interval, None);
+            assert_eq!(whole.savings(&arms), None);
+            assert!(!toml::to_string(&whole).unwrap().contains("interval"));
             let less = [&published[..], &["sampler.guidance_interval=[0, 0.6]"]].concat();
-            let less = outline(&less);
-            let told = less.experiment.savings(&less.arms).unwrap();
+            let (less, arms) = resolved(&less);
+            let told = less.savings(&arms).unwrap();
             assert!(
                 told.contains("guidance 3 from 0 to 0.6 of the trajectory"),
                 "{told}"
             );
         }
-        let short = outline(&["recipe.preset=\"paper\""]);
-        let told = short.experiment.savings(&short.arms).unwrap();
+        let (short, arms) = resolved(&["recipe.preset=\"paper\""]);
+        let told = short.savings(&arms).unwrap();
         assert!(
             told.contains("15 solver steps") && told.contains("2 validation pictures"),
             "{told}"
         );
-        let ours = outline(&["sampler.guidance_interval=[0, 0.6]"]);
-        assert_eq!(ours.experiment.savings(&ours.arms), None);
-    }
-
-    #[test]
-    fn guided_evaluations_count_two_and_the_others_one() {
-        let base = ["sampler.steps=10", "training.steps=20"];
-        let cost = |set: &str| {
-            let outline = outline(&[base[0], base[1], set]);
-            (outline.cost(3), total_cost(&outline, &cells(&outline)))
-        };
-        let (whole, all) = cost("sampler.guidance_interval=[0, 1]");
-        assert_eq!((whole, all), cost("sampler.guidance=3.0"));
-        let (none, least) = cost("sampler.guidance=1.0");
-        let (part, some) = cost("sampler.guidance_interval=[0.2, 0.6]");
-        assert_eq!((whole, none, part), (60.0, 30.0, 42.0));
-        // Training costs the same, pictures 14 passes of 20.
-        assert!(((all - some) / (all - least) - 0.6).abs() < 1e-12);
+        let (ours, arms) = resolved(&["sampler.guidance_interval=[0, 0.6]"]);
+        assert_eq!(ours.savings(&arms), None);
     }
 }

@@ -1,8 +1,8 @@
 //! Where the layers of an experiment come from: files, and where there is none of that name, what is built in.
 
-use super::built_in::{self, BuiltIn};
-use crate::failure::BadInput;
+use crate::built_in::{self, BuiltIn};
 use anyhow::Result;
+use rpo_files::failure::BadInput;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 

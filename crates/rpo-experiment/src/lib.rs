@@ -3,18 +3,23 @@
 mod arms;
 pub mod built_in;
 mod check;
+pub mod device;
 mod fields;
 mod layer;
 pub mod presets;
+mod rules;
 mod savings;
+mod solver;
 mod source;
+pub mod words;
 
-pub use arms::TrainingArm;
+pub use arms::{Adapters, TrainingArm};
 pub use fields::{
     Arm, Encoders, Experiment, Lora, Model, RewardText, Rules, Sampler, SubjectSource, Subjects,
     Test, Training, Validation,
 };
-pub use source::{Layers, read};
+pub use solver::Solver;
+pub use source::{Layers, Source, read};
 
 /// The JSON schema of an experiment file, as committed in `experiments/schema.json`.
 pub fn schema() -> serde_json::Value {

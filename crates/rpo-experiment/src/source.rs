@@ -1,15 +1,26 @@
 //! Reads experiment files: several TOML layers, the later over the earlier, with errors that name file, line, key and mend.
 
-use super::fields::Experiment;
-use super::layer::{Layer, nearest};
-use super::presets;
-use crate::failure::BadInput;
-use crate::hub::Source;
+use crate::fields::Experiment;
+use crate::layer::{Layer, nearest};
+use crate::presets;
 use anyhow::Result;
+use rpo_files::failure::BadInput;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
+
+/// Where a folder that a run reads came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// `org/name`, as it was found.
+    pub repository: String,
+    /// The branch, tag or commit that was asked for.
+    pub revision: String,
+    /// The commit that it was.
+    pub commit: String,
+}
 
 /// The layers of an experiment, kept to say where a value came from.
 pub struct Layers {
@@ -58,7 +69,7 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
     let experiment: Experiment = merged
         .try_into()
         .map_err(|e: toml::de::Error| BadInput::new(describe(e.message())))?;
-    super::check::check(&experiment, &layers)?;
+    crate::check::check(&experiment, &layers)?;
     Ok((experiment, layers))
 }
 

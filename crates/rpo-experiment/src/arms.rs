@@ -1,14 +1,25 @@
 //! Arms: the recipe and the optimiser of the file, with what each `[[arm]]` replaces.
 
-use super::check::{check_lora, check_training};
-use super::fields::{Experiment, Lora, Training};
-use super::source::{Layers, describe};
+use crate::check::{check_lora, check_training};
+use crate::fields::{Experiment, Lora, Training};
+use crate::source::{Layers, describe};
 use anyhow::Result;
-use rpo_diffusion::lora::LoraConfig;
-use rpo_nn::optim::AdamWConfig;
 use rpo_pref::recipe::{Preset, Recipe, RecipeKeys};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+/// Low-rank adapters with every key resolved; peft's names and meaning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adapters {
+    /// r, the inner width of every adapter.
+    pub rank: usize,
+    /// α; an adapter counts α / r times.
+    pub alpha: f64,
+    /// Ends of the names of the modules that get one.
+    pub targets: Vec<String>,
+    /// Probability that an element of an adapter's input is dropped in a training step.
+    pub dropout: f64,
+}
 
 /// One way to train.
 #[derive(Clone, Debug)]
@@ -22,7 +33,7 @@ pub struct TrainingArm {
     /// Its optimiser and length.
     pub training: Training,
     /// Its adapters, or `None` where it trains the whole U-Net.
-    pub lora: Option<LoraConfig>,
+    pub lora: Option<Adapters>,
 }
 
 impl TrainingArm {
@@ -34,25 +45,13 @@ impl TrainingArm {
             None => recipe,
         }
     }
-
-    /// The optimiser's settings.
-    pub fn adamw(&self) -> AdamWConfig {
-        let t = &self.training;
-        AdamWConfig {
-            lr: t.learning_rate,
-            beta1: t.beta1,
-            beta2: t.beta2,
-            eps: t.eps,
-            weight_decay: t.weight_decay,
-        }
-    }
 }
 
 impl Experiment {
     /// The arms of the file; without `[[arm]]` the recipe alone, named after its preset.
     ///
     /// # Errors
-    /// [`crate::failure::BadInput`] at the line of a key that no recipe has, or of a value out of range.
+    /// [`rpo_files::failure::BadInput`] at the line of a key that no recipe has, or of a value out of range.
     pub fn training_arms(&self, layers: &Layers) -> Result<Vec<TrainingArm>> {
         if self.arms.is_empty() {
             let (preset, recipe) = resolve_recipe(&self.recipe, &toml::Table::new())
@@ -101,8 +100,8 @@ impl Experiment {
 }
 
 /// The adapters with every key resolved.
-fn resolve_lora(lora: &Lora) -> LoraConfig {
-    LoraConfig {
+fn resolve_lora(lora: &Lora) -> Adapters {
+    Adapters {
         rank: lora.rank,
         alpha: lora.alpha.unwrap_or(lora.rank as f64),
         targets: lora.targets.clone(),

@@ -1,11 +1,11 @@
 //! Values that no type can refuse: ranges, names, combinations. Each error names file, line and key.
 
-use super::fields::{Experiment, Lora, SubjectSource, Training};
-use super::source::Layers;
 use crate::device;
+use crate::fields::{Experiment, Lora, SubjectSource, Training};
+use crate::solver::Solver;
+use crate::source::Layers;
 use anyhow::Result;
 use rpo_data::stickerbench::sprites::NOUNS;
-use rpo_diffusion::Solver;
 use rpo_reward::Lambda;
 
 /// Every noun but the crown, which is an accessory too.
@@ -14,7 +14,7 @@ const STICKERBENCH_SUBJECTS: usize = NOUNS.len() - 1;
 /// Checks a merged experiment.
 ///
 /// # Errors
-/// [`crate::failure::BadInput`] about the first key that is out of range.
+/// [`rpo_files::failure::BadInput`] about the first key that is out of range.
 pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     let at_least_one = [
         ("sampler.steps", e.sampler.steps),
@@ -118,7 +118,7 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
 /// Checks the optimiser and its length: `[training]` itself, or what an arm makes of it. `table` is where its keys are written.
 ///
 /// # Errors
-/// [`crate::failure::BadInput`] at the first key that is out of range.
+/// [`rpo_files::failure::BadInput`] at the first key that is out of range.
 pub(super) fn check_training(t: &Training, table: &str, layers: &Layers) -> Result<()> {
     for (key, value) in [("steps", t.steps), ("batch", t.batch)] {
         if value == 0 {
@@ -149,7 +149,7 @@ pub(super) fn check_training(t: &Training, table: &str, layers: &Layers) -> Resu
 /// loaded.
 ///
 /// # Errors
-/// [`crate::failure::BadInput`] at the first key that is out of range.
+/// [`rpo_files::failure::BadInput`] at the first key that is out of range.
 pub(super) fn check_lora(lora: &Lora, table: &str, layers: &Layers) -> Result<()> {
     if lora.rank == 0 {
         return Err(layers.error(&format!("{table}.rank"), "must be 1 or more"));

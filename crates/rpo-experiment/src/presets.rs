@@ -18,22 +18,22 @@ pub struct Preset {
 pub const PRESETS: [Preset; 3] = [
     Preset {
         name: "sd15",
-        text: include_str!("../../../../experiments/presets/sd15.toml"),
-        unet: include_str!("../../../../experiments/presets/sd15.unet.json"),
+        text: include_str!("../../../experiments/presets/sd15.toml"),
+        unet: include_str!("../../../experiments/presets/sd15.unet.json"),
         vae: 83_653_863,
         text_encoders: 123_060_480,
     },
     Preset {
         name: "sd21",
-        text: include_str!("../../../../experiments/presets/sd21.toml"),
-        unet: include_str!("../../../../experiments/presets/sd21.unet.json"),
+        text: include_str!("../../../experiments/presets/sd21.toml"),
+        unet: include_str!("../../../experiments/presets/sd21.unet.json"),
         vae: 83_653_863,
         text_encoders: 340_387_840,
     },
     Preset {
         name: "sdxl-lora",
-        text: include_str!("../../../../experiments/presets/sdxl-lora.toml"),
-        unet: include_str!("../../../../experiments/presets/sdxl.unet.json"),
+        text: include_str!("../../../experiments/presets/sdxl-lora.toml"),
+        unet: include_str!("../../../experiments/presets/sdxl.unet.json"),
         vae: 83_653_863,
         text_encoders: 123_060_480 + 694_659_840,
     },

@@ -1,8 +1,6 @@
 //! The keys of an experiment file with their defaults. One struct a table, one field a key.
 
-use crate::hub::Kind;
-use rpo_diffusion::Solver;
-use rpo_diffusion::lora::LoraConfig;
+use crate::solver::Solver;
 use rpo_reward::Mean;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,9 +74,9 @@ pub struct Model {
 }
 
 impl Model {
-    /// The variant to look for in a repository: of the diffusion model alone, if the file names one.
-    pub fn variant_of(&self, kind: Kind) -> Option<&str> {
-        Some(self.variant.as_str()).filter(|v| kind == Kind::Pipeline && !v.is_empty())
+    /// The variant of the diffusion model's weights, if the file names one.
+    pub fn variant(&self) -> Option<&str> {
+        Some(self.variant.as_str()).filter(|v| !v.is_empty())
     }
 }
 
@@ -212,6 +210,9 @@ pub struct Arm {
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub lora: Option<toml::Table>,
 }
+
+/// The projections of attention.
+const ATTENTION: [&str; 4] = ["to_q", "to_k", "to_v", "to_out.0"];
 
 /// `[lora]`: peft's names and meaning. The learning rate and the rest of the optimiser are those of `[training]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -366,7 +367,7 @@ impl Default for Lora {
         Self {
             rank: 32,
             alpha: None,
-            targets: LoraConfig::ATTENTION.map(str::to_owned).into(),
+            targets: ATTENTION.map(str::to_owned).into(),
             dropout: 0.0,
         }
     }
