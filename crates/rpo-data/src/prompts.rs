@@ -13,11 +13,12 @@
 pub mod dreambench;
 
 use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
 
 pub use dreambench::dreambench;
 
 /// The prompts of one benchmark, as templates. The sets share no prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromptSet {
     /// Prompts of the negatives, that is of the preference pairs.
     pub train: Vec<String>,

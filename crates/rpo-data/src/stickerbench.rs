@@ -22,7 +22,7 @@ pub mod subjects;
 pub mod world;
 
 pub use prompts::prompts;
-pub use subjects::subjects;
+pub use subjects::{REFERENCES, names, subjects};
 
 /// Side of a picture in pixels.
 pub const SIDE: u32 = 64;

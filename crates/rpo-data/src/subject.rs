@@ -4,7 +4,7 @@ mod folder;
 
 use image::RgbImage;
 
-pub use folder::{list, load_folder};
+pub use folder::{Found, list, load_folder, look};
 
 /// One thing to learn.
 #[derive(Clone, Debug)]

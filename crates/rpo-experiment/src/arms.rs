@@ -5,11 +5,11 @@ use crate::fields::{Experiment, Lora, Training};
 use crate::source::{Layers, describe};
 use anyhow::Result;
 use rpo_pref::recipe::{Preset, Recipe, RecipeKeys};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// Low-rank adapters with every key resolved; peft's names and meaning.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Adapters {
     /// r, the inner width of every adapter.
     pub rank: usize,
@@ -22,7 +22,7 @@ pub struct Adapters {
 }
 
 /// One way to train.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainingArm {
     /// Name in tables and folders.
     pub name: String,

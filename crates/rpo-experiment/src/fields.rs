@@ -165,6 +165,15 @@ pub struct Sampler {
     pub batch: usize,
 }
 
+impl Sampler {
+    /// Whether evaluation `k` of `n` is guided: without guidance none is, else those of the interval.
+    pub fn is_guided(&self, k: usize, n: usize) -> bool {
+        let place = k as f64 / n as f64;
+        let within = |[from, to]: [f64; 2]| (from..to).contains(&place);
+        self.guidance != 1.0 && self.guidance_interval.is_none_or(within)
+    }
+}
+
 /// `[training]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

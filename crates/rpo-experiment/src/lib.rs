@@ -6,6 +6,8 @@ mod check;
 pub mod device;
 mod fields;
 mod layer;
+pub mod paths;
+pub mod plan;
 pub mod presets;
 mod rules;
 mod savings;

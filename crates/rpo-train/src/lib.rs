@@ -1,7 +1,7 @@
 //! Experiment files, plan, runner, checkpoints, selection and report of RPO runs.
 //!
-//! Data flows one way: [`rpo_experiment`] (file -> resolved) -> [`plan`] (cells) -> [`runner`] (negatives, training, validation,
-//! selection, test pictures) -> [`results`] (statistics, tables, page). Only this crate reads the clock, the arguments and the
+//! Data flows one way: [`rpo_experiment`] (file -> resolved) -> [`rpo_experiment::plan`] -> [`runner`] (negatives, training,
+//! validation, selection, test pictures) -> [`results`] (statistics, tables, page). Only this crate reads the clock, the arguments and the
 //! environment, and knows what a [`run_folder`] looks like.
 
 pub mod cli;
@@ -12,7 +12,6 @@ pub mod files;
 pub mod hub;
 pub mod memory;
 pub mod paths;
-pub mod plan;
 pub mod progress;
 pub mod results;
 pub mod run_folder;

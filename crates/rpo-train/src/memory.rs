@@ -1,9 +1,9 @@
 //! How much memory a run will take, from configurations alone, and whether this machine has it.
 
-use crate::runner::outline::Outline;
 use anyhow::Result;
 use rpo_diffusion::{PIXEL_BATCH, UNetConfig};
 use rpo_experiment::TrainingArm;
+use rpo_experiment::plan::Plan;
 use rpo_files::failure::BadInput;
 
 /// Parameters from which on blocks are computed again unless the file says otherwise: below, activations are small.
@@ -96,7 +96,7 @@ pub enum Memory {
 /// The fullest phase of one arm in the memory where the U-Net computes. `adapters`: parameters of its LoRA, if that is what it
 /// trains.
 pub fn estimate(
-    outline: &Outline,
+    plan: &Plan,
     arm: &TrainingArm,
     adapters: Option<usize>,
     sizes: &Sizes,
@@ -156,8 +156,8 @@ pub fn estimate(
             ("activations", number * rows * per_row),
         ],
     );
-    let sampler = &outline.experiment.sampler;
-    let at_once = (outline.passes().ceil() as usize) * sampler.batch;
+    let sampler = &plan.experiment.sampler;
+    let at_once = (plan.passes().ceil() as usize) * sampler.batch;
     let sampling = phase(
         "sampling",
         &[("activations", number * at_once * (pass.kept + pass.largest))],
@@ -212,8 +212,8 @@ pub fn check(arm: &TrainingArm, estimate: &Estimate, available: Option<usize>) -
 
 /// Bytes that a new allocation can have here: the file's `model.memory_gb`, else what the system says; `None` where it says
 /// nothing.
-pub fn available(outline: &Outline) -> Option<usize> {
-    let asked = outline.experiment.model.memory_gb;
+pub fn available(plan: &Plan) -> Option<usize> {
+    let asked = plan.experiment.model.memory_gb;
     if asked > 0.0 {
         return Some((asked * 1e9) as usize);
     }

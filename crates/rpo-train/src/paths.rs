@@ -5,6 +5,7 @@ use crate::embedded;
 use crate::hub::{self, Environment, Kind, Repository};
 use anyhow::Result;
 use rpo_experiment::Source;
+use rpo_experiment::paths::places;
 use rpo_files::failure::BadInput;
 use std::path::{Path, PathBuf};
 
@@ -102,17 +103,6 @@ fn checkpoint_is_no_folder(path: PathBuf) -> Result<PathBuf> {
             _ => format!("{shown} is a file, a model is a folder\n  mend: give the folder's path"),
         },
     ))
-}
-
-/// The local places that may have `name`.
-fn places(name: &str, experiment_folder: &Path) -> Vec<PathBuf> {
-    let mut places = vec![PathBuf::from(name)];
-    if Path::new(name).is_relative() {
-        let folder = std::path::absolute(experiment_folder).unwrap_or_default();
-        places.extend(folder.ancestors().take(4).map(|a| a.join(name)));
-    }
-    places.dedup();
-    places
 }
 
 /// The first of the local places that has `name`, else the embedded model if it has.

@@ -1,13 +1,13 @@
 //! A run folder: everything that a run read, did and found, in files of its own.
 
 use crate::files;
-use crate::plan::Cell;
 use crate::progress::Times;
 use crate::runner::setup::Setup;
 use crate::runner::state::Folder;
 use anyhow::{Context, Result};
 use rpo_experiment::Experiment;
 use rpo_experiment::Source;
+use rpo_experiment::plan::Cell;
 use rpo_files::failure::BadInput;
 use rpo_files::{Lock, LockError};
 use serde::{Deserialize, Serialize};

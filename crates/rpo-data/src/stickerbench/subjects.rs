@@ -23,16 +23,18 @@ const LEFT_OUT: [&str; 1] = ["crown"];
 ///
 /// A subject depends on the seed and its noun only, and asking for more subjects changes none.
 pub fn looks(seed: u64, count: usize) -> Vec<Look> {
+    let nouns = names(seed, count);
+    nouns.iter().map(|noun| look(seed, noun)).collect()
+}
+
+/// The names of the first `count` subjects of `seed`, their nouns; nothing is drawn.
+pub fn names(seed: u64, count: usize) -> Vec<String> {
     let mut nouns: Vec<_> = NOUNS
         .into_iter()
         .filter(|n| !LEFT_OUT.contains(n))
         .collect();
     shuffle(&mut stream(seed, "stickerbench nouns", &[]), &mut nouns);
-    nouns
-        .into_iter()
-        .take(count)
-        .map(|noun| look(seed, noun))
-        .collect()
+    nouns.into_iter().take(count).map(str::to_owned).collect()
 }
 
 fn look(seed: u64, noun: &str) -> Look {

@@ -29,7 +29,35 @@ const REFUSED: [&str; 10] = [
 /// If the folder is missing or holds no photo, a photo cannot be decoded, or the class is not known; each message names
 /// the path and the mend.
 pub fn load_folder(dir: impl AsRef<Path>, class: Option<&str>, token: &str) -> Result<Subject> {
-    let dir = dir.as_ref();
+    let found = look(dir.as_ref(), class, token)?;
+    let references = found.photos.iter().map(|path| reference(path));
+    Ok(Subject {
+        references: references.collect::<Result<Vec<_>>>()?,
+        live: is_live(&found.class),
+        name: found.name,
+        class: found.class,
+        token: found.token,
+    })
+}
+
+/// A subject's folder as [`load_folder`] reads it, its photos not decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The subject's name.
+    pub name: String,
+    /// Its class.
+    pub class: String,
+    /// Its token.
+    pub token: String,
+    /// Its photos, in the order of their names.
+    pub photos: Vec<PathBuf>,
+}
+
+/// Lists the subject in `dir`; see [`load_folder`].
+///
+/// # Errors
+/// As [`load_folder`], but for photos that cannot be decoded.
+pub fn look(dir: &Path, class: Option<&str>, token: &str) -> Result<Found> {
     let name = folder_name(dir)?;
     let (mut photos, inner) = list(dir)?;
     let mut words = kohya_words(&name);
@@ -71,16 +99,11 @@ pub fn load_folder(dir: impl AsRef<Path>, class: Option<&str>, token: &str) -> R
         (None, Some((own_token, own_class))) => (own_token, own_class),
         (None, None) => (token.to_string(), listed_class(dir, &name)?),
     };
-    let references = photos
-        .iter()
-        .map(|path| reference(path))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(Subject {
-        live: is_live(&class),
+    Ok(Found {
         name,
         class,
         token,
-        references,
+        photos,
     })
 }
 

@@ -5,11 +5,10 @@ use crate::device;
 use crate::hub::{self, Environment};
 use crate::memory::{self, Memory, Sizes};
 use crate::paths;
-use crate::plan::cells;
-use crate::runner::outline::Outline;
-use crate::runner::{self, exam::Judges, settings, setup::Setup};
+use crate::runner::{exam::Judges, settings, setup::Setup};
 use anyhow::Result;
 use rpo_diffusion::UNetConfig;
+use rpo_experiment::plan::Plan;
 use rpo_experiment::presets::{self, Preset};
 use rpo_experiment::words::describe_guidance;
 use rpo_experiment::{Experiment, Layers, SubjectSource};
@@ -22,9 +21,9 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
     let preset = presets::find(&experiment.model.preset);
     let absent = absent(&experiment, &layers);
     if let (Some(preset), false) = (preset, absent.is_empty()) {
-        let outline = Outline::without_photos(experiment, &layers)?;
+        let plan = Plan::of(experiment, &layers)?;
         let config = UNetConfig::from_json(preset.unet, preset.name)?;
-        print(&outline, &planned(&outline, preset, &config), false)?;
+        print(&plan, &planned(&plan, preset, &config), false)?;
         println!("every key is known; not here yet: {}", absent.join(", "));
         return Ok(());
     }
@@ -79,8 +78,8 @@ fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
 const ENCODERS: usize = 172_423_441 + 151_277_313 + 21_665_664;
 
 /// What the preset says of a model that is not here.
-fn planned<'a>(outline: &Outline, preset: &Preset, unet: &'a UNetConfig) -> Sizes<'a> {
-    let size = match outline.experiment.model.size {
+fn planned<'a>(plan: &Plan, preset: &Preset, unet: &'a UNetConfig) -> Sizes<'a> {
+    let size = match plan.experiment.model.size {
         0 => unet.sample_size.unwrap_or(64) * 8,
         size => size as usize,
     };
@@ -94,9 +93,9 @@ fn planned<'a>(outline: &Outline, preset: &Preset, unet: &'a UNetConfig) -> Size
     }
 }
 
-fn print(outline: &Outline, sizes: &Sizes, found: bool) -> Result<()> {
-    let cells = cells(outline);
-    let e = &outline.experiment;
+fn print(plan: &Plan, sizes: &Sizes, found: bool) -> Result<()> {
+    let cells = &plan.cells;
+    let e = &plan.experiment;
     println!("{}: {}", e.name, e.reproduces);
     println!(
         "model      {} ({} px, U-Net of {:.2} M parameters{})",
@@ -109,11 +108,11 @@ fn print(outline: &Outline, sizes: &Sizes, found: bool) -> Result<()> {
         "encoders   reward {}, CLIP {}, {} {}",
         e.encoders.reward, e.encoders.clip, e.encoders.vit_name, e.encoders.vit
     );
-    let names: Vec<&str> = outline.subjects.iter().map(|s| s.name.as_str()).collect();
+    let names: Vec<&str> = plan.subjects.iter().map(|s| s.name.as_str()).collect();
     println!("subjects   {} ({})", names.len(), names.join(", "));
     let shapes = sizes.unet.shapes()?;
-    let available = memory::available(outline);
-    for arm in &outline.arms {
+    let available = memory::available(plan);
+    for arm in &plan.arms {
         println!(
             "arm        {}: {}",
             arm.name,
@@ -131,7 +130,7 @@ fn print(outline: &Outline, sizes: &Sizes, found: bool) -> Result<()> {
             );
             adapters = Some(parameters);
         }
-        let estimate = memory::estimate(outline, arm, adapters, sizes, Memory::Host);
+        let estimate = memory::estimate(plan, arm, adapters, sizes, Memory::Host);
         println!("memory     {}", estimate.describe());
         if let Some(available) = available.filter(|a| *a < estimate.total()) {
             println!(
@@ -146,10 +145,10 @@ fn print(outline: &Outline, sizes: &Sizes, found: bool) -> Result<()> {
         serde_json::to_string(&e.sampler.solver)?.trim_matches('"'),
         describe_guidance(e.sampler.guidance, e.sampler.guidance_interval)
     );
-    if let Some(saved) = e.savings(&outline.arms) {
+    if let Some(saved) = e.savings(&plan.arms) {
         println!("           {saved}");
     }
-    for rule in &outline.rules {
+    for rule in &plan.rules {
         let patience = match (rule.kind, rule.patience) {
             (Kind::Best, Some(1)) => "patience 1 validation".into(),
             (Kind::Best, Some(n)) => format!("patience {n} validations"),
@@ -158,26 +157,22 @@ fn print(outline: &Outline, sizes: &Sizes, found: bool) -> Result<()> {
         };
         println!("rule       {}: {patience}", rule.name);
     }
-    let limit = |arm: usize| outline.arms[arm].training.steps;
-    let steps = (0..outline.arms.len()).map(limit).max().unwrap_or_default();
+    let limit = |arm: usize| plan.arms[arm].training.steps;
+    let steps = (0..plan.arms.len()).map(limit).max().unwrap_or_default();
     println!(
         "cells      {} trajectories of at most {steps} steps, scored every {}",
         cells.len(),
         e.validation.every
     );
-    let tests: usize = outline
-        .subjects
-        .iter()
-        .map(|s| outline.prompts(s).test.len())
-        .sum();
+    let tests: usize = plan.subjects.iter().map(|s| s.prompts.test.len()).sum();
     println!(
         "test       {tests} prompts x {} pictures for each arm, seed and chosen checkpoint",
         e.test.pictures_per_prompt
     );
-    let total = runner::total_cost(outline, &cells);
+    let total = plan.total_cost();
     let validation: f64 = cells
         .iter()
-        .map(|c| c.training_cost(outline) - limit(c.arm) as f64 * c.step_cost(outline))
+        .map(|c| plan.training_cost(c) - limit(c.arm) as f64 * plan.step_cost(c))
         .sum();
     println!(
         "cost       at most {total:.0} U-Net forwards, {:.0} % of them in validation",

@@ -1,7 +1,6 @@
 //! Which checkpoint of which trajectory of a run a verb is about.
 
 use crate::files;
-use crate::plan::Cell;
 use crate::run_folder::{RunFolder, RunInfo};
 use crate::runner::exam;
 use crate::runner::setup::Setup;
@@ -9,6 +8,7 @@ use crate::runner::state::Folder;
 use anyhow::Result;
 use clap::Args;
 use rpo_experiment as experiment;
+use rpo_experiment::plan::Cell;
 use rpo_files::failure::{BadInput, OrBadInput};
 use std::path::PathBuf;
 

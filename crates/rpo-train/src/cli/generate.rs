@@ -77,7 +77,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     let pictures = drawer.draw(&unet, &weights, &requests, &mut progress, "drawing")?;
     progress.finish();
     let what = match args.lora.as_ref().and_then(|path| path.file_stem()) {
-        Some(stem) => crate::plan::folder_name(&stem.to_string_lossy()),
+        Some(stem) => rpo_experiment::plan::folder_name(&stem.to_string_lossy()),
         None => format!("step-{step:06}"),
     };
     let mut drawn = Vec::with_capacity(pictures.len());
@@ -85,7 +85,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
         // Long prompts may begin alike and file systems end names at 255 bytes: the prompt's number tells them apart.
         let (prompt, number) = (i / args.n, i % args.n);
         let start: String = request.prompt.chars().take(60).collect();
-        let text = crate::plan::folder_name(&start);
+        let text = rpo_experiment::plan::folder_name(&start);
         let name = format!("{what}-seed-{}-{prompt:02}-{text}-{number}.png", args.seed);
         drawn.push((args.out.join(name), png_bytes(picture)));
     }

@@ -13,7 +13,6 @@ mod output;
 mod report;
 
 use crate::device;
-use crate::plan::cells;
 use crate::run_folder::RunFolder;
 use crate::runner::{self, setup::Setup};
 use anyhow::Result;
@@ -127,7 +126,7 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
             }
             let chosen = device::open(&experiment.model.device, &experiment.model.dtype)?;
             let setup = Setup::load(experiment, &layers)?.at(chosen)?;
-            let folder = RunFolder::open(&setup, out.as_deref(), &cells(&setup))?;
+            let folder = RunFolder::open(&setup, out.as_deref(), &setup.cells)?;
             runner::run(&setup, &folder)
         }
         Verb::Check { file } => check::check(&file),

@@ -1,9 +1,9 @@
 //! TensorBoard event files: losses and validation alignments of every trajectory.
 
-use crate::plan::Cell;
 use crate::run_folder::RunFolder;
 use crate::runner::state::Record;
 use anyhow::Result;
+use rpo_experiment::plan::Cell;
 use rpo_report::tensorboard::EventWriter;
 
 /// Writes `tensorboard/<trajectory>/` anew from `metrics.jsonl`.

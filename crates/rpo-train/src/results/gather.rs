@@ -1,15 +1,13 @@
 //! Gathers the report's data from a run folder.
 
 use super::rows::Row;
-use crate::plan::Cell;
 use crate::run_folder::{RunFolder, machine};
 use crate::runner::exam::choices;
-use crate::runner::prepare::negatives_per_prompt;
+use crate::runner::settings;
 use crate::runner::setup::Setup;
 use crate::runner::state::Record;
-use crate::runner::validation_templates;
 use anyhow::{Context, Result};
-use rpo_data::prompts::fill;
+use rpo_experiment::plan::{Cell, Purpose};
 use rpo_report::page::data::{
     self, Encoder, Picture, PictureScore, ReportData, RowKind, RuleOutcome, Sample, SampleRow,
     Setup as SetupData, SubjectValues, TestRow, TestTable, TrainingPoint, Trajectory,
@@ -78,9 +76,7 @@ fn setup_data(setup: &Setup) -> SetupData {
         name: name.into(),
         stands_for: stands_for.into(),
     };
-    let prompts = setup.prompts(&setup.subjects[0]);
-    let arm = &setup.arms[0];
-    let validation = validation_templates(setup, arm, &setup.subjects[0]).len();
+    let first = &setup.cells[0];
     SetupData {
         model: e.model.path.clone(),
         recipes: setup.arms.iter().map(|a| a.describe()).collect(),
@@ -97,11 +93,11 @@ fn setup_data(setup: &Setup) -> SetupData {
         seeds: e.seeds.clone(),
         steps: e.training.steps,
         validation_interval: e.validation.every,
-        validation_pictures: validation * e.validation.pictures_per_prompt,
+        validation_pictures: setup.pictures(first, Purpose::Validation),
         test_pictures_per_prompt: e.test.pictures_per_prompt,
-        test_prompts: prompts.test.len(),
-        negatives: prompts.train.len() * negatives_per_prompt(&arm.recipe),
-        solver: setup.sampler().solver.title(&setup.pipeline.schedule),
+        test_prompts: setup.templates(first, Purpose::Test).len(),
+        negatives: setup.pictures(first, Purpose::Negatives),
+        solver: settings::solver(e.sampler.solver).title(&setup.pipeline.schedule),
         sampler_steps: e.sampler.steps,
         guidance: e.sampler.guidance,
         guidance_interval: e.sampler.guidance_interval,
@@ -125,10 +121,7 @@ fn trajectory(setup: &Setup, run: &RunFolder, cell: &Cell) -> Result<Trajectory>
     let chosen = choices(setup, &folder)?;
     let records = folder.records()?;
     let each = setup.experiment.validation.pictures_per_prompt;
-    let prompts: Vec<String> = validation_templates(setup, arm, subject)
-        .iter()
-        .map(|t| fill(t, Some(&subject.token), &subject.class))
-        .collect();
+    let prompts = setup.prompts(cell, Purpose::Validation);
     let shown: Vec<usize> = spread(prompts.len(), STRIP);
     let validations = chosen
         .validations

@@ -7,10 +7,10 @@ mod gather;
 mod rows;
 
 use crate::files;
-use crate::plan::Cell;
 use crate::run_folder::RunFolder;
 use crate::runner::setup::Setup;
 use anyhow::Result;
+use rpo_experiment::plan::Cell;
 use rpo_report::page;
 
 /// The report's data, kept so that it can be rendered again.

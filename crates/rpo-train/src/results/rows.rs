@@ -1,13 +1,13 @@
 //! The rows of the test table: the base model, then every rule of every arm, then what one gets without a rule.
 
 use crate::files;
-use crate::plan::Cell;
 use crate::run_folder::RunFolder;
 use crate::runner::exam::{Choices, StepResult, choices, result_path};
 use crate::runner::setup::Setup;
 use crate::runner::state::Folder;
 use anyhow::Result;
 use rpo_experiment::RewardText;
+use rpo_experiment::plan::Cell;
 use rpo_report::table::{Arm, Metric, Table};
 use rpo_reward::select::Kind;
 use rpo_reward::{Lambda, Mean};
@@ -121,7 +121,7 @@ pub(super) fn table(setup: &Setup, rows: &[Row]) -> Result<Table> {
             false => format!("{}: {}", a.name, a.describe()),
         })
         .collect();
-    let prompts = setup.prompts(&setup.subjects[0]).test.len();
+    let prompts = setup.subject(&setup.cells[0]).prompts.test.len();
     let title = format!(
         "{} · model {} · {} subjects x {} test prompts x {} pictures, seeds {:?} · recipe {}",
         e.reproduces,

@@ -1,6 +1,5 @@
 //! Draws pictures, each from its own named noise, and keeps them by content: what was drawn once is never drawn again.
 
-use super::outline::Outline;
 use crate::files;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
@@ -8,6 +7,7 @@ use candle_core::{Device, Tensor};
 use image::RgbImage;
 use rpo_data::random;
 use rpo_diffusion::{PIXEL_BATCH, Pipeline, SamplerConfig, UNet2DConditionModel, sample};
+use rpo_experiment::plan::{Plan, Shot};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -24,6 +24,17 @@ pub struct Request {
     pub names: Vec<String>,
 }
 
+impl From<Shot> for Request {
+    fn from(shot: Shot) -> Self {
+        Self {
+            prompt: shot.prompt,
+            seed: shot.seed,
+            purpose: shot.purpose.name(),
+            names: shot.names,
+        }
+    }
+}
+
 impl Request {
     /// `n` values of the noise that it starts from, or that a stochastic solver adds in a step.
     fn noise(&self, step: Option<usize>, n: usize) -> Vec<f32> {
@@ -36,7 +47,7 @@ impl Request {
 /// Draws with one model's VAE, text encoder and schedule; the U-Net is given with each call.
 pub struct Drawer<'a> {
     /// What a picture costs.
-    pub outline: &'a Outline,
+    pub plan: &'a Plan,
     /// The model.
     pub pipeline: &'a Pipeline,
     /// Hash of everything in the model but the U-Net's weights.
@@ -92,7 +103,7 @@ impl Drawer<'_> {
         let cond = self.pipeline.encode_prompts(&prompts, pixels)?;
         let uncond = self.pipeline.unconditional(pixels)?;
         self.pipeline.release();
-        let each = self.outline.passes();
+        let each = self.plan.passes();
         let mut before = 0;
         let latents = sample(
             unet,
@@ -118,7 +129,7 @@ impl Drawer<'_> {
 
     /// U-Net forwards that `pictures` pictures cost.
     pub fn cost(&self, pictures: usize) -> f64 {
-        self.outline.cost(pictures)
+        self.plan.cost(pictures)
     }
 
     /// Hash of everything that the bits of the pictures depend on.

@@ -5,13 +5,11 @@ use super::draw::Request;
 use super::setup::Setup;
 use super::state::{Folder, Latest, validations};
 use crate::files;
-use crate::plan::Cell;
 use crate::progress::{Phase, Progress};
 use anyhow::{Context, Result};
 use image::RgbImage;
-use rpo_data::prompts::fill;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
-use rpo_experiment::RewardText;
+use rpo_experiment::plan::{Cell, Purpose, Shot};
 use rpo_reward::Score;
 use rpo_reward::select::{self, Decision};
 use serde::{Deserialize, Serialize};
@@ -110,7 +108,7 @@ pub fn examine(
     let steps: BTreeSet<usize> = chosen_steps(&choices);
     let arm = &setup.arms[cell.arm];
     let planned = setup.rules.len() + 1;
-    let pictures = test_requests(setup, cell).0.len();
+    let pictures = setup.pictures(cell, Purpose::Test);
     for &step in &steps {
         let path = result_path(folder, step);
         if path.exists() && files::read_json::<StepResult>(&path).is_ok() {
@@ -119,12 +117,13 @@ pub fn examine(
         }
         progress.timed(Phase::Test, |progress| -> Result<()> {
             let (unet, weights) = checkpoint::load(setup, arm, folder, step, 1.0)?;
-            let (requests, prompts) = test_requests(setup, cell);
+            let shots = setup.shots(cell, Purpose::Test, step);
+            let requests: Vec<Request> = shots.iter().cloned().map(Request::from).collect();
             let note = format!("{} · test pictures of step {step}", cell.id);
             let drawn = setup
                 .drawer()
                 .draw(&unet, &weights, &requests, progress, &note)?;
-            let result = judge(setup, judges, cell, step, prompts, &drawn)?;
+            let result = judge(setup, judges, cell, step, &shots, &drawn)?;
             for (picture, r) in drawn.iter().zip(&result.pictures) {
                 let name = format!("prompt-{:02}-{}.png", r.prompt, r.picture);
                 files::write_png(&folder.samples("test", step).join(name), picture)?;
@@ -155,53 +154,25 @@ pub fn is_trained(folder: &Folder) -> Result<bool> {
     Ok(folder.latest()?.is_some_and(|Latest { done, .. }| done))
 }
 
-fn test_requests(setup: &Setup, cell: &Cell) -> (Vec<Request>, Vec<String>) {
-    let subject = &setup.subjects[cell.subject];
-    let prompts: Vec<String> = setup
-        .prompts(subject)
-        .test
-        .iter()
-        .map(|t| fill(t, Some(&subject.token), &subject.class))
-        .collect();
-    let each = setup.experiment.test.pictures_per_prompt;
-    let requests = prompts
-        .iter()
-        .flat_map(|prompt| (0..each).map(move |i| (prompt, i)))
-        .map(|(prompt, i)| Request {
-            prompt: prompt.clone(),
-            seed: cell.seed,
-            purpose: "test",
-            names: vec![subject.name.clone(), prompt.clone(), i.to_string()],
-        })
-        .collect();
-    (requests, prompts)
-}
-
 fn judge(
     setup: &Setup,
     judges: &Judges,
     cell: &Cell,
     step: usize,
-    prompts: Vec<String>,
+    shots: &[Shot],
     pictures: &[RgbImage],
 ) -> Result<StepResult> {
     let subject = &setup.subjects[cell.subject];
-    let each = setup.experiment.test.pictures_per_prompt;
-    let texts = |keep: bool| -> Vec<String> {
-        let token = keep.then_some(subject.token.as_str());
-        let all = setup.prompts(subject).test;
-        all.iter()
-            .flat_map(|t| std::iter::repeat_n(fill(t, token, &subject.class), each))
-            .collect()
-    };
+    let each = setup.each(cell, Purpose::Test);
+    let texts = |of: fn(&Shot) -> &String| shots.iter().map(|s| of(s).clone()).collect::<Vec<_>>();
     let references = setup.squares(subject);
     let vit_i = judges.vit.similarity(pictures, &references)?;
-    let keep = setup.experiment.encoders.clip_text == RewardText::Keep;
-    let clip = judges.clip.scores(pictures, &references, &[texts(keep)])?;
+    let judged = texts(|s| &s.judge_text);
+    let clip = judges.clip.scores(pictures, &references, &[judged])?;
     let features = setup.rewarder.references(&references)?;
-    // The same rule for every arm, whatever its recipe's labels were made with.
-    let keep = setup.experiment.encoders.reward_text == RewardText::Keep;
-    let scores = setup.rewarder.score(&features, pictures, &texts(keep))?;
+    let scores = setup
+        .rewarder
+        .score(&features, pictures, &texts(|s| &s.reward_text))?;
     let pictures = (0..pictures.len())
         .map(|i| PictureResult {
             prompt: i / each,
@@ -214,7 +185,7 @@ fn judge(
         .collect();
     Ok(StepResult {
         step,
-        prompts,
+        prompts: setup.prompts(cell, Purpose::Test),
         pictures,
     })
 }

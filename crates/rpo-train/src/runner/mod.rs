@@ -5,7 +5,7 @@ pub mod checkpoint;
 pub mod draw;
 pub mod exam;
 pub mod objective;
-pub mod outline;
+mod photos;
 pub mod prepare;
 pub mod settings;
 pub mod setup;
@@ -15,15 +15,11 @@ mod step_folders;
 mod trained;
 mod trajectory;
 
-pub use trajectory::validation_templates;
-
 use crate::memory::{self, Memory};
-use crate::plan::{Cell, cells};
 use crate::progress::{Progress, Times, duration};
 use crate::results;
 use crate::run_folder::RunFolder;
 use anyhow::Result;
-use outline::Outline;
 use setup::Setup;
 
 /// Runs the whole experiment in `folder`.
@@ -31,15 +27,14 @@ use setup::Setup;
 /// # Errors
 /// The first failure, with the cell's name; everything written before it stays and the same command goes on from there.
 pub fn run(setup: &Setup, folder: &RunFolder) -> Result<()> {
-    let cells = cells(setup);
     check_memory(setup)?;
     if let Some(saved) = setup.experiment.savings(&setup.arms) {
         println!("{saved}");
     }
     let times: Times = folder.times();
-    let mut progress = Progress::new(total_cost(setup, &cells), times);
+    let mut progress = Progress::new(setup.total_cost(), times);
     let judges = exam::Judges::load(setup)?;
-    for cell in &cells {
+    for cell in &setup.cells {
         let trajectory = folder.trajectory(cell);
         trajectory::train(setup, cell, &trajectory, &mut progress)?;
         folder.write_times(&progress.times)?;
@@ -49,7 +44,7 @@ pub fn run(setup: &Setup, folder: &RunFolder) -> Result<()> {
     progress.times.total = progress.total();
     folder.write_times(&progress.times)?;
     progress.finish();
-    let table = results::write(setup, folder, &cells)?;
+    let table = results::write(setup, folder, &setup.cells)?;
     println!("{table}");
     let t = &progress.times;
     println!(
@@ -102,51 +97,4 @@ fn check_memory(setup: &Setup) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// U-Net forwards of the whole experiment if no trajectory stops early; a backward counts as two.
-pub fn total_cost(outline: &Outline, cells: &[Cell]) -> f64 {
-    let mut total = 0.0;
-    for cell in cells {
-        let (arm, subject) = (&outline.arms[cell.arm], &outline.subjects[cell.subject]);
-        let prompts = outline.prompts(subject);
-        let negatives = prompts.train.len() * prepare::negatives_per_prompt(&arm.recipe);
-        total += outline.cost(negatives + prepare::class_pictures(&arm.recipe));
-        total += cell.training_cost(outline);
-        // At most: step 0 and one checkpoint a rule; rules that agree leave the estimate later.
-        let pictures = prompts.test.len() * outline.experiment.test.pictures_per_prompt;
-        total += (outline.rules.len() + 1) as f64 * outline.cost(pictures);
-    }
-    total
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{cells, outline::Outline, total_cost};
-    use rpo_experiment::read;
-
-    fn outline(sets: &[&str]) -> Outline {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("x.toml");
-        std::fs::write(&file, "[subjects]\ncount = 1\n").unwrap();
-        let sets: Vec<String> = sets.iter().map(|&s| s.to_owned()).collect();
-        let (experiment, layers) = read(&file, &[], &sets).unwrap();
-        Outline::load(experiment, &layers).unwrap()
-    }
-
-    #[test]
-    fn guided_evaluations_count_two_and_the_others_one() {
-        let base = ["sampler.steps=10", "training.steps=20"];
-        let cost = |set: &str| {
-            let outline = outline(&[base[0], base[1], set]);
-            (outline.cost(3), total_cost(&outline, &cells(&outline)))
-        };
-        let (whole, all) = cost("sampler.guidance_interval=[0, 1]");
-        assert_eq!((whole, all), cost("sampler.guidance=3.0"));
-        let (none, least) = cost("sampler.guidance=1.0");
-        let (part, some) = cost("sampler.guidance_interval=[0.2, 0.6]");
-        assert_eq!((whole, none, part), (60.0, 30.0, 42.0));
-        // Training costs the same, pictures 14 passes of 20.
-        assert!(((all - some) / (all - least) - 0.6).abs() < 1e-12);
-    }
 }

@@ -6,13 +6,11 @@ use crate::progress::{Phase, Progress};
 use anyhow::{Context, Result};
 use image::RgbImage;
 use rand::RngCore;
-use rpo_data::prompts::fill;
-use rpo_data::subject::Subject;
 use rpo_data::{picture, random};
 use rpo_diffusion::{Conditioning, Posterior, UNet2DConditionModel};
 use rpo_eval::reward::RefFeatures;
-use rpo_experiment::TrainingArm;
-use rpo_pref::recipe::{Crop, TokenInReward, class_prompt};
+use rpo_experiment::plan::{Cell, Purpose};
+use rpo_pref::recipe::{Crop, class_prompt};
 use rpo_pref::{Pair, PairSampler, Recipe, labels};
 use rpo_reward::{Lambda, Mean, Score};
 
@@ -81,29 +79,20 @@ pub fn prepare(
     setup: &Setup,
     drawer: &Drawer,
     base: &UNet2DConditionModel,
-    arm: &TrainingArm,
-    subject: &Subject,
-    seed: u64,
+    cell: &Cell,
     progress: &mut Progress,
 ) -> Result<TrainingSet> {
     progress.timed(Phase::Negatives, |progress| {
-        let (recipe, token, class) = (&arm.recipe, subject.token.as_str(), subject.class.as_str());
-        let templates = setup.prompts(subject).train;
-        let text = |token: Option<&str>| -> Vec<String> {
-            templates.iter().map(|t| fill(t, token, class)).collect()
+        let (recipe, subject) = (&setup.arm(cell).recipe, &setup.subjects[cell.subject]);
+        let (token, class) = (subject.token.as_str(), subject.class.as_str());
+        let per_prompt = setup.each(cell, Purpose::Negatives);
+        let c_mod = setup.prompts(cell, Purpose::Negatives);
+        let requests = |purpose| -> Vec<Request> {
+            let shots = setup.shots(cell, purpose, 0).into_iter();
+            shots.map(Request::from).collect()
         };
-        let per_prompt = negatives_per_prompt(recipe);
-        let c_mod = text(Some(token));
-        let requests: Vec<Request> = c_mod
-            .iter()
-            .flat_map(|prompt| (0..per_prompt).map(move |i| (prompt, i)))
-            .map(|(prompt, i)| Request {
-                prompt: prompt.clone(),
-                seed,
-                purpose: "negatives",
-                names: vec![class.into(), prompt.clone(), i.to_string()],
-            })
-            .collect();
+        let of_class = requests(Purpose::Class);
+        let requests = requests(Purpose::Negatives);
         let note = format!("{} negatives of {class}", requests.len());
         let negatives = draw_some(
             drawer,
@@ -114,21 +103,12 @@ pub fn prepare(
             &note,
         )?;
 
-        let class_prompt = class_prompt(class);
-        let requests: Vec<Request> = (0..class_pictures(recipe))
-            .map(|i| Request {
-                prompt: class_prompt.clone(),
-                seed,
-                purpose: "class",
-                names: vec![class.into(), i.to_string()],
-            })
-            .collect();
-        let note = format!("{} class pictures of {class}", requests.len());
+        let note = format!("{} class pictures of {class}", of_class.len());
         let class_pictures = draw_some(
             drawer,
             base,
             &setup.base_weights,
-            &requests,
+            &of_class,
             progress,
             &note,
         )?;
@@ -157,10 +137,7 @@ pub fn prepare(
         let texts =
             |prompts: &[String]| setup.pipeline.encode_prompts(prompts, setup.size as usize);
         let preference = if per_prompt > 0 {
-            let reward_text = text(match recipe.token_in_reward {
-                TokenInReward::Keep => Some(token),
-                TokenInReward::Remove => None,
-            });
+            let reward_text = setup.reward_texts(cell, Purpose::Negatives);
             Some(preference(
                 setup,
                 recipe,
@@ -182,7 +159,7 @@ pub fn prepare(
             per_prompt,
             c: texts(&c)?,
             c_mod: texts(&c_mod)?,
-            class: texts(&[class_prompt])?,
+            class: texts(&[class_prompt(class)])?,
             class_latents: encode(&class_pictures)?,
             preference,
         };
@@ -248,22 +225,4 @@ fn shorter_side(picture: &RgbImage, size: u32) -> RgbImage {
     let scale = f64::from(size) / f64::from(picture.width().min(picture.height()));
     let side = |n: u32| ((f64::from(n) * scale).round() as u32).max(size);
     picture::resize(picture, side(picture.width()), side(picture.height()))
-}
-
-/// Negatives a training prompt that a recipe reads; 0 without a preference loss.
-pub fn negatives_per_prompt(recipe: &Recipe) -> usize {
-    if recipe.l_pref_weight > 0.0 {
-        recipe.negatives_per_prompt
-    } else {
-        0
-    }
-}
-
-/// Class pictures that a recipe reads; 0 without prior preservation.
-pub fn class_pictures(recipe: &Recipe) -> usize {
-    if recipe.prior_weight > 0.0 {
-        recipe.class_pictures
-    } else {
-        0
-    }
 }

@@ -1,7 +1,8 @@
 //! What keys of the experiment file are to the crates that compute.
 
+use rpo_diffusion::SamplerConfig;
 use rpo_diffusion::lora::LoraConfig;
-use rpo_experiment::{Adapters, Training};
+use rpo_experiment::{Adapters, Sampler, Training};
 use rpo_nn::optim::AdamWConfig;
 
 /// The solver of this name.
@@ -18,6 +19,18 @@ pub fn solver(solver: rpo_experiment::Solver) -> rpo_diffusion::Solver {
         From::EulerAncestral => To::EulerAncestral,
         From::DpmSolverPp2m => To::DpmSolverPp2m,
         From::DpmSolverPp2mKarras => To::DpmSolverPp2mKarras,
+    }
+}
+
+/// How pictures are drawn.
+pub fn sampler(sampler: &Sampler) -> SamplerConfig {
+    SamplerConfig {
+        solver: solver(sampler.solver),
+        eta: sampler.eta,
+        steps: sampler.steps,
+        guidance: sampler.guidance,
+        guidance_interval: sampler.guidance_interval,
+        batch: sampler.batch,
     }
 }
 
@@ -67,6 +80,20 @@ mod tests {
         ] {
             let (of_file, ours) = named(name);
             assert_eq!(solver(of_file), ours, "{name}");
+        }
+    }
+
+    #[test]
+    fn guided_evaluations_are_counted_as_they_are_drawn() {
+        let mut file = Experiment::default().sampler;
+        for interval in [None, Some([0.0, 1.0]), Some([0.2, 0.6]), Some([0.0, 0.35])] {
+            for guidance in [1.0, 3.0] {
+                (file.guidance_interval, file.guidance) = (interval, guidance);
+                for n in [1, 7, 10, 51] {
+                    let counted = (0..n).filter(|k| file.is_guided(*k, n)).count();
+                    assert_eq!(n + counted, sampler(&file).passes(n), "{interval:?} {n}");
+                }
+            }
         }
     }
 

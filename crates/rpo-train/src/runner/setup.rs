@@ -1,7 +1,7 @@
 //! Loads everything a run reads, once: model, encoders, subjects; and hashes it, so that a run folder and the cache know their inputs.
 
 use super::draw::Drawer;
-use super::outline::Outline;
+use super::photos;
 use super::settings;
 use crate::device::Chosen;
 use crate::hub::{Environment, Kind};
@@ -15,6 +15,7 @@ use rpo_diffusion::Pipeline;
 use rpo_encoders::folder;
 use rpo_eval::reward::Rewarder;
 use rpo_experiment::Source;
+use rpo_experiment::plan::Plan;
 use rpo_experiment::{Experiment, Layers};
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::Place;
@@ -25,8 +26,10 @@ use std::path::{Path, PathBuf};
 
 /// What a run works with.
 pub struct Setup {
-    /// The experiment with its arms, rules and subjects; `setup.arms` is `setup.outline.arms`.
-    pub outline: Outline,
+    /// The experiment with its arms, rules and cells; `setup.arms` is `setup.plan.arms`.
+    pub plan: Plan,
+    /// The plan's subjects with their photos.
+    pub subjects: Vec<Subject>,
     /// Folder of the experiment file, absolute: relative paths were also looked for from here.
     pub folder: PathBuf,
     /// The diffusion model with its base U-Net.
@@ -52,10 +55,10 @@ pub struct Setup {
 }
 
 impl Deref for Setup {
-    type Target = Outline;
+    type Target = Plan;
 
-    fn deref(&self) -> &Outline {
-        &self.outline
+    fn deref(&self) -> &Plan {
+        &self.plan
     }
 }
 
@@ -65,8 +68,9 @@ impl Setup {
     /// # Errors
     /// [`BadInput`] naming the file or key.
     pub fn load(experiment: Experiment, layers: &Layers) -> Result<Self> {
-        let mut outline = Outline::load(experiment, layers)?;
-        let experiment = &outline.experiment;
+        let mut plan = Plan::of(experiment, layers)?;
+        let subjects = photos::read(&plan, layers)?;
+        let experiment = &plan.experiment;
         let variant = experiment.model.variant();
         let environment = Environment::of_process();
         let mut sources = BTreeMap::new();
@@ -96,7 +100,7 @@ impl Setup {
         }
         let pipeline = Pipeline::load_variant(&model, variant).or_bad_input("model")?;
         let shapes = pipeline.unet_params.shapes();
-        for (i, arm) in outline.arms.iter().enumerate() {
+        for (i, arm) in plan.arms.iter().enumerate() {
             let Some(lora) = &arm.lora else { continue };
             let own = experiment.arms.get(i).and_then(|a| a.lora.as_ref());
             let key = match own {
@@ -112,7 +116,9 @@ impl Setup {
             0 => pipeline.sample_size as u32,
             size => size,
         };
-        outline.plan_sampler(&pipeline.schedule, layers)?;
+        let solved = settings::sampler(&experiment.sampler).plan(&pipeline.schedule);
+        let solved = solved.map_err(|e| layers.error("sampler.solver", &e.to_string()))?;
+        plan.evaluations = solved.steps.len();
         let base_weights = fingerprint(&pipeline.unet_params)?;
         let parts = [
             "vae",
@@ -132,17 +138,17 @@ impl Setup {
         let model_hash = hash_bytes(&[
             hash_folders(&parts)?.as_bytes(),
             &config,
-            outline.experiment.model.variant.as_bytes(),
+            plan.experiment.model.variant.as_bytes(),
         ]);
         let mut inputs = blake3::Hasher::new();
         inputs.update(format!("kernels {}|", rpo_nn::KERNELS_VERSION).as_bytes());
         // The file names presets; what they stand for may change with the program.
-        inputs.update(format!("{:?}|", outline.arms).as_bytes());
+        inputs.update(format!("{:?}|", plan.arms).as_bytes());
         inputs
             .update(base_weights.as_bytes())
             .update(model_hash.as_bytes());
         inputs.update(hash_folders(&[reward, clip.clone(), vit.clone()])?.as_bytes());
-        for subject in &outline.subjects {
+        for subject in &subjects {
             let words = (&subject.name, &subject.class, &subject.token, subject.live);
             inputs.update(format!("{words:?}").as_bytes());
             for reference in &subject.references {
@@ -158,7 +164,8 @@ impl Setup {
         })
         .or_bad_input("the experiment's folder")?;
         Ok(Self {
-            outline,
+            plan,
+            subjects,
             folder,
             pipeline,
             rewarder,
@@ -180,7 +187,7 @@ impl Setup {
     pub fn at(mut self, chosen: Chosen) -> Result<Self> {
         self.device = chosen.tell();
         let [device, dtype] = chosen.keys;
-        let model = &mut self.outline.experiment.model;
+        let model = &mut self.plan.experiment.model;
         (model.device, model.dtype) = (device, dtype);
         self.pipeline = self.pipeline.at(&chosen.place)?;
         if !chosen.place.is_cpu() {
@@ -247,10 +254,10 @@ impl Setup {
     /// Draws with this model and the experiment's sampler.
     pub fn drawer(&self) -> Drawer<'_> {
         Drawer {
-            outline: &self.outline,
+            plan: &self.plan,
             pipeline: &self.pipeline,
             model: self.model_hash.clone(),
-            sampler: self.sampler(),
+            sampler: settings::sampler(&self.experiment.sampler),
             device: self.device.clone(),
             size: self.size,
             cache: Path::new(&self.experiment.output).join("cache"),

@@ -2,8 +2,7 @@
 
 use super::draw::{Drawer, Request};
 use super::objective::Objective;
-use super::outline::Outline;
-use super::prepare::{TrainingSet, class_pictures, negatives_per_prompt, prepare};
+use super::prepare::{TrainingSet, prepare};
 use super::settings;
 use super::setup::Setup;
 use super::state::{Folder, Record, validations};
@@ -12,16 +11,14 @@ use super::trained::Trained;
 use super::{card, checkpoint};
 use crate::files;
 use crate::memory;
-use crate::plan::Cell;
 use crate::progress::{Phase, Progress};
 use anyhow::{Context, Result, bail};
-use rpo_data::prompts::fill;
 use rpo_data::random;
 use rpo_data::subject::Subject;
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_experiment::TrainingArm;
+use rpo_experiment::plan::{Cell, Purpose};
 use rpo_nn::optim::{self, AdamW};
-use rpo_pref::recipe::{TokenInReward, ValidationNoise, ValidationPrompts};
 use rpo_reward::Score;
 use rpo_reward::select::{self, Validation};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,11 +40,8 @@ pub(super) fn train(
         let steps: BTreeSet<usize> = winners(setup, &validations(&folder.records()?), true)?.0;
         checkpoint::keep(cell, folder, &steps)?;
         card::write(setup, cell, folder)?;
-        let arm = &setup.arms[cell.arm];
-        let negatives = setup.prompts(&setup.subjects[cell.subject]).train.len()
-            * negatives_per_prompt(&arm.recipe);
-        let drawn = setup.cost(negatives + class_pictures(&arm.recipe));
-        progress.advance(drawn + cell.training_cost(setup), true, &cell.id);
+        let done = setup.preparation_cost(cell) + setup.training_cost(cell);
+        progress.advance(done, true, &cell.id);
         return Ok(());
     }
     let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
@@ -63,15 +57,7 @@ pub(super) fn train(
         objective: arm.recipe.objective(),
     };
     std::fs::create_dir_all(&folder.0).with_context(|| folder.0.display().to_string())?;
-    let set = prepare(
-        setup,
-        &run.drawer,
-        &run.base,
-        run.arm,
-        run.subject,
-        cell.seed,
-        progress,
-    )?;
+    let set = prepare(setup, &run.drawer, &run.base, cell, progress)?;
     run.save_pictures(&set)?;
     run.run(&set, progress)
 }
@@ -104,7 +90,7 @@ impl Training<'_> {
                 scored = validations(&self.folder.records()?);
                 first = latest.step + 1;
                 progress.advance(
-                    self.cell.cost_until(self.setup, latest.step),
+                    self.setup.cost_until(self.cell, latest.step),
                     true,
                     &self.cell.id,
                 );
@@ -118,7 +104,7 @@ impl Training<'_> {
                     .timed(Phase::Training, |_| self.step(set, step, &mut optimizer))
                     .with_context(|| format!("{}: step {step}", self.cell.id))?;
                 let note = format!("{} · step {step}/{limit}", self.cell.id);
-                progress.advance(self.cell.step_cost(self.setup), false, &note);
+                progress.advance(self.setup.step_cost(self.cell), false, &note);
                 pending.push(record);
             }
             if step % self.setup.experiment.validation.every == 0 || step == limit {
@@ -143,8 +129,8 @@ impl Training<'_> {
                 checkpoint::keep(self.cell, self.folder, &keep)?;
                 if finished && step < limit {
                     progress.skip(
-                        self.cell.training_cost(self.setup)
-                            - self.cell.cost_until(self.setup, step),
+                        self.setup.training_cost(self.cell)
+                            - self.setup.cost_until(self.cell, step),
                     );
                     progress.line(&format!(
                         "{}: every rule has stopped at step {step}",
@@ -214,7 +200,9 @@ impl Training<'_> {
         step: usize,
         progress: &mut Progress,
     ) -> Result<Vec<Score>> {
-        let (requests, texts) = self.validation_requests(step);
+        let shots = self.setup.shots(self.cell, Purpose::Validation, step);
+        let texts: Vec<String> = shots.iter().map(|s| s.reward_text.clone()).collect();
+        let requests: Vec<Request> = shots.into_iter().map(Request::from).collect();
         let weights = if step == 0 {
             self.setup.base_weights.clone()
         } else {
@@ -231,33 +219,6 @@ impl Training<'_> {
             files::write_png(&self.folder.samples("validation", step).join(name), picture)?;
         }
         self.setup.rewarder.score(&set.features, &pictures, &texts)
-    }
-
-    /// What to draw at a validation, and the text each picture is scored with.
-    fn validation_requests(&self, step: usize) -> (Vec<Request>, Vec<String>) {
-        let recipe = &self.arm.recipe;
-        let (token, class) = (self.subject.token.as_str(), self.subject.class.as_str());
-        let each = self.setup.experiment.validation.pictures_per_prompt;
-        let reward_token = (recipe.token_in_reward == TokenInReward::Keep).then_some(token);
-        let mut texts = Vec::new();
-        let mut requests = Vec::new();
-        for template in validation_templates(self.setup, self.arm, self.subject) {
-            let prompt = fill(&template, Some(token), class);
-            for i in 0..each {
-                let mut names = vec![self.subject.name.clone(), prompt.clone(), i.to_string()];
-                if recipe.validation_noise == ValidationNoise::Fresh {
-                    names.push(step.to_string());
-                }
-                texts.push(fill(&template, reward_token, class));
-                requests.push(Request {
-                    prompt: prompt.clone(),
-                    seed: self.cell.seed,
-                    purpose: "validation",
-                    names,
-                });
-            }
-        }
-        (requests, texts)
     }
 
     /// References and a few negatives, for the report.
@@ -302,21 +263,4 @@ fn winners(
         finished &= decision.finished;
     }
     Ok((keep.iter().map(|i| scored[*i].step).collect(), finished))
-}
-
-/// The templates that a trajectory is scored on: held-out ones, or the training prompts where the recipe says so.
-pub fn validation_templates(
-    outline: &Outline,
-    arm: &TrainingArm,
-    subject: &Subject,
-) -> Vec<String> {
-    let set = outline.prompts(subject);
-    let mut templates = match arm.recipe.validation_prompts {
-        ValidationPrompts::Validation => set.validation,
-        ValidationPrompts::Training => set.train,
-    };
-    if outline.experiment.validation.prompts > 0 {
-        templates.truncate(outline.experiment.validation.prompts);
-    }
-    templates
 }

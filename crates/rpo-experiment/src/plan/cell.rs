@@ -1,0 +1,69 @@
+//! Cells: one trajectory each.
+
+use super::subjects::PlannedSubject;
+use crate::arms::TrainingArm;
+use serde::{Deserialize, Serialize};
+
+/// One trajectory to train.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// `arm/subject/seed-0`: its name and its folder.
+    pub id: String,
+    /// Place of its arm.
+    pub arm: usize,
+    /// Place of its subject.
+    pub subject: usize,
+    /// Its seed.
+    pub seed: u64,
+}
+
+/// All cells, subject by subject so that the arms of one subject lie together.
+pub(super) fn all(seeds: &[u64], arms: &[TrainingArm], subjects: &[PlannedSubject]) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (subject, s) in subjects.iter().enumerate() {
+        for &seed in seeds {
+            for (arm, a) in arms.iter().enumerate() {
+                let id = format!(
+                    "{}/{}/seed-{seed}",
+                    folder_name(&a.name),
+                    folder_name(&s.name)
+                );
+                cells.push(Cell {
+                    id,
+                    arm,
+                    subject,
+                    seed,
+                });
+            }
+        }
+    }
+    cells
+}
+
+/// A name as a folder: letters, digits, `.`, `_` and `-`; everything else becomes `-`.
+pub fn folder_name(name: &str) -> String {
+    let plain = |c: char| {
+        if c.is_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let name: String = name.trim().chars().map(plain).collect();
+    match name.trim_matches('.') {
+        "" => "unnamed".into(),
+        name => name.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folder_name;
+
+    #[test]
+    fn folder_names_cannot_leave_the_run_folder() {
+        assert_eq!(folder_name("../a b"), "-a-b");
+        assert_eq!(folder_name(".."), "unnamed");
+        assert_eq!(folder_name("λ_train = 0.3"), "λ_train---0.3");
+    }
+}

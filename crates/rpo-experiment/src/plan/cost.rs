@@ -1,0 +1,102 @@
+//! What a plan costs, in U-Net forwards; a backward counts as two.
+
+use super::shots::Purpose;
+use super::{Cell, Plan};
+use rpo_pref::Recipe;
+
+/// Negatives a training prompt that a recipe reads; 0 without a preference loss.
+pub fn negatives_per_prompt(recipe: &Recipe) -> usize {
+    if recipe.l_pref_weight > 0.0 {
+        recipe.negatives_per_prompt
+    } else {
+        0
+    }
+}
+
+/// Class pictures that a recipe reads; 0 without prior preservation.
+pub fn class_pictures(recipe: &Recipe) -> usize {
+    if recipe.prior_weight > 0.0 {
+        recipe.class_pictures
+    } else {
+        0
+    }
+}
+
+impl Plan {
+    /// `pictures` pictures. Guided evaluations need two forwards, the others one.
+    pub fn cost(&self, pictures: usize) -> f64 {
+        let n = self.evaluations;
+        let guided = (0..n).filter(|k| self.experiment.sampler.is_guided(*k, n));
+        (pictures * (n + guided.count())) as f64
+    }
+
+    /// One evaluation, on average.
+    pub fn passes(&self) -> f64 {
+        self.cost(1) / self.evaluations as f64
+    }
+
+    /// One gradient step of a cell.
+    pub fn step_cost(&self, cell: &Cell) -> f64 {
+        let arm = self.arm(cell);
+        let passes = arm.recipe.passes();
+        ((3 * passes.trainable + passes.frozen) * arm.training.batch) as f64
+    }
+
+    /// One validation of a cell.
+    pub fn validation_cost(&self, cell: &Cell) -> f64 {
+        self.cost(self.pictures(cell, Purpose::Validation))
+    }
+
+    /// A cell from the first step to `step`, its validation included.
+    pub fn cost_until(&self, cell: &Cell, step: usize) -> f64 {
+        let limit = self.arm(cell).training.steps;
+        let every = self.experiment.validation.every;
+        let off_grid = usize::from(step == limit && !step.is_multiple_of(every));
+        let validations = step / every + 1 + off_grid;
+        step as f64 * self.step_cost(cell) + validations as f64 * self.validation_cost(cell)
+    }
+
+    /// The whole trajectory of a cell, what is drawn before apart.
+    pub fn training_cost(&self, cell: &Cell) -> f64 {
+        self.cost_until(cell, self.arm(cell).training.steps)
+    }
+
+    /// What a cell draws before its first step: negatives and class pictures.
+    pub fn preparation_cost(&self, cell: &Cell) -> f64 {
+        let negatives = self.pictures(cell, Purpose::Negatives);
+        self.cost(negatives + self.pictures(cell, Purpose::Class))
+    }
+
+    /// The whole experiment if no trajectory stops early and no two rules agree.
+    pub fn total_cost(&self) -> f64 {
+        let of = |cell: &Cell| {
+            // At most: step 0 and one checkpoint a rule; rules that agree leave the estimate later.
+            let tests = (self.rules.len() + 1) as f64;
+            self.preparation_cost(cell)
+                + self.training_cost(cell)
+                + tests * self.cost(self.pictures(cell, Purpose::Test))
+        };
+        self.cells.iter().map(of).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::plan;
+
+    #[test]
+    fn guided_evaluations_count_two_and_the_others_one() {
+        let base = ["sampler.steps=10", "training.steps=20"];
+        let cost = |set: &str| {
+            let plan = plan(&[base[0], base[1], set]);
+            (plan.cost(3), plan.total_cost())
+        };
+        let (whole, all) = cost("sampler.guidance_interval=[0, 1]");
+        assert_eq!((whole, all), cost("sampler.guidance=3.0"));
+        let (none, least) = cost("sampler.guidance=1.0");
+        let (part, some) = cost("sampler.guidance_interval=[0.2, 0.6]");
+        assert_eq!((whole, none, part), (60.0, 30.0, 42.0));
+        // Training costs the same, pictures 14 passes of 20.
+        assert!(((all - some) / (all - least) - 0.6).abs() < 1e-12);
+    }
+}

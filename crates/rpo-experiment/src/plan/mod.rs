@@ -1,0 +1,133 @@
+//! What an experiment amounts to before any weight is read: arms, rules, subjects, cells, the pictures to draw, and what it costs.
+//!
+//! Plain data: the runner, the report and every process of a run read the same plan.
+
+mod cell;
+mod cost;
+mod shots;
+mod subjects;
+
+use crate::arms::TrainingArm;
+use crate::fields::Experiment;
+use crate::source::Layers;
+use anyhow::Result;
+use rpo_files::failure::BadInput;
+use rpo_reward::select::Rule;
+use serde::{Deserialize, Serialize};
+
+pub use cell::{Cell, folder_name};
+pub use cost::{class_pictures, negatives_per_prompt};
+pub use shots::{Purpose, Shot};
+pub use subjects::{PlannedSubject, folders as subject_folders};
+
+/// Version of the plan's layout.
+pub const VERSION: u32 = 1;
+
+/// A resolved experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Version of this layout.
+    pub version: u32,
+    /// Every key of the experiment file.
+    pub experiment: Experiment,
+    /// Its arms, each with its whole recipe.
+    pub arms: Vec<TrainingArm>,
+    /// Its selection rules.
+    pub rules: Vec<Rule>,
+    /// Its subjects with their prompts.
+    pub subjects: Vec<PlannedSubject>,
+    /// One trajectory for each arm, subject and seed.
+    pub cells: Vec<Cell>,
+    /// Network evaluations a picture: solver steps, or what the solver makes of them on the model's schedule.
+    pub evaluations: usize,
+}
+
+impl Plan {
+    /// Resolves an experiment. Photos are listed, not decoded; a folder of photos that is not there has a stand-in.
+    ///
+    /// # Errors
+    /// [`BadInput`] naming the file or key.
+    pub fn of(experiment: Experiment, layers: &Layers) -> Result<Self> {
+        let arms = experiment.training_arms(layers)?;
+        if let Some((first, i)) = same_folder(arms.iter().map(|a| a.name.as_str())) {
+            let message = format!(
+                "`{}` and `{}` would share one folder, so one trajectory\n  mend: names that differ in letters or digits",
+                arms[first].name, arms[i].name
+            );
+            return Err(layers.error(&format!("arm.{i}.name"), &message));
+        }
+        let subjects = subjects::of(&experiment, layers)?;
+        if let Some((first, i)) = same_folder(subjects.iter().map(|s| s.name.as_str())) {
+            return Err(BadInput::new(format!(
+                "subjects `{}` and `{}` would share one folder, so one trajectory\n  mend: rename the folder of one of them so that they differ in letters or digits",
+                subjects[first].name, subjects[i].name
+            )));
+        }
+        Ok(Self {
+            version: VERSION,
+            rules: experiment.selection_rules(&arms),
+            cells: cell::all(&experiment.seeds, &arms, &subjects),
+            evaluations: experiment.sampler.steps,
+            experiment,
+            arms,
+            subjects,
+        })
+    }
+
+    /// The arm of a cell.
+    pub fn arm(&self, cell: &Cell) -> &TrainingArm {
+        &self.arms[cell.arm]
+    }
+
+    /// The subject of a cell.
+    pub fn subject(&self, cell: &Cell) -> &PlannedSubject {
+        &self.subjects[cell.subject]
+    }
+}
+
+/// The first two of `names` that are one folder, on file systems that ignore case too.
+fn same_folder<'a>(names: impl Iterator<Item = &'a str>) -> Option<(usize, usize)> {
+    let folders: Vec<String> = names.map(|n| folder_name(n).to_lowercase()).collect();
+    (0..folders.len()).find_map(|i| {
+        let first = folders[..i].iter().position(|f| *f == folders[i])?;
+        Some((first, i))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read;
+
+    #[test]
+    fn names_that_are_one_folder_are_found() {
+        let of = |names: &[&str]| same_folder(names.iter().copied());
+        assert_eq!(of(&["a", "b", "a b", "A-B"]), Some((2, 3)));
+        assert_eq!(of(&["a", "b", "ab"]), None);
+    }
+
+    pub(super) fn plan(sets: &[&str]) -> Plan {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.toml");
+        std::fs::write(&file, "[subjects]\ncount = 1\n").unwrap();
+        let sets: Vec<String> = sets.iter().map(|&s| s.to_owned()).collect();
+        let (experiment, layers) = read(&file, &[], &sets).unwrap();
+        Plan::of(experiment, &layers).unwrap()
+    }
+
+    #[test]
+    fn a_plan_comes_back_from_its_file() {
+        for sets in [
+            &["lora.rank=4", "recipe.clip_grad_norm=\"none\""][..],
+            &[
+                "recipe.preset=\"paper\"",
+                "rules.last=true",
+                "sampler.guidance_interval=[0.1, 0.6]",
+            ],
+        ] {
+            let plan = plan(sets);
+            let text = serde_json::to_string(&plan).unwrap();
+            assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Shots: the pictures that a cell draws, each with its prompt, the texts that scorers read and the names of its noise.
+
+use super::cost::{class_pictures, negatives_per_prompt};
+use super::{Cell, Plan};
+use crate::fields::RewardText;
+use rpo_data::prompts::fill;
+use rpo_pref::recipe::{TokenInReward, ValidationNoise, ValidationPrompts, class_prompt};
+
+/// What a picture is drawn for; the name of its noise stream too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The base model's pictures of the training prompts, one side of the preference pairs.
+    Negatives,
+    /// The base model's pictures of the class, for prior preservation.
+    Class,
+    /// Pictures whose reward chooses the checkpoint.
+    Validation,
+    /// Pictures that results are computed from.
+    Test,
+}
+
+impl Purpose {
+    /// As it stands in names of streams.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Negatives => "negatives",
+            Self::Class => "class",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// One picture to draw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shot {
+    /// What the text encoder reads.
+    pub prompt: String,
+    /// What the reward's encoder reads of it.
+    pub reward_text: String,
+    /// What the CLIP judge reads of it.
+    pub judge_text: String,
+    /// Seed of its noise.
+    pub seed: u64,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Names of its noise besides seed and purpose. Validation and test noise know no arm.
+    pub names: Vec<String>,
+}
+
+impl Plan {
+    /// The templates of a cell's pictures: training prompts for negatives, held-out ones for validation unless the recipe
+    /// says otherwise. Class pictures have none.
+    pub fn templates(&self, cell: &Cell, purpose: Purpose) -> &[String] {
+        let prompts = &self.subject(cell).prompts;
+        match purpose {
+            Purpose::Negatives => &prompts.train,
+            Purpose::Class => &[],
+            Purpose::Test => &prompts.test,
+            Purpose::Validation => match self.arm(cell).recipe.validation_prompts {
+                ValidationPrompts::Validation => &prompts.validation,
+                ValidationPrompts::Training => match self.experiment.validation.prompts {
+                    0 => &prompts.train,
+                    n => &prompts.train[..n.min(prompts.train.len())],
+                },
+            },
+        }
+    }
+
+    /// Pictures of each template; of class pictures, all of them.
+    pub fn each(&self, cell: &Cell, purpose: Purpose) -> usize {
+        match purpose {
+            Purpose::Negatives => negatives_per_prompt(&self.arm(cell).recipe),
+            Purpose::Class => class_pictures(&self.arm(cell).recipe),
+            Purpose::Validation => self.experiment.validation.pictures_per_prompt,
+            Purpose::Test => self.experiment.test.pictures_per_prompt,
+        }
+    }
+
+    /// How many pictures a cell draws for `purpose`, at a step.
+    pub fn pictures(&self, cell: &Cell, purpose: Purpose) -> usize {
+        let prompts = match purpose {
+            Purpose::Class => 1,
+            purpose => self.templates(cell, purpose).len(),
+        };
+        prompts * self.each(cell, purpose)
+    }
+
+    /// The prompts of a cell's pictures, filled in with its token.
+    pub fn prompts(&self, cell: &Cell, purpose: Purpose) -> Vec<String> {
+        let subject = self.subject(cell);
+        let templates = self.templates(cell, purpose).iter();
+        templates
+            .map(|t| fill(t, Some(&subject.token), &subject.class))
+            .collect()
+    }
+
+    /// What the reward's encoder reads of each prompt.
+    pub fn reward_texts(&self, cell: &Cell, purpose: Purpose) -> Vec<String> {
+        let keep = match purpose {
+            // The same rule for every arm, whatever its recipe's labels were made with.
+            Purpose::Test => self.experiment.encoders.reward_text == RewardText::Keep,
+            _ => self.arm(cell).recipe.token_in_reward == TokenInReward::Keep,
+        };
+        self.texts(cell, purpose, keep)
+    }
+
+    /// What the CLIP judge reads of each prompt.
+    pub fn judge_texts(&self, cell: &Cell, purpose: Purpose) -> Vec<String> {
+        let keep = self.experiment.encoders.clip_text == RewardText::Keep;
+        self.texts(cell, purpose, keep)
+    }
+
+    fn texts(&self, cell: &Cell, purpose: Purpose, keep: bool) -> Vec<String> {
+        let subject = self.subject(cell);
+        let token = keep.then_some(subject.token.as_str());
+        let templates = self.templates(cell, purpose).iter();
+        templates.map(|t| fill(t, token, &subject.class)).collect()
+    }
+
+    /// The pictures that a cell draws for `purpose`, prompt by prompt. `step`: where noise is fresh at every validation.
+    pub fn shots(&self, cell: &Cell, purpose: Purpose, step: usize) -> Vec<Shot> {
+        let (subject, each) = (self.subject(cell), self.each(cell, purpose));
+        let shot = |prompt: String, texts: [String; 2], names: Vec<String>| {
+            let [reward_text, judge_text] = texts;
+            Shot {
+                prompt,
+                reward_text,
+                judge_text,
+                seed: cell.seed,
+                purpose,
+                names,
+            }
+        };
+        if purpose == Purpose::Class {
+            let prompt = class_prompt(&subject.class);
+            let of = |i: usize| {
+                let names = vec![subject.class.clone(), i.to_string()];
+                shot(prompt.clone(), [prompt.clone(), prompt.clone()], names)
+            };
+            return (0..each).map(of).collect();
+        }
+        let fresh = purpose == Purpose::Validation
+            && self.arm(cell).recipe.validation_noise == ValidationNoise::Fresh;
+        // Negatives are the class's: subjects of one class share them.
+        let of = match purpose {
+            Purpose::Negatives => &subject.class,
+            _ => &subject.name,
+        };
+        let texts = self
+            .reward_texts(cell, purpose)
+            .into_iter()
+            .zip(self.judge_texts(cell, purpose));
+        let prompts = self.prompts(cell, purpose).into_iter().zip(texts);
+        let mut shots = Vec::with_capacity(self.pictures(cell, purpose));
+        for (prompt, (reward, judge)) in prompts {
+            for i in 0..each {
+                let mut names = vec![of.clone(), prompt.clone(), i.to_string()];
+                names.extend(fresh.then(|| step.to_string()));
+                shots.push(shot(prompt.clone(), [reward.clone(), judge.clone()], names));
+            }
+        }
+        shots
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::plan;
+    use super::*;
+
+    #[test]
+    fn texts_and_noise_are_those_of_the_recipe() {
+        let of = |sets: &[&str], purpose, step| {
+            let plan = plan(sets);
+            plan.shots(&plan.cells[0], purpose, step)
+        };
+        let paper = "recipe.preset=\"paper\"";
+        let official = "recipe.preset=\"official\"";
+        let has_token = |text: &str| text.contains("[v]");
+        for (preset, keeps) in [(paper, false), (official, true)] {
+            let negatives = of(&[preset], Purpose::Negatives, 0);
+            assert!(negatives.iter().all(|s| has_token(&s.prompt)));
+            assert!(negatives.iter().all(|s| has_token(&s.reward_text) == keeps));
+            assert_eq!(negatives[0].names[0], "lion");
+        }
+        let fixed = of(&[paper], Purpose::Validation, 20);
+        assert_eq!(fixed, of(&[paper], Purpose::Validation, 40));
+        let fresh = of(&[official], Purpose::Validation, 20);
+        assert_eq!(fresh[0].names.last().unwrap(), "20");
+        let test = of(
+            &[
+                official,
+                "encoders.reward_text=\"remove\"",
+                "encoders.clip_text=\"keep\"",
+            ],
+            Purpose::Test,
+            20,
+        );
+        assert!(
+            test.iter()
+                .all(|s| !has_token(&s.reward_text) && has_token(&s.judge_text))
+        );
+        assert_eq!(test, of(&["encoders.clip_text=\"keep\""], Purpose::Test, 0));
+    }
+
+    #[test]
+    fn pictures_are_counted_as_they_are_drawn() {
+        let plan = plan(&[
+            "recipe.preset=\"dreambooth\"",
+            "validation.prompts=3",
+            "test.pictures_per_prompt=2",
+        ]);
+        let cell = &plan.cells[0];
+        for purpose in [
+            Purpose::Negatives,
+            Purpose::Class,
+            Purpose::Validation,
+            Purpose::Test,
+        ] {
+            let shots = plan.shots(cell, purpose, 0);
+            assert_eq!(shots.len(), plan.pictures(cell, purpose), "{purpose:?}");
+        }
+        assert_eq!(plan.pictures(cell, Purpose::Negatives), 0);
+        assert_eq!(plan.pictures(cell, Purpose::Class), 200);
+        assert_eq!(plan.templates(cell, Purpose::Validation).len(), 3);
+    }
+}
