@@ -10,6 +10,7 @@ pub mod paths;
 pub mod plan;
 pub mod presets;
 mod rules;
+pub mod run;
 mod savings;
 mod solver;
 mod source;

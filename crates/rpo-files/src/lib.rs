@@ -2,7 +2,9 @@
 //! ways to end badly.
 
 pub mod failure;
+pub mod input;
 mod lock;
+pub mod output;
 mod temporary;
 mod write;
 

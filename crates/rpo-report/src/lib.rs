@@ -1,9 +1,11 @@
 //! What a run says: tables, the page, TensorBoard events. No model and no tensor.
 //!
+//! - [`collect`]: all of it from a run folder.
 //! - [`table`]: arms x metrics with intervals and comparisons, as text, CSV and JSON.
 //! - [`page`]: one self-contained HTML file.
 //! - [`tensorboard`]: event files.
 
+pub mod collect;
 pub mod page;
 mod render;
 pub mod table;

@@ -1,47 +1,13 @@
-//! Files that are either wholly there or not at all: everything is written under a temporary name and renamed.
+//! Files of a run: JSON, pictures, tensors.
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
-use rpo_files::failure::BadInput;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
-/// Writes `bytes` to `path` by a temporary file beside it.
-///
-/// # Errors
-/// [`BadInput`] if something at `path` is no plain file; I/O errors (a full disk among them) naming the path. An older file at
-/// `path` is then untouched.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    rpo_files::write(path, bytes).map_err(|e| match e.kind() {
-        ErrorKind::InvalidInput => BadInput::new(e.to_string()),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            anyhow::Error::new(e).context(cannot_write(path))
-        }
-        _ => anyhow::Error::new(e).context(format!("{}: cannot write", path.display())),
-    })
-}
-
-/// What to say when a file cannot be written.
-pub fn cannot_write(path: &Path) -> String {
-    format!(
-        "{}: cannot write\n  mend: free some space, then run the same command again; it goes on where it was",
-        path.display()
-    )
-}
-
-/// Writes a value as indented JSON.
-///
-/// # Errors
-/// As [`write()`].
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)?;
-    text.push(b'\n');
-    write(path, &text)
-}
+pub use rpo_files::input::read_json;
+pub use rpo_files::output::{cannot_write, write, write_json};
 
 /// Writes a picture as PNG; its folder is made.
 ///
@@ -49,15 +15,6 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// As [`write()`].
 pub fn write_png(path: &Path, picture: &image::RgbImage) -> Result<()> {
     write(path, &rpo_data::picture::png_bytes(picture))
-}
-
-/// Reads a JSON file.
-///
-/// # Errors
-/// Names the path.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-    serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
 }
 
 /// Writes named tensors and a text as one safetensors file.

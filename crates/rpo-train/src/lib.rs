@@ -1,7 +1,7 @@
 //! Experiment files, plan, runner, checkpoints, selection and report of RPO runs.
 //!
 //! Data flows one way: [`rpo_experiment`] (file -> resolved) -> [`rpo_experiment::plan`] -> [`runner`] (negatives, training,
-//! validation, selection, test pictures) -> [`results`] (statistics, tables, page). Only this crate reads the clock, the arguments and the
+//! validation, selection, test pictures) -> [`rpo_report`] (statistics, tables, page). Only this crate reads the clock, the arguments and the
 //! environment, and knows what a [`run_folder`] looks like.
 
 pub mod cli;
@@ -13,6 +13,5 @@ pub mod hub;
 pub mod memory;
 pub mod paths;
 pub mod progress;
-pub mod results;
 pub mod run_folder;
 pub mod runner;

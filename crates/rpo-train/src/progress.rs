@@ -1,59 +1,9 @@
 //! What the user sees while a run goes on: bars on a terminal, plain lines elsewhere; and where the time went.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::{Deserialize, Serialize};
+use rpo_experiment::run::{Phase, Times, duration};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
-
-/// What time is spent on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Drawing negatives and preparing what training reads.
-    Negatives,
-    /// Gradient steps.
-    Training,
-    /// Drawing and scoring validation pictures.
-    Validation,
-    /// Drawing and scoring test pictures.
-    Test,
-}
-
-/// Seconds spent in each phase, over all resumptions.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Times {
-    /// See [`Phase::Negatives`].
-    pub negatives: f64,
-    /// See [`Phase::Training`].
-    pub training: f64,
-    /// See [`Phase::Validation`].
-    pub validation: f64,
-    /// See [`Phase::Test`].
-    pub test: f64,
-    /// From start to end, loading included.
-    pub total: f64,
-}
-
-impl Times {
-    /// Seconds of one phase.
-    pub fn phase(&mut self, phase: Phase) -> &mut f64 {
-        match phase {
-            Phase::Negatives => &mut self.negatives,
-            Phase::Training => &mut self.training,
-            Phase::Validation => &mut self.validation,
-            Phase::Test => &mut self.test,
-        }
-    }
-
-    /// Share of all phases that went into validation, in \[0, 1\].
-    pub fn validation_share(&self) -> f64 {
-        let all = self.negatives + self.training + self.validation + self.test;
-        if all > 0.0 {
-            self.validation / all
-        } else {
-            0.0
-        }
-    }
-}
 
 /// Reports one unit of work after another.
 pub struct Progress {
@@ -159,28 +109,5 @@ impl Progress {
             "{rate:.0} forwards/s · {} left · validation {validation:.0} % of the time",
             duration(left)
         )
-    }
-}
-
-/// `75` seconds as `1 min 15 s`.
-pub fn duration(seconds: f64) -> String {
-    let s = seconds.round() as u64;
-    match (s / 3600, s / 60 % 60, s % 60) {
-        (0, 0, s) => format!("{s} s"),
-        (0, m, s) => format!("{m} min {s:02} s"),
-        (h, m, _) => format!("{h} h {m:02} min"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::duration;
-
-    #[test]
-    fn durations_read_naturally() {
-        assert_eq!(
-            [5.2, 75.0, 7260.0].map(duration),
-            ["5 s", "1 min 15 s", "2 h 01 min"]
-        );
     }
 }

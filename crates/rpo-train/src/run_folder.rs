@@ -1,43 +1,22 @@
 //! A run folder: everything that a run read, did and found, in files of its own.
 
 use crate::files;
-use crate::progress::Times;
+use crate::runner::settings;
 use crate::runner::setup::Setup;
-use crate::runner::state::Folder;
 use anyhow::{Context, Result};
 use rpo_experiment::Experiment;
 use rpo_experiment::Source;
-use rpo_experiment::plan::Cell;
+use rpo_experiment::run::{Run, RunInfo};
 use rpo_files::failure::BadInput;
 use rpo_files::{Lock, LockError};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// `run.json`: what the resolved file does not say.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunInfo {
-    /// Version of the program that began the run.
-    pub version: String,
-    /// Hash of model, encoders, subjects, arms and kernels.
-    pub inputs: String,
-    /// Threads, SIMD level and kernels' version: bits are the same where these are.
-    pub machine: String,
-    /// Folder of the experiment file, absolute: relative paths of the resolved file are looked for from here.
-    pub experiment_folder: PathBuf,
-    /// By key of the experiment file, the repositories and commits that weights were read from; empty where all were folders.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub sources: BTreeMap<String, Source>,
-    /// The cells in order.
-    pub cells: Vec<Cell>,
-}
-
-/// One run's folder.
+/// One run's folder while this process alone writes into it.
 pub struct RunFolder {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Whoever writes into it holds its lock.
-    _lock: Option<Lock>,
+    /// Its files.
+    pub run: Run,
+    _lock: Lock,
 }
 
 impl RunFolder {
@@ -48,7 +27,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`BadInput`] if `out` holds another run or anything else, or another process works in it; I/O errors.
-    pub fn open(setup: &Setup, out: Option<&Path>, cells: &[Cell]) -> Result<Self> {
+    pub fn open(setup: &Setup, out: Option<&Path>) -> Result<Self> {
         let resolved =
             toml::to_string_pretty(&setup.experiment).context("the resolved experiment")?;
         let path = match out {
@@ -66,18 +45,19 @@ impl RunFolder {
             LockError::Io(e) => anyhow::Error::new(e),
         })?;
         let folder = Self {
-            path,
-            _lock: Some(lock),
+            run: Run { path },
+            _lock: lock,
         };
-        let written = folder.path.join("resolved.toml");
+        let path = &folder.run.path;
+        let written = path.join("resolved.toml");
         if let Ok(before) = std::fs::read_to_string(&written) {
-            let mut info: RunInfo = files::read_json(&folder.path.join("run.json"))?;
+            let mut info: RunInfo = files::read_json(&path.join("run.json"))?;
             let same = toml::from_str::<Experiment>(&before)
                 .is_ok_and(|e| identity(&e) == identity(&setup.experiment));
             if !same || info.inputs != setup.inputs_hash {
                 return Err(BadInput::new(format!(
                     "{}: holds another run (its settings or its inputs differ)\n  mend: name another folder with --out, or leave --out away",
-                    folder.path.display()
+                    path.display()
                 )));
             }
             let now = machine(setup.device.as_deref());
@@ -90,9 +70,12 @@ impl RunFolder {
             if before != resolved {
                 files::write(&written, resolved.as_bytes())?;
             }
+            if folder.run.plan().ok().as_ref() != Some(&setup.plan) {
+                files::write_json(&folder.run.plan_path(), &setup.plan)?;
+            }
             if info.experiment_folder != setup.folder {
                 info.experiment_folder.clone_from(&setup.folder);
-                files::write_json(&folder.path.join("run.json"), &info)?;
+                files::write_json(&path.join("run.json"), &info)?;
             }
             return Ok(folder);
         }
@@ -102,40 +85,20 @@ impl RunFolder {
             machine: machine(setup.device.as_deref()),
             experiment_folder: setup.folder.clone(),
             sources: setup.sources.clone(),
-            cells: cells.to_vec(),
+            solver: settings::solver(setup.experiment.sampler.solver)
+                .title(&setup.pipeline.schedule),
+            cells: setup.cells.clone(),
         };
-        files::write_json(&folder.path.join("run.json"), &info)?;
+        files::write_json(&path.join("run.json"), &info)?;
+        files::write_json(&folder.run.plan_path(), &setup.plan)?;
         files::write(&written, resolved.as_bytes())?;
         Ok(folder)
-    }
-
-    /// The folder of a run to be read.
-    pub fn at(path: PathBuf) -> Self {
-        Self { path, _lock: None }
     }
 
     /// The commits that a run in `path` read, if there is one.
     pub fn sources(path: &Path) -> BTreeMap<String, Source> {
         let info = files::read_json::<RunInfo>(&path.join("run.json"));
         info.map(|info| info.sources).unwrap_or_default()
-    }
-
-    /// Folder of one trajectory.
-    pub fn trajectory(&self, cell: &Cell) -> Folder {
-        Folder(self.path.join("trajectories").join(&cell.id))
-    }
-
-    /// Time spent so far.
-    pub fn times(&self) -> Times {
-        files::read_json(&self.path.join("times.json")).unwrap_or_default()
-    }
-
-    /// Keeps the time spent so far.
-    ///
-    /// # Errors
-    /// I/O errors.
-    pub fn write_times(&self, times: &Times) -> Result<()> {
-        files::write_json(&self.path.join("times.json"), times)
     }
 }
 

@@ -1,14 +1,13 @@
 //! Which checkpoint of which trajectory of a run a verb is about.
 
 use crate::files;
-use crate::run_folder::{RunFolder, RunInfo};
-use crate::runner::exam;
 use crate::runner::setup::Setup;
-use crate::runner::state::Folder;
 use anyhow::Result;
 use clap::Args;
 use rpo_experiment as experiment;
 use rpo_experiment::plan::Cell;
+use rpo_experiment::run::Folder;
+use rpo_experiment::run::{Run, RunInfo, choices, is_trained};
 use rpo_files::failure::{BadInput, OrBadInput};
 use std::path::PathBuf;
 
@@ -89,19 +88,22 @@ impl CheckpointArgs {
                 names.join(", ")
             )));
         };
-        let folder = RunFolder::at(self.run.clone()).trajectory(cell);
+        let folder = Run {
+            path: self.run.clone(),
+        }
+        .trajectory(cell);
         let kept = folder.kept_steps();
         let step = match self.step {
             None if base => 0,
             Some(step) => step,
-            None if !exam::is_trained(&folder)? => {
+            None if !is_trained(&folder)? => {
                 return Err(BadInput::new(format!(
                     "trajectory `{wanted}` is not finished, so no rule has chosen a step\n  mend: run its experiment to the end, or give --step, one of 0, {kept:?}"
                 )));
             }
             None => {
                 let choices =
-                    exam::choices(&setup, &folder).or_bad_input("nothing was chosen yet")?;
+                    choices(&setup.rules, &folder).or_bad_input("nothing was chosen yet")?;
                 choices.steps[choices.decisions[0].chosen]
             }
         };

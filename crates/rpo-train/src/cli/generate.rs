@@ -3,13 +3,14 @@
 use super::checkpoint::CheckpointArgs;
 use crate::device;
 use crate::files;
-use crate::progress::{Progress, Times};
+use crate::progress::Progress;
 use crate::runner::checkpoint as kept;
 use crate::runner::draw::Request;
 use anyhow::Result;
 use clap::Args;
 use rpo_data::picture::png_bytes;
 use rpo_data::prompts::fill;
+use rpo_experiment::run::Times;
 use rpo_files::failure::BadInput;
 use std::path::PathBuf;
 

@@ -10,6 +10,7 @@ mod forward;
 mod generate;
 mod lora;
 mod output;
+mod plan;
 mod report;
 
 use crate::device;
@@ -20,8 +21,9 @@ use clap::{Args, Parser, Subcommand};
 use rpo_experiment::{self as experiment, Experiment, Layers};
 use std::path::PathBuf;
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
     "run",
+    "plan",
     "check",
     "generate",
     "forward",
@@ -57,6 +59,14 @@ enum Verb {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Resolve an experiment without any weights: arms, rules, subjects, cells and what they cost, as JSON
+    Plan {
+        #[command(flatten)]
+        file: ExperimentArgs,
+        /// Where to write it; by default it is printed
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Read an experiment and its inputs and print what would be run, without running it
     Check {
         #[command(flatten)]
@@ -75,7 +85,7 @@ enum Verb {
     Import(export::ImportArgs),
     /// Score anybody's pictures by the same encoders and rules as a run's test pictures
     Eval(eval::EvalArgs),
-    /// Render the report of a run again; with several runs, compare them
+    /// Write the tables and the page of a run from its records, finished or not; with several runs, compare them
     Report {
         /// Run folders
         #[arg(required = true)]
@@ -126,9 +136,10 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
             }
             let chosen = device::open(&experiment.model.device, &experiment.model.dtype)?;
             let setup = Setup::load(experiment, &layers)?.at(chosen)?;
-            let folder = RunFolder::open(&setup, out.as_deref(), &setup.cells)?;
+            let folder = RunFolder::open(&setup, out.as_deref())?;
             runner::run(&setup, &folder)
         }
+        Verb::Plan { file, out } => plan::plan(&file, out.as_deref()),
         Verb::Check { file } => check::check(&file),
         Verb::Generate(args) => generate::generate(&args),
         Verb::Forward(args) => forward::forward(&args),

@@ -1,26 +1,36 @@
-//! `rpo-train report RUN…`: renders a finished run again, or compares several.
+//! `rpo-train report RUN…`: what a run says at any moment of it, without its model; or several, compared.
 
 use super::output;
-use crate::{files, results};
+use crate::files;
 use anyhow::Result;
+use rpo_experiment::run::Run;
 use rpo_files::failure::OrBadInput;
+use rpo_report::collect::{REPORT_DATA, collect};
 use rpo_report::page::{self, ReportData};
 use std::path::{Path, PathBuf};
 
-/// One run: its report.html; several: a comparison at `out`.
+/// One run: its tables and page, from its records; several: a comparison at `out`.
 pub(super) fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
     if runs.len() > 1 {
         output::refuse_foreign("--out", out, [], |start| {
             output::holds(start, "runs compared · RPO</title>")
         })?;
     }
-    let data: Vec<ReportData> = runs
-        .iter()
-        .map(|run| {
-            files::read_json(&run.join(results::REPORT_DATA))
-                .or_bad_input("the run has no results yet; run its experiment to the end")
-        })
-        .collect::<Result<_>>()?;
+    let mut data = Vec::with_capacity(runs.len());
+    for path in runs {
+        let run = Run { path: path.clone() };
+        // Runs of earlier versions have no plan: what they said at their end is rendered again.
+        if run.plan_path().is_file() {
+            let told = collect(&run.plan()?, &run.info()?, &run)?;
+            if runs.len() == 1 {
+                println!("{told}");
+            }
+        }
+        let report: ReportData = files::read_json(&path.join(REPORT_DATA)).or_bad_input(
+            "this is no run, or it has not begun; give the folder that `rpo-train FILE` made",
+        )?;
+        data.push(report);
+    }
     let (path, html) = match data.as_slice() {
         [one] => (runs[0].join("report.html"), page::render(one)?),
         many => (out.to_path_buf(), page::compare(many)?),

@@ -1,15 +1,15 @@
 //! Beside every kept LoRA: a preview picture, and a model card in the form that the Hugging Face hub reads.
 
 use super::checkpoint::{base_model, base_name, lora_files, lora_name, rewards, trigger};
-use super::exam;
 use super::setup::Setup;
-use super::state::Folder;
 use crate::files;
 use anyhow::{Context, Result};
 use image::{RgbImage, imageops};
 use minijinja::{AutoEscape, Environment, context};
 use rpo_diffusion::lora::BaseModel;
 use rpo_experiment::plan::Cell;
+use rpo_experiment::run::Folder;
+use rpo_experiment::run::choices;
 use rpo_experiment::words::describe_guidance;
 use rpo_reward::select::Kind;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ pub(super) fn write(setup: &Setup, cell: &Cell, folder: &Folder) -> Result<()> {
 fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<String> {
     let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
     let lora = arm.lora.as_ref().context("an arm without adapters")?;
-    let choices = exam::choices(setup, folder)?;
+    let choices = choices(&setup.rules, folder)?;
     let at = choices.steps.iter().position(|s| *s == step);
     let scored = at.map_or(choices.validations.as_slice(), |at| {
         &choices.validations[..=at]

@@ -2,7 +2,6 @@
 
 use super::card;
 use super::setup::{Setup, fingerprint};
-use super::state::Folder;
 use super::trained::{Trained, adapted_fingerprint};
 use crate::files;
 use anyhow::{Context, Result};
@@ -11,6 +10,7 @@ use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::{About, BaseModel, Lora};
 use rpo_experiment::TrainingArm;
 use rpo_experiment::plan::{Cell, folder_name};
+use rpo_experiment::run::Folder;
 use rpo_files::failure::OrBadInput;
 use rpo_nn::weights::Params;
 use rpo_reward::select::{self, Kind, Validation};

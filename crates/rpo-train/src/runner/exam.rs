@@ -3,56 +3,15 @@
 use super::checkpoint;
 use super::draw::Request;
 use super::setup::Setup;
-use super::state::{Folder, Latest, validations};
 use crate::files;
-use crate::progress::{Phase, Progress};
-use anyhow::{Context, Result};
+use crate::progress::Progress;
+use anyhow::Result;
 use image::RgbImage;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_experiment::plan::{Cell, Purpose, Shot};
-use rpo_reward::Score;
-use rpo_reward::select::{self, Decision};
-use serde::{Deserialize, Serialize};
+use rpo_experiment::run::Phase;
+use rpo_experiment::run::{Folder, PictureResult, StepResult, choices, chosen_steps, result_path};
 use std::collections::BTreeSet;
-
-/// What one test picture scored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PictureResult {
-    /// Place of its test prompt.
-    pub prompt: usize,
-    /// Number among that prompt's pictures.
-    pub picture: usize,
-    /// Mean cosine to the references, by the ViT judge.
-    pub vit_i: f64,
-    /// Mean cosine to the references, by the CLIP judge.
-    pub clip_i: f64,
-    /// Cosine to the prompt, by the CLIP judge.
-    pub clip_t: f64,
-    /// The reward encoder's pair, for λ-means on test pictures.
-    pub score: Score,
-}
-
-/// `test/step-000120.json`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StepResult {
-    /// Steps taken by the checkpoint.
-    pub step: usize,
-    /// The prompts, filled in.
-    pub prompts: Vec<String>,
-    /// One result a picture, prompt by prompt.
-    pub pictures: Vec<PictureResult>,
-}
-
-/// What the rules chose on one trajectory.
-#[derive(Clone, Debug)]
-pub struct Choices {
-    /// The scored steps.
-    pub steps: Vec<usize>,
-    /// Their scores.
-    pub validations: Vec<select::Validation>,
-    /// One decision a rule.
-    pub decisions: Vec<Decision>,
-}
 
 /// The two judges, loaded once.
 pub struct Judges {
@@ -74,25 +33,6 @@ impl Judges {
     }
 }
 
-/// The decisions of every rule on a trajectory that is over.
-///
-/// # Errors
-/// A damaged record.
-pub fn choices(setup: &Setup, folder: &Folder) -> Result<Choices> {
-    let validations = validations(&folder.records()?);
-    let decisions = setup
-        .rules
-        .iter()
-        .map(|rule| select::decide(rule, &validations, true))
-        .collect::<Result<_, _>>()
-        .with_context(|| folder.0.display().to_string())?;
-    Ok(Choices {
-        steps: validations.iter().map(|v| v.step).collect(),
-        validations,
-        decisions,
-    })
-}
-
 /// Draws and scores the test pictures of step 0 and of every chosen step.
 ///
 /// # Errors
@@ -104,7 +44,7 @@ pub fn examine(
     folder: &Folder,
     progress: &mut Progress,
 ) -> Result<()> {
-    let choices = choices(setup, folder)?;
+    let choices = choices(&setup.rules, folder)?;
     let steps: BTreeSet<usize> = chosen_steps(&choices);
     let arm = &setup.arms[cell.arm];
     let planned = setup.rules.len() + 1;
@@ -133,25 +73,6 @@ pub fn examine(
     }
     progress.skip(setup.cost(pictures) * (planned.saturating_sub(steps.len())) as f64);
     Ok(())
-}
-
-/// `test/step-000120.json`
-pub fn result_path(folder: &Folder, step: usize) -> std::path::PathBuf {
-    folder.0.join(format!("test/step-{step:06}.json"))
-}
-
-/// Step 0 and the steps that rules chose.
-pub fn chosen_steps(choices: &Choices) -> BTreeSet<usize> {
-    let chosen = choices.decisions.iter().map(|d| choices.steps[d.chosen]);
-    std::iter::once(0).chain(chosen).collect()
-}
-
-/// Whether the trajectory's training is over.
-///
-/// # Errors
-/// A damaged state file.
-pub fn is_trained(folder: &Folder) -> Result<bool> {
-    Ok(folder.latest()?.is_some_and(|Latest { done, .. }| done))
 }
 
 fn judge(

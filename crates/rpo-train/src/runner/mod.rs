@@ -9,17 +9,17 @@ mod photos;
 pub mod prepare;
 pub mod settings;
 pub mod setup;
-pub mod state;
+mod state;
 pub mod step;
-mod step_folders;
 mod trained;
 mod trajectory;
 
 use crate::memory::{self, Memory};
-use crate::progress::{Progress, Times, duration};
-use crate::results;
+use crate::progress::Progress;
 use crate::run_folder::RunFolder;
 use anyhow::Result;
+use rpo_experiment::run::{Times, duration};
+use rpo_report::collect::collect;
 use setup::Setup;
 
 /// Runs the whole experiment in `folder`.
@@ -27,24 +27,25 @@ use setup::Setup;
 /// # Errors
 /// The first failure, with the cell's name; everything written before it stays and the same command goes on from there.
 pub fn run(setup: &Setup, folder: &RunFolder) -> Result<()> {
+    let run = &folder.run;
     check_memory(setup)?;
     if let Some(saved) = setup.experiment.savings(&setup.arms) {
         println!("{saved}");
     }
-    let times: Times = folder.times();
+    let times: Times = run.times();
     let mut progress = Progress::new(setup.total_cost(), times);
     let judges = exam::Judges::load(setup)?;
     for cell in &setup.cells {
-        let trajectory = folder.trajectory(cell);
+        let trajectory = run.trajectory(cell);
         trajectory::train(setup, cell, &trajectory, &mut progress)?;
-        folder.write_times(&progress.times)?;
+        run.write_times(&progress.times)?;
         exam::examine(setup, &judges, cell, &trajectory, &mut progress)?;
-        folder.write_times(&progress.times)?;
+        run.write_times(&progress.times)?;
     }
     progress.times.total = progress.total();
-    folder.write_times(&progress.times)?;
+    run.write_times(&progress.times)?;
     progress.finish();
-    let table = results::write(setup, folder, &setup.cells)?;
+    let table = collect(&setup.plan, &run.info()?, run)?;
     println!("{table}");
     let t = &progress.times;
     println!(
@@ -56,7 +57,7 @@ pub fn run(setup: &Setup, folder: &RunFolder) -> Result<()> {
         100.0 * t.validation_share(),
         duration(t.test)
     );
-    println!("report {}", folder.path.join("report.html").display());
+    println!("report {}", run.path.join("report.html").display());
     Ok(())
 }
 

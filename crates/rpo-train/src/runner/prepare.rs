@@ -2,7 +2,7 @@
 
 use super::draw::{Drawer, Request};
 use super::setup::Setup;
-use crate::progress::{Phase, Progress};
+use crate::progress::Progress;
 use anyhow::{Context, Result};
 use image::RgbImage;
 use rand::RngCore;
@@ -10,6 +10,7 @@ use rpo_data::{picture, random};
 use rpo_diffusion::{Conditioning, Posterior, UNet2DConditionModel};
 use rpo_eval::reward::RefFeatures;
 use rpo_experiment::plan::{Cell, Purpose};
+use rpo_experiment::run::Phase;
 use rpo_pref::recipe::{Crop, class_prompt};
 use rpo_pref::{Pair, PairSampler, Recipe, labels};
 use rpo_reward::{Lambda, Mean, Score};

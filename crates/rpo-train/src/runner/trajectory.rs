@@ -5,19 +5,21 @@ use super::objective::Objective;
 use super::prepare::{TrainingSet, prepare};
 use super::settings;
 use super::setup::Setup;
-use super::state::{Folder, Record, validations};
+use super::state;
 use super::step::Step;
 use super::trained::Trained;
 use super::{card, checkpoint};
 use crate::files;
 use crate::memory;
-use crate::progress::{Phase, Progress};
+use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
 use rpo_data::random;
 use rpo_data::subject::Subject;
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_experiment::TrainingArm;
 use rpo_experiment::plan::{Cell, Purpose};
+use rpo_experiment::run::Phase;
+use rpo_experiment::run::{Folder, Record, validations};
 use rpo_nn::optim::{self, AdamW};
 use rpo_reward::Score;
 use rpo_reward::select::{self, Validation};
@@ -85,8 +87,7 @@ impl Training<'_> {
         let mut first = 0;
         match self.folder.latest()? {
             Some(latest) => {
-                self.folder
-                    .load(&latest, &self.trained.params, &mut optimizer)?;
+                state::load(self.folder, &latest, &self.trained.params, &mut optimizer)?;
                 scored = validations(&self.folder.records()?);
                 first = latest.step + 1;
                 progress.advance(
@@ -119,7 +120,8 @@ impl Training<'_> {
                     checkpoint::save(self.setup, self.cell, &self.trained, self.folder, &scored)?;
                 }
                 self.folder.append(&std::mem::take(&mut pending))?;
-                self.folder.save(
+                state::save(
+                    self.folder,
                     step,
                     &self.trained.params,
                     &optimizer,

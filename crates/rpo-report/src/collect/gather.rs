@@ -1,18 +1,15 @@
 //! Gathers the report's data from a run folder.
 
+use super::finished::Finished;
 use super::rows::Row;
-use crate::run_folder::{RunFolder, machine};
-use crate::runner::exam::choices;
-use crate::runner::settings;
-use crate::runner::setup::Setup;
-use crate::runner::state::Record;
-use anyhow::{Context, Result};
-use rpo_experiment::plan::{Cell, Purpose};
-use rpo_report::page::data::{
+use crate::page::data::{
     self, Encoder, Picture, PictureScore, ReportData, RowKind, RuleOutcome, Sample, SampleRow,
     Setup as SetupData, SubjectValues, TestRow, TestTable, TrainingPoint, Trajectory,
 };
-use rpo_report::table::Table;
+use crate::table::Table;
+use anyhow::{Context, Result};
+use rpo_experiment::plan::{Cell, Plan, Purpose};
+use rpo_experiment::run::{Record, Run, RunInfo, choices};
 use rpo_reward::select::{Kind, Rule, gain_over_first};
 use rpo_reward::{Mean, mean_reward};
 use rpo_stats::Interval;
@@ -27,25 +24,26 @@ const CURVE: usize = 120;
 
 /// The whole report.
 pub(super) fn data(
-    setup: &Setup,
-    folder: &RunFolder,
-    cells: &[Cell],
-    rows: &[Row],
-    table: &Table,
+    plan: &Plan,
+    info: &RunInfo,
+    run: &Run,
+    finished: &Finished,
+    tested: Option<&(Vec<Row>, Table)>,
 ) -> Result<ReportData> {
-    let e = &setup.experiment;
-    let times = folder.times();
-    let trajectories: Vec<Trajectory> = cells
+    let e = &plan.experiment;
+    let times = run.times();
+    let trajectories: Vec<Trajectory> = finished
+        .cells
         .iter()
-        .map(|c| trajectory(setup, folder, c))
+        .map(|c| trajectory(plan, run, c))
         .collect::<Result<_>>()?;
     Ok(ReportData {
         title: e.name.replace('_', " "),
         name: e.name.clone(),
         description: e.reproduces.clone(),
-        created: finished(folder),
+        created: ended(run),
         version: env!("CARGO_PKG_VERSION").into(),
-        setup: setup_data(setup),
+        setup: setup_data(plan, info),
         times: data::Times {
             total: times.total,
             negatives: times.negatives,
@@ -53,33 +51,37 @@ pub(super) fn data(
             validation: times.validation,
             test: times.test,
         },
-        rules: setup.rules.iter().map(rule).collect(),
+        rules: plan.rules.iter().map(rule).collect(),
         trajectories,
-        test: Some(test_table(setup, rows, table)),
-        samples: samples(folder, cells, rows)?,
+        test: tested.map(|(rows, table)| test_table(plan, rows, table)),
+        samples: match tested {
+            Some((rows, _)) => samples(run, &finished.compared, rows)?,
+            None => Vec::new(),
+        },
         settings: toml::to_string_pretty(e)?,
         // Rows say themselves which checkpoints they share.
-        notes: table
-            .notes
-            .iter()
+        notes: tested
+            .into_iter()
+            .flat_map(|(_, table)| &table.notes)
             .filter(|n| !n.contains("same checkpoint"))
             .cloned()
-            .chain(e.savings(&setup.arms))
+            .chain(finished.missing.clone().filter(|_| tested.is_none()))
+            .chain(e.savings(&plan.arms))
             .collect(),
     })
 }
 
-fn setup_data(setup: &Setup) -> SetupData {
-    let e = &setup.experiment;
+fn setup_data(plan: &Plan, info: &RunInfo) -> SetupData {
+    let e = &plan.experiment;
     let encoder = |role: &str, name: &str, stands_for: &str| Encoder {
         role: role.into(),
         name: name.into(),
         stands_for: stands_for.into(),
     };
-    let first = &setup.cells[0];
+    let first = &plan.cells[0];
     SetupData {
         model: e.model.path.clone(),
-        recipes: setup.arms.iter().map(|a| a.describe()).collect(),
+        recipes: plan.arms.iter().map(|a| a.describe()).collect(),
         encoders: vec![
             encoder(
                 "reward",
@@ -89,15 +91,15 @@ fn setup_data(setup: &Setup) -> SetupData {
             encoder("CLIP", &e.encoders.clip, "the judge of CLIP-I and CLIP-T"),
             encoder("ViT", &e.encoders.vit, "the judge of image similarity"),
         ],
-        device: machine(setup.device.as_deref()),
+        device: info.machine.clone(),
         seeds: e.seeds.clone(),
         steps: e.training.steps,
         validation_interval: e.validation.every,
-        validation_pictures: setup.pictures(first, Purpose::Validation),
+        validation_pictures: plan.pictures(first, Purpose::Validation),
         test_pictures_per_prompt: e.test.pictures_per_prompt,
-        test_prompts: setup.templates(first, Purpose::Test).len(),
-        negatives: setup.pictures(first, Purpose::Negatives),
-        solver: settings::solver(e.sampler.solver).title(&setup.pipeline.schedule),
+        test_prompts: plan.templates(first, Purpose::Test).len(),
+        negatives: plan.pictures(first, Purpose::Negatives),
+        solver: info.solver.clone(),
         sampler_steps: e.sampler.steps,
         guidance: e.sampler.guidance,
         guidance_interval: e.sampler.guidance_interval,
@@ -115,13 +117,13 @@ fn rule(rule: &Rule) -> data::Rule {
     }
 }
 
-fn trajectory(setup: &Setup, run: &RunFolder, cell: &Cell) -> Result<Trajectory> {
+fn trajectory(plan: &Plan, run: &Run, cell: &Cell) -> Result<Trajectory> {
     let folder = run.trajectory(cell);
-    let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
-    let chosen = choices(setup, &folder)?;
+    let (arm, subject) = (&plan.arms[cell.arm], &plan.subjects[cell.subject]);
+    let chosen = choices(&plan.rules, &folder)?;
     let records = folder.records()?;
-    let each = setup.experiment.validation.pictures_per_prompt;
-    let prompts = setup.prompts(cell, Purpose::Validation);
+    let each = plan.experiment.validation.pictures_per_prompt;
+    let prompts = plan.prompts(cell, Purpose::Validation);
     let shown: Vec<usize> = spread(prompts.len(), STRIP);
     let validations = chosen
         .validations
@@ -152,7 +154,7 @@ fn trajectory(setup: &Setup, run: &RunFolder, cell: &Cell) -> Result<Trajectory>
             })
         })
         .collect::<Result<_>>()?;
-    let outcomes = setup
+    let outcomes = plan
         .rules
         .iter()
         .zip(&chosen.decisions)
@@ -177,7 +179,7 @@ fn trajectory(setup: &Setup, run: &RunFolder, cell: &Cell) -> Result<Trajectory>
         id: cell.id.clone(),
         subject: subject.name.clone(),
         class: subject.class.clone(),
-        arm: if setup.arms.len() > 1 {
+        arm: if plan.arms.len() > 1 {
             arm.name.clone()
         } else {
             String::new()
@@ -235,7 +237,7 @@ fn curve(records: &[Record]) -> Vec<TrainingPoint> {
         .collect()
 }
 
-fn test_table(setup: &Setup, rows: &[Row], table: &Table) -> TestTable {
+fn test_table(plan: &Plan, rows: &[Row], table: &Table) -> TestTable {
     let explain = |name: &str| match name {
         "CLIP-I" => "Mean cosine between a picture and the references, by the CLIP judge.",
         "CLIP-T" => "Cosine between a picture and its prompt, by the CLIP judge.",
@@ -258,7 +260,7 @@ fn test_table(setup: &Setup, rows: &[Row], table: &Table) -> TestTable {
         .iter()
         .zip(&table.rows)
         .map(|(row, computed)| {
-            let rule = row.rule.map(|i| &setup.rules[i]);
+            let rule = row.rule.map(|i| &plan.rules[i]);
             let cells = computed
                 .cells
                 .iter()
@@ -290,8 +292,8 @@ fn test_table(setup: &Setup, rows: &[Row], table: &Table) -> TestTable {
             TestRow {
                 id: row.name.clone(),
                 label: row.name.clone(),
-                arm: if setup.arms.len() > 1 {
-                    setup.arms[row.arm].name.clone()
+                arm: if plan.arms.len() > 1 {
+                    plan.arms[row.arm].name.clone()
                 } else {
                     String::new()
                 },
@@ -302,7 +304,7 @@ fn test_table(setup: &Setup, rows: &[Row], table: &Table) -> TestTable {
                     Some(Kind::Last) => RowKind::Last,
                 },
                 cells,
-                subjects: subject_values(setup, row),
+                subjects: subject_values(plan, row),
                 median_step: median(row.results.iter().map(|(_, r)| r.step).collect()),
                 same_checkpoint: (!same.is_empty()).then(|| same.join("; ")),
             }
@@ -316,12 +318,12 @@ fn test_table(setup: &Setup, rows: &[Row], table: &Table) -> TestTable {
     }
 }
 
-fn subject_values(setup: &Setup, row: &Row) -> Vec<SubjectValues> {
-    let several_seeds = setup.experiment.seeds.len() > 1;
+fn subject_values(plan: &Plan, row: &Row) -> Vec<SubjectValues> {
+    let several_seeds = plan.experiment.seeds.len() > 1;
     row.results
         .iter()
         .map(|(cell, result)| {
-            let name = &setup.subjects[cell.subject].name;
+            let name = &plan.subjects[cell.subject].name;
             let n = result.pictures.len() as f64;
             let mut values = vec![0.0; 3];
             for p in &result.pictures {
@@ -352,7 +354,7 @@ fn subject_values(setup: &Setup, row: &Row) -> Vec<SubjectValues> {
 }
 
 /// Some test prompts of every trajectory, one picture a row of the table.
-fn samples(run: &RunFolder, cells: &[Cell], rows: &[Row]) -> Result<Vec<SampleRow>> {
+fn samples(run: &Run, cells: &[&Cell], rows: &[Row]) -> Result<Vec<SampleRow>> {
     let mut all = Vec::new();
     for cell in cells {
         let folder = run.trajectory(cell);
@@ -430,8 +432,8 @@ fn pictures(folder: &Path) -> Result<Vec<Picture>> {
 }
 
 /// When the last trajectory was written, in UTC.
-fn finished(folder: &RunFolder) -> String {
-    let time = std::fs::metadata(folder.path.join("times.json")).and_then(|m| m.modified());
+fn ended(run: &Run) -> String {
+    let time = std::fs::metadata(run.path.join("times.json")).and_then(|m| m.modified());
     let seconds = time
         .ok()
         .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())

@@ -1,13 +1,12 @@
 //! TensorBoard event files: losses and validation alignments of every trajectory.
 
-use crate::run_folder::RunFolder;
-use crate::runner::state::Record;
+use crate::tensorboard::EventWriter;
 use anyhow::Result;
 use rpo_experiment::plan::Cell;
-use rpo_report::tensorboard::EventWriter;
+use rpo_experiment::run::{Record, Run};
 
 /// Writes `tensorboard/<trajectory>/` anew from `metrics.jsonl`.
-pub(super) fn write(run: &RunFolder, cells: &[Cell]) -> Result<()> {
+pub(super) fn write(run: &Run, cells: &[&Cell]) -> Result<()> {
     for cell in cells {
         let folder = run.path.join("tensorboard").join(&cell.id);
         if folder.exists() {

@@ -1,14 +1,11 @@
 //! The rows of the test table: the base model, then every rule of every arm, then what one gets without a rule.
 
-use crate::files;
-use crate::run_folder::RunFolder;
-use crate::runner::exam::{Choices, StepResult, choices, result_path};
-use crate::runner::setup::Setup;
-use crate::runner::state::Folder;
+use crate::table::{Arm, Metric, Table};
 use anyhow::Result;
 use rpo_experiment::RewardText;
-use rpo_experiment::plan::Cell;
-use rpo_report::table::{Arm, Metric, Table};
+use rpo_experiment::plan::{Cell, Plan};
+use rpo_experiment::run::{Choices, Run, StepResult, choices, result_path};
+use rpo_files::input;
 use rpo_reward::select::Kind;
 use rpo_reward::{Lambda, Mean};
 use rpo_stats::Sample;
@@ -32,17 +29,17 @@ pub(super) struct Row {
     pub(super) results: Vec<(Cell, StepResult)>,
 }
 
-/// Reads the test results that belong to each row.
-pub(super) fn rows(setup: &Setup, folder: &RunFolder, cells: &[Cell]) -> Result<Vec<Row>> {
+/// Reads the test results of `cells` that belong to each row.
+pub(super) fn rows(plan: &Plan, run: &Run, cells: &[&Cell]) -> Result<Vec<Row>> {
     let mut chosen: BTreeMap<&str, Choices> = BTreeMap::new();
     for cell in cells {
-        chosen.insert(&cell.id, choices(setup, &folder.trajectory(cell))?);
+        chosen.insert(&cell.id, choices(&plan.rules, &run.trajectory(cell))?);
     }
     let read = |cell: &Cell, step: usize| -> Result<(Cell, StepResult)> {
-        let path = result_path(&Folder(folder.trajectory(cell).0), step);
-        Ok((cell.clone(), files::read_json(&path)?))
+        let path = result_path(&run.trajectory(cell), step);
+        Ok((cell.clone(), input::read_json(&path)?))
     };
-    let of_arm = |arm: usize| cells.iter().filter(move |c| c.arm == arm);
+    let of_arm = |arm: usize| cells.iter().copied().filter(move |c| c.arm == arm);
     let base: Result<_> = of_arm(0).map(|c| read(c, 0)).collect();
     let mut rows = vec![Row {
         name: STEP_0.into(),
@@ -50,15 +47,15 @@ pub(super) fn rows(setup: &Setup, folder: &RunFolder, cells: &[Cell]) -> Result<
         rule: None,
         results: base?,
     }];
-    for (a, arm) in setup.arms.iter().enumerate() {
-        for (r, rule) in setup.rules.iter().enumerate() {
+    for (a, arm) in plan.arms.iter().enumerate() {
+        for (r, rule) in plan.rules.iter().enumerate() {
             let results: Result<_> = of_arm(a)
                 .map(|cell| {
                     let c = &chosen[cell.id.as_str()];
                     read(cell, c.steps[c.decisions[r].chosen])
                 })
                 .collect();
-            let name = match setup.arms.len() {
+            let name = match plan.arms.len() {
                 1 => rule.name.clone(),
                 _ => format!("{} · {}", arm.name, rule.name),
             };
@@ -74,8 +71,8 @@ pub(super) fn rows(setup: &Setup, folder: &RunFolder, cells: &[Cell]) -> Result<
 }
 
 /// The table's columns.
-pub(super) fn metrics(setup: &Setup) -> Vec<Metric> {
-    let e = &setup.experiment.encoders;
+pub(super) fn metrics(plan: &Plan) -> Vec<Metric> {
+    let e = &plan.experiment.encoders;
     let token = |rule: RewardText| match rule {
         RewardText::Keep => "token kept",
         RewardText::Remove => "token removed",
@@ -102,18 +99,18 @@ pub(super) fn metrics(setup: &Setup) -> Vec<Metric> {
 }
 
 /// Averages, intervals and comparisons; the baselines are step 0 and, where it is a rule, every arm's last step.
-pub(super) fn table(setup: &Setup, rows: &[Row]) -> Result<Table> {
+pub(super) fn table(plan: &Plan, rows: &[Row]) -> Result<Table> {
     let arms: Vec<Arm> = rows
         .iter()
-        .map(|row| arm(setup, row))
+        .map(|row| arm(plan, row))
         .collect::<Result<_>>()?;
     let mut against = vec![STEP_0];
     let last = rows
         .iter()
-        .filter(|r| r.rule.is_some_and(|i| setup.rules[i].kind == Kind::Last));
+        .filter(|r| r.rule.is_some_and(|i| plan.rules[i].kind == Kind::Last));
     against.extend(last.map(|r| r.name.as_str()));
-    let e = &setup.experiment;
-    let recipes: Vec<String> = setup
+    let e = &plan.experiment;
+    let recipes: Vec<String> = plan
         .arms
         .iter()
         .map(|a| match a.name == a.preset.name() {
@@ -121,21 +118,21 @@ pub(super) fn table(setup: &Setup, rows: &[Row]) -> Result<Table> {
             false => format!("{}: {}", a.name, a.describe()),
         })
         .collect();
-    let prompts = setup.subject(&setup.cells[0]).prompts.test.len();
+    let prompts = plan.subject(&plan.cells[0]).prompts.test.len();
     let title = format!(
         "{} · model {} · {} subjects x {} test prompts x {} pictures, seeds {:?} · recipe {}",
         e.reproduces,
         e.model.path,
-        setup.subjects.len(),
+        plan.subjects.len(),
         prompts,
         e.test.pictures_per_prompt,
         e.seeds,
         recipes.join(" | ")
     );
-    Table::build(title, metrics(setup), &arms, &against)
+    Table::build(title, metrics(plan), &arms, &against)
 }
 
-fn arm(setup: &Setup, row: &Row) -> Result<Arm> {
+fn arm(plan: &Plan, row: &Row) -> Result<Arm> {
     let harmonic: Vec<Lambda> = LAMBDAS
         .iter()
         .map(|l| Lambda::try_new(*l))
@@ -143,7 +140,7 @@ fn arm(setup: &Setup, row: &Row) -> Result<Arm> {
     let mut samples = vec![Vec::new(); 3 + harmonic.len()];
     let mut chosen = BTreeMap::new();
     for (cell, result) in &row.results {
-        let subject = &setup.subjects[cell.subject].name;
+        let subject = &plan.subjects[cell.subject].name;
         let training = if result.step == 0 {
             "base"
         } else {

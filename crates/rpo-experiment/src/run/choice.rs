@@ -1,0 +1,50 @@
+//! What the rules chose on a trajectory.
+
+use super::Folder;
+use super::record::{Latest, validations};
+use anyhow::{Context, Result};
+use rpo_reward::select::{self, Decision, Rule};
+use std::collections::BTreeSet;
+
+/// What the rules chose on one trajectory.
+#[derive(Clone, Debug)]
+pub struct Choices {
+    /// The scored steps.
+    pub steps: Vec<usize>,
+    /// Their scores.
+    pub validations: Vec<select::Validation>,
+    /// One decision a rule.
+    pub decisions: Vec<Decision>,
+}
+
+/// The decisions of every rule on a trajectory that is over.
+///
+/// # Errors
+/// A damaged record.
+pub fn choices(rules: &[Rule], folder: &Folder) -> Result<Choices> {
+    let validations = validations(&folder.records()?);
+    let decisions = rules
+        .iter()
+        .map(|rule| select::decide(rule, &validations, true))
+        .collect::<Result<_, _>>()
+        .with_context(|| folder.0.display().to_string())?;
+    Ok(Choices {
+        steps: validations.iter().map(|v| v.step).collect(),
+        validations,
+        decisions,
+    })
+}
+
+/// Step 0 and the steps that rules chose.
+pub fn chosen_steps(choices: &Choices) -> BTreeSet<usize> {
+    let chosen = choices.decisions.iter().map(|d| choices.steps[d.chosen]);
+    std::iter::once(0).chain(chosen).collect()
+}
+
+/// Whether the trajectory's training is over.
+///
+/// # Errors
+/// A damaged state file.
+pub fn is_trained(folder: &Folder) -> Result<bool> {
+    Ok(folder.latest()?.is_some_and(|Latest { done, .. }| done))
+}

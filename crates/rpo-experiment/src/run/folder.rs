@@ -1,0 +1,237 @@
+//! The folder of one trajectory: its record, what it needs to go on after an interruption, and what it keeps.
+//!
+//! `state/latest.json` names the saved weights and moments and how long `metrics.jsonl` was then; lines beyond that are cut off on
+//! resume.
+
+use super::record::{Latest, Record};
+use super::step_folders;
+use anyhow::{Context, Result, bail};
+use rpo_files::{input, output};
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+
+/// The trained tensors within a state: those of the U-Net, or A and B of its adapters.
+pub const WEIGHTS: &str = "weights.safetensors";
+
+/// The optimiser's moments within a state.
+pub const MOMENTS: &str = "adamw.safetensors";
+
+/// Folders of kept checkpoints.
+const KEPT: [&str; 2] = ["unet", "lora"];
+
+/// The files of a checkpoint of a whole U-Net.
+const OF_UNET: [&str; 2] = ["config.json", UNET_WEIGHTS];
+const UNET_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+
+/// Folder of one trajectory.
+#[derive(Clone, Debug)]
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    /// `metrics.jsonl`
+    pub fn metrics(&self) -> PathBuf {
+        self.0.join("metrics.jsonl")
+    }
+
+    /// The folder of the adapters after `step` steps, where these are what is trained.
+    pub fn lora(&self, step: usize) -> PathBuf {
+        self.0.join("lora").join(step_folders::name(step))
+    }
+
+    /// The U-Net's folder after `step` steps, as diffusers lays it out.
+    pub fn unet(&self, step: usize) -> PathBuf {
+        self.0.join("unet").join(step_folders::name(step))
+    }
+
+    /// Weights within [`Folder::unet`].
+    pub fn weights(&self, step: usize) -> PathBuf {
+        self.unet(step).join(UNET_WEIGHTS)
+    }
+
+    /// Pictures drawn by the checkpoint of `step` for `purpose`.
+    pub fn samples(&self, purpose: &str, step: usize) -> PathBuf {
+        self.0
+            .join("samples")
+            .join(purpose)
+            .join(step_folders::name(step))
+    }
+
+    /// The folder of the state of `step`: [`WEIGHTS`] and [`MOMENTS`].
+    pub fn state(&self, step: usize) -> PathBuf {
+        self.0.join("state").join(step_folders::name(step))
+    }
+
+    /// The state to go on from, if one was saved.
+    ///
+    /// # Errors
+    /// A damaged file, by name.
+    pub fn latest(&self) -> Result<Option<Latest>> {
+        let path = self.0.join("state/latest.json");
+        match fs::symlink_metadata(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            _ => input::read_json(&path)
+                .with_context(|| self.again())
+                .map(Some),
+        }
+    }
+
+    /// The state to go on from, once the record agrees with it. Nothing is changed.
+    ///
+    /// # Errors
+    /// A state or a record that is damaged, cannot be read, or lacks what the other one names: by file, with the way to train
+    /// this trajectory again.
+    pub fn checked(&self) -> Result<Option<Latest>> {
+        let (latest, record) = (self.latest()?, self.record()?);
+        let path = self.metrics();
+        let path = path.display();
+        match &latest {
+            // A kill before the first save leaves no more than the scores of step 0.
+            None if record.iter().filter(|b| **b == b'\n').count() > 1 => bail!(
+                "{path} has the record of a training, but state/latest.json beside it is gone\n  mend: put it back, or {}",
+                self.again()
+            ),
+            None => {}
+            Some(Latest {
+                metrics_bytes,
+                metrics_blake3,
+                ..
+            }) => {
+                let (there, wanted) = (record.len(), *metrics_bytes as usize);
+                let Some(record) = record.get(..wanted) else {
+                    bail!(
+                        "{path} has {there} of {wanted} bytes: it was cut\n  mend: put the whole file back, or {}",
+                        self.again()
+                    )
+                };
+                let hash = hash(record);
+                if metrics_blake3
+                    .as_ref()
+                    .is_some_and(|before| *before != hash)
+                {
+                    bail!(
+                        "{path} is not as it was written: its {wanted} bytes have another hash\n  mend: put the file back, or {}",
+                        self.again()
+                    )
+                }
+            }
+        }
+        Ok(latest)
+    }
+
+    fn again(&self) -> String {
+        format!("delete {} to train this trajectory again", self.0.display())
+    }
+
+    /// The bytes of `metrics.jsonl`; none where there is no such file.
+    fn record(&self) -> Result<Vec<u8>> {
+        match fs::read(self.metrics()) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            read => read.with_context(|| self.metrics().display().to_string()),
+        }
+    }
+
+    /// Points `latest.json` at the saved state of `step`, then removes older ones.
+    ///
+    /// # Errors
+    /// I/O errors; the older state then still stands.
+    pub fn point_to(&self, step: usize, done: bool) -> Result<()> {
+        let record = self.record()?;
+        output::write_json(
+            &self.0.join("state/latest.json"),
+            &Latest {
+                step,
+                metrics_bytes: record.len() as u64,
+                metrics_blake3: Some(hash(&record)),
+                done,
+            },
+        )?;
+        self.keep_state((!done).then_some(step))
+    }
+
+    /// Removes what a kill left behind: files that are not whole and states that are not `latest`.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn sweep(&self, latest: Option<&Latest>) -> Result<()> {
+        rpo_files::sweep(&self.0)?;
+        self.keep_state(latest.filter(|l| !l.done).map(|l| l.step))
+    }
+
+    fn keep_state(&self, step: Option<usize>) -> Result<()> {
+        let keep = step.into_iter().collect();
+        step_folders::keep(&self.0.join("state"), &keep, &[WEIGHTS, MOMENTS])
+    }
+
+    /// Cuts `metrics.jsonl` back to `bytes`.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn cut(&self, bytes: u64) -> Result<()> {
+        let path = self.metrics();
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        file.and_then(|f| f.set_len(bytes))
+            .with_context(|| path.display().to_string())
+    }
+
+    /// Appends lines to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn append(&self, records: &[Record]) -> Result<()> {
+        let mut text = String::new();
+        for record in records {
+            text += &serde_json::to_string(record)?;
+            text.push('\n');
+        }
+        let path = self.metrics();
+        let append = || -> std::io::Result<()> {
+            let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_data()
+        };
+        append().with_context(|| output::cannot_write(&path))
+    }
+
+    /// All records of `metrics.jsonl` in order.
+    ///
+    /// # Errors
+    /// A line that is no record, by file and number.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        let path = self.metrics();
+        let text = String::from_utf8(self.record()?).with_context(|| path.display().to_string())?;
+        text.lines()
+            .enumerate()
+            .map(|(i, line)| {
+                serde_json::from_str(line).with_context(|| format!("{}:{}", path.display(), i + 1))
+            })
+            .collect()
+    }
+
+    /// Removes the weights of every step that `keep` does not hold. `of_lora`: the files of a LoRA's checkpoint.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn keep_weights(&self, keep: &BTreeSet<usize>, of_lora: &[&str]) -> Result<()> {
+        let [unet, lora] = KEPT.map(|folder| self.0.join(folder));
+        step_folders::keep(&unet, keep, &OF_UNET)?;
+        step_folders::keep(&lora, keep, of_lora)
+    }
+
+    /// Steps whose weights are on disk, in order.
+    pub fn kept_steps(&self) -> Vec<usize> {
+        let folders = KEPT.map(|folder| step_folders::steps(&self.0.join(folder)));
+        let mut steps: Vec<usize> = folders.into_iter().flatten().collect();
+        steps.sort_unstable();
+        steps
+    }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}

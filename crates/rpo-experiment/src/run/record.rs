@@ -1,0 +1,119 @@
+//! The record of a trajectory: one line a step and one a validation.
+//!
+//! It never holds a clock, so that an interrupted run ends with the same bytes.
+
+use rpo_reward::Score;
+use rpo_reward::select::Validation;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", from = "Line")]
+pub enum Record {
+    /// A gradient step.
+    Step {
+        /// Steps taken, from 1.
+        step: usize,
+        /// The terms of the loss without their weights, by name: `sim` (Eq. 7), `pref` (Eq. 8), `prior`.
+        terms: BTreeMap<String, f64>,
+        /// What was minimised.
+        loss: f64,
+        /// Global gradient norm before clipping.
+        grad_norm: f64,
+    },
+    /// The scores of a checkpoint on the validation prompts.
+    Validation {
+        /// Steps taken.
+        step: usize,
+        /// One score a picture, prompt by prompt.
+        scores: Vec<Score>,
+    },
+}
+
+/// A line as this version writes it, or as 0.1.0 did, which knew two terms.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Line {
+    Step {
+        step: usize,
+        #[serde(default)]
+        terms: BTreeMap<String, f64>,
+        l_sim: Option<f64>,
+        l_pref: Option<f64>,
+        loss: f64,
+        grad_norm: f64,
+    },
+    Validation {
+        step: usize,
+        scores: Vec<Score>,
+    },
+}
+
+impl From<Line> for Record {
+    fn from(line: Line) -> Self {
+        match line {
+            Line::Step {
+                step,
+                mut terms,
+                l_sim,
+                l_pref,
+                loss,
+                grad_norm,
+            } => {
+                terms.extend(l_sim.map(|value| ("sim".to_owned(), value)));
+                terms.extend(l_pref.map(|value| ("pref".to_owned(), value)));
+                Self::Step {
+                    step,
+                    terms,
+                    loss,
+                    grad_norm,
+                }
+            }
+            Line::Validation { step, scores } => Self::Validation { step, scores },
+        }
+    }
+}
+
+/// `state/latest.json`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Latest {
+    /// Steps taken.
+    pub step: usize,
+    /// Bytes of `metrics.jsonl` that belong to it.
+    pub metrics_bytes: u64,
+    /// Their hash; states of earlier versions have none.
+    #[serde(default)]
+    pub metrics_blake3: Option<String>,
+    /// Training is over: every rule has stopped, or the limit is reached.
+    pub done: bool,
+}
+
+/// The validations among `records`.
+pub fn validations(records: &[Record]) -> Vec<Validation> {
+    records
+        .iter()
+        .filter_map(|r| match r {
+            Record::Validation { step, scores } => Some(Validation {
+                step: *step,
+                scores: scores.clone(),
+            }),
+            Record::Step { .. } => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Record;
+
+    #[test]
+    fn lines_of_0_1_0_are_read() {
+        let old =
+            r#"{"kind":"step","step":3,"l_sim":0.5,"l_pref":0.25,"loss":0.75,"grad_norm":2.0}"#;
+        let new = r#"{"kind":"step","step":3,"terms":{"pref":0.25,"sim":0.5},"loss":0.75,"grad_norm":2.0}"#;
+        let read = |line| serde_json::from_str::<Record>(line).unwrap();
+        assert_eq!(read(old), read(new));
+        assert_eq!(serde_json::to_string(&read(old)).unwrap(), new);
+    }
+}

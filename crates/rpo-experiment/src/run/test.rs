@@ -1,0 +1,39 @@
+//! What the test pictures of a checkpoint scored.
+
+use super::Folder;
+use rpo_reward::Score;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What one test picture scored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PictureResult {
+    /// Place of its test prompt.
+    pub prompt: usize,
+    /// Number among that prompt's pictures.
+    pub picture: usize,
+    /// Mean cosine to the references, by the ViT judge.
+    pub vit_i: f64,
+    /// Mean cosine to the references, by the CLIP judge.
+    pub clip_i: f64,
+    /// Cosine to the prompt, by the CLIP judge.
+    pub clip_t: f64,
+    /// The reward encoder's pair, for λ-means on test pictures.
+    pub score: Score,
+}
+
+/// `test/step-000120.json`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepResult {
+    /// Steps taken by the checkpoint.
+    pub step: usize,
+    /// The prompts, filled in.
+    pub prompts: Vec<String>,
+    /// One result a picture, prompt by prompt.
+    pub pictures: Vec<PictureResult>,
+}
+
+/// `test/step-000120.json`
+pub fn result_path(folder: &Folder, step: usize) -> PathBuf {
+    folder.0.join(format!("test/step-{step:06}.json"))
+}

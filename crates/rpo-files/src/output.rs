@@ -1,0 +1,40 @@
+//! Writing results, with errors that say what helps.
+
+use crate::failure::BadInput;
+use anyhow::Result;
+use serde::Serialize;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Writes `bytes` to `path` by a temporary file beside it.
+///
+/// # Errors
+/// [`BadInput`] if something at `path` is no plain file; I/O errors (a full disk among them) naming the path. An older file at
+/// `path` is then untouched.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    crate::write(path, bytes).map_err(|e| match e.kind() {
+        ErrorKind::InvalidInput => BadInput::new(e.to_string()),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            anyhow::Error::new(e).context(cannot_write(path))
+        }
+        _ => anyhow::Error::new(e).context(format!("{}: cannot write", path.display())),
+    })
+}
+
+/// What to say when a file cannot be written.
+pub fn cannot_write(path: &Path) -> String {
+    format!(
+        "{}: cannot write\n  mend: free some space, then run the same command again; it goes on where it was",
+        path.display()
+    )
+}
+
+/// Writes a value as indented JSON.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    write(path, &text)
+}

@@ -1,0 +1,47 @@
+//! What a run says, from its plan and its records alone: the test table (text, CSV, JSON), the page, TensorBoard events.
+//!
+//! Every figure here is computed from test pictures; validation scores are shown as what they are, the reason of a choice.
+
+mod events;
+mod finished;
+mod gather;
+mod rows;
+
+use crate::page;
+use anyhow::Result;
+use finished::Finished;
+use rpo_experiment::plan::Plan;
+use rpo_experiment::run::{Run, RunInfo};
+use rpo_files::output;
+
+/// The report's data, kept so that it can be rendered again.
+pub const REPORT_DATA: &str = "report.json";
+
+/// Writes `eval.json`, `table.txt`, `table.csv`, `report.html` and the event files; returns the table as text. At any moment of a
+/// run: what is not finished is left out and told.
+///
+/// # Errors
+/// A record that is damaged, by name; I/O errors.
+pub fn collect(plan: &Plan, info: &RunInfo, run: &Run) -> Result<String> {
+    let finished = Finished::of(plan, run)?;
+    let write = |name: &str, text: &str| output::write(&run.path.join(name), text.as_bytes());
+    let mut text = String::new();
+    let mut tested = None;
+    if !finished.compared.is_empty() {
+        let rows = rows::rows(plan, run, &finished.compared)?;
+        let mut table = rows::table(plan, &rows)?;
+        table.notes.extend(finished.missing.clone());
+        text = table.to_text();
+        write("eval.json", &table.to_json()?)?;
+        write("table.csv", &table.to_csv())?;
+        write("table.txt", &text)?;
+        tested = Some((rows, table));
+    } else if let Some(missing) = &finished.missing {
+        text = format!("{missing}\n");
+    }
+    let data = gather::data(plan, info, run, &finished, tested.as_ref())?;
+    write("report.html", &page::render(&data)?)?;
+    output::write_json(&run.path.join(REPORT_DATA), &data)?;
+    events::write(run, &finished.cells)?;
+    Ok(text)
+}
