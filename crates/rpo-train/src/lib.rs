@@ -12,6 +12,7 @@ pub mod files;
 pub mod hub;
 pub mod memory;
 pub mod paths;
+pub mod pool;
 pub mod progress;
 pub mod run_folder;
 pub mod runner;

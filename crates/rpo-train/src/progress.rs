@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 pub struct Progress {
     bar: Option<ProgressBar>,
     started: Instant,
+    cell_started: Instant,
     before: f64,
     last_line: Instant,
     work_done: f64,
     work_all: f64,
     work_resumed: f64,
-    /// Where the time went so far.
+    /// Where the time of the present cell went so far.
     pub times: Times,
 }
 
 impl Progress {
-    /// `work_all`: cost of the whole run in U-Net forwards, from which the time left is told; `times`: of earlier starts.
-    pub fn new(work_all: f64, times: Times) -> Self {
+    /// `work_all`: cost of the whole run in U-Net forwards, from which the time left is told.
+    pub fn new(work_all: f64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar =
                 ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr_with_hz(5));
@@ -32,18 +33,27 @@ impl Progress {
         Self {
             bar,
             started: now,
-            before: times.total,
+            cell_started: now,
+            before: 0.0,
             last_line: now,
             work_done: 0.0,
             work_all,
             work_resumed: 0.0,
-            times,
+            times: Times::default(),
         }
     }
 
-    /// Seconds since this start, plus those of earlier starts.
-    pub fn total(&self) -> f64 {
-        self.before + self.started.elapsed().as_secs_f64()
+    /// A cell begins, or goes on after earlier starts that took `times`.
+    pub fn begin(&mut self, times: Times) {
+        self.cell_started = Instant::now();
+        self.before = times.total;
+        self.times = times;
+    }
+
+    /// What the present cell took, earlier starts included.
+    pub fn taken(&mut self) -> Times {
+        self.times.total = self.before + self.cell_started.elapsed().as_secs_f64();
+        self.times
     }
 
     /// Runs `work`, adding its time to `phase`.
@@ -51,7 +61,6 @@ impl Progress {
         let start = Instant::now();
         let result = work(self);
         *self.times.phase(phase) += start.elapsed().as_secs_f64();
-        self.times.total = self.total();
         result
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use rpo_experiment::Experiment;
 use rpo_experiment::Source;
 use rpo_experiment::run::{Run, RunInfo};
-use rpo_files::failure::BadInput;
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::{Lock, LockError};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,10 +40,7 @@ impl RunFolder {
             }
         };
         refuse_foreign(&path)?;
-        let lock = Lock::take(&path).map_err(|e| match e {
-            LockError::Held { .. } => BadInput::new(e.to_string()),
-            LockError::Io(e) => anyhow::Error::new(e),
-        })?;
+        let lock = locked(&path)?;
         let folder = Self {
             run: Run { path },
             _lock: lock,
@@ -100,6 +97,44 @@ impl RunFolder {
         let info = files::read_json::<RunInfo>(&path.join("run.json"));
         info.map(|info| info.sources).unwrap_or_default()
     }
+}
+
+/// A run that was begun, with its inputs loaded again.
+///
+/// # Errors
+/// [`BadInput`] about a folder that is no run, or inputs that are not those it was begun with.
+pub fn load(run: &Run) -> Result<(Setup, RunInfo)> {
+    let resolved = run.path.join("resolved.toml");
+    if !resolved.is_file() {
+        return Err(BadInput::new(format!(
+            "{}: there is none, so this is no run folder\n  mend: give the folder that `rpo-train FILE` made",
+            resolved.display()
+        )));
+    }
+    let (experiment, mut layers) = rpo_experiment::read(&resolved, &[], &[])?;
+    let info = run.info().or_bad_input("run folder")?;
+    layers.folder.clone_from(&info.experiment_folder);
+    layers.sources.clone_from(&info.sources);
+    let setup = Setup::load(experiment, &layers)?;
+    if info.inputs != setup.inputs_hash {
+        return Err(BadInput::new(format!(
+            "{}: the model, the encoders, the subjects or this program's kernels are not those of the run\n  mend: put back what the run was made with (looked for from {})",
+            run.path.display(),
+            info.experiment_folder.display()
+        )));
+    }
+    Ok((setup, info))
+}
+
+/// The lock of a folder.
+///
+/// # Errors
+/// [`BadInput`] if another process has it; I/O errors.
+pub fn locked(folder: &Path) -> Result<Lock> {
+    Lock::take(folder).map_err(|e| match e {
+        LockError::Held { .. } => BadInput::new(e.to_string()),
+        LockError::Io(e) => anyhow::Error::new(e),
+    })
 }
 
 /// Refuses a folder that has files and is no run: their names might be those of a run's files.

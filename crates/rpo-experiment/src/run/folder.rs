@@ -5,6 +5,7 @@
 
 use super::record::{Latest, Record};
 use super::step_folders;
+use super::times::Times;
 use anyhow::{Context, Result, bail};
 use rpo_files::{input, output};
 use std::collections::BTreeSet;
@@ -130,6 +131,24 @@ impl Folder {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             read => read.with_context(|| self.metrics().display().to_string()),
         }
+    }
+
+    /// `times.json`
+    pub fn times_path(&self) -> PathBuf {
+        self.0.join("times.json")
+    }
+
+    /// Time spent so far.
+    pub fn times(&self) -> Times {
+        input::read_json(&self.times_path()).unwrap_or_default()
+    }
+
+    /// Keeps the time spent so far.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_times(&self, times: &Times) -> Result<()> {
+        output::write_json(&self.times_path(), times)
     }
 
     /// Points `latest.json` at the saved state of `step`, then removes older ones.

@@ -10,7 +10,7 @@ mod times;
 use crate::plan::{Cell, Plan};
 use crate::source::Source;
 use anyhow::Result;
-use rpo_files::{input, output};
+use rpo_files::input;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -76,16 +76,28 @@ impl Run {
         Folder(self.path.join("trajectories").join(&cell.id))
     }
 
-    /// Time spent so far.
-    pub fn times(&self) -> Times {
-        input::read_json(&self.path.join("times.json")).unwrap_or_default()
-    }
-
-    /// Keeps the time spent so far.
+    /// Whether a cell is trained, its checkpoints chosen and tested.
     ///
     /// # Errors
-    /// I/O errors.
-    pub fn write_times(&self, times: &Times) -> Result<()> {
-        output::write_json(&self.path.join("times.json"), times)
+    /// A record that is damaged, by file.
+    pub fn is_finished(&self, plan: &Plan, cell: &Cell) -> Result<bool> {
+        let folder = self.trajectory(cell);
+        if !is_trained(&folder)? {
+            return Ok(false);
+        }
+        folder.checked()?;
+        let chosen = choices(&plan.rules, &folder)?;
+        let tested = |step: &usize| result_path(&folder, *step).is_file();
+        Ok(chosen_steps(&chosen).iter().all(tested))
+    }
+
+    /// Time spent on all cells so far, over all starts and processes.
+    pub fn times(&self, cells: &[Cell]) -> Times {
+        // Where versions before cells kept it.
+        let mut times: Times = input::read_json(&self.path.join("times.json")).unwrap_or_default();
+        for cell in cells {
+            times += self.trajectory(cell).times();
+        }
+        times
     }
 }

@@ -26,8 +26,18 @@ pub struct Times {
     pub validation: f64,
     /// See [`Phase::Test`].
     pub test: f64,
-    /// From start to end, loading included.
+    /// From start to end.
     pub total: f64,
+}
+
+impl std::ops::AddAssign for Times {
+    fn add_assign(&mut self, other: Self) {
+        self.negatives += other.negatives;
+        self.training += other.training;
+        self.validation += other.validation;
+        self.test += other.test;
+        self.total += other.total;
+    }
 }
 
 impl Times {

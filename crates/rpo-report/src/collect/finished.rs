@@ -1,8 +1,7 @@
 //! Which cells of a run are finished, at any moment of it.
 
-use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan};
-use rpo_experiment::run::{Run, choices, chosen_steps, is_trained, result_path};
+use rpo_experiment::run::Run;
 
 /// The cells that figures can be computed of.
 pub(super) struct Finished<'a> {
@@ -10,20 +9,19 @@ pub(super) struct Finished<'a> {
     pub(super) cells: Vec<&'a Cell>,
     /// Those of them whose subject and seed are finished in every arm: rows are compared on the same ones.
     pub(super) compared: Vec<&'a Cell>,
-    /// What is missing, in words.
-    pub(super) missing: Option<String>,
+    /// What is missing or damaged, in words.
+    pub(super) missing: Vec<String>,
 }
 
 impl<'a> Finished<'a> {
-    /// Looks at the records of every cell.
-    ///
-    /// # Errors
-    /// A record that is damaged, by file.
-    pub(super) fn of(plan: &'a Plan, run: &Run) -> Result<Self> {
-        let mut cells = Vec::new();
+    /// Looks at the records of every cell. One that is damaged does not hide the others.
+    pub(super) fn of(plan: &'a Plan, run: &Run) -> Self {
+        let (mut cells, mut missing) = (Vec::new(), Vec::new());
         for cell in &plan.cells {
-            if is_finished(plan, run, cell)? {
-                cells.push(cell);
+            match run.is_finished(plan, cell) {
+                Ok(true) => cells.push(cell),
+                Ok(false) => {}
+                Err(e) => missing.push(format!("{}: {e:#}", cell.id)),
             }
         }
         let of_unit =
@@ -32,29 +30,18 @@ impl<'a> Finished<'a> {
             cells.iter().filter(|other| of_unit(cell, other)).count() == plan.arms.len()
         };
         let compared: Vec<&Cell> = cells.iter().filter(in_all_arms).copied().collect();
-        let missing = (cells.len() < plan.cells.len()).then(|| {
-            format!(
+        if cells.len() < plan.cells.len() {
+            missing.push(format!(
                 "{} of {} cells are finished; figures are of the {} subjects and seeds that are finished in every arm",
                 cells.len(),
                 plan.cells.len(),
                 compared.len() / plan.arms.len().max(1)
-            )
-        });
-        Ok(Self {
+            ));
+        }
+        Self {
             cells,
             compared,
             missing,
-        })
+        }
     }
-}
-
-fn is_finished(plan: &Plan, run: &Run, cell: &Cell) -> Result<bool> {
-    let folder = run.trajectory(cell);
-    if !is_trained(&folder)? {
-        return Ok(false);
-    }
-    folder.checked()?;
-    let chosen = choices(&plan.rules, &folder)?;
-    let tested = |step: &usize| result_path(&folder, *step).is_file();
-    Ok(chosen_steps(&chosen).iter().all(tested))
 }

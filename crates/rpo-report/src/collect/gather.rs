@@ -31,7 +31,7 @@ pub(super) fn data(
     tested: Option<&(Vec<Row>, Table)>,
 ) -> Result<ReportData> {
     let e = &plan.experiment;
-    let times = run.times();
+    let times = run.times(&plan.cells);
     let trajectories: Vec<Trajectory> = finished
         .cells
         .iter()
@@ -41,7 +41,7 @@ pub(super) fn data(
         title: e.name.replace('_', " "),
         name: e.name.clone(),
         description: e.reproduces.clone(),
-        created: ended(run),
+        created: ended(plan, run),
         version: env!("CARGO_PKG_VERSION").into(),
         setup: setup_data(plan, info),
         times: data::Times {
@@ -65,7 +65,13 @@ pub(super) fn data(
             .flat_map(|(_, table)| &table.notes)
             .filter(|n| !n.contains("same checkpoint"))
             .cloned()
-            .chain(finished.missing.clone().filter(|_| tested.is_none()))
+            .chain(
+                finished
+                    .missing
+                    .iter()
+                    .filter(|_| tested.is_none())
+                    .cloned(),
+            )
             .chain(e.savings(&plan.arms))
             .collect(),
     })
@@ -432,10 +438,13 @@ fn pictures(folder: &Path) -> Result<Vec<Picture>> {
 }
 
 /// When the last trajectory was written, in UTC.
-fn ended(run: &Run) -> String {
-    let time = std::fs::metadata(run.path.join("times.json")).and_then(|m| m.modified());
+fn ended(plan: &Plan, run: &Run) -> String {
+    let written = |cell: &Cell| {
+        let about = std::fs::metadata(run.trajectory(cell).times_path());
+        about.and_then(|m| m.modified()).ok()
+    };
+    let time = plan.cells.iter().filter_map(written).max();
     let seconds = time
-        .ok()
         .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())
         .map_or(0, |d| d.as_secs());
     let (y, m, d) = civil(seconds / 86400);

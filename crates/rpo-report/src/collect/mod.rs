@@ -18,12 +18,12 @@ use rpo_files::output;
 pub const REPORT_DATA: &str = "report.json";
 
 /// Writes `eval.json`, `table.txt`, `table.csv`, `report.html` and the event files; returns the table as text. At any moment of a
-/// run: what is not finished is left out and told.
+/// run: what is not finished, or damaged, is left out and told.
 ///
 /// # Errors
-/// A record that is damaged, by name; I/O errors.
+/// I/O errors, by path.
 pub fn collect(plan: &Plan, info: &RunInfo, run: &Run) -> Result<String> {
-    let finished = Finished::of(plan, run)?;
+    let finished = Finished::of(plan, run);
     let write = |name: &str, text: &str| output::write(&run.path.join(name), text.as_bytes());
     let mut text = String::new();
     let mut tested = None;
@@ -36,8 +36,10 @@ pub fn collect(plan: &Plan, info: &RunInfo, run: &Run) -> Result<String> {
         write("table.csv", &table.to_csv())?;
         write("table.txt", &text)?;
         tested = Some((rows, table));
-    } else if let Some(missing) = &finished.missing {
-        text = format!("{missing}\n");
+    } else {
+        for missing in &finished.missing {
+            text += &format!("{missing}\n");
+        }
     }
     let data = gather::data(plan, info, run, &finished, tested.as_ref())?;
     write("report.html", &page::render(&data)?)?;

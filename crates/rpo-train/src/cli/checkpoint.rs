@@ -1,13 +1,12 @@
 //! Which checkpoint of which trajectory of a run a verb is about.
 
-use crate::files;
+use crate::run_folder;
 use crate::runner::setup::Setup;
 use anyhow::Result;
 use clap::Args;
-use rpo_experiment as experiment;
 use rpo_experiment::plan::Cell;
 use rpo_experiment::run::Folder;
-use rpo_experiment::run::{Run, RunInfo, choices, is_trained};
+use rpo_experiment::run::{Run, choices, is_trained};
 use rpo_files::failure::{BadInput, OrBadInput};
 use std::path::PathBuf;
 
@@ -56,26 +55,10 @@ impl CheckpointArgs {
     /// # Errors
     /// [`BadInput`] about a run whose inputs have changed, a trajectory or step that is not there, or a run without a choice.
     pub(super) fn find(&self, base: bool) -> Result<Checkpoint> {
-        let resolved = self.run.join("resolved.toml");
-        if !resolved.is_file() {
-            return Err(BadInput::new(format!(
-                "{}: there is none, so this is no run folder\n  mend: give the folder that `rpo-train FILE` made",
-                resolved.display()
-            )));
-        }
-        let (experiment, mut layers) = experiment::read(&resolved, &[], &[])?;
-        let info: RunInfo =
-            files::read_json(&self.run.join("run.json")).or_bad_input("run folder")?;
-        layers.folder.clone_from(&info.experiment_folder);
-        layers.sources.clone_from(&info.sources);
-        let setup = Setup::load(experiment, &layers)?;
-        if info.inputs != setup.inputs_hash {
-            return Err(BadInput::new(format!(
-                "{}: the model, the encoders, the subjects or this program's kernels are not those of the run\n  mend: put back what the run was made with (looked for from {})",
-                self.run.display(),
-                info.experiment_folder.display()
-            )));
-        }
+        let run = Run {
+            path: self.run.clone(),
+        };
+        let (setup, info) = run_folder::load(&run)?;
         let names: Vec<&str> = info.cells.iter().map(|c| c.id.as_str()).collect();
         let wanted = self
             .trajectory
@@ -88,10 +71,7 @@ impl CheckpointArgs {
                 names.join(", ")
             )));
         };
-        let folder = Run {
-            path: self.run.clone(),
-        }
-        .trajectory(cell);
+        let folder = run.trajectory(cell);
         let kept = folder.kept_steps();
         let step = match self.step {
             None if base => 0,

@@ -10,7 +10,6 @@ use anyhow::Result;
 use clap::Args;
 use rpo_data::picture::png_bytes;
 use rpo_data::prompts::fill;
-use rpo_experiment::run::Times;
 use rpo_files::failure::BadInput;
 use std::path::PathBuf;
 
@@ -70,7 +69,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
         })
         .collect();
     let drawer = setup.drawer();
-    let mut progress = Progress::new(drawer.cost(requests.len()), Times::default());
+    let mut progress = Progress::new(drawer.cost(requests.len()));
     let (unet, weights) = match &args.lora {
         Some(path) => kept::load_lora(setup, path, args.lora_scale)?,
         None => kept::load(setup, arm, &checkpoint.folder, step, args.lora_scale)?,

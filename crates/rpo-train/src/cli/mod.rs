@@ -1,5 +1,6 @@
 //! The command line.
 
+mod cell;
 mod check;
 mod checkpoint;
 mod doctor;
@@ -14,6 +15,7 @@ mod plan;
 mod report;
 
 use crate::device;
+use crate::pool;
 use crate::run_folder::RunFolder;
 use crate::runner::{self, setup::Setup};
 use anyhow::Result;
@@ -21,8 +23,9 @@ use clap::{Args, Parser, Subcommand};
 use rpo_experiment::{self as experiment, Experiment, Layers};
 use std::path::PathBuf;
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 15] = [
     "run",
+    "cell",
     "plan",
     "check",
     "generate",
@@ -58,6 +61,17 @@ enum Verb {
         /// Run folder; by default <output>/<name>-<hash of settings and inputs>
         #[arg(long)]
         out: Option<PathBuf>,
+        /// Cells at a time, each in a process of its own with its share of the threads
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+        jobs: u16,
+    },
+    /// Run one cell of a run folder; a finished one ends at once
+    Cell {
+        /// Run folder
+        run: PathBuf,
+        /// Place of the cell in plan.json, from 0
+        #[arg(long)]
+        index: usize,
     },
     /// Resolve an experiment without any weights: arms, rules, subjects, cells and what they cost, as JSON
     Plan {
@@ -129,7 +143,7 @@ impl ExperimentArgs {
 /// What went wrong; [`rpo_files::failure::exit_code`] tells bad input from failure. Wrong arguments end the process with code 2.
 pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
     match Cli::parse_from(with_verb(args.collect())).verb {
-        Verb::Run { file, out } => {
+        Verb::Run { file, out, jobs } => {
             let (experiment, mut layers) = file.read()?;
             if let Some(out) = &out {
                 layers.sources = RunFolder::sources(out);
@@ -137,8 +151,17 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
             let chosen = device::open(&experiment.model.device, &experiment.model.dtype)?;
             let setup = Setup::load(experiment, &layers)?.at(chosen)?;
             let folder = RunFolder::open(&setup, out.as_deref())?;
-            runner::run(&setup, &folder)
+            let run = &folder.run;
+            if jobs == 1 {
+                let failed = runner::run_all(&setup, run)?;
+                return runner::conclude(&setup.plan, run, failed);
+            }
+            // Each process loads what it needs.
+            let plan = setup.plan;
+            let failed = pool::run_all(&plan, run, jobs.into())?;
+            runner::conclude(&plan, run, failed)
         }
+        Verb::Cell { run, index } => cell::cell(&run, index),
         Verb::Plan { file, out } => plan::plan(&file, out.as_deref()),
         Verb::Check { file } => check::check(&file),
         Verb::Generate(args) => generate::generate(&args),

@@ -1,6 +1,7 @@
 //! Runs a plan: train every cell, examine what the rules chose, write the results. Interrupted anywhere, it goes on where it was.
 
 mod card;
+mod cell;
 pub mod checkpoint;
 pub mod draw;
 pub mod exam;
@@ -16,38 +17,63 @@ mod trajectory;
 
 use crate::memory::{self, Memory};
 use crate::progress::Progress;
-use crate::run_folder::RunFolder;
 use anyhow::Result;
-use rpo_experiment::run::{Times, duration};
+use cell::run_cell;
+use rpo_experiment::plan::{Cell, Plan};
+use rpo_experiment::run::{Run, duration};
 use rpo_report::collect::collect;
 use setup::Setup;
 
-/// Runs the whole experiment in `folder`.
+/// Runs every cell in this process, one after the other.
 ///
 /// # Errors
-/// The first failure, with the cell's name; everything written before it stays and the same command goes on from there.
-pub fn run(setup: &Setup, folder: &RunFolder) -> Result<()> {
-    let run = &folder.run;
-    check_memory(setup)?;
-    if let Some(saved) = setup.experiment.savings(&setup.arms) {
-        println!("{saved}");
-    }
-    let times: Times = run.times();
-    let mut progress = Progress::new(setup.total_cost(), times);
-    let judges = exam::Judges::load(setup)?;
+/// An experiment that does not fit into this machine's memory.
+pub fn run_all(setup: &Setup, run: &Run) -> Result<Vec<Failed>> {
+    let judges = begin(setup)?;
+    let mut progress = Progress::new(setup.total_cost());
+    let mut failed = Vec::new();
     for cell in &setup.cells {
-        let trajectory = run.trajectory(cell);
-        trajectory::train(setup, cell, &trajectory, &mut progress)?;
-        run.write_times(&progress.times)?;
-        exam::examine(setup, &judges, cell, &trajectory, &mut progress)?;
-        run.write_times(&progress.times)?;
+        if let Err(error) = run_cell(setup, &judges, run, cell, &mut progress) {
+            progress.line(&format!("{}: failed; the other cells go on", cell.id));
+            failed.push(Failed {
+                cell: cell.id.clone(),
+                error,
+            });
+        }
     }
-    progress.times.total = progress.total();
-    run.write_times(&progress.times)?;
     progress.finish();
-    let table = collect(&setup.plan, &run.info()?, run)?;
+    Ok(failed)
+}
+
+/// Runs one cell in this process.
+///
+/// # Errors
+/// As [`run_cell`], and of an experiment that does not fit into this machine's memory.
+pub fn run_one(setup: &Setup, run: &Run, cell: &Cell) -> Result<()> {
+    let judges = begin(setup)?;
+    let cost = setup.preparation_cost(cell) + setup.training_cost(cell);
+    let mut progress = Progress::new(cost);
+    run_cell(setup, &judges, run, cell, &mut progress)?;
+    progress.finish();
+    Ok(())
+}
+
+/// A cell that could not be finished.
+pub struct Failed {
+    /// Its name.
+    pub cell: String,
+    /// Why.
+    pub error: anyhow::Error,
+}
+
+/// Writes the run's tables and page and prints them, whatever is finished.
+///
+/// # Errors
+/// The failures, if there are any; a damaged record; I/O errors.
+pub fn conclude(plan: &Plan, run: &Run, failed: Vec<Failed>) -> Result<()> {
+    let table = collect(plan, &run.info()?, run)?;
     println!("{table}");
-    let t = &progress.times;
+    let t = run.times(&plan.cells);
     println!(
         "time {} · negatives {} · training {} · validation {} ({:.0} %) · test {}",
         duration(t.total),
@@ -58,7 +84,35 @@ pub fn run(setup: &Setup, folder: &RunFolder) -> Result<()> {
         duration(t.test)
     );
     println!("report {}", run.path.join("report.html").display());
-    Ok(())
+    let mut failed = failed.into_iter();
+    let Some(first) = failed.next() else {
+        return Ok(());
+    };
+    let others: Vec<String> = failed
+        .map(|f| format!("\n{}: {:#}", f.cell, f.error))
+        .collect();
+    let summary = format!(
+        "{} of {} cells failed; the same command tries them again\n{}",
+        1 + others.len(),
+        plan.cells.len(),
+        first.cell
+    );
+    // The first one's kind is that of the whole.
+    let error = first.error.context(summary);
+    Err(if others.is_empty() {
+        error
+    } else {
+        anyhow::anyhow!("{error:#}{}", others.concat())
+    })
+}
+
+/// What is looked at before the first cell.
+fn begin(setup: &Setup) -> Result<exam::Judges> {
+    check_memory(setup)?;
+    if let Some(saved) = setup.experiment.savings(&setup.arms) {
+        println!("{saved}");
+    }
+    exam::Judges::load(setup)
 }
 
 /// Prints what every arm will take at its fullest.

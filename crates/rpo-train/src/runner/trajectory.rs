@@ -127,6 +127,7 @@ impl Training<'_> {
                     &optimizer,
                     finished || step == limit,
                 )?;
+                self.folder.write_times(&progress.taken())?;
                 // Last, so that a replay after a kill finds every checkpoint it may still want.
                 checkpoint::keep(self.cell, self.folder, &keep)?;
                 if finished && step < limit {

@@ -1,0 +1,82 @@
+//! Cells in several processes on this machine.
+
+use crate::runner::Failed;
+use anyhow::{Context, Result, anyhow};
+use rpo_experiment::plan::{Cell, Plan};
+use rpo_experiment::run::Run;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What a cell's process prints, in its trajectory's folder.
+const LOG: &str = "log.txt";
+
+/// Runs the cells, `jobs` at a time, each in a process of its own with its share of the threads. Those that fail are returned
+/// at the end, while the others go on.
+///
+/// # Errors
+/// This program's own path, which cannot be found.
+pub fn run_all(plan: &Plan, run: &Run, jobs: usize) -> Result<Vec<Failed>> {
+    let program = std::env::current_exe().context("the path of this program")?;
+    let threads = (rayon::current_num_threads() / jobs).max(1);
+    let (next, done, failed) = (
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+        Mutex::new(Vec::new()),
+    );
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(plan.cells.len()) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(cell) = plan.cells.get(index) else {
+                        break;
+                    };
+                    let result = work(&program, run, cell, index, threads);
+                    let n = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    let how = if result.is_ok() { "done" } else { "failed" };
+                    eprintln!("{n} of {}: {} {how}", plan.cells.len(), cell.id);
+                    if let (Err(error), Ok(mut failed)) = (result, failed.lock()) {
+                        failed.push(Failed {
+                            cell: cell.id.clone(),
+                            error,
+                        });
+                    }
+                }
+            });
+        }
+    });
+    Ok(failed.into_inner().unwrap_or_default())
+}
+
+/// One cell in a process of its own.
+fn work(program: &Path, run: &Run, cell: &Cell, index: usize, threads: usize) -> Result<()> {
+    let folder = run.trajectory(cell).0;
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let log = folder.join(LOG);
+    let file = || File::create(&log).with_context(|| log.display().to_string());
+    let status = Command::new(program)
+        .arg("cell")
+        .arg(&run.path)
+        .args(["--index", &index.to_string()])
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        .stdin(Stdio::null())
+        .stdout(file()?)
+        .stderr(File::options().append(true).open(&log)?)
+        .status()
+        .with_context(|| program.display().to_string())?;
+    if status.success() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(&log).unwrap_or_default();
+    let said = text
+        .rfind("error: ")
+        .map(|at| text[at + 7..].trim().to_owned());
+    Err(anyhow!(
+        "{}\n  log: {}",
+        said.unwrap_or_else(|| format!("its process ended with {status}")),
+        log.display()
+    ))
+}

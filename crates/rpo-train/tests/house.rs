@@ -1,0 +1,133 @@
+//! The rules of the house, read from the workspace itself.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// What each crate may stand on; ARCHITECTURE.md draws it.
+const FLOORS: [(&str, &[&str]); 15] = [
+    ("rpo-files", &[]),
+    ("rpo-micro", &[]),
+    ("rpo-stats", &[]),
+    ("rpo-pref", &[]),
+    ("rpo-data", &[]),
+    ("rpo-nn", &["rpo-files"]),
+    ("rpo-reward", &["rpo-stats"]),
+    ("rpo-encoders", &["rpo-nn"]),
+    ("rpo-diffusion", &["rpo-encoders", "rpo-nn"]),
+    ("rpo-eval", &["rpo-encoders", "rpo-nn", "rpo-reward"]),
+    (
+        "rpo-experiment",
+        &["rpo-data", "rpo-files", "rpo-pref", "rpo-reward"],
+    ),
+    (
+        "rpo-report",
+        &["rpo-experiment", "rpo-files", "rpo-reward", "rpo-stats"],
+    ),
+    (
+        "rpo-pretrain",
+        &[
+            "rpo-data",
+            "rpo-diffusion",
+            "rpo-encoders",
+            "rpo-files",
+            "rpo-nn",
+        ],
+    ),
+    (
+        "rpo-train",
+        &[
+            "rpo-data",
+            "rpo-diffusion",
+            "rpo-encoders",
+            "rpo-eval",
+            "rpo-experiment",
+            "rpo-files",
+            "rpo-micro",
+            "rpo-nn",
+            "rpo-pref",
+            "rpo-report",
+            "rpo-reward",
+            "rpo-stats",
+        ],
+    ),
+    (
+        "rpo-bench",
+        &[
+            "rpo-data",
+            "rpo-diffusion",
+            "rpo-encoders",
+            "rpo-eval",
+            "rpo-nn",
+            "rpo-reward",
+        ],
+    ),
+];
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).expect("cargo prints JSON")
+}
+
+/// The crates that each package needs when it runs, by name.
+fn needs(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let packages = metadata["packages"].as_array().expect("packages");
+    let of = |package: &Value| {
+        let dependencies = package["dependencies"].as_array().expect("dependencies");
+        let normal = dependencies.iter().filter(|d| d["kind"].is_null());
+        normal
+            .map(|d| d["name"].as_str().expect("a name").to_owned())
+            .collect()
+    };
+    packages
+        .iter()
+        .map(|p| (p["name"].as_str().expect("a name").to_owned(), of(p)))
+        .collect()
+}
+
+#[test]
+fn arrows_point_down() {
+    let needs = needs(&metadata());
+    let ours: BTreeSet<&str> = FLOORS.iter().map(|(name, _)| *name).collect();
+    let there: BTreeSet<&str> = needs
+        .keys()
+        .map(String::as_str)
+        .filter(|name| name.starts_with("rpo-"))
+        .collect();
+    assert_eq!(there, ours);
+    for (name, allowed) in FLOORS {
+        for need in needs[name]
+            .iter()
+            .filter(|need| ours.contains(need.as_str()))
+        {
+            assert!(allowed.contains(&need.as_str()), "{name} stands on {need}");
+        }
+    }
+}
+
+#[test]
+fn plans_and_reports_need_no_tensor() {
+    let needs = needs(&metadata());
+    for name in ["rpo-report", "rpo-experiment"] {
+        let (mut all, mut open) = (BTreeSet::new(), vec![name.to_owned()]);
+        while let Some(next) = open.pop() {
+            if all.insert(next.clone()) {
+                open.extend(needs.get(&next).into_iter().flatten().cloned());
+            }
+        }
+        assert!(all.contains("serde"), "the tree was not read");
+        let tensors = all
+            .iter()
+            .find(|n| n.starts_with("candle") || *n == "safetensors");
+        assert_eq!(tensors, None, "{name}");
+    }
+}
