@@ -105,7 +105,7 @@ def pixels(path):
 
 
 def read_0_1(run):
-    """Version 0.1.0: metrics.jsonl, eval.json, report.json."""
+    """Versions 0.1 and 0.2: metrics.jsonl, eval.json, report.json."""
     results = {kind: {} for kind in ("weights", "pictures", "pairs", "losses", "chosen", "test")}
     root = run / "trajectories"
     for record in sorted(root.rglob("metrics.jsonl")):
@@ -135,7 +135,7 @@ def read_0_1(run):
     return results
 
 
-READERS = {"0.1.0": read_0_1}
+READERS = {"0.1.0": read_0_1, "0.2.0": read_0_1}
 
 
 def read(run):

@@ -21,7 +21,7 @@ use crate::resample::{Filter, resize_rgb};
 /// meant: of 16-bit grey Pillow makes white.
 ///
 /// # Errors
-/// If the file is missing, is no picture this build decodes, or is damaged; the message names the path and the mend.
+/// If the file is missing, is no picture this build decodes, or is damaged; the message names the path and the hint.
 pub fn load(path: impl AsRef<Path>) -> Result<RgbImage> {
     let path = path.as_ref();
     let bytes =

@@ -44,7 +44,7 @@ pub fn fill(template: &str, token: Option<&str>, class: &str) -> String {
 /// Checks that a template has a place for the class, at most one for the token, and no other braces.
 ///
 /// # Errors
-/// Names the template and the mend.
+/// Names the template and the hint.
 pub fn check(template: &str) -> Result<()> {
     let long = template.replace("{}", "{token} {class}");
     let (tokens, classes) = (

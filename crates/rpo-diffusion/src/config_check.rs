@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::{Error, Result, bail};
 use serde_json::{Map, Value};
 
-/// The text of a configuration file; the error names it and the mend.
+/// The text of a configuration file; the error names it and the hint.
 pub(crate) fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|e| {
         Error::msg(format!(

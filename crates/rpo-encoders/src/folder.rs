@@ -15,7 +15,7 @@ pub use weights::{
 /// Reads the JSON file `name` of the folder `dir`.
 ///
 /// # Errors
-/// A file that is missing, is not JSON, or whose value does not fit `T`; the message names the file, the key and the mend.
+/// A file that is missing, is not JSON, or whose value does not fit `T`; the message names the file, the key and the hint.
 pub fn read_json<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<T> {
     let path = dir.join(name);
     let text = read_text(dir, name)?;
@@ -44,14 +44,14 @@ pub fn read_config<T: DeserializeOwned>(dir: &Path) -> Result<T> {
 pub fn read_text(dir: &Path, name: &str) -> Result<String> {
     let path = dir.join(name);
     std::fs::read_to_string(&path).map_err(|error| {
-        let mend = if !dir.is_dir() {
+        let hint = if !dir.is_dir() {
             format!("There is no folder {}: check the path", dir.display())
         } else {
             format!(
                 "A model folder in transformers layout holds `{name}`: copy the folder as a whole"
             )
         };
-        candle_core::Error::msg(format!("cannot read {}: {error}. {mend}", path.display()))
+        candle_core::Error::msg(format!("cannot read {}: {error}. {hint}", path.display()))
     })
 }
 

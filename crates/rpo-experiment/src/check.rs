@@ -41,13 +41,13 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         && !(0.0 <= from && from < to && to <= 1.0)
     {
         let message =
-            format!("[{from}, {to}] is no part of a trajectory\n  mend: 0 <= from < to <= 1");
+            format!("[{from}, {to}] is no part of a trajectory\n  hint: 0 <= from < to <= 1");
         return Err(layers.error("sampler.guidance_interval", &message));
     }
     in_range("sampler.eta", e.sampler.eta, 0.0, 1.0, layers)?;
     // Whether the model's own scheduler takes it is known when the model is read.
     if e.sampler.eta > 0.0 && !matches!(e.sampler.solver, Solver::Ddim | Solver::Scheduler) {
-        let message = "only DDIM takes noise by eta\n  mend: solver = \"ddim\", or eta = 0";
+        let message = "only DDIM takes noise by eta\n  hint: solver = \"ddim\", or eta = 0";
         return Err(layers.error("sampler.eta", message));
     }
     for (i, lambda) in e.rules.lambda.iter().enumerate() {
@@ -56,20 +56,20 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         if e.rules.lambda[..i].contains(lambda) {
             return Err(layers.error(
                 &key,
-                &format!("{lambda} is given twice\n  mend: leave one away"),
+                &format!("{lambda} is given twice\n  hint: leave one away"),
             ));
         }
     }
     for (i, mean) in e.rules.mean.iter().enumerate() {
         if e.rules.mean[..i].contains(mean) {
-            let message = format!("`{}` is given twice\n  mend: leave one away", mean.name());
+            let message = format!("`{}` is given twice\n  hint: leave one away", mean.name());
             return Err(layers.error(&format!("rules.mean.{i}"), &message));
         }
     }
     if (e.rules.lambda.is_empty() || e.rules.mean.is_empty()) && !e.rules.last {
         return Err(layers.error(
             "rules",
-            "there is no rule\n  mend: give `lambda` and `mean`, or `last = true`",
+            "there is no rule\n  hint: give `lambda` and `mean`, or `last = true`",
         ));
     }
     for (i, seed) in e.seeds.iter().enumerate() {
@@ -98,18 +98,18 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         }
         SubjectSource::Stickerbench if e.subjects.count > STICKERBENCH_SUBJECTS => {
             let message = format!(
-                "{} subjects, but StickerBench has {STICKERBENCH_SUBJECTS}\n  mend: {STICKERBENCH_SUBJECTS} or fewer",
+                "{} subjects, but StickerBench has {STICKERBENCH_SUBJECTS}\n  hint: {STICKERBENCH_SUBJECTS} or fewer",
                 e.subjects.count
             );
             Err(layers.error("subjects.count", &message))
         }
         SubjectSource::Folder if e.subjects.path.is_empty() => Err(layers.error(
             "subjects.path",
-            "is needed\n  mend: the folder of the photos",
+            "is needed\n  hint: the folder of the photos",
         )),
         SubjectSource::Dreambench if e.subjects.path.is_empty() => Err(layers.error(
             "subjects.path",
-            "is needed\n  mend: the folder `dataset` of DreamBench",
+            "is needed\n  hint: the folder `dataset` of DreamBench",
         )),
         _ => Ok(()),
     }
@@ -127,7 +127,7 @@ pub(super) fn check_training(t: &Training, table: &str, layers: &Layers) -> Resu
     }
     if t.gradient_accumulation == 0 || !t.batch.is_multiple_of(t.gradient_accumulation) {
         let message = format!(
-            "{} parts of a batch of {}\n  mend: a number that divides training.batch",
+            "{} parts of a batch of {}\n  hint: a number that divides training.batch",
             t.gradient_accumulation, t.batch
         );
         return Err(layers.error(&format!("{table}.gradient_accumulation"), &message));
@@ -138,6 +138,7 @@ pub(super) fn check_training(t: &Training, table: &str, layers: &Layers) -> Resu
         ("beta2", t.beta2, 0.999_999_9),
         ("weight_decay", t.weight_decay, 10.0),
         ("eps", t.eps, 1.0),
+        ("save_minutes", t.save_minutes, 1e6),
     ];
     for (key, value, high) in ranges {
         in_range(&format!("{table}.{key}"), value, 0.0, high, layers)?;
@@ -160,7 +161,7 @@ pub(super) fn check_lora(lora: &Lora, table: &str, layers: &Layers) -> Result<()
     if lora.targets.is_empty() {
         return Err(layers.error(
             &format!("{table}.targets"),
-            "there is none\n  mend: leave the key away for the projections of attention",
+            "there is none\n  hint: leave the key away for the projections of attention",
         ));
     }
     in_range(&format!("{table}.dropout"), lora.dropout, 0.0, 0.99, layers)

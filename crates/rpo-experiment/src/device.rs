@@ -22,7 +22,7 @@ pub fn parse(device: &str) -> Result<Wanted, String> {
         None if device == "cuda" => Ok(Wanted::Cuda(0)),
         Some(("cuda", n)) if n.parse::<usize>().is_ok() => Ok(Wanted::Cuda(n.parse().unwrap_or(0))),
         _ => Err(format!(
-            "`{device}` is no device\n  mend: \"auto\", \"cpu\", \"cuda\" or \"cuda:1\""
+            "`{device}` is no device\n  hint: \"auto\", \"cpu\", \"cuda\" or \"cuda:1\""
         )),
     }
 }
@@ -37,11 +37,11 @@ pub fn check(device: &str, dtype: &str) -> Result<(), (&'static str, String)> {
         (_, "auto" | "f32") | (Wanted::Cuda(_), "bf16") => Ok(()),
         (_, "bf16") => Err((
             "model.dtype",
-            "the CPU computes in f32\n  mend: dtype = \"auto\", or device = \"cuda\"".into(),
+            "the CPU computes in f32\n  hint: dtype = \"auto\", or device = \"cuda\"".into(),
         )),
         _ => Err((
             "model.dtype",
-            format!("`{dtype}` is no dtype\n  mend: \"auto\", \"f32\" or \"bf16\""),
+            format!("`{dtype}` is no dtype\n  hint: \"auto\", \"f32\" or \"bf16\""),
         )),
     }
 }

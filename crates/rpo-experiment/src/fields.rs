@@ -199,6 +199,9 @@ pub struct Training {
     /// Without this key: where the U-Net has 100 million parameters or more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recompute: Option<bool>,
+    /// The state is saved at every validation and, between them, when so many minutes have passed: that much is lost to a kill
+    /// at most. 0: at validations alone.
+    pub save_minutes: f64,
 }
 
 /// `[[arm]]`: a training that differs from the others in keys of the recipe or of the optimiser.
@@ -219,9 +222,6 @@ pub struct Arm {
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub lora: Option<toml::Table>,
 }
-
-/// The projections of attention.
-const ATTENTION: [&str; 4] = ["to_q", "to_k", "to_v", "to_out.0"];
 
 /// `[lora]`: peft's names and meaning. The learning rate and the rest of the optimiser are those of `[training]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -276,138 +276,4 @@ pub struct Test {
     pub pictures_per_prompt: usize,
     /// The first so many test prompts; 0 for all.
     pub prompts: usize,
-}
-
-impl Default for Experiment {
-    fn default() -> Self {
-        Self {
-            name: "experiment".into(),
-            reproduces: String::new(),
-            output: "runs".into(),
-            seeds: vec![0],
-            model: Model::default(),
-            encoders: Encoders::default(),
-            subjects: Subjects::default(),
-            sampler: Sampler::default(),
-            training: Training::default(),
-            lora: None,
-            recipe: toml::Table::from_iter([("preset".into(), "ours".into())]),
-            arms: Vec::new(),
-            validation: Validation::default(),
-            rules: Rules::default(),
-            test: Test::default(),
-        }
-    }
-}
-
-impl Default for Model {
-    fn default() -> Self {
-        Self {
-            preset: String::new(),
-            path: "micro".into(),
-            variant: String::new(),
-            device: "auto".into(),
-            dtype: "auto".into(),
-            size: 0,
-            memory_gb: 0.0,
-        }
-    }
-}
-
-impl Default for Encoders {
-    fn default() -> Self {
-        Self {
-            reward: "micro/reward".into(),
-            clip: "micro/eval_clip".into(),
-            vit: "micro/eval_dino".into(),
-            vit_name: "ViT-I".into(),
-            label: "micro".into(),
-            clip_text: RewardText::Remove,
-            reward_text: RewardText::Remove,
-        }
-    }
-}
-
-impl Default for Subjects {
-    fn default() -> Self {
-        Self {
-            source: SubjectSource::Stickerbench,
-            count: 8,
-            seed: 0,
-            path: String::new(),
-            class: String::new(),
-            token: "[v]".into(),
-            live: false,
-        }
-    }
-}
-
-impl Default for Sampler {
-    fn default() -> Self {
-        Self {
-            solver: Solver::DpmSolverPp2m,
-            eta: 0.0,
-            steps: 15,
-            guidance: 3.0,
-            guidance_interval: None,
-            batch: 16,
-        }
-    }
-}
-
-impl Default for Training {
-    fn default() -> Self {
-        Self {
-            steps: 300,
-            learning_rate: 1e-4,
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
-            weight_decay: 1e-2,
-            batch: 4,
-            gradient_accumulation: 1,
-            recompute: None,
-        }
-    }
-}
-
-impl Default for Lora {
-    fn default() -> Self {
-        Self {
-            rank: 32,
-            alpha: None,
-            targets: ATTENTION.map(str::to_owned).into(),
-            dropout: 0.0,
-        }
-    }
-}
-
-impl Default for Validation {
-    fn default() -> Self {
-        Self {
-            every: 20,
-            pictures_per_prompt: 2,
-            prompts: 0,
-        }
-    }
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            lambda: vec![0.3, 0.5, 0.7],
-            mean: vec![Mean::Harmonic],
-            patience: None,
-            last: true,
-        }
-    }
-}
-
-impl Default for Test {
-    fn default() -> Self {
-        Self {
-            pictures_per_prompt: 2,
-            prompts: 0,
-        }
-    }
 }

@@ -30,11 +30,11 @@ impl Layer {
         let shown = path.display();
         Err(BadInput::new(match built_in::size(path) {
             Some(size) => format!(
-                "{shown}: sizes are laid over an experiment\n  mend: rpo-train EXPERIMENT --with {}",
+                "{shown}: sizes are laid over an experiment\n  hint: rpo-train EXPERIMENT --with {}",
                 size.short()
             ),
             None => format!(
-                "{shown}: {why}, and no experiment of this name is built in\n  mend: {}",
+                "{shown}: {why}, and no experiment of this name is built in\n  hint: {}",
                 built_in::suggest(path, built_in::EXPERIMENTS)
             ),
         }))
@@ -49,7 +49,7 @@ impl Layer {
         let built_in = built_in::size(path).or_else(|| built_in::experiment(path));
         built_in.map(Self::from).ok_or_else(|| {
             BadInput::new(format!(
-                "--with {}: {why}, and nothing of this name is built in\n  mend: {}",
+                "--with {}: {why}, and nothing of this name is built in\n  hint: {}",
                 path.display(),
                 built_in::suggest(path, built_in::SIZES)
             ))
@@ -82,7 +82,7 @@ fn local(path: &Path) -> Result<std::result::Result<(PathBuf, Layer), std::io::E
             // A file that cannot be read is not passed over.
             Err(e) if file.is_file() => {
                 return Err(BadInput::new(format!(
-                    "{label}: {e}\n  mend: an experiment is a TOML file in UTF-8 that can be read"
+                    "{label}: {e}\n  hint: an experiment is a TOML file in UTF-8 that can be read"
                 )));
             }
             Err(e) => why = why.or(Some(e)),

@@ -3,9 +3,11 @@
 mod arms;
 pub mod built_in;
 mod check;
+mod defaults;
 pub mod device;
 mod fields;
 mod layer;
+mod meaning;
 pub mod paths;
 pub mod plan;
 pub mod presets;

@@ -1,4 +1,4 @@
-//! Reads experiment files: several TOML layers, the later over the earlier, with errors that name file, line, key and mend.
+//! Reads experiment files: several TOML layers, the later over the earlier, with errors that name file, line, key and hint.
 
 use crate::fields::Experiment;
 use crate::layer::{Layer, nearest};
@@ -122,7 +122,7 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
 fn set_to_toml(set: &str) -> Result<String> {
     let Some((key, value)) = set.split_once('=') else {
         return Err(BadInput::new(format!(
-            "--set {set}: no `=`\n  mend: write --set key=value, for example --set training.steps=40"
+            "--set {set}: no `=`\n  hint: write --set key=value, for example --set training.steps=40"
         )));
     };
     let (key, value) = (key.trim(), value.trim());
@@ -171,11 +171,11 @@ pub(super) fn describe(message: &str) -> String {
     } else {
         "key"
     };
-    let mend = match nearest(unknown, known) {
+    let hint = match nearest(unknown, known) {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("known here: {}", known.join(", ")),
     };
-    format!("unknown {kind} `{unknown}`\n  mend: {mend}")
+    format!("unknown {kind} `{unknown}`\n  hint: {hint}")
 }
 
 #[cfg(test)]
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn unknown_keys_name_the_nearest() {
         let text = describe("unknown field `lamda`, expected one of `lambda`, `mean`, `patience`");
-        assert_eq!(text, "unknown key `lamda`\n  mend: did you mean `lambda`?");
+        assert_eq!(text, "unknown key `lamda`\n  hint: did you mean `lambda`?");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The user's input is at fault: a file, a key or a value. The message names it and says how to mend it.
+/// The user's input is at fault: a file, a key or a value. The message names it and says what helps.
 #[derive(Debug)]
 pub struct BadInput(String);
 
@@ -15,7 +15,7 @@ impl fmt::Display for BadInput {
 impl std::error::Error for BadInput {}
 
 impl BadInput {
-    /// A message that names what is wrong and the mend, as an [`anyhow::Error`].
+    /// A message that names what is wrong and the hint, as an [`anyhow::Error`].
     #[expect(
         clippy::new_ret_no_self,
         reason = "it is only ever used as an anyhow::Error"

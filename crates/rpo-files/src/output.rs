@@ -24,7 +24,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// What to say when a file cannot be written.
 pub fn cannot_write(path: &Path) -> String {
     format!(
-        "{}: cannot write\n  mend: free some space, then run the same command again; it goes on where it was",
+        "{}: cannot write\n  hint: free some space, then run the same command again; it resumes",
         path.display()
     )
 }

@@ -102,14 +102,14 @@ recipe! {
 
 /// A key of a recipe with a value that makes no sense.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{key} = {value}: {mend}")]
+#[error("{key} = {value}: {hint}")]
 pub struct RecipeError {
     /// The key.
     pub key: &'static str,
     /// Its value.
     pub value: String,
     /// What it may be.
-    pub mend: &'static str,
+    pub hint: &'static str,
 }
 
 /// How often the U-Net runs in one step.
@@ -224,11 +224,11 @@ impl Recipe {
     pub fn check(&self) -> Result<(), RecipeError> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let weight = |value: f64| value.is_finite() && value >= 0.0;
-        let error = |key, value: f64, mend| {
+        let error = |key, value: f64, hint| {
             Err(RecipeError {
                 key,
                 value: value.to_string(),
-                mend,
+                hint,
             })
         };
         for (key, value) in [

@@ -104,7 +104,7 @@ fn cuda(ordinal: usize, dtype: &str) -> Result<Chosen> {
 #[cfg(not(feature = "cuda"))]
 fn cuda(ordinal: usize, _dtype: &str) -> Result<Chosen> {
     Err(BadInput::new(format!(
-        "model.device: this program was built without CUDA and cannot compute on cuda:{ordinal}\n  mend: cargo run -p rpo-train --features cuda -- …, \
+        "model.device: this program was built without CUDA and cannot compute on cuda:{ordinal}\n  hint: cargo run -p rpo-train --features cuda -- …, \
          or device = \"cpu\""
     )))
 }

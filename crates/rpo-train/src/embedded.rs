@@ -28,7 +28,7 @@ pub fn find(name: &str) -> Option<Result<PathBuf>> {
     Some(copy().map(|copy| below.components().fold(copy, |path, part| path.join(part))))
 }
 
-/// The folder of the unpacked copy, which is made or mended if need be.
+/// The folder of the unpacked copy, which is made or fixed if need be.
 ///
 /// # Errors
 /// [`BadInput`] that lists the folders that cannot be written.
@@ -104,7 +104,7 @@ fn unpack(folders: &[PathBuf], files: &[File]) -> std::result::Result<PathBuf, S
         }
     }
     Err(format!(
-        "the embedded model cannot be unpacked. Tried:\n{}\n  mend: name a folder that can be written in the environment variable RPO_CACHE",
+        "the embedded model cannot be unpacked. Tried:\n{}\n  hint: name a folder that can be written in the environment variable RPO_CACHE",
         tried.join("\n")
     ))
 }

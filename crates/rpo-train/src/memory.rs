@@ -189,24 +189,24 @@ pub fn check(arm: &TrainingArm, estimate: &Estimate, available: Option<usize>) -
     let Some(available) = available.filter(|a| *a < estimate.total()) else {
         return Ok(());
     };
-    let mut mends = Vec::new();
+    let mut hints = Vec::new();
     if arm.lora.is_none() {
-        mends.push("train adapters: a table [lora] with rank = 16");
+        hints.push("train adapters: a table [lora] with rank = 16");
     }
     if arm.training.recompute == Some(false) {
-        mends.push("training.recompute = true");
+        hints.push("training.recompute = true");
     }
     if arm.training.batch > arm.training.gradient_accumulation {
-        mends.push("a larger training.gradient_accumulation");
+        hints.push("a larger training.gradient_accumulation");
     }
-    mends.push("a smaller model.size or sampler.batch");
-    mends.push("model.memory_gb = N, if the estimate is wrong");
+    hints.push("a smaller model.size or sampler.batch");
+    hints.push("model.memory_gb = N, if the estimate is wrong");
     Err(BadInput::new(format!(
-        "arm {} needs {}, and {} are available\n  mend: {}",
+        "arm {} needs {}, and {} are available\n  hint: {}",
         arm.name,
         estimate.describe(),
         size(available),
-        mends.join("; or ")
+        hints.join("; or ")
     )))
 }
 

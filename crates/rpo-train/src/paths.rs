@@ -18,7 +18,7 @@ pub fn find(name: &str, experiment_folder: &Path) -> Result<PathBuf> {
     let places = places(name, experiment_folder);
     here(name, &places)?.ok_or_else(|| {
         BadInput::new(format!(
-            "`{name}` was not found. Looked at:\n{}\n  mend: give the path of an existing folder, or `micro` for the embedded model",
+            "`{name}` was not found. Looked at:\n{}\n  hint: give the path of an existing folder, or `micro` for the embedded model",
             list(&places)
         ))
     })
@@ -93,14 +93,14 @@ fn checkpoint_is_no_folder(path: PathBuf) -> Result<PathBuf> {
     Err(BadInput::new(
         match path.extension().and_then(|e| e.to_str()) {
             Some("safetensors") => format!(
-                "{shown} is a file, a model is a folder\n  mend: if it is a single-file checkpoint, make a folder of it: \
+                "{shown} is a file, a model is a folder\n  hint: if it is a single-file checkpoint, make a folder of it: \
              rpo-train import {shown} --config-from FOLDER --to NEW_FOLDER"
             ),
             Some("ckpt" | "pt" | "pth" | "bin") => format!(
-                "{shown} is a pickle of PyTorch, which runs code when it is read and is not read here\n  mend: convert it to \
+                "{shown} is a pickle of PyTorch, which runs code when it is read and is not read here\n  hint: convert it to \
              safetensors, then make a folder of it with rpo-train import"
             ),
-            _ => format!("{shown} is a file, a model is a folder\n  mend: give the folder's path"),
+            _ => format!("{shown} is a file, a model is a folder\n  hint: give the folder's path"),
         },
     ))
 }

@@ -12,6 +12,9 @@ use rpo_files::{Lock, LockError};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The version whose runs are read, but not resumed: their inputs were hashed with what may change last bits.
+const HASHED_OTHERWISE: &str = "0.1.0";
+
 /// One run's folder while this process alone writes into it.
 pub struct RunFolder {
     /// Its files.
@@ -33,7 +36,7 @@ impl RunFolder {
         let path = match out {
             Some(path) => path.to_path_buf(),
             None => {
-                let identity = toml::to_string_pretty(&identity(&setup.experiment))?;
+                let identity = toml::to_string_pretty(&setup.experiment.meaning())?;
                 let hash = blake3::hash(format!("{identity}|{}", setup.inputs_hash).as_bytes());
                 let name = format!("{}-{}", setup.experiment.name, &hash.to_hex()[..8]);
                 Path::new(&setup.experiment.output).join(name)
@@ -49,19 +52,31 @@ impl RunFolder {
         let written = path.join("resolved.toml");
         if let Ok(before) = std::fs::read_to_string(&written) {
             let mut info: RunInfo = files::read_json(&path.join("run.json"))?;
-            let same = toml::from_str::<Experiment>(&before)
-                .is_ok_and(|e| identity(&e) == identity(&setup.experiment));
-            if !same || info.inputs != setup.inputs_hash {
+            let begun: Option<Experiment> = toml::from_str(&before).ok();
+            let meant = begun.as_ref().map(Experiment::meaning);
+            if info.version == HASHED_OTHERWISE {
                 return Err(BadInput::new(format!(
-                    "{}: holds another run (its settings or its inputs differ)\n  mend: name another folder with --out, or leave --out away",
+                    "{}: was begun by rpo-train {HASHED_OTHERWISE}, which told runs apart in another way\n  hint: finish it with that version, or begin anew in another folder; report, generate and export read it",
+                    path.display()
+                )));
+            }
+            if meant != Some(setup.experiment.meaning()) || info.inputs != setup.inputs_hash {
+                return Err(BadInput::new(format!(
+                    "{}: holds another run (its settings or its inputs differ)\n  hint: name another folder with --out, or leave --out away",
                     path.display()
                 )));
             }
             let now = machine(setup.device.as_deref());
-            if info.machine != now {
+            let [was, is] = [begun.as_ref(), Some(&setup.experiment)].map(|e| e.map(computed));
+            let of = |machine: &str, how: Option<String>| match was == is {
+                true => machine.to_owned(),
+                false => format!("{machine}, {}", how.unwrap_or_default()),
+            };
+            if info.machine != now || was != is {
                 eprintln!(
-                    "this run began on \"{}\", here is \"{now}\": its remaining steps may not be bit-identical to an uninterrupted run",
-                    info.machine
+                    "this run began on \"{}\", here is \"{}\": its remaining steps may not be bit-identical to an uninterrupted run",
+                    of(&info.machine, was.clone()),
+                    of(&now, is.clone())
                 );
             }
             if before != resolved {
@@ -107,7 +122,7 @@ pub fn load(run: &Run) -> Result<(Setup, RunInfo)> {
     let resolved = run.path.join("resolved.toml");
     if !resolved.is_file() {
         return Err(BadInput::new(format!(
-            "{}: there is none, so this is no run folder\n  mend: give the folder that `rpo-train FILE` made",
+            "{}: there is none, so this is no run folder\n  hint: give the folder that `rpo-train FILE` made",
             resolved.display()
         )));
     }
@@ -116,9 +131,14 @@ pub fn load(run: &Run) -> Result<(Setup, RunInfo)> {
     layers.folder.clone_from(&info.experiment_folder);
     layers.sources.clone_from(&info.sources);
     let setup = Setup::load(experiment, &layers)?;
-    if info.inputs != setup.inputs_hash {
+    if info.version == HASHED_OTHERWISE {
+        eprintln!(
+            "{}: was begun by rpo-train {HASHED_OTHERWISE}; whether model, encoders and subjects are still those of the run is not known",
+            run.path.display()
+        );
+    } else if info.inputs != setup.inputs_hash {
         return Err(BadInput::new(format!(
-            "{}: the model, the encoders, the subjects or this program's kernels are not those of the run\n  mend: put back what the run was made with (looked for from {})",
+            "{}: the model, the encoders or the subjects are not those of the run\n  hint: put back what the run was made with (looked for from {})",
             run.path.display(),
             info.experiment_folder.display()
         )));
@@ -157,17 +177,20 @@ fn refuse_foreign(path: &Path) -> Result<()> {
         Some(name) => name,
     };
     Err(BadInput::new(format!(
-        "{}: is no run folder and is not empty (it has {foreign}), and nothing is overwritten\n  mend: name a new folder with --out, or leave --out away",
+        "{}: is no run folder and is not empty (it has {foreign}), and nothing is overwritten\n  hint: name a new folder with --out, or leave --out away",
         path.display()
     )))
 }
 
-/// What makes two runs the same: every setting but the place of their files and the memory they may take.
-fn identity(experiment: &Experiment) -> Experiment {
-    let mut same = experiment.clone();
-    same.output = String::new();
-    same.model.memory_gb = 0.0;
-    same
+/// How a run is computed, where that may change its last bits: what [`Experiment::meaning`] leaves out.
+fn computed(experiment: &Experiment) -> String {
+    let (t, s) = (&experiment.training, &experiment.sampler);
+    format!(
+        "sampler.batch {}, gradient_accumulation {}, recompute {}",
+        s.batch,
+        t.gradient_accumulation,
+        t.recompute.map_or("by size".into(), |r| r.to_string())
+    )
 }
 
 /// The device line of reports: `cpu, 2 threads, avx512f, kernels 3`.

@@ -1,4 +1,4 @@
-//! What bad input gets: one message that names the thing and the mend, exit code 2, and nothing written lost.
+//! What bad input gets: one message that names the thing and the hint, exit code 2, and nothing written lost.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -62,6 +62,7 @@ fn nor_do_they_with_adapters_and_dropout() {
     let sets = [
         "lora.rank=2",
         "lora.dropout=0.2",
+        "training.save_minutes=0.001",
         "training.learning_rate=1e-3",
     ];
     kill(8, &sets, "pytorch_lora_weights.safetensors");

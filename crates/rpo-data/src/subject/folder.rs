@@ -27,7 +27,7 @@ const REFUSED: [&str; 10] = [
 ///
 /// # Errors
 /// If the folder is missing or holds no photo, a photo cannot be decoded, or the class is not known; each message names
-/// the path and the mend.
+/// the path and the hint.
 pub fn load_folder(dir: impl AsRef<Path>, class: Option<&str>, token: &str) -> Result<Subject> {
     let found = look(dir.as_ref(), class, token)?;
     let references = found.photos.iter().map(|path| reference(path));
@@ -221,7 +221,7 @@ fn kohya_words(name: &str) -> Option<(String, String)> {
 
 /// The class of `name` in DreamBench's list beside the folder.
 fn listed_class(dir: &Path, name: &str) -> Result<String> {
-    let mend = "give its class, the word a prompt would use for it, such as \"dog\"";
+    let hint = "give its class, the word a prompt would use for it, such as \"dog\"";
     let whole = dir
         .canonicalize()
         .with_context(|| format!("cannot find the folder {}", dir.display()))?;
@@ -231,7 +231,7 @@ fn listed_class(dir: &Path, name: &str) -> Result<String> {
         .filter(|p| p.is_file())
     else {
         bail!(
-            "nothing says what the subject in {} is: {mend}",
+            "nothing says what the subject in {} is: {hint}",
             dir.display()
         );
     };
@@ -243,7 +243,7 @@ fn listed_class(dir: &Path, name: &str) -> Result<String> {
         .map(|(_, class)| class.trim().to_string())
         .with_context(|| {
             format!(
-                "{} does not list the subject {name:?}: {mend}",
+                "{} does not list the subject {name:?}: {hint}",
                 list.display()
             )
         })

@@ -51,7 +51,7 @@ impl Plan {
         let arms = experiment.training_arms(layers)?;
         if let Some((first, i)) = same_folder(arms.iter().map(|a| a.name.as_str())) {
             let message = format!(
-                "`{}` and `{}` would share one folder, so one trajectory\n  mend: names that differ in letters or digits",
+                "`{}` and `{}` would share one folder, so one trajectory\n  hint: names that differ in letters or digits",
                 arms[first].name, arms[i].name
             );
             return Err(layers.error(&format!("arm.{i}.name"), &message));
@@ -59,7 +59,7 @@ impl Plan {
         let subjects = subjects::of(&experiment, layers)?;
         if let Some((first, i)) = same_folder(subjects.iter().map(|s| s.name.as_str())) {
             return Err(BadInput::new(format!(
-                "subjects `{}` and `{}` would share one folder, so one trajectory\n  mend: rename the folder of one of them so that they differ in letters or digits",
+                "subjects `{}` and `{}` would share one folder, so one trajectory\n  hint: rename the folder of one of them so that they differ in letters or digits",
                 subjects[first].name, subjects[i].name
             )));
         }

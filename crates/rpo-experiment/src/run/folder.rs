@@ -90,7 +90,7 @@ impl Folder {
         match &latest {
             // A kill before the first save leaves no more than the scores of step 0.
             None if record.iter().filter(|b| **b == b'\n').count() > 1 => bail!(
-                "{path} has the record of a training, but state/latest.json beside it is gone\n  mend: put it back, or {}",
+                "{path} has the record of a training, but state/latest.json beside it is gone\n  hint: put it back, or {}",
                 self.again()
             ),
             None => {}
@@ -102,7 +102,7 @@ impl Folder {
                 let (there, wanted) = (record.len(), *metrics_bytes as usize);
                 let Some(record) = record.get(..wanted) else {
                     bail!(
-                        "{path} has {there} of {wanted} bytes: it was cut\n  mend: put the whole file back, or {}",
+                        "{path} has {there} of {wanted} bytes: it was cut\n  hint: put the whole file back, or {}",
                         self.again()
                     )
                 };
@@ -112,7 +112,7 @@ impl Folder {
                     .is_some_and(|before| *before != hash)
                 {
                     bail!(
-                        "{path} is not as it was written: its {wanted} bytes have another hash\n  mend: put the file back, or {}",
+                        "{path} is not as it was written: its {wanted} bytes have another hash\n  hint: put the file back, or {}",
                         self.again()
                     )
                 }

@@ -159,14 +159,14 @@ impl Gpu {
         let ptx = Ptx::from_src(entry.ptx.as_str());
         let module = self.stream.context().load_module(ptx).map_err(|e| {
             use sys::cudaError_enum::{CUDA_ERROR_INVALID_PTX, CUDA_ERROR_UNSUPPORTED_PTX_VERSION};
-            let mend = match e.0 {
+            let hint = match e.0 {
                 CUDA_ERROR_INVALID_PTX | CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
                     "; CUDA 13 needs driver 580 or later"
                 }
                 _ => "",
             };
             Error::Msg(format!(
-                "the driver does not take the kernel {name}: {e}{mend}"
+                "the driver does not take the kernel {name}: {e}{hint}"
             ))
         })?;
         let function = module.load_function(name).w()?;

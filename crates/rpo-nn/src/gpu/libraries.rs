@@ -17,28 +17,28 @@ struct Wanted {
     /// What tells its version of CUDA; others have it in their names.
     version: Option<&'static [u8]>,
     /// Where it is missing.
-    mend: &'static str,
+    hint: &'static str,
 }
 
 const DRIVER: Wanted = Wanted {
     name: "libcuda.so.1",
     functions: cuda::driver::FUNCTIONS,
     version: None,
-    mend: "it belongs to NVIDIA's driver, version 580 or later; containers get it by `--gpus all` or `--nv`",
+    hint: "it belongs to NVIDIA's driver, version 580 or later; containers get it by `--gpus all` or `--nv`",
 };
 
 const PRODUCTS: Wanted = Wanted {
     name: "libcublasLt.so.13",
     functions: cuda::cublaslt::FUNCTIONS,
     version: None,
-    mend: "`pip install nvidia-cublas` in the active environment, CUDA 13's toolkit, or its folder in LD_LIBRARY_PATH",
+    hint: "`pip install nvidia-cublas` in the active environment, CUDA 13's toolkit, or its folder in LD_LIBRARY_PATH",
 };
 
 const CONVOLUTIONS: Wanted = Wanted {
     name: "libcudnn.so.9",
     functions: cuda::cudnn::FUNCTIONS,
     version: Some(b"cudnnGetCudartVersion"),
-    mend: "`pip install nvidia-cudnn-cu13` in the active environment, or its folder in LD_LIBRARY_PATH",
+    hint: "`pip install nvidia-cudnn-cu13` in the active environment, or its folder in LD_LIBRARY_PATH",
 };
 
 /// cuDNN compiles some of its kernels with it.
@@ -70,9 +70,9 @@ fn connect(wanted: &Wanted) -> Result<(), String> {
         }
     }
     Err(format!(
-        "CUDA cannot be used: {}\n  mend: {}",
+        "CUDA cannot be used: {}\n  hint: {}",
         refused.join("; "),
-        wanted.mend
+        wanted.hint
     ))
 }
 

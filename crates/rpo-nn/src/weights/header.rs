@@ -84,7 +84,7 @@ fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
     Ok(count)
 }
 
-/// What a file is that is often found in place of weights, with the mend.
+/// What a file is that is often found in place of weights, with the hint.
 fn other_kind(start: &[u8]) -> Option<&'static str> {
     const PICKLE: &str = "it is a pickle of PyTorch, which runs code when it is read and is therefore not read here. \
          Convert it: load the model in Python and call save_pretrained(..., safe_serialization=True)";

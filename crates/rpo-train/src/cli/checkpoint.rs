@@ -45,7 +45,7 @@ impl CheckpointArgs {
             return Ok(());
         }
         Err(BadInput::new(format!(
-            "{} is a model, not a run\n  mend: leave --trajectory and --step away",
+            "{} is a model, not a run\n  hint: leave --trajectory and --step away",
             self.run.display()
         )))
     }
@@ -67,7 +67,7 @@ impl CheckpointArgs {
             .unwrap_or_default();
         let Some(cell) = info.cells.iter().find(|c| c.id == wanted) else {
             return Err(BadInput::new(format!(
-                "no trajectory `{wanted}` in this run\n  mend: one of {}",
+                "no trajectory `{wanted}` in this run\n  hint: one of {}",
                 names.join(", ")
             )));
         };
@@ -78,7 +78,7 @@ impl CheckpointArgs {
             Some(step) => step,
             None if !is_trained(&folder)? => {
                 return Err(BadInput::new(format!(
-                    "trajectory `{wanted}` is not finished, so no rule has chosen a step\n  mend: run its experiment to the end, or give --step, one of 0, {kept:?}"
+                    "trajectory `{wanted}` is not finished, so no rule has chosen a step\n  hint: run its experiment to the end, or give --step, one of 0, {kept:?}"
                 )));
             }
             None => {
@@ -89,7 +89,7 @@ impl CheckpointArgs {
         };
         if step > 0 && !kept.contains(&step) {
             return Err(BadInput::new(format!(
-                "step {step} of `{wanted}` was not kept\n  mend: one of 0, {kept:?}"
+                "step {step} of `{wanted}` was not kept\n  hint: one of 0, {kept:?}"
             )));
         }
         Ok(Checkpoint {

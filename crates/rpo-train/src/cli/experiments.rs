@@ -17,7 +17,7 @@ pub(super) fn experiments(name: Option<&Path>) -> Result<()> {
     let found = built_in::experiment(name).or_else(|| built_in::size(name));
     let Some(found) = found else {
         return Err(BadInput::new(format!(
-            "{}: no experiment of this name is built in\n  mend: {}",
+            "{}: no experiment of this name is built in\n  hint: {}",
             name.display(),
             built_in::suggest(name, built_in::EXPERIMENTS)
         )));

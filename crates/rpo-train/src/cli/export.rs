@@ -73,13 +73,13 @@ pub(super) fn export(args: &ExportArgs) -> Result<()> {
     };
     if (format == Format::SingleFile) != file {
         return Err(BadInput::new(format!(
-            "--to {}: a single file ends in .safetensors, a folder does not\n  mend: another name, or another --format",
+            "--to {}: a single file ends in .safetensors, a folder does not\n  hint: another name, or another --format",
             args.to.display()
         )));
     }
     if args.link && format == Format::SingleFile {
         return Err(BadInput::new(
-            "--link: a single file holds all weights itself\n  mend: leave --link away, or write a folder",
+            "--link: a single file holds all weights itself\n  hint: leave --link away, or write a folder",
         ));
     }
     // Before minutes are spent on loading.

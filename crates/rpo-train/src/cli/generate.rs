@@ -51,7 +51,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     let arm = &setup.arms[cell.arm];
     if args.lora_scale != 1.0 && args.lora.is_none() && arm.lora.is_none() {
         return Err(BadInput::new(format!(
-            "--lora-scale: `{}` trained the whole U-Net, so there is no LoRA to scale\n  mend: leave it away, or give --lora",
+            "--lora-scale: `{}` trained the whole U-Net, so there is no LoRA to scale\n  hint: leave it away, or give --lora",
             cell.id
         )));
     }
@@ -95,7 +95,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     };
     if let Some((path, _)) = drawn.iter().find(differs) {
         return Err(BadInput::new(format!(
-            "{}: another picture is there, and nothing is overwritten\n  mend: name another folder with --out; what was drawn is kept and need not be drawn again",
+            "{}: another picture is there, and nothing is overwritten\n  hint: name another folder with --out; what was drawn is kept and need not be drawn again",
             path.display()
         )));
     }

@@ -27,7 +27,7 @@ pub(super) fn refuse_foreign<'a>(
     }
     if inputs.into_iter().any(|input| same_file(input, path)) {
         return Err(BadInput::new(format!(
-            "{name} {}: this is a file that is read\n  mend: name another one",
+            "{name} {}: this is a file that is read\n  hint: name another one",
             path.display()
         )));
     }
@@ -40,7 +40,7 @@ pub(super) fn refuse_foreign<'a>(
         return Ok(());
     }
     Err(BadInput::new(format!(
-        "{name} {}: there is a file already that is no earlier result of this command, and nothing is overwritten\n  mend: name another one, or remove it",
+        "{name} {}: there is a file already that is no earlier result of this command, and nothing is overwritten\n  hint: name another one, or remove it",
         path.display()
     )))
 }

@@ -88,7 +88,7 @@ fn write_index(base: &Path, to: &Path, keep: impl Fn(&str) -> bool) -> Result<Ve
         }
         let Some(part) = known.iter().find(|name| *name == part) else {
             return Err(BadInput::new(format!(
-                "{}: `{}` is no part of a Stable Diffusion pipeline\n  mend: take it out of that file if it is not needed; the parts are {}",
+                "{}: `{}` is no part of a Stable Diffusion pipeline\n  hint: take it out of that file if it is not needed; the parts are {}",
                 path.display(),
                 part.escape_debug(),
                 known.join(", ")
@@ -168,7 +168,7 @@ fn inside(base: &Path, path: &Path) -> Result<PathBuf> {
         return Ok(file);
     }
     Err(BadInput::new(format!(
-        "{} is a link to {}, outside of the model's folder, and is not followed\n  mend: if that file belongs to the model, copy it into the place of the link",
+        "{} is a link to {}, outside of the model's folder, and is not followed\n  hint: if that file belongs to the model, copy it into the place of the link",
         path.display(),
         file.display()
     )))

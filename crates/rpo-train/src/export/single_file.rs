@@ -65,7 +65,7 @@ pub fn import(
     let names = Names::of_folder(configurations).or_bad_input("--config-from")?;
     if names.family != of_file {
         return Err(BadInput::new(format!(
-            "{} is a {of_file}, {} has the configurations of a {}\n  mend: give a folder of the same family with --config-from",
+            "{} is a {of_file}, {} has the configurations of a {}\n  hint: give a folder of the same family with --config-from",
             file.display(),
             configurations.display(),
             names.family
@@ -120,7 +120,7 @@ fn check_prediction(archive: &Archive, configurations: &Path) -> Result<()> {
         return Ok(());
     }
     Err(BadInput::new(format!(
-        "{}: it predicts {}, {} says otherwise\n  mend: give a folder with the checkpoint's own prediction_type",
+        "{}: it predicts {}, {} says otherwise\n  hint: give a folder with the checkpoint's own prediction_type",
         archive.label(),
         if wants {
             "velocities (v_prediction)"

@@ -62,7 +62,7 @@ pub fn refuse_occupied(target: &Path) -> Result<()> {
         return Ok(());
     }
     Err(BadInput::new(format!(
-        "{}: there is something already, and nothing is overwritten\n  mend: name a new place with --to, or remove what is there",
+        "{}: there is something already, and nothing is overwritten\n  hint: name a new place with --to, or remove what is there",
         target.display()
     )))
 }

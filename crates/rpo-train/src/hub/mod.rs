@@ -138,7 +138,7 @@ pub fn find(
         format!("\n  {} has moved to {}", repository.name, current.name)
     };
     Err(format!(
-        "repository `{}` at revision `{}`:\n{}{moved}\n  mend: {}",
+        "repository `{}` at revision `{}`:\n{}{moved}\n  hint: {}",
         repository.name,
         repository.revision,
         tried.join("\n"),

@@ -16,7 +16,7 @@ use rpo_encoders::folder;
 use rpo_eval::reward::Rewarder;
 use rpo_experiment::Source;
 use rpo_experiment::plan::Plan;
-use rpo_experiment::{Experiment, Layers};
+use rpo_experiment::{Experiment, Layers, TrainingArm};
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::Place;
 use rpo_nn::weights::Params;
@@ -42,7 +42,7 @@ pub struct Setup {
     pub base_weights: String,
     /// Hash of the model's other parts and of the U-Net's configuration.
     pub model_hash: String,
-    /// Hash of all inputs: model, encoders, subjects, arms with all presets resolved, kernels' version.
+    /// Hash of all inputs: model, encoders, subjects, arms with all presets resolved.
     pub inputs_hash: String,
     /// By key, the repositories and commits that the weights are copies of.
     pub sources: BTreeMap<String, Source>,
@@ -92,7 +92,7 @@ impl Setup {
             let found = folder::weight_files_of(&model.join("unet"), Some(variant));
             if found.is_ok_and(|found| found.variant.as_deref() != Some(variant)) {
                 let message = format!(
-                    "{} has no weights `{variant}`\n  mend: leave the key away, or name a variant that is there",
+                    "{} has no weights `{variant}`\n  hint: leave the key away, or name a variant that is there",
                     model.join("unet").display()
                 );
                 return Err(layers.error("model.variant", &message));
@@ -141,9 +141,14 @@ impl Setup {
             plan.experiment.model.variant.as_bytes(),
         ]);
         let mut inputs = blake3::Hasher::new();
-        inputs.update(format!("kernels {}|", rpo_nn::KERNELS_VERSION).as_bytes());
         // The file names presets; what they stand for may change with the program.
-        inputs.update(format!("{:?}|", plan.arms).as_bytes());
+        for arm in &plan.arms {
+            let meant = TrainingArm {
+                training: arm.training.meaning(),
+                ..arm.clone()
+            };
+            inputs.update(serde_json::to_string(&meant)?.as_bytes());
+        }
         inputs
             .update(base_weights.as_bytes())
             .update(model_hash.as_bytes());
@@ -292,7 +297,7 @@ fn hash_folders(folders: &[PathBuf]) -> Result<String> {
     for folder in folders {
         let entries = std::fs::read_dir(folder).map_err(|e| {
             BadInput::new(format!(
-                "{}: {e}\n  mend: the model folder needs this part",
+                "{}: {e}\n  hint: the model folder needs this part",
                 folder.display()
             ))
         })?;

@@ -24,6 +24,7 @@ use rpo_nn::optim::{self, AdamW};
 use rpo_reward::Score;
 use rpo_reward::select::{self, Validation};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 /// Trains a cell to its end, going on from where an earlier start was interrupted.
 ///
@@ -99,6 +100,9 @@ impl Training<'_> {
             None => self.folder.cut(0)?,
         }
         let mut pending = Vec::new();
+        let mut saved = Instant::now();
+        let save_after = Duration::try_from_secs_f64(60.0 * self.arm.training.save_minutes);
+        let save_after = save_after.ok().filter(|d| !d.is_zero());
         for step in first..=limit {
             if step > 0 {
                 let record = progress
@@ -130,6 +134,7 @@ impl Training<'_> {
                 self.folder.write_times(&progress.taken())?;
                 // Last, so that a replay after a kill finds every checkpoint it may still want.
                 checkpoint::keep(self.cell, self.folder, &keep)?;
+                saved = Instant::now();
                 if finished && step < limit {
                     progress.skip(
                         self.setup.training_cost(self.cell)
@@ -141,6 +146,12 @@ impl Training<'_> {
                     ));
                     break;
                 }
+            } else if save_after.is_some_and(|after| saved.elapsed() >= after) {
+                self.folder.append(&std::mem::take(&mut pending))?;
+                let params = &self.trained.params;
+                state::save(self.folder, step, params, &optimizer, false)?;
+                self.folder.write_times(&progress.taken())?;
+                saved = Instant::now();
             }
         }
         card::write(self.setup, self.cell, self.folder)
@@ -172,7 +183,7 @@ impl Training<'_> {
         let loss = losses.total;
         if !loss.is_finite() {
             bail!(
-                "the loss is {loss} ({:?}); the state of the last validation is kept\n  mend: lower training.learning_rate ({})",
+                "the loss is {loss} ({:?}); what was saved last is kept\n  hint: lower training.learning_rate ({})",
                 losses.terms,
                 self.arm.training.learning_rate
             );
@@ -181,7 +192,7 @@ impl Training<'_> {
         let grad_norm = optim::global_norm(&grads, &self.trained.params.vars())?;
         if !grad_norm.is_finite() {
             bail!(
-                "the gradient's norm is {grad_norm}\n  mend: lower training.learning_rate ({})",
+                "the gradient's norm is {grad_norm}\n  hint: lower training.learning_rate ({})",
                 self.arm.training.learning_rate
             );
         }

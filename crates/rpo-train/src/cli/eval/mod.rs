@@ -128,7 +128,7 @@ fn subjects(args: &EvalArgs) -> Result<Vec<(Subject, PathBuf)>> {
             let pictures = args.pictures.join(dir.file_name().unwrap_or_default());
             if !pictures.is_dir() {
                 return Err(BadInput::new(format!(
-                    "--references has the subject {}, but there is no folder {}\n  mend: draw its pictures, or give the references of those that were drawn",
+                    "--references has the subject {}, but there is no folder {}\n  hint: draw its pictures, or give the references of those that were drawn",
                     dir.display(),
                     pictures.display()
                 )));
@@ -167,7 +167,7 @@ impl Panel {
             let judge = TextJudge::load(&find(name)?, place).or_bad_input("--clip")?;
             if judge.encoder().kind() != Kind::Clip {
                 return Err(BadInput::new(format!(
-                    "--clip {name}: this folder holds an AlignModel, not a CLIPModel\n  mend: --reward {name}"
+                    "--clip {name}: this folder holds an AlignModel, not a CLIPModel\n  hint: --reward {name}"
                 )));
             }
             encoders.push(EncoderInfo::new(

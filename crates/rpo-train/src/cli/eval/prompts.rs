@@ -43,7 +43,7 @@ impl Prompts {
             [one] if Path::new(one).is_file() => Self::file(Path::new(one)),
             [one] if !one.contains(char::is_whitespace) && Path::new(one).extension().is_some() => {
                 Err(BadInput::new(format!(
-                    "--prompts {one}: no such file\n  mend: a .txt, .csv, .json or .jsonl file, prompts, or dreambench"
+                    "--prompts {one}: no such file\n  hint: a .txt, .csv, .json or .jsonl file, prompts, or dreambench"
                 )))
             }
             several => Ok(Self::List(several.to_vec())),
@@ -155,7 +155,7 @@ impl Files {
         }
         if found.is_empty() {
             return Err(BadInput::new(format!(
-                "--pictures {}: no picture in it or in its folders\n  mend: .jpg, .png or .webp files",
+                "--pictures {}: no picture in it or in its folders\n  hint: .jpg, .png or .webp files",
                 dir.display()
             )));
         }
@@ -195,7 +195,7 @@ impl Files {
         let ordered = !names.is_empty() && names.iter().all(|name| number(name).is_none());
         if ordered && self.folders != list.len() {
             return Err(BadInput::new(format!(
-                "--pictures {}: {} folders and {} prompts\n  mend: a folder a prompt, or names with the prompt's number from 0",
+                "--pictures {}: {} folders and {} prompts\n  hint: a folder a prompt, or names with the prompt's number from 0",
                 dir.display(),
                 self.folders,
                 list.len()
@@ -210,7 +210,7 @@ impl Files {
             };
             place.and_then(|i| list.get(i)).cloned().ok_or_else(|| {
                 BadInput::new(format!(
-                    "the picture {file} in {} has no prompt: {} of {} prompts\n  mend: name it or its folder by the prompt's number from 0 (`prompt-03-1.png`), or give a table: --prompts prompts.csv with the columns picture,prompt",
+                    "the picture {file} in {} has no prompt: {} of {} prompts\n  hint: name it or its folder by the prompt's number from 0 (`prompt-03-1.png`), or give a table: --prompts prompts.csv with the columns picture,prompt",
                     dir.display(),
                     place.map_or("its name has no number".into(), |i| format!("its number is {i}")),
                     list.len()
@@ -228,7 +228,7 @@ impl Files {
         let items = self.items(dir, |_, _, file| {
             rows.get(file).cloned().ok_or_else(|| {
                 BadInput::new(format!(
-                    "the picture {file} in {} has no prompt in {}\n  mend: add a row for it, its path as seen from the folder of pictures",
+                    "the picture {file} in {} has no prompt in {}\n  hint: add a row for it, its path as seen from the folder of pictures",
                     dir.display(),
                     table.display()
                 ))
@@ -254,7 +254,7 @@ impl Files {
             let text = text.trim_start_matches('\u{feff}').trim();
             if text.is_empty() {
                 return Err(BadInput::new(format!(
-                    "the picture {file} in {} has no prompt\n  mend: --prompts, or a text beside it: {}",
+                    "the picture {file} in {} has no prompt\n  hint: --prompts, or a text beside it: {}",
                     dir.display(),
                     beside.display()
                 )));
@@ -280,7 +280,7 @@ pub(super) fn readings(prompt: &str, token: &str, class: &str) -> Result<[String
     let template = prompt.replace(token, "{token}");
     if class.is_empty() && (template.contains("{}") || template.contains("{class}")) {
         return Err(BadInput::new(format!(
-            "the prompt {prompt:?} has a place for the class\n  mend: --class dog"
+            "the prompt {prompt:?} has a place for the class\n  hint: --class dog"
         )));
     }
     Ok([Some(token), None].map(|token| fill(&template, token, class)))

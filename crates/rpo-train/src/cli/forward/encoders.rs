@@ -123,7 +123,7 @@ fn check_kind(part: Part, kind: Kind, model: &Path) -> Result<()> {
     }
     let name = if kind == Kind::Align { "align" } else { "clip" };
     Err(BadInput::new(format!(
-        "--model {}: this folder holds the other kind of encoder\n  mend: --part {name}",
+        "--model {}: this folder holds the other kind of encoder\n  hint: --part {name}",
         model.display()
     )))
 }

@@ -29,7 +29,7 @@ pub(super) fn run(args: &ForwardArgs, inputs: &Inputs) -> Result<Results> {
     let schedule = args.model.join("scheduler/scheduler_config.json");
     if !schedule.is_file() {
         return Err(BadInput::new(format!(
-            "--grad: {} is missing\n  mend: give the folder of the whole pipeline; its schedule makes x_t",
+            "--grad: {} is missing\n  hint: give the folder of the whole pipeline; its schedule makes x_t",
             schedule.display()
         )));
     }

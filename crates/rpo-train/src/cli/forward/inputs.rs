@@ -36,7 +36,7 @@ impl Inputs {
             .collect();
         names.sort();
         BadInput::new(format!(
-            "{}: {message}\n  the file holds: {}\n  mend: docs/forward.md lists the tensors of every part",
+            "{}: {message}\n  the file holds: {}\n  hint: docs/forward.md lists the tensors of every part",
             self.path.display(),
             names.join(", ")
         ))

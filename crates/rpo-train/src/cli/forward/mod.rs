@@ -94,7 +94,7 @@ pub(super) struct ForwardArgs {
 pub(super) fn forward(args: &ForwardArgs) -> Result<()> {
     if !args.model.is_dir() {
         return Err(BadInput::new(format!(
-            "--model {}: there is no such folder\n  mend: give a folder that diffusers or transformers saved",
+            "--model {}: there is no such folder\n  hint: give a folder that diffusers or transformers saved",
             args.model.display()
         )));
     }
@@ -176,7 +176,7 @@ fn preset(name: &str) -> Result<Preset> {
     known.copied().ok_or_else(|| {
         let names: Vec<&str> = Preset::ALL.iter().map(|p| p.name()).collect();
         BadInput::new(format!(
-            "no recipe `{name}`\n  mend: one of {}",
+            "no recipe `{name}`\n  hint: one of {}",
             names.join(", ")
         ))
     })

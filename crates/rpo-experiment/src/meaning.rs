@@ -1,0 +1,127 @@
+//! Two identities of a run: what it means, and what may change its last bits.
+
+use crate::fields::{Experiment, Training};
+
+impl Experiment {
+    /// The same experiment without the keys that may change its last bits or none: where its files lie, how it is computed, on
+    /// what, in which batches. Two runs are the same if their meanings are.
+    #[must_use]
+    pub fn meaning(&self) -> Self {
+        let mut same = self.clone();
+        same.output = String::new();
+        same.model.memory_gb = 0.0;
+        same.model.device = "auto".into();
+        if same.model.dtype == "auto" {
+            same.model.dtype = "f32".into();
+        }
+        same.sampler.batch = 1;
+        same.training = same.training.meaning();
+        for arm in &mut same.arms {
+            for key in ["gradient_accumulation", "recompute", "save_minutes"] {
+                arm.training.remove(key);
+            }
+        }
+        same
+    }
+}
+
+impl Training {
+    /// The same training without what may change its last bits or none: how it is computed and how often it is saved.
+    #[must_use]
+    pub fn meaning(&self) -> Self {
+        Self {
+            gradient_accumulation: 1,
+            recompute: None,
+            save_minutes: 0.0,
+            ..self.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Experiment;
+    use toml::Value;
+
+    /// Keys that are no part of what a run means.
+    const OTHER: [&str; 7] = [
+        "output",
+        "model.device",
+        "model.memory_gb",
+        "sampler.batch",
+        "training.gradient_accumulation",
+        "training.recompute",
+        "training.save_minutes",
+    ];
+
+    /// Other values of a key's type.
+    fn others(value: &Value) -> Vec<Value> {
+        match value {
+            Value::Boolean(b) => vec![Value::Boolean(!b)],
+            Value::Integer(n) => vec![Value::Integer(n + 1)],
+            Value::Float(x) => vec![Value::Float(x + 0.5)],
+            Value::String(s) => ["keep", "ddim", "folder", "cuda"]
+                .into_iter()
+                .chain([format!("{s}x").as_str()])
+                .map(|s| Value::String(s.to_owned()))
+                .collect(),
+            Value::Array(all) => vec![Value::Array(all[1..].to_vec())],
+            _ => Vec::new(),
+        }
+    }
+
+    fn leaves(table: &toml::Table, path: &str, into: &mut Vec<(String, Value)>) {
+        for (key, value) in table {
+            let path = format!("{path}{key}");
+            match value {
+                Value::Table(inner) => leaves(inner, &format!("{path}."), into),
+                value => into.push((path, value.clone())),
+            }
+        }
+    }
+
+    fn set(table: &mut toml::Table, path: &str, value: Value) {
+        match path.split_once('.') {
+            None => drop(table.insert(path.to_owned(), value)),
+            Some((first, rest)) => {
+                let inner = table.get_mut(first).and_then(Value::as_table_mut);
+                set(inner.expect("a table"), rest, value);
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_is_of_one_identity_or_the_other() {
+        let text = r#"
+            arm = [{ name = "a" }]
+            lora = { rank = 2, alpha = 2.0 }
+            sampler = { guidance_interval = [0.0, 0.5] }
+            training = { recompute = true }
+            rules = { patience = 2 }
+            recipe = { preset = "ours", beta = 2.0 }
+            model = { preset = "sd15", variant = "fp16" }
+        "#;
+        let experiment: Experiment = toml::from_str(text).unwrap();
+        let table = toml::Table::try_from(&experiment).unwrap();
+        let (mut all, mut changed) = (Vec::new(), 0);
+        leaves(&table, "", &mut all);
+        for (path, value) in &all {
+            for other in others(value).iter().filter(|other| *other != value) {
+                let mut table = table.clone();
+                set(&mut table, path, other.clone());
+                // A value that this key cannot have.
+                let Ok(other) = table.try_into::<Experiment>() else {
+                    continue;
+                };
+                let same = other.meaning() == experiment.meaning();
+                assert_eq!(same, OTHER.contains(&path.as_str()), "{path}");
+                changed += 1;
+            }
+        }
+        assert!(
+            all.len() > 45 && changed > all.len(),
+            "{} {changed}",
+            all.len()
+        );
+    }
+}
