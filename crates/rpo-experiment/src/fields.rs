@@ -111,6 +111,26 @@ pub enum RewardText {
     Remove,
 }
 
+impl RewardText {
+    /// As tables say it.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Keep => "token kept",
+            Self::Remove => "token removed",
+        }
+    }
+}
+
+impl Encoders {
+    /// An encoder as tables name it: with the label in front, unless its folder begins with it.
+    pub fn in_words(&self, folder: &str) -> String {
+        match folder.starts_with(&self.label) {
+            true => folder.to_owned(),
+            false => format!("{} {folder}", self.label),
+        }
+    }
+}
+
 /// `[subjects]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -15,10 +15,19 @@ const FLOORS: [(&str, &[&str]); 15] = [
     ("rpo-reward", &["rpo-stats"]),
     ("rpo-encoders", &["rpo-nn"]),
     ("rpo-diffusion", &["rpo-encoders", "rpo-nn"]),
-    ("rpo-eval", &["rpo-encoders", "rpo-nn", "rpo-reward"]),
+    (
+        "rpo-eval",
+        &["rpo-encoders", "rpo-nn", "rpo-reward", "rpo-stats"],
+    ),
     (
         "rpo-experiment",
-        &["rpo-data", "rpo-files", "rpo-pref", "rpo-reward"],
+        &[
+            "rpo-data",
+            "rpo-files",
+            "rpo-pref",
+            "rpo-reward",
+            "rpo-stats",
+        ],
     ),
     (
         "rpo-report",

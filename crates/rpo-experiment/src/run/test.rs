@@ -2,6 +2,7 @@
 
 use super::Folder;
 use rpo_reward::Score;
+use rpo_stats::Column;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -12,12 +13,8 @@ pub struct PictureResult {
     pub prompt: usize,
     /// Number among that prompt's pictures.
     pub picture: usize,
-    /// Mean cosine to the references, by the ViT judge.
-    pub vit_i: f64,
-    /// Mean cosine to the references, by the CLIP judge.
-    pub clip_i: f64,
-    /// Cosine to the prompt, by the CLIP judge.
-    pub clip_t: f64,
+    /// One value in each of the columns.
+    pub values: Vec<f64>,
     /// The reward encoder's pair, for λ-means on test pictures.
     pub score: Score,
 }
@@ -29,6 +26,8 @@ pub struct StepResult {
     pub step: usize,
     /// The prompts, filled in.
     pub prompts: Vec<String>,
+    /// What the values of the pictures are.
+    pub columns: Vec<Column>,
     /// One result a picture, prompt by prompt.
     pub pictures: Vec<PictureResult>,
 }

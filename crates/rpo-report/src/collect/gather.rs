@@ -1,7 +1,7 @@
 //! Gathers the report's data from a run folder.
 
 use super::finished::Finished;
-use super::rows::Row;
+use super::rows::{Columns, Row};
 use crate::page::data::{
     self, Encoder, Picture, PictureScore, ReportData, RowKind, RuleOutcome, Sample, SampleRow,
     Setup as SetupData, SubjectValues, TestRow, TestTable, TrainingPoint, Trajectory,
@@ -10,8 +10,8 @@ use crate::table::Table;
 use anyhow::{Context, Result};
 use rpo_experiment::plan::{Cell, Plan, Purpose};
 use rpo_experiment::run::{Record, Run, RunInfo, choices};
+use rpo_reward::mean_reward;
 use rpo_reward::select::{Kind, Rule, gain_over_first};
-use rpo_reward::{Mean, mean_reward};
 use rpo_stats::Interval;
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub(super) fn data(
     info: &RunInfo,
     run: &Run,
     finished: &Finished,
-    tested: Option<&(Vec<Row>, Table)>,
+    tested: Option<&(Vec<Row>, Columns, Table)>,
 ) -> Result<ReportData> {
     let e = &plan.experiment;
     let times = run.times(&plan.cells);
@@ -53,16 +53,16 @@ pub(super) fn data(
         },
         rules: plan.rules.iter().map(rule).collect(),
         trajectories,
-        test: tested.map(|(rows, table)| test_table(plan, rows, table)),
+        test: tested.map(|(rows, columns, table)| test_table(plan, rows, columns, table)),
         samples: match tested {
-            Some((rows, _)) => samples(run, &finished.compared, rows)?,
+            Some((rows, ..)) => samples(run, &finished.compared, rows)?,
             None => Vec::new(),
         },
         settings: toml::to_string_pretty(e)?,
         // Rows say themselves which checkpoints they share.
         notes: tested
             .into_iter()
-            .flat_map(|(_, table)| &table.notes)
+            .flat_map(|(.., table)| &table.notes)
             .filter(|n| !n.contains("same checkpoint"))
             .cloned()
             .chain(
@@ -243,23 +243,15 @@ fn curve(records: &[Record]) -> Vec<TrainingPoint> {
         .collect()
 }
 
-fn test_table(plan: &Plan, rows: &[Row], table: &Table) -> TestTable {
-    let explain = |name: &str| match name {
-        "CLIP-I" => "Mean cosine between a picture and the references, by the CLIP judge.",
-        "CLIP-T" => "Cosine between a picture and its prompt, by the CLIP judge.",
-        name if name.ends_with("Harmonic") => {
-            "λ-harmonic mean of image and text alignment, by the reward's encoder, on test pictures."
-        }
-        _ => "Mean cosine between a picture and the references, by the image judge.",
-    };
-    let metrics = table
-        .metrics
+fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &Table) -> TestTable {
+    let metrics = columns
+        .all
         .iter()
-        .map(|m| data::Metric {
-            label: m.name.clone(),
-            encoder: m.encoder.clone(),
-            explanation: explain(&m.name).into(),
-            higher_is_better: Some(true),
+        .map(|c| data::Metric {
+            label: c.name.clone(),
+            encoder: c.computed_by.clone(),
+            explanation: c.explanation.clone(),
+            higher_is_better: c.higher_is_better,
         })
         .collect();
     let table_rows = rows
@@ -310,7 +302,7 @@ fn test_table(plan: &Plan, rows: &[Row], table: &Table) -> TestTable {
                     Some(Kind::Last) => RowKind::Last,
                 },
                 cells,
-                subjects: subject_values(plan, row),
+                subjects: subject_values(plan, columns, row),
                 median_step: median(row.results.iter().map(|(_, r)| r.step).collect()),
                 same_checkpoint: (!same.is_empty()).then(|| same.join("; ")),
             }
@@ -318,30 +310,24 @@ fn test_table(plan: &Plan, rows: &[Row], table: &Table) -> TestTable {
         .collect();
     TestTable {
         metrics,
-        primary: 4,
+        primary: columns.primary(),
         rows: table_rows,
         statistics: "Figures are averaged within a subject first; the unit is the subject. Intervals are Student t at 95 % over per-subject values or paired differences; p is corrected over the rows by Holm.".into(),
     }
 }
 
-fn subject_values(plan: &Plan, row: &Row) -> Vec<SubjectValues> {
+fn subject_values(plan: &Plan, columns: &Columns, row: &Row) -> Vec<SubjectValues> {
     let several_seeds = plan.experiment.seeds.len() > 1;
     row.results
         .iter()
         .map(|(cell, result)| {
             let name = &plan.subjects[cell.subject].name;
             let n = result.pictures.len() as f64;
-            let mut values = vec![0.0; 3];
+            let mut values = vec![0.0; columns.all.len()];
             for p in &result.pictures {
-                for (sum, v) in values.iter_mut().zip([p.vit_i, p.clip_i, p.clip_t]) {
+                for (sum, v) in values.iter_mut().zip(columns.values(p)) {
                     *sum += v / n;
                 }
-            }
-            for lambda in [0.3, 0.5, 0.7] {
-                let lambda =
-                    rpo_reward::Lambda::try_new(lambda).unwrap_or(rpo_reward::Lambda::HALF);
-                let scores: Vec<_> = result.pictures.iter().map(|p| p.score).collect();
-                values.push(mean_reward(&scores, Mean::Harmonic, lambda));
             }
             SubjectValues {
                 subject: if several_seeds {

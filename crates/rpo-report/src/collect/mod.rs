@@ -29,13 +29,14 @@ pub fn collect(plan: &Plan, info: &RunInfo, run: &Run) -> Result<String> {
     let mut tested = None;
     if !finished.compared.is_empty() {
         let rows = rows::rows(plan, run, &finished.compared)?;
-        let mut table = rows::table(plan, &rows)?;
+        let columns = rows::Columns::of(plan, &rows)?;
+        let mut table = rows::table(plan, &columns, &rows)?;
         table.notes.extend(finished.missing.clone());
         text = table.to_text();
         write("eval.json", &table.to_json()?)?;
         write("table.csv", &table.to_csv())?;
         write("table.txt", &text)?;
-        tested = Some((rows, table));
+        tested = Some((rows, columns, table));
     } else {
         for missing in &finished.missing {
             text += &format!("{missing}\n");

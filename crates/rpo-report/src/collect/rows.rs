@@ -1,21 +1,17 @@
 //! The rows of the test table: the base model, then every rule of every arm, then what one gets without a rule.
 
 use crate::table::{Arm, Metric, Table};
-use anyhow::Result;
-use rpo_experiment::RewardText;
+use anyhow::{Result, bail};
 use rpo_experiment::plan::{Cell, Plan};
-use rpo_experiment::run::{Choices, Run, StepResult, choices, result_path};
+use rpo_experiment::run::{Choices, PictureResult, Run, StepResult, choices, result_path};
 use rpo_files::input;
 use rpo_reward::select::Kind;
 use rpo_reward::{Lambda, Mean};
-use rpo_stats::Sample;
+use rpo_stats::{Column, Sample};
 use std::collections::BTreeMap;
 
 /// Name of the base model's row.
 pub(super) const STEP_0: &str = "step 0";
-
-/// λ of the λ-harmonic columns.
-const LAMBDAS: [f64; 3] = [0.3, 0.5, 0.7];
 
 /// A row: a rule of an arm, or the base model.
 pub(super) struct Row {
@@ -70,39 +66,74 @@ pub(super) fn rows(plan: &Plan, run: &Run, cells: &[&Cell]) -> Result<Vec<Row>> 
     Ok(rows)
 }
 
-/// The table's columns.
-pub(super) fn metrics(plan: &Plan) -> Vec<Metric> {
-    let e = &plan.experiment.encoders;
-    let token = |rule: RewardText| match rule {
-        RewardText::Keep => "token kept",
-        RewardText::Remove => "token removed",
-    };
-    let named = |folder: &str| match folder.starts_with(&e.label) {
-        true => folder.to_owned(),
-        false => format!("{} {folder}", e.label),
-    };
-    let mut metrics = vec![
-        Metric::new(e.vit_name.clone(), named(&e.vit)),
-        Metric::new("CLIP-I", named(&e.clip)),
-        Metric::new(
-            "CLIP-T",
-            format!("{}, {}", named(&e.clip), token(e.clip_text)),
-        ),
-    ];
-    for lambda in LAMBDAS {
-        metrics.push(Metric::new(
-            format!("{lambda}-Harmonic"),
-            format!("{}, {}", named(&e.reward), token(e.reward_text)),
-        ));
+/// The table's columns: those of the judges, then the λ-harmonic mean of the reward's pair for every λ of the rules.
+pub(super) struct Columns {
+    /// What each is, in order.
+    pub(super) all: Vec<Column>,
+    lambdas: Vec<Lambda>,
+}
+
+impl Columns {
+    /// Those of some results, which all must have been scored in the same way.
+    ///
+    /// # Errors
+    /// Two results with other columns, by cell.
+    pub(super) fn of(plan: &Plan, rows: &[Row]) -> Result<Self> {
+        let mut results = rows.iter().flat_map(|row| &row.results);
+        let mut all = match results.next() {
+            Some((_, first)) => first.columns.clone(),
+            None => Vec::new(),
+        };
+        if let Some((cell, _)) = results.find(|(_, r)| r.columns != all) {
+            bail!(
+                "{}: its test pictures were scored by other judges than those of the first cell\n  hint: delete its folder `test` and run it again",
+                cell.id
+            );
+        }
+        let mut lambdas: Vec<Lambda> = Vec::new();
+        for rule in plan.rules.iter().filter(|r| r.kind == Kind::Best) {
+            if !lambdas.contains(&rule.lambda) {
+                lambdas.push(rule.lambda);
+            }
+        }
+        if lambdas.is_empty() {
+            lambdas.push(Lambda::HALF);
+        }
+        lambdas.sort_by(|a, b| a.get().total_cmp(&b.get()));
+        let e = &plan.experiment.encoders;
+        all.extend(lambdas.iter().map(|lambda| Column {
+            name: format!("{}-Harmonic", lambda.get()),
+            computed_by: format!("{}, {}", e.in_words(&e.reward), e.reward_text.in_words()),
+            explanation: "λ-harmonic mean of image and text alignment, by the reward's encoder, on test pictures.".into(),
+            higher_is_better: Some(true),
+        }));
+        Ok(Self { all, lambdas })
     }
-    metrics
+
+    /// The values of a picture in all of them.
+    pub(super) fn values(&self, picture: &PictureResult) -> Vec<f64> {
+        let harmonic = self
+            .lambdas
+            .iter()
+            .map(|l| Mean::Harmonic.reward(picture.score, *l));
+        picture.values.iter().copied().chain(harmonic).collect()
+    }
+
+    /// The column that the page's answer is about: the λ-harmonic mean whose λ is nearest to one half.
+    pub(super) fn primary(&self) -> usize {
+        let far = |l: &Lambda| (l.get() - 0.5).abs();
+        let judged = self.all.len() - self.lambdas.len();
+        let nearest = self.lambdas.iter().enumerate();
+        let nearest = nearest.min_by(|a, b| far(a.1).total_cmp(&far(b.1)));
+        judged + nearest.map_or(0, |(i, _)| i)
+    }
 }
 
 /// Averages, intervals and comparisons; the baselines are step 0 and, where it is a rule, every arm's last step.
-pub(super) fn table(plan: &Plan, rows: &[Row]) -> Result<Table> {
+pub(super) fn table(plan: &Plan, columns: &Columns, rows: &[Row]) -> Result<Table> {
     let arms: Vec<Arm> = rows
         .iter()
-        .map(|row| arm(plan, row))
+        .map(|row| arm(plan, columns, row))
         .collect::<Result<_>>()?;
     let mut against = vec![STEP_0];
     let last = rows
@@ -129,15 +160,13 @@ pub(super) fn table(plan: &Plan, rows: &[Row]) -> Result<Table> {
         e.seeds,
         recipes.join(" | ")
     );
-    Table::build(title, metrics(plan), &arms, &against)
+    let metrics = columns.all.iter();
+    let metrics = metrics.map(|c| Metric::new(c.name.clone(), c.computed_by.clone()));
+    Table::build(title, metrics.collect(), &arms, &against)
 }
 
-fn arm(plan: &Plan, row: &Row) -> Result<Arm> {
-    let harmonic: Vec<Lambda> = LAMBDAS
-        .iter()
-        .map(|l| Lambda::try_new(*l))
-        .collect::<Result<_, _>>()?;
-    let mut samples = vec![Vec::new(); 3 + harmonic.len()];
+fn arm(plan: &Plan, columns: &Columns, row: &Row) -> Result<Arm> {
+    let mut samples = vec![Vec::new(); columns.all.len()];
     let mut chosen = BTreeMap::new();
     for (cell, result) in &row.results {
         let subject = &plan.subjects[cell.subject].name;
@@ -151,10 +180,7 @@ fn arm(plan: &Plan, row: &Row) -> Result<Arm> {
             format!("{training}@{}", result.step),
         );
         for p in &result.pictures {
-            let values = [p.vit_i, p.clip_i, p.clip_t]
-                .into_iter()
-                .chain(harmonic.iter().map(|l| Mean::Harmonic.reward(p.score, *l)));
-            for (column, value) in samples.iter_mut().zip(values) {
+            for (column, value) in samples.iter_mut().zip(columns.values(p)) {
                 let prompt = result.prompts[p.prompt].clone();
                 column.push(Sample {
                     subject: subject.clone(),

@@ -8,16 +8,14 @@ use crate::progress::Progress;
 use anyhow::Result;
 use image::RgbImage;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
+use rpo_eval::scorer::{ClipColumns, ImageColumn, Scored, Scorer};
 use rpo_experiment::plan::{Cell, Purpose, Shot};
 use rpo_experiment::run::Phase;
 use rpo_experiment::run::{Folder, PictureResult, StepResult, choices, chosen_steps, result_path};
 use std::collections::BTreeSet;
 
-/// The two judges, loaded once.
-pub struct Judges {
-    vit: ImageJudge,
-    clip: TextJudge,
-}
+/// The judges, loaded once.
+pub struct Judges(Vec<Box<dyn Scorer>>);
 
 impl Judges {
     /// Loads the judges of a setup.
@@ -25,11 +23,19 @@ impl Judges {
     /// # Errors
     /// Names the folder.
     pub fn load(setup: &Setup) -> Result<Self> {
-        let place = setup.place();
-        Ok(Self {
-            vit: ImageJudge::load(&setup.vit, place)?,
-            clip: TextJudge::load(&setup.clip, place)?,
-        })
+        let (place, e) = (setup.place(), &setup.experiment.encoders);
+        Ok(Self(vec![
+            Box::new(ImageColumn {
+                judge: ImageJudge::load(&setup.vit, place)?,
+                name: e.vit_name.clone(),
+                computed_by: e.in_words(&e.vit),
+            }),
+            Box::new(ClipColumns {
+                judge: TextJudge::load(&setup.clip, place)?,
+                computed_by: e.in_words(&e.clip),
+                reading: e.clip_text.in_words().into(),
+            }),
+        ]))
     }
 }
 
@@ -87,9 +93,17 @@ fn judge(
     let each = setup.each(cell, Purpose::Test);
     let texts = |of: fn(&Shot) -> &String| shots.iter().map(|s| of(s).clone()).collect::<Vec<_>>();
     let references = setup.squares(subject);
-    let vit_i = judges.vit.similarity(pictures, &references)?;
     let judged = texts(|s| &s.judge_text);
-    let clip = judges.clip.scores(pictures, &references, &[judged])?;
+    let scored = Scored {
+        pictures,
+        references: &references,
+        texts: &judged,
+    };
+    let (mut columns, mut values) = (Vec::new(), Vec::new());
+    for scorer in &judges.0 {
+        columns.extend(scorer.columns());
+        values.extend(scorer.values(scored)?);
+    }
     let features = setup.rewarder.references(&references)?;
     let scores = setup
         .rewarder
@@ -98,15 +112,14 @@ fn judge(
         .map(|i| PictureResult {
             prompt: i / each,
             picture: i % each,
-            vit_i: vit_i[i],
-            clip_i: clip.image[i],
-            clip_t: clip.texts[0][i],
+            values: values.iter().map(|column| column[i]).collect(),
             score: scores[i],
         })
         .collect();
     Ok(StepResult {
         step,
         prompts: setup.prompts(cell, Purpose::Test),
+        columns,
         pictures,
     })
 }
