@@ -20,6 +20,7 @@ fn frozen_files_have_the_hashes_that_are_written_down() {
     let frozen = [
         "reward/",
         "eval_clip/",
+        "cond_clip/",
         "eval_dino/",
         "vae/",
         "text_encoder/",
