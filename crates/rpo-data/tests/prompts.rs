@@ -1,6 +1,7 @@
 //! Templates and prompt sets.
 
 use std::collections::HashSet;
+use std::io::Write;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -77,6 +78,11 @@ fn dreambench_as_published() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../shared/dreambench/dataset/prompts_and_classes.txt");
     let Ok(text) = std::fs::read_to_string(path) else {
+        // Past the capture of a passing test: CI counts these lines.
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: DreamBench's lists are not here"
+        );
         return;
     };
     let prompts: Vec<_> = text

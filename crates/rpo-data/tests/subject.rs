@@ -1,6 +1,7 @@
 //! Reading subjects from folders.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use image::{Rgb, RgbImage};
@@ -169,6 +170,11 @@ fn living_subjects() {
 fn dreambench_folders() {
     let dataset = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/dreambench/dataset");
     if !dataset.is_dir() {
+        // Past the capture of a passing test: CI counts these lines.
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: DreamBench's photos are not here"
+        );
         return;
     }
     for name in ["dog6", "backpack", "wolf_plushie"] {

@@ -7,6 +7,7 @@ use crate::place::host_values;
 use crate::{Place, Tape};
 use candle_core::{DType, Result, Tensor};
 use half::bf16;
+use std::io::Write;
 
 fn places() -> Vec<Place> {
     match open(0) {
@@ -14,7 +15,12 @@ fn places() -> Vec<Place> {
             .map(|dtype| Place::new(device.clone(), dtype).unwrap())
             .into(),
         Err(e) => {
-            eprintln!("skipped: no GPU ({e})");
+            // Past the capture of a passing test: CI counts these lines.
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: no GPU ({})",
+                e.to_string().lines().next().unwrap_or_default()
+            );
             vec![]
         }
     }

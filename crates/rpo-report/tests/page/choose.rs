@@ -1,5 +1,6 @@
 //! The page's selection against `rpo_reward::select`: the script runs in node on tables made here.
 
+use std::io::Write;
 use std::process::Command;
 
 use rpo_reward::{Lambda, Mean, Score, mean_reward, select};
@@ -12,7 +13,11 @@ const CHOOSE: &str = include_str!("../../page/choose.js");
 /// Runs a script; `None`, with a line that says so, where there is no node.
 fn node(script: &str) -> Option<Value> {
     if Command::new("node").arg("--version").output().is_err() {
-        eprintln!("skipped: node is not installed, the page's script was not run");
+        // Past the capture of a passing test: CI counts these lines.
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: node is not installed, the page's script was not run"
+        );
         return None;
     }
     let folder = tempfile::tempdir().expect("a folder");

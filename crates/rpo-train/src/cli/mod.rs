@@ -1,5 +1,6 @@
 //! The command line.
 
+mod cache;
 mod cell;
 mod check;
 mod checkpoint;
@@ -23,8 +24,9 @@ use clap::{Args, Parser, Subcommand};
 use rpo_experiment::{self as experiment, Experiment, Layers};
 use std::path::PathBuf;
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
     "run",
+    "cache",
     "cell",
     "plan",
     "check",
@@ -108,6 +110,15 @@ enum Verb {
         #[arg(long, default_value = "comparison.html")]
         out: PathBuf,
     },
+    /// Show what is kept of drawn pictures, which any run may use again, and make room
+    Cache {
+        /// Folder of the cache: `cache` beside the run folders
+        #[arg(default_value = "runs/cache")]
+        folder: PathBuf,
+        /// Remove what was not used for so many days
+        #[arg(long, value_name = "DAYS", value_parser = cache::days)]
+        prune: Option<f64>,
+    },
     /// Print threads, SIMD level, device and the models found
     Doctor,
     /// List the built-in experiments, or print the text of one, to be saved and changed
@@ -161,6 +172,7 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
             let failed = pool::run_all(&plan, run, jobs.into())?;
             runner::conclude(&plan, run, failed)
         }
+        Verb::Cache { folder, prune } => cache::cache(&folder, prune),
         Verb::Cell { run, index } => cell::cell(&run, index),
         Verb::Plan { file, out } => plan::plan(&file, out.as_deref()),
         Verb::Check { file } => check::check(&file),

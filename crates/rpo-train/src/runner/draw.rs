@@ -1,15 +1,15 @@
-//! Draws pictures, each from its own named noise, and keeps them by content: what was drawn once is never drawn again.
+//! Draws pictures, each from its own named noise, and keeps each by what it depends on: what was drawn once is never drawn again.
 
-use crate::files;
+use super::store::{KEY, Store};
 use crate::progress::Progress;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use image::RgbImage;
 use rpo_data::random;
-use rpo_diffusion::{PIXEL_BATCH, Pipeline, SamplerConfig, UNet2DConditionModel, sample};
+use rpo_diffusion::{
+    Conditioning, PIXEL_BATCH, Pipeline, SamplerConfig, UNet2DConditionModel, sample,
+};
 use rpo_experiment::plan::{Plan, Shot};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// One picture to draw.
 #[derive(Clone, Debug)]
@@ -58,8 +58,8 @@ pub struct Drawer<'a> {
     pub device: Option<String>,
     /// Side of the pictures in pixels.
     pub size: u32,
-    /// Folder of the cache.
-    pub cache: PathBuf,
+    /// Where pictures are kept.
+    pub store: Store,
 }
 
 impl Drawer<'_> {
@@ -77,32 +77,60 @@ impl Drawer<'_> {
         progress: &mut Progress,
         message: &str,
     ) -> Result<Vec<RgbImage>> {
-        let forwards = self.cost(requests.len());
-        let path = self
-            .cache
-            .join(format!("{}.safetensors", self.key(weights, requests)));
-        if path.exists() {
-            match files::read_tensors(&path).and_then(|(t, _)| to_pictures(&t["pictures"])) {
-                Ok(pictures) => {
-                    progress.advance(forwards, true, message);
-                    return Ok(pictures);
+        let keys: Vec<String> = requests.iter().map(|r| self.key(weights, r)).collect();
+        let mut pictures: Vec<Option<RgbImage>> = Vec::with_capacity(keys.len());
+        for key in &keys {
+            pictures.push(self.store.get(key).unwrap_or_else(|e| {
+                progress.line(&format!("drawing again a picture that was damaged: {e:#}"));
+                None
+            }));
+        }
+        let missing: Vec<usize> = (0..keys.len()).filter(|i| pictures[*i].is_none()).collect();
+        progress.advance(self.cost(keys.len() - missing.len()), true, message);
+        if !missing.is_empty() {
+            let prompts: Vec<&str> = missing.iter().map(|i| &*requests[*i].prompt).collect();
+            let pixels = self.size as usize;
+            let texts = self.pipeline.encode_prompts(&prompts, pixels)?;
+            let uncond = self.pipeline.unconditional(pixels)?;
+            self.pipeline.release();
+            // Batch by batch, so that a kill loses one batch.
+            for (n, batch) in missing.chunks(self.sampler.batch).enumerate() {
+                let texts = texts.narrow(n * self.sampler.batch, batch.len())?;
+                let batch: Vec<(usize, &Request)> =
+                    batch.iter().map(|i| (*i, &requests[*i])).collect();
+                let drawn = self.draw_batch(unet, &batch, &texts, &uncond, progress, message)?;
+                for ((i, _), picture) in batch.into_iter().zip(drawn) {
+                    self.store
+                        .put(&keys[i], &picture)
+                        .context("keeping a drawn picture")?;
+                    pictures[i] = Some(picture);
                 }
-                Err(e) => progress.line(&format!(
-                    "drawing again what a damaged cache file held ({e:#})"
-                )),
             }
         }
+        pictures
+            .into_iter()
+            .map(|p| p.context("a picture was not drawn"))
+            .collect()
+    }
+
+    fn draw_batch(
+        &self,
+        unet: &UNet2DConditionModel,
+        batch: &[(usize, &Request)],
+        texts: &Conditioning,
+        uncond: &Conditioning,
+        progress: &mut Progress,
+        message: &str,
+    ) -> Result<Vec<RgbImage>> {
         let side = self.size as usize / self.pipeline.vae_config.factor();
         let channels = self.pipeline.vae_config.latent_channels;
         let size = side * side * channels;
-        let noise = requests.iter().flat_map(|r| r.noise(None, size)).collect();
-        let latents =
-            Tensor::from_vec(noise, (requests.len(), side, side, channels), &Device::Cpu)?;
-        let prompts: Vec<String> = requests.iter().map(|r| r.prompt.clone()).collect();
-        let pixels = self.size as usize;
-        let cond = self.pipeline.encode_prompts(&prompts, pixels)?;
-        let uncond = self.pipeline.unconditional(pixels)?;
-        self.pipeline.release();
+        let noise = batch.iter().flat_map(|(_, r)| r.noise(None, size));
+        let latents = Tensor::from_vec(
+            noise.collect(),
+            (batch.len(), side, side, channels),
+            &Device::Cpu,
+        )?;
         let each = self.plan.passes();
         let mut before = 0;
         let latents = sample(
@@ -110,20 +138,18 @@ impl Drawer<'_> {
             &self.pipeline.schedule,
             &self.sampler,
             &latents,
-            &cond,
-            &uncond,
-            &mut |picture, step| requests[picture].noise(Some(step), size),
+            texts,
+            uncond,
+            &mut |picture, step| batch[picture].1.noise(Some(step), size),
             &mut |done| {
                 progress.advance(each * (done - before) as f64, false, message);
                 before = done;
             },
         )?;
+        let pixels = self.size as usize;
         let at_once = (PIXEL_BATCH / (pixels * pixels)).clamp(1, self.sampler.batch);
         let pictures = self.pipeline.decode(&latents, at_once)?;
         self.pipeline.release();
-        let tensors = BTreeMap::from([("pictures".to_owned(), to_tensor(&pictures)?)]);
-        let text = serde_json::to_string(&prompts)?;
-        files::write_tensors(&path, &tensors, &text).context("keeping drawn pictures")?;
         Ok(pictures)
     }
 
@@ -132,12 +158,14 @@ impl Drawer<'_> {
         self.plan.cost(pictures)
     }
 
-    /// Hash of everything that the bits of the pictures depend on.
-    fn key(&self, weights: &str, requests: &[Request]) -> String {
+    /// Hash of everything that the bits of a picture depend on. Not the batch it is drawn in: `docs/performance.md`.
+    fn key(&self, weights: &str, request: &Request) -> String {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(
-            format!("{weights}|{}|{:?}|{}|", self.model, self.sampler, self.size).as_bytes(),
-        );
+        let sampler = SamplerConfig {
+            batch: 1,
+            ..self.sampler.clone()
+        };
+        hasher.update(format!("{weights}|{}|{sampler:?}|{}|", self.model, self.size).as_bytes());
         let device = match &self.device {
             None => format!(
                 "f32|kernels {}|{}|",
@@ -147,34 +175,9 @@ impl Drawer<'_> {
             Some(device) => format!("{device}|kernels {}|", rpo_nn::KERNELS_VERSION),
         };
         hasher.update(device.as_bytes());
-        for request in requests {
-            hasher.update(format!("{request:?}\n").as_bytes());
-        }
-        hasher.finalize().to_hex()[..32].to_owned()
+        hasher.update(format!("{request:?}").as_bytes());
+        hasher.finalize().to_hex()[..KEY].to_owned()
     }
-}
-
-fn to_tensor(pictures: &[RgbImage]) -> Result<Tensor> {
-    let (w, h) = pictures.first().map_or((0, 0), RgbImage::dimensions);
-    let bytes: Vec<u8> = pictures
-        .iter()
-        .flat_map(|p| p.as_raw().iter().copied())
-        .collect();
-    Ok(Tensor::from_vec(
-        bytes,
-        (pictures.len(), h as usize, w as usize, 3),
-        &Device::Cpu,
-    )?)
-}
-
-fn to_pictures(tensor: &Tensor) -> Result<Vec<RgbImage>> {
-    let (n, h, w, _) = tensor.dims4()?;
-    (0..n)
-        .map(|i| {
-            let bytes = tensor.get(i)?.flatten_all()?.to_vec1::<u8>()?;
-            RgbImage::from_raw(w as u32, h as u32, bytes).context("picture of another size")
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -199,7 +202,7 @@ mod tests {
         let key = |change: &dyn Fn(&mut SamplerConfig)| {
             let mut drawer = setup.drawer();
             change(&mut drawer.sampler);
-            drawer.key("weights", std::slice::from_ref(&request))
+            drawer.key("weights", &request)
         };
         let keys = [
             key(&|_| {}),
@@ -210,6 +213,7 @@ mod tests {
             key(&|s| s.guidance_interval = Some([0.0, 0.6])),
             key(&|s| s.guidance_interval = Some([0.0, 0.5])),
         ];
+        assert_eq!(keys[0], key(&|s| s.batch += 1), "its batch is not its own");
         let different: std::collections::BTreeSet<&String> = keys.iter().collect();
         assert_eq!(different.len(), keys.len());
         assert_eq!(keys[0], key(&|_| {}));

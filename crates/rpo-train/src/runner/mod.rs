@@ -12,6 +12,7 @@ pub mod settings;
 pub mod setup;
 mod state;
 pub mod step;
+pub mod store;
 mod trained;
 mod trajectory;
 

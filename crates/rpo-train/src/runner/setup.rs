@@ -3,6 +3,7 @@
 use super::draw::Drawer;
 use super::photos;
 use super::settings;
+use super::store::Store;
 use crate::device::Chosen;
 use crate::hub::{Environment, Kind};
 use crate::memory::Sizes;
@@ -135,9 +136,12 @@ impl Setup {
             .collect();
         let unet_config = model.join("unet/config.json");
         let config = std::fs::read(&unet_config).or_bad_input(unet_config.display())?;
+        let index = model.join("model_index.json");
+        let index = std::fs::read(&index).or_bad_input(index.display())?;
         let model_hash = hash_bytes(&[
             hash_folders(&parts)?.as_bytes(),
             &config,
+            &index,
             plan.experiment.model.variant.as_bytes(),
         ]);
         let mut inputs = blake3::Hasher::new();
@@ -265,7 +269,7 @@ impl Setup {
             sampler: settings::sampler(&self.experiment.sampler),
             device: self.device.clone(),
             size: self.size,
-            cache: Path::new(&self.experiment.output).join("cache"),
+            store: Store::new(Path::new(&self.experiment.output).join("cache")),
         }
     }
 }

@@ -1,0 +1,212 @@
+//! Drawn pictures on the disk, one file each: PNG files that anything can show, with a hash of themselves behind their end.
+
+use anyhow::{Context, Result, bail};
+use image::{ImageFormat, RgbImage};
+use rpo_data::picture::png_bytes;
+use rpo_files::output;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Stands between a PNG's end and the hash; whoever reads the picture stops before it.
+const MARK: &[u8] = b"rpo picture 1\n";
+
+/// Letters of a key.
+pub(super) const KEY: usize = 32;
+
+/// A folder of pictures by key.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: PathBuf,
+}
+
+/// What a store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Files.
+    pub files: usize,
+    /// Their bytes together.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// The store in `folder`, which is made when something is put there.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        // A folder of a million files is slow on many file systems.
+        self.folder.join(&key[..2]).join(format!("{key}.png"))
+    }
+
+    /// The picture of a key, if it is there and whole.
+    ///
+    /// # Errors
+    /// A file that is there and is not what was put there.
+    pub(super) fn get(&self, key: &str) -> Result<Option<RgbImage>> {
+        let path = self.path(key);
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.with_context(|| path.display().to_string())?,
+        };
+        let picture = whole(&bytes).with_context(|| path.display().to_string())?;
+        // When it was last used, for pruning; a store that cannot be written still can be read.
+        let _ = File::options()
+            .append(true)
+            .open(&path)
+            .and_then(|f| f.set_modified(SystemTime::now()));
+        Ok(Some(picture))
+    }
+
+    /// Keeps a picture.
+    ///
+    /// # Errors
+    /// I/O errors, by path.
+    pub(super) fn put(&self, key: &str, picture: &RgbImage) -> Result<()> {
+        let mut bytes = png_bytes(picture);
+        let hash = blake3::hash(&bytes);
+        bytes.extend_from_slice(MARK);
+        bytes.extend_from_slice(hash.as_bytes());
+        output::write(&self.path(key), &bytes)
+    }
+
+    /// What is in the store, and with `unused` removes what was used for the last time longer ago; returns both counts. Files
+    /// of other names are somebody else's.
+    ///
+    /// # Errors
+    /// I/O errors, by path; a store that is not there is empty.
+    pub fn look(&self, unused: Option<Duration>) -> Result<(Held, Held)> {
+        let (mut held, mut removed) = (Held::default(), Held::default());
+        let now = SystemTime::now();
+        for path in self.files()? {
+            let about = fs::metadata(&path).with_context(|| path.display().to_string())?;
+            let age = about
+                .modified()
+                .ok()
+                .and_then(|t| now.duration_since(t).ok())
+                .unwrap_or_default();
+            held.files += 1;
+            held.bytes += about.len();
+            if unused.is_some_and(|unused| age > unused) {
+                fs::remove_file(&path).with_context(|| path.display().to_string())?;
+                removed.files += 1;
+                removed.bytes += about.len();
+            }
+        }
+        Ok((held, removed))
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for path in entries(&self.folder)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.len() == 2 && hexadecimal(&name) && path.is_dir() {
+                found.extend(entries(&path)?.into_iter().filter(|p| is_ours(p, "png")));
+            } else if is_ours(&path, "safetensors") {
+                // What version 0.1.0 kept, which nothing reads any more.
+                found.push(path);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn is_ours(path: &Path, ending: &str) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    stem.len() == KEY
+        && hexadecimal(&stem)
+        && path.extension().is_some_and(|e| e == ending)
+        && fs::symlink_metadata(path).is_ok_and(|about| about.is_file())
+}
+
+fn hexadecimal(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| folder.display().to_string())?,
+    };
+    let path = |entry: std::io::Result<fs::DirEntry>| Ok(entry?.path());
+    entries.map(path).collect()
+}
+
+/// The picture in a file of the store.
+fn whole(bytes: &[u8]) -> Result<RgbImage> {
+    let end = bytes.len().saturating_sub(MARK.len() + blake3::OUT_LEN);
+    let (png, behind) = bytes.split_at(end);
+    let hash = behind.strip_prefix(MARK);
+    if hash.is_none_or(|hash| hash != blake3::hash(png).as_bytes()) {
+        bail!("it is not as it was written");
+    }
+    Ok(image::load_from_memory_with_format(png, ImageFormat::Png)?.to_rgb8())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> String {
+        format!("{n:02x}").repeat(KEY / 2)
+    }
+
+    #[test]
+    fn pictures_come_back_or_are_found_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().join("cache"));
+        assert!(store.get(&key(1)).unwrap().is_none());
+        let picture = RgbImage::from_fn(5, 3, |x, y| image::Rgb([x as u8, y as u8, 200]));
+        store.put(&key(1), &picture).unwrap();
+        assert_eq!(store.get(&key(1)).unwrap(), Some(picture));
+        let path = store.path(&key(1));
+        // Anything shows it.
+        assert!(image::open(&path).is_ok());
+        let bytes = fs::read(&path).unwrap();
+        for place in [30, bytes.len() / 2, bytes.len() - 1] {
+            let mut other = bytes.clone();
+            other[place] ^= 4;
+            fs::write(&path, other).unwrap();
+            assert!(store.get(&key(1)).is_err(), "{place}");
+        }
+        let inverted = RgbImage::from_pixel(5, 3, image::Rgb([9; 3]));
+        fs::write(&path, png_bytes(&inverted)).unwrap();
+        let error = format!("{:#}", store.get(&key(1)).unwrap_err());
+        assert!(
+            error.contains(".png") && error.contains("not as it was"),
+            "{error}"
+        );
+        fs::write(&path, "").unwrap();
+        assert!(store.get(&key(1)).is_err());
+    }
+
+    #[test]
+    fn only_what_was_put_there_is_pruned() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().to_owned());
+        assert_eq!(store.look(None).unwrap().0, Held::default());
+        for n in 0..3 {
+            store.put(&key(n), &RgbImage::new(2, 2)).unwrap();
+        }
+        fs::write(folder.path().join(format!("{}.safetensors", key(7))), "old").unwrap();
+        let theirs = ["notes.png", "00/notes.png", "readme"].map(|n| folder.path().join(n));
+        theirs
+            .iter()
+            .for_each(|path| fs::write(path, "mine").unwrap());
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        for path in [store.path(&key(1)), store.path(&key(2))] {
+            let file = File::options().append(true).open(path).unwrap();
+            file.set_modified(old).unwrap();
+        }
+        // Use makes it young again.
+        store.get(&key(2)).unwrap();
+        let (held, removed) = store.look(Some(Duration::from_secs(600))).unwrap();
+        assert_eq!((held.files, removed.files), (4, 1));
+        assert!(store.get(&key(1)).unwrap().is_none());
+        let (held, removed) = store.look(Some(Duration::ZERO)).unwrap();
+        assert_eq!((held.files, removed.files), (3, 3));
+        assert!(theirs.iter().all(|path| path.exists()));
+    }
+}
