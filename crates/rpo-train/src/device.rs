@@ -120,12 +120,11 @@ pub fn describe(place: &Place, keys: &[String; 2]) -> Option<String> {
     None
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "cuda")))]
 mod tests {
-    use super::*;
+    use super::open;
 
     #[test]
-    #[cfg(not(feature = "cuda"))]
     fn a_build_without_cuda_says_so() {
         assert!(open("auto", "auto").unwrap().place.is_cpu());
         let message = open("cuda", "auto").err().unwrap().to_string();
