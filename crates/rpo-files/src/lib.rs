@@ -5,9 +5,11 @@ pub mod failure;
 pub mod input;
 mod lock;
 pub mod output;
+mod sums;
 mod temporary;
 mod write;
 
 pub use lock::{Lock, LockError};
+pub use sums::{SUMS, check_sums, write_sums};
 pub use temporary::{sweep, temporary_folder};
 pub use write::{refuse_unless_plain, same_file, write, write_with};

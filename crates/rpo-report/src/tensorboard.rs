@@ -88,6 +88,7 @@ impl EventWriter {
         }
         std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         let path = dir.join(format!("events.out.tfevents.{:010}.rpo", clock as u64));
+        rpo_files::refuse_unless_plain(&path)?;
         let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
         let mut writer = Self {
             file: BufWriter::new(file),

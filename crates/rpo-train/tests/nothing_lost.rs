@@ -94,6 +94,14 @@ fn interrupted(out: &Path) {
     child.wait().unwrap();
 }
 
+/// A bit of a state that is resumed from, and of a checkpoint that is drawn with.
+fn flip_weights(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
 type Damage = (&'static str, fn(&Path), &'static [&'static str]);
 
 /// What may happen to a record, and what is said of it.
@@ -186,6 +194,43 @@ fn a_damaged_record_stops_the_run_and_nothing_is_deleted() {
     copy(&half, &copied);
     fs::remove_file(copied.join(TRAJECTORY).join("state/latest.json")).unwrap();
     stays_as_it_is(&copied, "no state", &["latest.json", "delete"]);
+    let copied = folder.path().join("weights");
+    copy(&half, &copied);
+    let state = copied.join(TRAJECTORY).join("state");
+    let latest = fs::read(state.join("latest.json")).unwrap();
+    let latest: serde_json::Value = serde_json::from_slice(&latest).unwrap();
+    let step = state.join(format!("step-{:06}", latest["step"].as_u64().unwrap()));
+    flip_weights(&step.join("weights.safetensors"));
+    let before = (
+        all(&step),
+        fs::read(copied.join(TRAJECTORY).join("metrics.jsonl")).unwrap(),
+    );
+    let (code, text) = run(&copied);
+    assert_eq!(code, Some(1), "{text}");
+    for word in ["weights.safetensors", "checksum", "delete"] {
+        assert!(text.contains(word), "no `{word}` in: {text}");
+    }
+    let after = (
+        all(&step),
+        fs::read(copied.join(TRAJECTORY).join("metrics.jsonl")).unwrap(),
+    );
+    assert!(before == after);
+    let copied = folder.path().join("checkpoint");
+    copy(&whole, &copied);
+    let kept = copied.join(TRAJECTORY).join("unet");
+    let step = fs::read_dir(&kept).unwrap().flatten().map(|e| e.path());
+    for step in step.filter(|p| p.join("blake3.txt").exists()) {
+        flip_weights(&step.join("diffusion_pytorch_model.safetensors"));
+    }
+    fs::remove_dir_all(copied.join(TRAJECTORY).join("test")).unwrap();
+    // Step 0 is the base model; the runs keep others too.
+    let (code, text) = run(&copied);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("diffusion_pytorch_model.safetensors") && text.contains("checksum"),
+        "{text}"
+    );
+    let copied = folder.path().join("state");
     // The way out that is named.
     fs::remove_dir_all(copied.join(TRAJECTORY)).unwrap();
     assert_eq!(run(&copied), (Some(0), String::new()));

@@ -7,7 +7,7 @@ use super::record::{Latest, Record};
 use super::step_folders;
 use super::times::Times;
 use anyhow::{Context, Result, bail};
-use rpo_files::{input, output};
+use rpo_files::{SUMS, input, output};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -23,8 +23,9 @@ pub const MOMENTS: &str = "adamw.safetensors";
 const KEPT: [&str; 2] = ["unet", "lora"];
 
 /// The files of a checkpoint of a whole U-Net.
-const OF_UNET: [&str; 2] = ["config.json", UNET_WEIGHTS];
-const UNET_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+const OF_UNET: [&str; 3] = ["config.json", UNET_WEIGHTS, SUMS];
+/// The weights within it.
+pub const UNET_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
 /// Folder of one trajectory.
 #[derive(Clone, Debug)]
@@ -121,7 +122,8 @@ impl Folder {
         Ok(latest)
     }
 
-    fn again(&self) -> String {
+    /// What helps where a file of this trajectory is damaged.
+    pub fn again(&self) -> String {
         format!("delete {} to train this trajectory again", self.0.display())
     }
 
@@ -180,7 +182,7 @@ impl Folder {
 
     fn keep_state(&self, step: Option<usize>) -> Result<()> {
         let keep = step.into_iter().collect();
-        step_folders::keep(&self.0.join("state"), &keep, &[WEIGHTS, MOMENTS])
+        step_folders::keep(&self.0.join("state"), &keep, &[WEIGHTS, MOMENTS, SUMS])
     }
 
     /// Cuts `metrics.jsonl` back to `bytes`.

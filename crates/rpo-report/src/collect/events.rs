@@ -9,9 +9,6 @@ use rpo_experiment::run::{Record, Run};
 pub(super) fn write(run: &Run, cells: &[&Cell]) -> Result<()> {
     for cell in cells {
         let folder = run.path.join("tensorboard").join(&cell.id);
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)?;
-        }
         let mut writer = EventWriter::create(&folder, 0.0)?;
         for record in run.trajectory(cell).records()? {
             match record {

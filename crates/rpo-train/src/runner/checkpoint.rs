@@ -10,8 +10,9 @@ use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::{About, BaseModel, Lora};
 use rpo_experiment::TrainingArm;
 use rpo_experiment::plan::{Cell, folder_name};
-use rpo_experiment::run::Folder;
+use rpo_experiment::run::{Folder, UNET_WEIGHTS};
 use rpo_files::failure::OrBadInput;
+use rpo_files::{SUMS, check_sums, write_sums};
 use rpo_nn::weights::Params;
 use rpo_reward::select::{self, Kind, Validation};
 use serde_json::json;
@@ -58,10 +59,11 @@ pub(super) fn save(
         let config = std::fs::read(setup.pipeline.folder.join("unet/config.json"))?;
         files::write(&folder.unet(step).join("config.json"), &config)?;
         let path = folder.weights(step);
-        return trained
+        trained
             .params
             .save(&path)
-            .with_context(|| files::cannot_write(&path));
+            .with_context(|| files::cannot_write(&path))?;
+        return write_sums(&folder.unet(step), &["config.json", UNET_WEIGHTS]);
     };
     let (base, layers) = (base_model(setup), setup.pipeline.unet_config.layers(0));
     let mut lora = Lora::of(adapters)?;
@@ -72,8 +74,9 @@ pub(super) fn save(
         .map(|l| l.targets.as_slice());
     let place = folder.lora(step);
     files::write(&place.join(PEFT_FILE), &lora.to_peft(targets)?)?;
-    let main = place.join(format!("{}.safetensors", lora_name(cell)));
-    files::write(&main, &lora.to_kohya(base, layers)?)
+    let main = format!("{}.safetensors", lora_name(cell));
+    files::write(&place.join(&main), &lora.to_kohya(base, layers)?)?;
+    write_sums(&place, &[&main, PEFT_FILE])
 }
 
 /// Removes the weights of every step that is not in `steps`.
@@ -82,7 +85,7 @@ pub(super) fn save(
 /// I/O errors, by path.
 pub(super) fn keep(cell: &Cell, folder: &Folder, steps: &BTreeSet<usize>) -> Result<()> {
     let main = format!("{}.safetensors", lora_name(cell));
-    folder.keep_weights(steps, &[&main, PEFT_FILE, card::CARD, card::PREVIEW])
+    folder.keep_weights(steps, &[&main, PEFT_FILE, SUMS, card::CARD, card::PREVIEW])
 }
 
 fn about(setup: &Setup, cell: &Cell, base: BaseModel, scored: &[Validation]) -> Result<About> {
@@ -156,12 +159,20 @@ pub fn load(
     if step == 0 {
         return Ok((setup.pipeline.unet(base)?, setup.base_weights.clone()));
     }
+    check(folder, step)?;
     if arm.lora.is_some() {
         return load_lora(setup, &folder.lora(step).join(PEFT_FILE), scale);
     }
     let params = base.deep_copy(false)?;
     params.load_values(&folder.weights(step))?;
     Ok((setup.pipeline.unet(&params)?, fingerprint(&params)?))
+}
+
+/// Holds a kept checkpoint to its checksums.
+fn check(folder: &Folder, step: usize) -> Result<()> {
+    let kept = [folder.unet(step), folder.lora(step)];
+    let checked: Result<()> = kept.iter().try_for_each(|place| check_sums(place));
+    checked.with_context(|| folder.again())
 }
 
 /// The whole U-Net's weights at a kept step, adapters merged into the base; step 0 is the base.
@@ -173,6 +184,7 @@ pub fn params(setup: &Setup, arm: &TrainingArm, folder: &Folder, step: usize) ->
     if step == 0 {
         return Ok(base.clone());
     }
+    check(folder, step)?;
     let params = base.deep_copy(false)?;
     if arm.lora.is_none() {
         params.load_values(&folder.weights(step))?;

@@ -3,6 +3,7 @@
 use crate::files;
 use anyhow::{Context, Result};
 use rpo_experiment::run::{Folder, Latest, MOMENTS, WEIGHTS};
+use rpo_files::{check_sums, write_sums};
 use rpo_nn::optim::AdamW;
 use rpo_nn::weights::Params;
 
@@ -26,6 +27,7 @@ pub(super) fn save(
         optimizer
             .save_state(&state.join(MOMENTS))
             .with_context(|| files::cannot_write(&state))?;
+        write_sums(&state, &[WEIGHTS, MOMENTS])?;
     }
     folder.point_to(step, done)
 }
@@ -41,6 +43,7 @@ pub(super) fn load(
     optimizer: &mut AdamW,
 ) -> Result<()> {
     let state = folder.state(latest.step);
+    check_sums(&state).with_context(|| folder.again())?;
     params.load_values(&state.join(WEIGHTS))?;
     optimizer.load_state(&state.join(MOMENTS))?;
     folder.cut(latest.metrics_bytes)

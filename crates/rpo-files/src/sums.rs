@@ -1,0 +1,77 @@
+//! Checksums of the files of a folder, in a file beside them that `b3sum --check` reads too.
+
+use crate::output;
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::path::Path;
+
+/// The file of checksums: lines of a BLAKE3 hash, two spaces and a path below the folder.
+pub const SUMS: &str = "blake3.txt";
+
+/// Writes the checksums of `files`, given by their paths below `folder`.
+///
+/// # Errors
+/// I/O errors, by path.
+pub fn write_sums(folder: &Path, files: &[&str]) -> Result<()> {
+    let mut text = String::new();
+    for file in files {
+        text += &format!("{}  {file}\n", sum(&folder.join(file))?);
+    }
+    output::write(&folder.join(SUMS), text.as_bytes())
+}
+
+/// Holds the files of `folder` to its checksums; a folder without any is not checked.
+///
+/// # Errors
+/// A file that is missing or has changed, by path.
+pub fn check_sums(folder: &Path) -> Result<()> {
+    let path = folder.join(SUMS);
+    if !path.exists() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    for (i, line) in text.lines().enumerate() {
+        let Some((was, file)) = line.split_once("  ") else {
+            bail!("{}:{}: is no line of a checksum", path.display(), i + 1)
+        };
+        let file = folder.join(file);
+        if sum(&file)? != was {
+            bail!(
+                "{} is not as it was written: its checksum has changed",
+                file.display()
+            )
+        }
+    }
+    Ok(())
+}
+
+fn sum(path: &Path) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    let hashed = File::open(path).and_then(|file| hasher.update_reader(file).map(drop));
+    hashed.with_context(|| path.display().to_string())?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_or_missing_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        check_sums(path).unwrap();
+        crate::write(&path.join("a/b"), b"weights").unwrap();
+        crate::write(&path.join("c"), b"").unwrap();
+        write_sums(path, &["a/b", "c"]).unwrap();
+        check_sums(path).unwrap();
+        crate::write(&path.join("a/b"), b"weightz").unwrap();
+        let said = || format!("{:#}", check_sums(path).unwrap_err());
+        assert!(said().contains("a/b") && said().contains("has changed"));
+        crate::write(&path.join("a/b"), b"weights").unwrap();
+        std::fs::remove_file(path.join("c")).unwrap();
+        assert!(said().contains("/c"), "{}", said());
+        crate::write(&path.join(SUMS), b"nonsense\n").unwrap();
+        assert!(said().contains("blake3.txt:1"));
+    }
+}
