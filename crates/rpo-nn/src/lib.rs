@@ -46,4 +46,4 @@ pub use tape::Tape;
 
 /// Version of the arithmetic: raised whenever a change alters the bits that a kernel returns, so that caches of
 /// computed features can tell. Part of every cache key, next to [`simd_level`].
-pub const KERNELS_VERSION: u32 = 8;
+pub const KERNELS_VERSION: u32 = 9;

@@ -105,11 +105,12 @@ impl Geometry {
         self.kernel[0] * self.kernel[1] * self.channels
     }
 
-    /// The way to compute it, by estimated cost; depends on the sizes alone.
-    fn algorithm(&self) -> Algorithm {
-        if self.is_pointwise() {
+    /// The way to compute it, by its cost as estimated in a batch of so many images.
+    fn algorithm(&self, batch: usize) -> Algorithm {
+        let g = &Self { batch, ..*self };
+        if g.is_pointwise() {
             Algorithm::Direct
-        } else if winograd::applies(self) && winograd::cost(self) < im2col::cost(self) {
+        } else if winograd::applies(g) && winograd::cost(g) < im2col::cost(g) {
             Algorithm::Winograd
         } else {
             Algorithm::Im2col
@@ -229,7 +230,7 @@ impl Conv {
     fn run(&self, x: View<'_>, w: View<'_>, b: Option<&[f32]>) -> (Vec<f32>, Vec<usize>) {
         let g = &self.geometry;
         (
-            forward(g, x.data, w.data, b, &self.kept),
+            forward(g, BATCH, x.data, w.data, b, &self.kept),
             vec![g.batch, g.out_height, g.out_width, g.out_channels],
         )
     }
@@ -244,7 +245,7 @@ impl Conv {
         let g = &self.geometry;
         [
             Gradient::when(wanted[0], || input_gradient(g, w.data, grad)),
-            Gradient::when(wanted[1], || match g.algorithm() {
+            Gradient::when(wanted[1], || match g.algorithm(g.batch) {
                 Algorithm::Direct => direct::weight_gradient(g, x.data, grad),
                 Algorithm::Im2col => im2col::weight_gradient(g, x.data, grad),
                 Algorithm::Winograd => winograd::weight_gradient(g, x.data, grad),
@@ -253,8 +254,19 @@ impl Conv {
     }
 }
 
-fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>, kept: &KeptKernels) -> Vec<f32> {
-    match g.algorithm() {
+/// The batch for which the forward pass chooses its way, whatever the batch is: the bits of an image must not depend on what is
+/// computed beside it, so that a picture that was drawn once can be used again.
+const BATCH: usize = 16;
+
+fn forward(
+    g: &Geometry,
+    batch: usize,
+    x: &[f32],
+    w: &[f32],
+    b: Option<&[f32]>,
+    kept: &KeptKernels,
+) -> Vec<f32> {
+    match g.algorithm(batch) {
         Algorithm::Direct => direct::forward(g, x, w, b, &kept.panels),
         Algorithm::Im2col => im2col::forward(g, x, w, b, &kept.panels),
         Algorithm::Winograd => winograd::forward(g, x, w, b, &kept.winograd),
@@ -270,6 +282,7 @@ fn input_gradient(g: &Geometry, w: &[f32], grad: &[f32]) -> Vec<f32> {
     match g.transposed() {
         Some(back) => forward(
             &back,
+            back.batch,
             grad,
             &im2col::turn_kernel(g, w),
             None,
