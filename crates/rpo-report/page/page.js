@@ -35,7 +35,7 @@ function start() {
     box.replaceChildren(
       el("div", { class: "subjects", role: "group", "aria-label": "Subject" }, subjects.map((s) => el("button", {
         type: "button", "aria-pressed": String(s === current.subject), onclick: () => select(find(s, current.arm, current.seed)) },
-        face(s) === undefined ? null : el("img", { src: data.pictures[face(s)], alt: "" }), el("span", {}, s)))),
+        face(s) === undefined ? null : el("img", { src: data.pictures[face(s)].split("#")[0], alt: "" }), el("span", {}, s)))),
       el("div", { class: "menus" }, ...[menu("Arm", arms, current.arm, (a) => select(find(current.subject, a, current.seed))),
         menu("Seed", seeds, current.seed, (s) => select(find(current.subject, current.arm, s)))].filter(Boolean)));
     const list = box.querySelector(".subjects");

@@ -3,13 +3,16 @@
 
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
+// Behind a picture's URI stands, where it is a thumbnail or not, the place of the whole file.
 function picture(data, index, caption, size) {
-  return el("button", { class: "picture", type: "button", style: size ? `width:${size}px` : null, onclick: () => enlarge(data.pictures[index], caption) },
-    el("img", { src: data.pictures[index], alt: caption }));
+  const [uri, link] = data.pictures[index].split("#");
+  return el("button", { class: "picture", type: "button", style: size ? `width:${size}px` : null, onclick: () => enlarge(uri, caption, link) },
+    el("img", { src: uri, alt: caption }));
 }
-function enlarge(uri, caption) {
+function enlarge(uri, caption, link) {
   const dialog = byId("large");
-  dialog.replaceChildren(el("img", { src: uri, alt: caption }), el("p", {}, caption), el("form", { method: "dialog" }, el("button", { autofocus: true }, "Close")));
+  const whole = link ? [el("p", { class: "small" }, el("a", { href: link, target: "_blank", rel: "noopener" }, "the file"))] : [];
+  dialog.replaceChildren(el("img", { src: uri, alt: caption }), el("p", {}, caption), ...whole, el("form", { method: "dialog" }, el("button", { autofocus: true }, "Close")));
   dialog.showModal();
 }
 

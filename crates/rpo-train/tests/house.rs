@@ -31,7 +31,13 @@ const FLOORS: [(&str, &[&str]); 15] = [
     ),
     (
         "rpo-report",
-        &["rpo-experiment", "rpo-files", "rpo-reward", "rpo-stats"],
+        &[
+            "rpo-data",
+            "rpo-experiment",
+            "rpo-files",
+            "rpo-reward",
+            "rpo-stats",
+        ],
     ),
     (
         "rpo-pretrain",

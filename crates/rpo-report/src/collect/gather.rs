@@ -2,18 +2,18 @@
 
 use super::finished::Finished;
 use super::rows::{Columns, Row};
+use super::thumbnails::Thumbnails;
 use crate::page::data::{
-    self, Encoder, Picture, PictureScore, ReportData, RowKind, RuleOutcome, Sample, SampleRow,
+    self, Encoder, PictureScore, ReportData, RowKind, RuleOutcome, Sample, SampleRow,
     Setup as SetupData, SubjectValues, TestRow, TestTable, TrainingPoint, Trajectory,
 };
 use crate::table::Table;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan, Purpose};
 use rpo_experiment::run::{Record, Run, RunInfo, choices};
 use rpo_reward::mean_reward;
 use rpo_reward::select::{Kind, Rule, gain_over_first};
 use rpo_stats::Interval;
-use std::path::Path;
 
 /// Pictures of a validation that the strip shows.
 const STRIP: usize = 3;
@@ -32,10 +32,12 @@ pub(super) fn data(
 ) -> Result<ReportData> {
     let e = &plan.experiment;
     let times = run.times(&plan.cells);
+    let samples_each = SAMPLE_PROMPTS * (plan.rules.len() + 1);
+    let thumbnails = Thumbnails::of(plan, run, finished, STRIP, samples_each);
     let trajectories: Vec<Trajectory> = finished
         .cells
         .iter()
-        .map(|c| trajectory(plan, run, c))
+        .map(|c| trajectory(plan, run, &thumbnails, c))
         .collect::<Result<_>>()?;
     Ok(ReportData {
         title: e.name.replace('_', " "),
@@ -55,7 +57,7 @@ pub(super) fn data(
         trajectories,
         test: tested.map(|(rows, columns, table)| test_table(plan, rows, columns, table)),
         samples: match tested {
-            Some((rows, ..)) => samples(run, &finished.compared, rows)?,
+            Some((rows, ..)) => samples(plan, run, &thumbnails, &finished.compared, rows)?,
             None => Vec::new(),
         },
         settings: toml::to_string_pretty(e)?,
@@ -123,14 +125,15 @@ fn rule(rule: &Rule) -> data::Rule {
     }
 }
 
-fn trajectory(plan: &Plan, run: &Run, cell: &Cell) -> Result<Trajectory> {
+fn trajectory(plan: &Plan, run: &Run, thumbnails: &Thumbnails, cell: &Cell) -> Result<Trajectory> {
     let folder = run.trajectory(cell);
     let (arm, subject) = (&plan.arms[cell.arm], &plan.subjects[cell.subject]);
     let chosen = choices(&plan.rules, &folder)?;
     let records = folder.records()?;
     let each = plan.experiment.validation.pictures_per_prompt;
     let prompts = plan.prompts(cell, Purpose::Validation);
-    let shown: Vec<usize> = spread(prompts.len(), STRIP);
+    let strip = if thumbnails.few { 0 } else { STRIP };
+    let shown: Vec<usize> = spread(prompts.len(), strip);
     let validations = chosen
         .validations
         .iter()
@@ -138,9 +141,11 @@ fn trajectory(plan: &Plan, run: &Run, cell: &Cell) -> Result<Trajectory> {
             let strip = shown
                 .iter()
                 .map(|p| {
-                    png(&folder
-                        .samples("validation", v.step)
-                        .join(format!("prompt-{p:02}-0.png")))
+                    thumbnails.read(
+                        &folder
+                            .samples("validation", v.step)
+                            .join(format!("prompt-{p:02}-0.png")),
+                    )
                 })
                 .collect::<Result<_>>()?;
             let pictures = v
@@ -191,8 +196,8 @@ fn trajectory(plan: &Plan, run: &Run, cell: &Cell) -> Result<Trajectory> {
             String::new()
         },
         seed: cell.seed,
-        references: pictures(&folder.0.join("references"))?,
-        negatives: pictures(&folder.0.join("negatives"))?,
+        references: thumbnails.folder(&folder.0.join("references"), 1)?,
+        negatives: thumbnails.folder(&folder.0.join("negatives"), 0)?,
         strip_prompts: shown.iter().map(|p| prompts[*p].clone()).collect(),
         validation_prompts: prompts,
         validations,
@@ -346,7 +351,14 @@ fn subject_values(plan: &Plan, columns: &Columns, row: &Row) -> Vec<SubjectValue
 }
 
 /// Some test prompts of every trajectory, one picture a row of the table.
-fn samples(run: &Run, cells: &[&Cell], rows: &[Row]) -> Result<Vec<SampleRow>> {
+fn samples(
+    plan: &Plan,
+    run: &Run,
+    thumbnails: &Thumbnails,
+    cells: &[&Cell],
+    rows: &[Row],
+) -> Result<Vec<SampleRow>> {
+    let prompts = if thumbnails.few { 1 } else { SAMPLE_PROMPTS };
     let mut all = Vec::new();
     for cell in cells {
         let folder = run.trajectory(cell);
@@ -364,9 +376,13 @@ fn samples(run: &Run, cells: &[&Cell], rows: &[Row]) -> Result<Vec<SampleRow>> {
         let Some((_, first)) = of_cell.first() else {
             continue;
         };
-        for prompt in spread(first.prompts.len(), SAMPLE_PROMPTS) {
+        // Where there is room for a few: the base model, the first rule of the arm and what one gets without a rule.
+        let last = |r: &Row| r.rule.is_some_and(|i| plan.rules[i].kind == Kind::Last);
+        let shown = |r: &Row| !thumbnails.few || matches!(r.rule, None | Some(0)) || last(r);
+        for prompt in spread(first.prompts.len(), prompts) {
             let pictures = of_cell
                 .iter()
+                .filter(|(row, _)| shown(row))
                 .map(|(row, result)| {
                     let file = folder
                         .samples("test", result.step)
@@ -374,7 +390,7 @@ fn samples(run: &Run, cells: &[&Cell], rows: &[Row]) -> Result<Vec<SampleRow>> {
                     Ok(Sample {
                         label: row.name.clone(),
                         step: result.step,
-                        picture: png(&file)?,
+                        picture: thumbnails.read(&file)?,
                     })
                 })
                 .collect::<Result<_>>()?;
@@ -402,25 +418,6 @@ fn median(mut steps: Vec<usize>) -> Option<f64> {
     steps.sort_unstable();
     let n = steps.len();
     (n > 0).then(|| (steps[(n - 1) / 2] + steps[n / 2]) as f64 / 2.0)
-}
-
-fn png(path: &Path) -> Result<Picture> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    Picture::png(&bytes)
-}
-
-/// All PNG files of a folder by name.
-fn pictures(folder: &Path) -> Result<Vec<Picture>> {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return Ok(Vec::new());
-    };
-    let mut paths: Vec<_> = entries
-        .flatten()
-        .map(|e| e.path())
-        .filter(|p| p.extension().is_some_and(|x| x == "png"))
-        .collect();
-    paths.sort();
-    paths.iter().map(|p| png(p)).collect()
 }
 
 /// When the last trajectory was written, in UTC.

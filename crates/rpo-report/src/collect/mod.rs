@@ -6,6 +6,7 @@ mod events;
 mod finished;
 mod gather;
 mod rows;
+mod thumbnails;
 
 use crate::page;
 use anyhow::Result;

@@ -1,6 +1,7 @@
 //! Pictures inside the page.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use base64::Engine as _;
@@ -29,7 +30,29 @@ impl Picture {
         )))
     }
 
-    /// The data URI.
+    /// As [`Picture::png`], with the place of the whole picture as seen from the page: it stands behind the URI as a fragment,
+    /// which browsers leave to the page.
+    ///
+    /// # Errors
+    /// As [`Picture::png`].
+    pub fn linked(bytes: &[u8], place: &Path) -> Result<Self> {
+        let Self(uri) = Self::png(bytes)?;
+        let mut link = String::new();
+        for part in place.iter() {
+            if !link.is_empty() {
+                link.push('/');
+            }
+            for byte in part.to_string_lossy().bytes() {
+                match is_plain(byte) {
+                    true => link.push(char::from(byte)),
+                    false => link += &format!("%{byte:02X}"),
+                }
+            }
+        }
+        Ok(Self(format!("{uri}#{link}")))
+    }
+
+    /// The data URI, with its link if it has one.
     #[must_use]
     pub fn uri(&self) -> &str {
         &self.0
@@ -37,10 +60,19 @@ impl Picture {
 
     fn is_png(&self) -> bool {
         self.0.strip_prefix(PNG_URI).is_some_and(|code| {
+            let (code, link) = code.split_once('#').unwrap_or((code, ""));
             code.bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
+                && link
+                    .bytes()
+                    .all(|b| is_plain(b) || matches!(b, b'/' | b'%'))
         })
     }
+}
+
+/// Whether a byte of a path stands for itself in a link.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
 /// Every different picture of a page, once.
@@ -76,3 +108,22 @@ impl Pool {
 
 /// How every picture of a report begins.
 const PNG_URI: &str = "data:image/png;base64,";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_hold_no_more_than_a_path() {
+        let bytes = b"\x89PNG\r\n\x1a\n...";
+        let plain = Picture::png(bytes).unwrap();
+        let place = Path::new("trajectories/λ 0.3/\"><script>/x.png");
+        let linked = Picture::linked(bytes, place).unwrap();
+        let want = "#trajectories/%CE%BB%200.3/%22%3E%3Cscript%3E/x.png";
+        assert_eq!(linked.uri(), format!("{}{want}", plain.uri()));
+        assert!(plain.is_png() && linked.is_png());
+        for bad in ["#javascript:alert(1)", "#a\"b", "#<b>"] {
+            assert!(!Picture(format!("{}{bad}", plain.uri())).is_png(), "{bad}");
+        }
+    }
+}

@@ -158,11 +158,12 @@ impl Drawer<'_> {
         self.plan.cost(pictures)
     }
 
-    /// Hash of everything that the bits of a picture depend on. Not the batch it is drawn in: `docs/performance.md`.
+    /// Hash of everything that the bits of a picture depend on. The batch it is drawn in is no part of it on the CPU; on a GPU
+    /// libraries choose their ways by it.
     fn key(&self, weights: &str, request: &Request) -> String {
         let mut hasher = blake3::Hasher::new();
         let sampler = SamplerConfig {
-            batch: 1,
+            batch: self.device.as_ref().map_or(1, |_| self.sampler.batch),
             ..self.sampler.clone()
         };
         hasher.update(format!("{weights}|{}|{sampler:?}|{}|", self.model, self.size).as_bytes());

@@ -1,0 +1,100 @@
+//! Pictures inside the page: within a budget, each with a link to the whole one beside it.
+
+use super::finished::Finished;
+use crate::page::data::Picture;
+use anyhow::{Context, Result};
+use rpo_data::picture;
+use rpo_experiment::plan::{Plan, Purpose};
+use rpo_experiment::run::Run;
+use std::path::{Path, PathBuf};
+
+/// Bytes of pictures that a page holds at most, about; in base64 they are 30 MB.
+const BUDGET: f64 = 22e6;
+/// Bytes a pixel of a PNG file, about.
+const BYTES: f64 = 2.0;
+/// Sides of thumbnails, the largest first.
+const SIDES: [u32; 6] = [256, 192, 128, 96, 64, 32];
+/// Pictures of a cell where all of them would be too many: a reference and three samples.
+const FEW: usize = 4;
+
+/// What a page shows of a run's pictures.
+pub(super) struct Thumbnails {
+    root: PathBuf,
+    side: u32,
+    /// Whether a cell shows [`FEW`] pictures alone.
+    pub(super) few: bool,
+}
+
+impl Thumbnails {
+    /// Chooses for the finished cells of a run; `strip`: pictures of a validation, `samples`: of a cell's test.
+    pub(super) fn of(
+        plan: &Plan,
+        run: &Run,
+        finished: &Finished,
+        strip: usize,
+        samples: usize,
+    ) -> Self {
+        let pictures = |cell: &&rpo_experiment::plan::Cell| {
+            let validations = plan.arm(cell).training.steps / plan.experiment.validation.every + 2;
+            let negatives = plan.templates(cell, Purpose::Negatives).len();
+            plan.subject(cell).photos + negatives + validations * strip + samples
+        };
+        let all: usize = finished.cells.iter().map(pictures).sum();
+        let first = finished.cells.first().and_then(|cell| {
+            let reference = run.trajectory(cell).0.join("references/00.png");
+            picture::load(reference).ok()
+        });
+        let own = first.map_or(64, |p| p.width().max(p.height()));
+        let fits = |count: usize, side: u32| {
+            let side = f64::from(side.min(own));
+            count as f64 * side * side * BYTES <= BUDGET
+        };
+        // Small thumbnails of everything say less than larger ones of a few.
+        let few = !fits(all, 96);
+        let count = if few { FEW * finished.cells.len() } else { all };
+        let side = SIDES.into_iter().find(|side| fits(count, *side));
+        Self {
+            root: run.path.clone(),
+            side: side.unwrap_or(SIDES[SIDES.len() - 1]),
+            few,
+        }
+    }
+
+    /// A picture of the run.
+    ///
+    /// # Errors
+    /// A file that is missing or no picture, by path.
+    pub(super) fn read(&self, path: &Path) -> Result<Picture> {
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let whole = picture::load(path)?;
+        let (w, h) = whole.dimensions();
+        let scale = f64::from(self.side) / f64::from(w.max(h));
+        let bytes = if scale < 1.0 {
+            let of = |n: u32| ((f64::from(n) * scale).round() as u32).max(1);
+            picture::png_bytes(&picture::resize(&whole, of(w), of(h)))
+        } else {
+            bytes
+        };
+        Picture::linked(&bytes, path.strip_prefix(&self.root).unwrap_or(path))
+    }
+
+    /// All PNG files of a folder by name, or the first one.
+    ///
+    /// # Errors
+    /// A file that is no picture, by path.
+    pub(super) fn folder(&self, folder: &Path, few: usize) -> Result<Vec<Picture>> {
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            return Ok(Vec::new());
+        };
+        let mut paths: Vec<_> = entries
+            .flatten()
+            .map(|e| e.path())
+            .filter(|p| p.extension().is_some_and(|x| x == "png"))
+            .collect();
+        paths.sort();
+        if self.few {
+            paths.truncate(few);
+        }
+        paths.iter().map(|p| self.read(p)).collect()
+    }
+}
