@@ -168,14 +168,17 @@ def differences(old, new):
         counts[kind] = len(a)
         if not a:
             lines.append(f"{kind}: nothing to compare")
-        keys = sorted(set(a) | set(b), key=str)
+        keys = sorted(set(a) & set(b), key=str)
+        if alone := sorted(set(a) ^ set(b), key=str):
+            lines.append(f"{kind}: {len(alone)} on one side alone; the first is {alone[0]}")
         other = [key for key in keys if not equal(a.get(key), b.get(key))]
         if not other:
             continue
         far = 0.0
         for key in other:
             x, y = numbers(a.get(key)), numbers(b.get(key))
-            far = max(far, np.abs(x - y).max(initial=0.0) if x.shape == y.shape else np.inf)
+            apart = np.abs(x - y).max(initial=0.0) if x.shape == y.shape else np.inf
+            far = max(far, np.inf if np.isnan(apart) else apart)
         lines.append(f"{kind}: {len(other)} of {len(keys)} differ, by {far:.1e} at most; the first is {other[0]}")
     return lines, counts
 

@@ -150,7 +150,7 @@ fn every_kind_of_pixel_becomes_rgb() {
 }
 
 #[test]
-fn errors_name_the_file_and_the_mend() {
+fn errors_name_the_file_and_the_hint() {
     let error = |name: &str, bytes: &[u8]| {
         let (_keep, path) = file(name, bytes);
         let text = format!("{:#}", load(&path).unwrap_err());

@@ -116,7 +116,7 @@ fn the_class_is_needed() {
 }
 
 #[test]
-fn errors_name_the_path_and_the_mend() {
+fn errors_name_the_path_and_the_hint() {
     let (_keep, path) = folder("rex", &[]);
     let text = error(&path, Some("dog"));
     assert!(

@@ -105,7 +105,7 @@ fn what_is_not_supported_is_refused_by_name() {
 }
 
 #[test]
-fn a_plan_that_cannot_be_is_refused_with_the_mend() {
+fn a_plan_that_cannot_be_is_refused_with_the_hint() {
     let schedule = |text: &str| NoiseSchedule::from_json(text, "x").unwrap();
     let zero = r#"{"rescale_betas_zero_snr": true, "timestep_spacing": "trailing"}"#;
     for (text, solver, steps, eta, words) in [

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Experiment {
-    /// Name of the run; the run folder is `<output>/<name>-<hash of the resolved file and its inputs>`.
+    /// Name of the run; the run folder is `<output>/<name>-<hash of what the file means and of its inputs>`.
     pub name: String,
     /// The table or figure that the experiment reproduces.
     pub reproduces: String,

@@ -4,8 +4,6 @@
 //! (`tensorflow/core/util/event.proto`, `tensorflow/core/framework/summary.proto`). Nothing here reads a
 //! clock: every time is the caller's, in seconds since 1970, so that the same run writes the same bytes.
 
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -69,29 +67,26 @@ struct Image {
 
 /// Writes one event file.
 ///
-/// Events may come in any order of steps. What was written is on disk after [`EventWriter::flush`] and
-/// when the writer is dropped; only the former tells of a full disk.
+/// Events may come in any order of steps. They are on disk after [`EventWriter::flush`], which writes the whole file anew:
+/// who reads meanwhile sees the one before.
 pub struct EventWriter {
-    file: BufWriter<File>,
+    bytes: Vec<u8>,
     path: PathBuf,
 }
 
 impl EventWriter {
-    /// Starts `events.out.tfevents.<clock>.rpo` in `dir`, which is made if it is missing. A file of that
+    /// Starts `events.out.tfevents.<clock>.rpo` in `dir`, which is made with the file. A file of that
     /// name is replaced; files of other clocks stay, and TensorBoard shows them together.
     ///
     /// # Errors
-    /// When the folder or the file cannot be made, or `clock` is no time.
+    /// When `clock` is no time.
     pub fn create(dir: &Path, clock: f64) -> Result<Self> {
         if !clock.is_finite() || clock < 0.0 {
             bail!("TensorBoard events: {clock} is no time in seconds since 1970");
         }
-        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         let path = dir.join(format!("events.out.tfevents.{:010}.rpo", clock as u64));
-        rpo_files::refuse_unless_plain(&path)?;
-        let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
         let mut writer = Self {
-            file: BufWriter::new(file),
+            bytes: Vec::new(),
             path,
         };
         writer.write(clock, 0, What::FileVersion("brain.Event:2".into()))?;
@@ -135,9 +130,7 @@ impl EventWriter {
     /// # Errors
     /// When the file cannot be written.
     pub fn flush(&mut self) -> Result<()> {
-        self.file
-            .flush()
-            .with_context(|| format!("writing {}", self.path.display()))
+        rpo_files::output::write(&self.path, &self.bytes)
     }
 
     fn summary(&mut self, tag: &str, step: usize, value: Value, clock: f64) -> Result<()> {
@@ -154,9 +147,8 @@ impl EventWriter {
             step: i64::try_from(step).context("TensorBoard events: the step is too large")?,
             what: Some(what),
         };
-        self.file
-            .write_all(&record(&event.encode_to_vec()))
-            .with_context(|| format!("writing {}", self.path.display()))
+        self.bytes.extend(record(&event.encode_to_vec()));
+        Ok(())
     }
 }
 

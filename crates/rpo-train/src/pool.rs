@@ -4,6 +4,7 @@ use crate::runner::Failed;
 use anyhow::{Context, Result, anyhow};
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::Run;
+use rpo_files::failure::BadInput;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -56,27 +57,37 @@ fn work(program: &Path, run: &Run, cell: &Cell, index: usize, threads: usize) ->
     let folder = run.trajectory(cell).0;
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let log = folder.join(LOG);
-    let file = || File::create(&log).with_context(|| log.display().to_string());
-    let status = Command::new(program)
+    let mut options = File::options();
+    let file = options.append(true).create(true).open(&log);
+    let file = file.with_context(|| log.display().to_string())?;
+    let before = file.metadata()?.len() as usize;
+    let mut child = Command::new(program)
         .arg("cell")
         .arg(&run.path)
-        .args(["--index", &index.to_string()])
+        .args(["--index", &index.to_string(), "--watched"])
         .env("RAYON_NUM_THREADS", threads.to_string())
-        .stdin(Stdio::null())
-        .stdout(file()?)
-        .stderr(File::options().append(true).open(&log)?)
-        .status()
+        // It ends when this end of the pipe does, that is with this process.
+        .stdin(Stdio::piped())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .spawn()
         .with_context(|| program.display().to_string())?;
+    let watched = child.stdin.take();
+    let status = child.wait()?;
+    drop(watched);
     if status.success() {
         return Ok(());
     }
-    let text = std::fs::read_to_string(&log).unwrap_or_default();
-    let said = text
-        .rfind("error: ")
-        .map(|at| text[at + 7..].trim().to_owned());
-    Err(anyhow!(
-        "{}\n  log: {}",
-        said.unwrap_or_else(|| format!("its process ended with {status}")),
-        log.display()
-    ))
+    let text = std::fs::read(&log).unwrap_or_default();
+    let text = String::from_utf8_lossy(text.get(before..).unwrap_or_default()).into_owned();
+    let said = format!("\n{text}");
+    let said = match said.rfind("\nerror: ") {
+        Some(at) => said[at + "\nerror: ".len()..].trim().to_owned(),
+        None => format!("its process ended with {status}"),
+    };
+    let message = format!("{said}\n  log: {}", log.display());
+    Err(match status.code() {
+        Some(2) => BadInput::new(message),
+        _ => anyhow!("{message}"),
+    })
 }

@@ -6,6 +6,7 @@ use crate::runner::setup::Setup;
 use anyhow::{Context, Result};
 use rpo_experiment::Experiment;
 use rpo_experiment::Source;
+use rpo_experiment::plan::Plan;
 use rpo_experiment::run::{Run, RunInfo};
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::{Lock, LockError};
@@ -25,8 +26,8 @@ pub struct RunFolder {
 impl RunFolder {
     /// Makes the folder of an experiment, or finds the one an earlier start of the same experiment made.
     ///
-    /// Without `out` its name ends in a hash of the resolved file and its inputs, so another setting is another folder.
-    /// Where it lies (`output`) is no setting: a run that was moved goes on.
+    /// Without `out` its name ends in a hash of what the experiment means and of its inputs, so another meaning is another
+    /// folder. A run that was moved resumes.
     ///
     /// # Errors
     /// [`BadInput`] if `out` holds another run or anything else, or another process works in it; I/O errors.
@@ -66,19 +67,7 @@ impl RunFolder {
                     path.display()
                 )));
             }
-            let now = machine(setup.device.as_deref());
-            let [was, is] = [begun.as_ref(), Some(&setup.experiment)].map(|e| e.map(computed));
-            let of = |machine: &str, how: Option<String>| match was == is {
-                true => machine.to_owned(),
-                false => format!("{machine}, {}", how.unwrap_or_default()),
-            };
-            if info.machine != now || was != is {
-                eprintln!(
-                    "this run began on \"{}\", here is \"{}\": its remaining steps may not be bit-identical to an uninterrupted run",
-                    of(&info.machine, was.clone()),
-                    of(&now, is.clone())
-                );
-            }
+            tell_difference(&info, setup);
             if before != resolved {
                 files::write(&written, resolved.as_bytes())?;
             }
@@ -97,6 +86,7 @@ impl RunFolder {
             machine: machine(setup.device.as_deref()),
             experiment_folder: setup.folder.clone(),
             sources: setup.sources.clone(),
+            computed: computed(setup),
             solver: settings::solver(setup.experiment.sampler.solver)
                 .title(&setup.pipeline.schedule),
             cells: setup.cells.clone(),
@@ -166,13 +156,14 @@ fn refuse_foreign(path: &Path) -> Result<()> {
         return Ok(());
     };
     // A run that was killed before it was named has these.
-    let begun = |name: &str| name.starts_with(".rpo-") || name == "run.json";
+    let begun = |name: &str| name.starts_with(".rpo-") || ["run.json", "plan.json"].contains(&name);
     let mut names = entries
         .flatten()
         .map(|e| e.file_name().to_string_lossy().into_owned());
-    let info = path.join("run.json");
+    let (info, plan) = (path.join("run.json"), path.join("plan.json"));
     let foreign = match names.find(|name| !begun(name)) {
         None if info.exists() && files::read_json::<RunInfo>(&info).is_err() => "run.json".into(),
+        None if plan.exists() && files::read_json::<Plan>(&plan).is_err() => "plan.json".into(),
         None => return Ok(()),
         Some(name) => name,
     };
@@ -182,15 +173,37 @@ fn refuse_foreign(path: &Path) -> Result<()> {
     )))
 }
 
+/// Says where this process computes otherwise than the one that began the run.
+pub fn tell_difference(info: &RunInfo, setup: &Setup) {
+    let (machine, computed) = (machine(setup.device.as_deref()), computed(setup));
+    // Runs that do not say how they were computed.
+    let other = !info.computed.is_empty() && info.computed != computed;
+    if info.machine != machine || other {
+        let of = |machine: &str, computed: &str| match other {
+            true => format!("{machine}, {computed}"),
+            false => machine.to_owned(),
+        };
+        eprintln!(
+            "this run began on \"{}\", here is \"{}\": its remaining steps may not be bit-identical to an uninterrupted run",
+            of(&info.machine, &info.computed),
+            of(&machine, &computed)
+        );
+    }
+}
+
 /// How a run is computed, where that may change its last bits: what [`Experiment::meaning`] leaves out.
-fn computed(experiment: &Experiment) -> String {
-    let (t, s) = (&experiment.training, &experiment.sampler);
-    format!(
-        "sampler.batch {}, gradient_accumulation {}, recompute {}",
-        s.batch,
-        t.gradient_accumulation,
-        t.recompute.map_or("by size".into(), |r| r.to_string())
-    )
+fn computed(setup: &Setup) -> String {
+    let mut text = format!("sampler.batch {}", setup.experiment.sampler.batch);
+    for arm in &setup.arms {
+        let t = &arm.training;
+        text += &format!(
+            "; {}: gradient_accumulation {}, recompute {}",
+            arm.name,
+            t.gradient_accumulation,
+            t.recompute.map_or("by size".into(), |r| r.to_string())
+        );
+    }
+    text
 }
 
 /// The device line of reports: `cpu, 2 threads, avx512f, kernels 3`.

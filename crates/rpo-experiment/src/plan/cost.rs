@@ -67,16 +67,18 @@ impl Plan {
         self.cost(negatives + self.pictures(cell, Purpose::Class))
     }
 
-    /// The whole experiment if no trajectory stops early and no two rules agree.
+    /// A whole cell, if it does not stop early and no two rules agree: step 0 and one checkpoint a rule are tested then; rules
+    /// that agree leave the estimate later.
+    pub fn cell_cost(&self, cell: &Cell) -> f64 {
+        let tests = (self.rules.len() + 1) as f64;
+        self.preparation_cost(cell)
+            + self.training_cost(cell)
+            + tests * self.cost(self.pictures(cell, Purpose::Test))
+    }
+
+    /// The whole experiment.
     pub fn total_cost(&self) -> f64 {
-        let of = |cell: &Cell| {
-            // At most: step 0 and one checkpoint a rule; rules that agree leave the estimate later.
-            let tests = (self.rules.len() + 1) as f64;
-            self.preparation_cost(cell)
-                + self.training_cost(cell)
-                + tests * self.cost(self.pictures(cell, Purpose::Test))
-        };
-        self.cells.iter().map(of).sum()
+        self.cells.iter().map(|cell| self.cell_cost(cell)).sum()
     }
 }
 

@@ -10,7 +10,7 @@ mod subjects;
 use crate::arms::TrainingArm;
 use crate::fields::Experiment;
 use crate::source::Layers;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rpo_files::failure::BadInput;
 use rpo_reward::select::Rule;
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,33 @@ impl Plan {
         })
     }
 
+    /// Whether this is a plan as [`Plan::of`] makes it: one that was read from a file may have been changed there.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn check(&self) -> Result<()> {
+        if self.version != VERSION {
+            bail!(
+                "a plan of version {}, this program knows {VERSION}\n  hint: use the program that made it",
+                self.version
+            );
+        }
+        let e = &self.experiment;
+        let numbers = [
+            e.validation.every,
+            e.validation.pictures_per_prompt,
+            e.test.pictures_per_prompt,
+            self.evaluations,
+            self.cells.len(),
+        ];
+        if numbers.contains(&0) || self.cells != cell::all(&e.seeds, &self.arms, &self.subjects) {
+            bail!(
+                "its cells are not those of its arms, subjects and seeds: it was changed\n  hint: run the experiment again, which writes it anew"
+            );
+        }
+        Ok(())
+    }
+
     /// The arm of a cell.
     pub fn arm(&self, cell: &Cell) -> &TrainingArm {
         &self.arms[cell.arm]
@@ -128,6 +155,19 @@ mod tests {
             let plan = plan(sets);
             let text = serde_json::to_string(&plan).unwrap();
             assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+            plan.check().unwrap();
+            let changes: [fn(&mut Plan); 5] = [
+                |p| p.cells[0].arm = 7,
+                |p| p.cells[0].id = "../../x".into(),
+                |p| p.cells.clear(),
+                |p| p.version += 1,
+                |p| p.experiment.validation.every = 0,
+            ];
+            for change in changes {
+                let mut other = plan.clone();
+                change(&mut other);
+                assert!(other.check().is_err());
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ mod times;
 
 use crate::plan::{Cell, Plan};
 use crate::source::Source;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rpo_files::input;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub use times::{Phase, Times, duration};
 pub struct RunInfo {
     /// Version of the program that began the run.
     pub version: String,
-    /// Hash of model, encoders, subjects, arms and kernels.
+    /// Hash of model, encoders, subjects and arms.
     pub inputs: String,
     /// Threads, SIMD level and kernels' version: bits are the same where these are.
     pub machine: String,
@@ -35,6 +35,9 @@ pub struct RunInfo {
     /// By key of the experiment file, the repositories and commits that weights were read from; empty where all were folders.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, Source>,
+    /// How it is computed, where that may change its last bits; runs of earlier versions do not say.
+    #[serde(default)]
+    pub computed: String,
     /// What the solver is called on the model; runs of earlier versions do not say.
     #[serde(default)]
     pub solver: String,
@@ -58,9 +61,12 @@ impl Run {
     /// The plan that it was begun with.
     ///
     /// # Errors
-    /// A file that is missing or damaged, by path.
+    /// A file that is missing, damaged or changed, or of another version, by path.
     pub fn plan(&self) -> Result<Plan> {
-        input::read_json(&self.plan_path())
+        let path = self.plan_path();
+        let plan: Plan = input::read_json(&path)?;
+        plan.check().with_context(|| path.display().to_string())?;
+        Ok(plan)
     }
 
     /// `run.json`
@@ -87,7 +93,7 @@ impl Run {
         }
         folder.checked()?;
         let chosen = choices(&plan.rules, &folder)?;
-        let tested = |step: &usize| result_path(&folder, *step).is_file();
+        let tested = |step: &usize| StepResult::read(&folder, *step).is_some();
         Ok(chosen_steps(&chosen).iter().all(tested))
     }
 

@@ -1,6 +1,7 @@
 //! What the test pictures of a checkpoint scored.
 
 use super::Folder;
+use rpo_files::input;
 use rpo_reward::Score;
 use rpo_stats::Column;
 use serde::{Deserialize, Serialize};
@@ -35,4 +36,16 @@ pub struct StepResult {
 /// `test/step-000120.json`
 pub fn result_path(folder: &Folder, step: usize) -> PathBuf {
     folder.0.join(format!("test/step-{step:06}.json"))
+}
+
+impl StepResult {
+    /// The result of a checkpoint, if it is there and whole: what is not can be made again from the checkpoint.
+    pub fn read(folder: &Folder, step: usize) -> Option<Self> {
+        let result: Self = input::read_json(&result_path(folder, step)).ok()?;
+        let fits = |p: &PictureResult| {
+            p.prompt < result.prompts.len() && p.values.len() == result.columns.len()
+        };
+        let whole = result.step == step && !result.pictures.is_empty();
+        (whole && result.pictures.iter().all(fits)).then_some(result)
+    }
 }

@@ -106,7 +106,7 @@ pub(super) fn memory_error(stream: &CudaStream, e: &DriverError, bytes: usize) -
     let gigabytes = |bytes: usize| bytes as f64 / 1e9;
     let (free, total) = stream.context().mem_get_info().unwrap_or((0, 0));
     Error::Msg(format!(
-        "out of memory on the GPU: {:.1} MB asked for, {:.1} of {:.1} GB free. Mend: a smaller `sampler.batch` or `model.size`, a larger \
+        "out of memory on the GPU: {:.1} MB asked for, {:.1} of {:.1} GB free\n  hint: a smaller `sampler.batch` or `model.size`, a larger \
          `training.gradient_accumulation`, `training.recompute = true` or a table `[lora]`",
         bytes as f64 / 1e6,
         gigabytes(free),

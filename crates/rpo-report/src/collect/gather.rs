@@ -75,6 +75,7 @@ pub(super) fn data(
                     .cloned(),
             )
             .chain(e.savings(&plan.arms))
+            .chain(thumbnails.note())
             .collect(),
     })
 }
@@ -196,6 +197,7 @@ fn trajectory(plan: &Plan, run: &Run, thumbnails: &Thumbnails, cell: &Cell) -> R
             String::new()
         },
         seed: cell.seed,
+        photos: subject.photos,
         references: thumbnails.folder(&folder.0.join("references"), 1)?,
         negatives: thumbnails.folder(&folder.0.join("negatives"), 0)?,
         strip_prompts: shown.iter().map(|p| prompts[*p].clone()).collect(),
@@ -330,7 +332,7 @@ fn subject_values(plan: &Plan, columns: &Columns, row: &Row) -> Vec<SubjectValue
             let n = result.pictures.len() as f64;
             let mut values = vec![0.0; columns.all.len()];
             for p in &result.pictures {
-                for (sum, v) in values.iter_mut().zip(columns.values(p)) {
+                for (sum, v) in values.iter_mut().zip(columns.values(result, p)) {
                     *sum += v / n;
                 }
             }

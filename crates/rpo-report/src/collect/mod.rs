@@ -9,7 +9,7 @@ mod rows;
 mod thumbnails;
 
 use crate::page;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use finished::Finished;
 use rpo_experiment::plan::Plan;
 use rpo_experiment::run::{Run, RunInfo};
@@ -30,7 +30,7 @@ pub fn collect(plan: &Plan, info: &RunInfo, run: &Run) -> Result<String> {
     let mut tested = None;
     if !finished.compared.is_empty() {
         let rows = rows::rows(plan, run, &finished.compared)?;
-        let columns = rows::Columns::of(plan, &rows)?;
+        let columns = rows::Columns::of(plan, &rows);
         let mut table = rows::table(plan, &columns, &rows)?;
         table.notes.extend(finished.missing.clone());
         text = table.to_text();
@@ -41,6 +41,14 @@ pub fn collect(plan: &Plan, info: &RunInfo, run: &Run) -> Result<String> {
     } else {
         for missing in &finished.missing {
             text += &format!("{missing}\n");
+        }
+        // Tables of an earlier moment would contradict the page.
+        write("table.txt", &text)?;
+        for name in ["eval.json", "table.csv"] {
+            let path = run.path.join(name);
+            if path.is_file() {
+                std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
+            }
         }
     }
     let data = gather::data(plan, info, run, &finished, tested.as_ref())?;

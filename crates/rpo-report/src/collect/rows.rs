@@ -1,14 +1,13 @@
 //! The rows of the test table: the base model, then every rule of every arm, then what one gets without a rule.
 
 use crate::table::{Arm, Metric, Table};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::{Choices, PictureResult, Run, StepResult, choices, result_path};
-use rpo_files::input;
 use rpo_reward::select::Kind;
 use rpo_reward::{Lambda, Mean};
 use rpo_stats::{Column, Sample};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of the base model's row.
 pub(super) const STEP_0: &str = "step 0";
@@ -32,8 +31,10 @@ pub(super) fn rows(plan: &Plan, run: &Run, cells: &[&Cell]) -> Result<Vec<Row>> 
         chosen.insert(&cell.id, choices(&plan.rules, &run.trajectory(cell))?);
     }
     let read = |cell: &Cell, step: usize| -> Result<(Cell, StepResult)> {
-        let path = result_path(&run.trajectory(cell), step);
-        Ok((cell.clone(), input::read_json(&path)?))
+        let folder = run.trajectory(cell);
+        let result = StepResult::read(&folder, step);
+        let path = || result_path(&folder, step).display().to_string();
+        Ok((cell.clone(), result.with_context(path)?))
     };
     let of_arm = |arm: usize| cells.iter().copied().filter(move |c| c.arm == arm);
     let base: Result<_> = of_arm(0).map(|c| read(c, 0)).collect();
@@ -74,21 +75,16 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// Those of some results, which all must have been scored in the same way.
-    ///
-    /// # Errors
-    /// Two results with other columns, by cell.
-    pub(super) fn of(plan: &Plan, rows: &[Row]) -> Result<Self> {
+    /// Those that all results have.
+    pub(super) fn of(plan: &Plan, rows: &[Row]) -> Self {
+        // Cells that were tested by programs with other judges are compared in what they have in common.
         let mut results = rows.iter().flat_map(|row| &row.results);
         let mut all = match results.next() {
             Some((_, first)) => first.columns.clone(),
             None => Vec::new(),
         };
-        if let Some((cell, _)) = results.find(|(_, r)| r.columns != all) {
-            bail!(
-                "{}: its test pictures were scored by other judges than those of the first cell\n  hint: delete its folder `test` and run it again",
-                cell.id
-            );
+        for (_, result) in results {
+            all.retain(|column| place(result, column).is_some());
         }
         let mut lambdas: Vec<Lambda> = Vec::new();
         for rule in plan.rules.iter().filter(|r| r.kind == Kind::Best) {
@@ -107,26 +103,34 @@ impl Columns {
             explanation: "λ-harmonic mean of image and text alignment, by the reward's encoder, on test pictures.".into(),
             higher_is_better: Some(true),
         }));
-        Ok(Self { all, lambdas })
+        Self { all, lambdas }
     }
 
-    /// The values of a picture in all of them.
-    pub(super) fn values(&self, picture: &PictureResult) -> Vec<f64> {
+    /// The values of a picture of `result` in all of them.
+    pub(super) fn values(&self, result: &StepResult, picture: &PictureResult) -> Vec<f64> {
         let harmonic = self
             .lambdas
             .iter()
             .map(|l| Mean::Harmonic.reward(picture.score, *l));
-        picture.values.iter().copied().chain(harmonic).collect()
+        let judged = self.all.iter().filter_map(|column| place(result, column));
+        judged.map(|i| picture.values[i]).chain(harmonic).collect()
     }
 
     /// The column that the page's answer is about: the λ-harmonic mean whose λ is nearest to one half.
     pub(super) fn primary(&self) -> usize {
-        let far = |l: &Lambda| (l.get() - 0.5).abs();
+        // In thousandths: .3 and .7 are equally far, and then the first is taken.
+        let far = |l: &Lambda| (1000.0 * (l.get() - 0.5).abs()).round();
         let judged = self.all.len() - self.lambdas.len();
         let nearest = self.lambdas.iter().enumerate();
         let nearest = nearest.min_by(|a, b| far(a.1).total_cmp(&far(b.1)));
         judged + nearest.map_or(0, |(i, _)| i)
     }
+}
+
+/// Where a result has a column. What is said of it may be worded anew.
+fn place(result: &StepResult, column: &Column) -> Option<usize> {
+    let same = |c: &Column| c.name == column.name && c.computed_by == column.computed_by;
+    result.columns.iter().position(same)
 }
 
 /// Averages, intervals and comparisons; the baselines are step 0 and, where it is a rule, every arm's last step.
@@ -154,15 +158,20 @@ pub(super) fn table(plan: &Plan, columns: &Columns, rows: &[Row]) -> Result<Tabl
         "{} · model {} · {} subjects x {} test prompts x {} pictures, seeds {:?} · recipe {}",
         e.reproduces,
         e.model.path,
-        plan.subjects.len(),
+        distinct(rows, |c| c.subject).len(),
         prompts,
         e.test.pictures_per_prompt,
-        e.seeds,
+        distinct(rows, |c| c.seed),
         recipes.join(" | ")
     );
     let metrics = columns.all.iter();
     let metrics = metrics.map(|c| Metric::new(c.name.clone(), c.computed_by.clone()));
     Table::build(title, metrics.collect(), &arms, &against)
+}
+
+fn distinct<T: Ord>(rows: &[Row], of: fn(&Cell) -> T) -> BTreeSet<T> {
+    let cells = rows.iter().flat_map(|row| &row.results);
+    cells.map(|(cell, _)| of(cell)).collect()
 }
 
 fn arm(plan: &Plan, columns: &Columns, row: &Row) -> Result<Arm> {
@@ -180,7 +189,7 @@ fn arm(plan: &Plan, columns: &Columns, row: &Row) -> Result<Arm> {
             format!("{training}@{}", result.step),
         );
         for p in &result.pictures {
-            for (column, value) in samples.iter_mut().zip(columns.values(p)) {
+            for (column, value) in samples.iter_mut().zip(columns.values(result, p)) {
                 let prompt = result.prompts[p.prompt].clone();
                 column.push(Sample {
                     subject: subject.clone(),

@@ -13,7 +13,7 @@ const BUDGET: f64 = 22e6;
 /// Bytes a pixel of a PNG file, about.
 const BYTES: f64 = 2.0;
 /// Sides of thumbnails, the largest first.
-const SIDES: [u32; 6] = [256, 192, 128, 96, 64, 32];
+const SIDES: [u32; 7] = [256, 192, 128, 96, 64, 48, 32];
 /// Pictures of a cell where all of them would be too many: a reference and three samples.
 const FEW: usize = 4;
 
@@ -60,11 +60,22 @@ impl Thumbnails {
         }
     }
 
-    /// A picture of the run.
+    /// What to say where not all is shown.
+    pub(super) fn note(&self) -> Option<String> {
+        self.few.then(|| {
+            format!("The page shows at most {FEW} pictures of a cell; all of them lie beside it, in trajectories/")
+        })
+    }
+
+    /// A picture of the run; a grey point in place of one that somebody has removed.
     ///
     /// # Errors
-    /// A file that is missing or no picture, by path.
+    /// A file that cannot be read or is no picture, by path.
     pub(super) fn read(&self, path: &Path) -> Result<Picture> {
+        if !path.exists() {
+            let grey = image::RgbImage::from_pixel(1, 1, image::Rgb([128; 3]));
+            return Picture::png(&picture::png_bytes(&grey));
+        }
         let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
         let whole = picture::load(path)?;
         let (w, h) = whole.dimensions();

@@ -20,10 +20,8 @@ pub(super) fn answer(data: &ReportData) -> Answer {
         .as_ref()
         .and_then(|test| Some((test, headline_row(test)?)))
     {
-        None => {
-            "No checkpoint has been measured on test prompts yet, so there is no result to state."
-                .into()
-        }
+        None => "No subject and seed is finished in every arm yet, so there is no result to state."
+            .into(),
         Some((test, row)) => {
             more.extend(against_last(test, row));
             more.extend(other_metrics(test, row));
@@ -96,9 +94,19 @@ fn against_base(test: &TestTable, row: &TestRow) -> String {
             base.label,
             signed(d.mean),
             interval(i),
-            count(row.subjects.len(), "subject")
+            count(subjects(row), "subject")
         ),
     }
+}
+
+/// How many subjects a row is over, whatever the number of seeds.
+fn subjects(row: &TestRow) -> usize {
+    let name = |s: &super::data::SubjectValues| {
+        let name = s.subject.split(" (seed ").next().unwrap_or_default();
+        name.to_owned()
+    };
+    let names: std::collections::BTreeSet<String> = row.subjects.iter().map(name).collect();
+    names.len()
 }
 
 fn against_last(test: &TestTable, row: &TestRow) -> Option<String> {

@@ -91,10 +91,10 @@ pub struct Encoder {
     pub stands_for: String,
 }
 
-/// Wall time in seconds. The parts need not add up to the total.
+/// Seconds of all cells together, which may have run side by side. The parts need not add up to the total.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Times {
-    /// From the first line of the program to its last, over all resumptions.
+    /// From the start of each cell to its end, over all resumptions; loading the model is not in it.
     pub total: f64,
     /// Drawing negatives and scoring them.
     pub negatives: f64,
@@ -136,6 +136,9 @@ pub struct Trajectory {
     pub arm: String,
     /// Seed.
     pub seed: u64,
+    /// How many pictures the model learns from; 0 in reports of earlier versions, which show all of them.
+    #[serde(default)]
+    pub photos: usize,
     /// The subject's own pictures.
     pub references: Vec<Picture>,
     /// Some of the negatives drawn from the base model.
@@ -180,6 +183,7 @@ pub struct PictureScore {
 
 /// Losses of one gradient step, or their mean over the steps since the previous point.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Point")]
 pub struct TrainingPoint {
     /// Gradient step, from 1.
     pub step: usize,
@@ -190,6 +194,32 @@ pub struct TrainingPoint {
     pub loss: f64,
     /// Global norm of the gradient before clipping.
     pub grad_norm: f64,
+}
+
+/// A point as this version writes it, or as 0.1.0 did, which knew two terms.
+#[derive(Deserialize)]
+struct Point {
+    step: usize,
+    #[serde(default)]
+    terms: BTreeMap<String, f64>,
+    l_sim: Option<f64>,
+    l_pref: Option<f64>,
+    loss: f64,
+    grad_norm: f64,
+}
+
+impl From<Point> for TrainingPoint {
+    fn from(point: Point) -> Self {
+        let mut terms = point.terms;
+        terms.extend(point.l_sim.map(|value| ("sim".to_owned(), value)));
+        terms.extend(point.l_pref.map(|value| ("pref".to_owned(), value)));
+        Self {
+            step: point.step,
+            terms,
+            loss: point.loss,
+            grad_norm: point.grad_norm,
+        }
+    }
 }
 
 /// What a rule did on one trajectory.

@@ -64,7 +64,11 @@ pub(super) fn facts(data: &ReportData) -> Vec<Fact> {
             describe_guidance(setup.guidance, setup.guidance_interval),
         ),
         fact("Device", setup.device.clone(), String::new()),
-        fact("Wall time", duration(data.times.total), String::new()),
+        fact(
+            "Time of all cells",
+            duration(data.times.total),
+            String::new(),
+        ),
         fact("Where it went", first_share, other_shares),
     ]
 }

@@ -92,9 +92,11 @@ impl Pool {
             let start: String = picture.0.chars().take(40).collect();
             bail!("a picture of the report is not a PNG data URI: it begins with {start:?}");
         }
+        // Equal pictures in several places are written once, with a link to the first of them.
         let uri = std::mem::take(&mut picture.0);
-        let place = *self.places.entry(uri).or_insert_with_key(|uri| {
-            self.uris.push(uri.clone());
+        let bytes = uri.split('#').next().unwrap_or_default().to_owned();
+        let place = *self.places.entry(bytes).or_insert_with(|| {
+            self.uris.push(uri);
             self.uris.len() - 1
         });
         picture.0 = place.to_string();
@@ -122,7 +124,13 @@ mod tests {
         let want = "#trajectories/%CE%BB%200.3/%22%3E%3Cscript%3E/x.png";
         assert_eq!(linked.uri(), format!("{}{want}", plain.uri()));
         assert!(plain.is_png() && linked.is_png());
-        for bad in ["#javascript:alert(1)", "#a\"b", "#<b>"] {
+        for bad in [
+            "#javascript:alert(1)",
+            "#a\"b",
+            "#<b>",
+            "#//host/x",
+            "#a/../../x",
+        ] {
             assert!(!Picture(format!("{}{bad}", plain.uri())).is_png(), "{bad}");
         }
     }

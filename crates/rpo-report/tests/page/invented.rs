@@ -219,6 +219,7 @@ fn trajectory(index: usize, rules: &[Rule]) -> Trajectory {
         id: format!("{subject}/0"),
         subject: subject.into(),
         class: class.into(),
+        photos: 5,
         arm: String::new(),
         seed: 0,
         references: (0..5)

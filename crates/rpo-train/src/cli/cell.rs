@@ -8,8 +8,19 @@ use rpo_experiment::run::Run;
 use rpo_files::failure::{BadInput, OrBadInput};
 use std::path::Path;
 
+/// The exit code of what was interrupted and can be resumed.
+const INTERRUPTED: i32 = 75;
+
 /// Runs the cell with this place in the plan. One that is finished ends at once, without a model.
-pub(super) fn cell(run: &Path, index: usize) -> Result<()> {
+/// `watched`: it ends when its standard input does, that is with the process that started it.
+pub(super) fn cell(run: &Path, index: usize, watched: bool) -> Result<()> {
+    if watched {
+        std::thread::spawn(|| {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            // What was saved stays; the next start resumes.
+            std::process::exit(INTERRUPTED)
+        });
+    }
     let run = Run {
         path: run.to_owned(),
     };
@@ -26,10 +37,17 @@ pub(super) fn cell(run: &Path, index: usize) -> Result<()> {
         println!("{}: is finished", cell.id);
         return Ok(());
     }
-    let (setup, _) = run_folder::load(&run)?;
+    let (setup, info) = run_folder::load(&run)?;
+    if setup.cells != plan.cells {
+        return Err(BadInput::new(format!(
+            "{}: its cells are not those of resolved.toml beside it\n  hint: run the experiment again, which writes it anew",
+            run.plan_path().display()
+        )));
+    }
     let model = &setup.experiment.model;
     let chosen = device::open(&model.device, &model.dtype)?;
     let setup = setup.at(chosen)?;
+    run_folder::tell_difference(&info, &setup);
     runner::run_one(&setup, &run, cell)?;
     println!("{}: finished", cell.id);
     Ok(())

@@ -58,20 +58,21 @@ impl CheckpointArgs {
         let run = Run {
             path: self.run.clone(),
         };
-        let (setup, info) = run_folder::load(&run)?;
-        let names: Vec<&str> = info.cells.iter().map(|c| c.id.as_str()).collect();
+        let (setup, _) = run_folder::load(&run)?;
+        let names: Vec<&str> = setup.cells.iter().map(|c| c.id.as_str()).collect();
         let wanted = self
             .trajectory
             .as_deref()
             .or(names.first().copied())
             .unwrap_or_default();
-        let Some(cell) = info.cells.iter().find(|c| c.id == wanted) else {
+        let Some(cell) = setup.cells.iter().find(|c| c.id == wanted) else {
             return Err(BadInput::new(format!(
                 "no trajectory `{wanted}` in this run\n  hint: one of {}",
                 names.join(", ")
             )));
         };
-        let folder = run.trajectory(cell);
+        let cell = cell.clone();
+        let folder = run.trajectory(&cell);
         let kept = folder.kept_steps();
         let step = match self.step {
             None if base => 0,
@@ -94,7 +95,7 @@ impl CheckpointArgs {
         }
         Ok(Checkpoint {
             setup,
-            cell: cell.clone(),
+            cell,
             step,
             folder,
         })

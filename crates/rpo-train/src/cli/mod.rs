@@ -74,6 +74,9 @@ enum Verb {
         /// Place of the cell in plan.json, from 0
         #[arg(long)]
         index: usize,
+        /// End when standard input ends
+        #[arg(long, hide = true)]
+        watched: bool,
     },
     /// Resolve an experiment without any weights: arms, rules, subjects, cells and what they cost, as JSON
     Plan {
@@ -167,13 +170,19 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
                 let failed = runner::run_all(&setup, run)?;
                 return runner::conclude(&setup.plan, run, failed);
             }
-            // Each process loads what it needs.
-            let plan = setup.plan;
+            runner::fits(&setup, jobs.into())?;
+            // Each process loads what it needs; nothing of it stays here.
+            let plan = setup.plan.clone();
+            drop(setup);
             let failed = pool::run_all(&plan, run, jobs.into())?;
             runner::conclude(&plan, run, failed)
         }
         Verb::Cache { folder, prune } => cache::cache(&folder, prune),
-        Verb::Cell { run, index } => cell::cell(&run, index),
+        Verb::Cell {
+            run,
+            index,
+            watched,
+        } => cell::cell(&run, index, watched),
         Verb::Plan { file, out } => plan::plan(&file, out.as_deref()),
         Verb::Check { file } => check::check(&file),
         Verb::Generate(args) => generate::generate(&args),

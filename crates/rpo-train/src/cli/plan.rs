@@ -3,8 +3,9 @@
 use super::{ExperimentArgs, output};
 use crate::files;
 use anyhow::Result;
-use rpo_experiment::plan::Plan;
-use std::path::Path;
+use rpo_experiment::plan::{Plan, VERSION};
+use rpo_files::failure::BadInput;
+use std::path::{Path, PathBuf};
 
 /// Prints the plan, or writes it to `out`.
 pub(super) fn plan(file: &ExperimentArgs, out: Option<&Path>) -> Result<()> {
@@ -14,9 +15,17 @@ pub(super) fn plan(file: &ExperimentArgs, out: Option<&Path>) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&plan)?);
         return Ok(());
     };
-    output::refuse_foreign("--out", out, [], |start| {
-        output::holds(start, "\"experiment\"")
+    let read = std::iter::once(&file.experiment).chain(&file.overlays);
+    let ours = format!("{{\n  \"version\": {VERSION},\n  \"experiment\": {{");
+    output::refuse_foreign("--out", out, read.map(PathBuf::as_path), |start| {
+        start.starts_with(ours.as_bytes())
     })?;
+    if out.with_file_name("run.json").exists() {
+        return Err(BadInput::new(format!(
+            "--out {}: this is the plan of a run, which the run itself writes\n  hint: name another file",
+            out.display()
+        )));
+    }
     files::write_json(out, &plan)?;
     println!(
         "{}: {} cells, at most {:.0} U-Net forwards",

@@ -10,6 +10,7 @@ use rpo_diffusion::{
     Conditioning, PIXEL_BATCH, Pipeline, SamplerConfig, UNet2DConditionModel, sample,
 };
 use rpo_experiment::plan::{Plan, Shot};
+use std::collections::BTreeSet;
 
 /// One picture to draw.
 #[derive(Clone, Debug)]
@@ -77,7 +78,7 @@ impl Drawer<'_> {
         progress: &mut Progress,
         message: &str,
     ) -> Result<Vec<RgbImage>> {
-        let keys: Vec<String> = requests.iter().map(|r| self.key(weights, r)).collect();
+        let keys = self.keys(weights, requests);
         let mut pictures: Vec<Option<RgbImage>> = Vec::with_capacity(keys.len());
         for key in &keys {
             pictures.push(self.store.get(key).unwrap_or_else(|e| {
@@ -85,7 +86,15 @@ impl Drawer<'_> {
                 None
             }));
         }
-        let missing: Vec<usize> = (0..keys.len()).filter(|i| pictures[*i].is_none()).collect();
+        let mut missing: Vec<usize> = (0..keys.len()).filter(|i| pictures[*i].is_none()).collect();
+        if self.device.is_some() {
+            // Whole batches: there a picture's bits depend on the others of its batch.
+            let of = |i: &usize| i / self.sampler.batch;
+            let batches: BTreeSet<usize> = missing.iter().map(of).collect();
+            missing = (0..keys.len())
+                .filter(|i| batches.contains(&of(i)))
+                .collect();
+        }
         progress.advance(self.cost(keys.len() - missing.len()), true, message);
         if !missing.is_empty() {
             let prompts: Vec<&str> = missing.iter().map(|i| &*requests[*i].prompt).collect();
@@ -158,12 +167,31 @@ impl Drawer<'_> {
         self.plan.cost(pictures)
     }
 
-    /// Hash of everything that the bits of a picture depend on. The batch it is drawn in is no part of it on the CPU; on a GPU
-    /// libraries choose their ways by it.
+    /// A key for each picture. On the CPU its bits depend on itself alone; on a GPU, where libraries choose their ways by the
+    /// batch, on the others of its batch too.
+    fn keys(&self, weights: &str, requests: &[Request]) -> Vec<String> {
+        let own = requests.iter().map(|r| self.key(weights, r));
+        let own: Vec<String> = own.collect();
+        if self.device.is_none() {
+            return own;
+        }
+        let batches = own.chunks(self.sampler.batch);
+        batches
+            .flat_map(|batch| {
+                let together = batch.concat();
+                batch.iter().map(move |key| {
+                    let hash = blake3::hash(format!("{key}|{together}").as_bytes());
+                    hash.to_hex()[..KEY].to_owned()
+                })
+            })
+            .collect()
+    }
+
+    /// Hash of everything that the bits of a picture depend on, the batch it is drawn in apart.
     fn key(&self, weights: &str, request: &Request) -> String {
         let mut hasher = blake3::Hasher::new();
         let sampler = SamplerConfig {
-            batch: self.device.as_ref().map_or(1, |_| self.sampler.batch),
+            batch: 1,
             ..self.sampler.clone()
         };
         hasher.update(format!("{weights}|{}|{sampler:?}|{}|", self.model, self.size).as_bytes());

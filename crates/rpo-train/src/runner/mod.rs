@@ -22,6 +22,7 @@ use anyhow::Result;
 use cell::run_cell;
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::{Run, duration};
+use rpo_files::failure::BadInput;
 use rpo_report::collect::collect;
 use setup::Setup;
 
@@ -35,7 +36,10 @@ pub fn run_all(setup: &Setup, run: &Run) -> Result<Vec<Failed>> {
     let mut failed = Vec::new();
     for cell in &setup.cells {
         if let Err(error) = run_cell(setup, &judges, run, cell, &mut progress) {
-            progress.line(&format!("{}: failed; the other cells go on", cell.id));
+            progress.line(&format!(
+                "{}: failed ({error:#}); the other cells go on",
+                cell.id
+            ));
             failed.push(Failed {
                 cell: cell.id.clone(),
                 error,
@@ -52,8 +56,7 @@ pub fn run_all(setup: &Setup, run: &Run) -> Result<Vec<Failed>> {
 /// As [`run_cell`], and of an experiment that does not fit into this machine's memory.
 pub fn run_one(setup: &Setup, run: &Run, cell: &Cell) -> Result<()> {
     let judges = begin(setup)?;
-    let cost = setup.preparation_cost(cell) + setup.training_cost(cell);
-    let mut progress = Progress::new(cost);
+    let mut progress = Progress::new(setup.cell_cost(cell));
     run_cell(setup, &judges, run, cell, &mut progress)?;
     progress.finish();
     Ok(())
@@ -71,12 +74,15 @@ pub struct Failed {
 ///
 /// # Errors
 /// The failures, if there are any; a damaged record; I/O errors.
-pub fn conclude(plan: &Plan, run: &Run, failed: Vec<Failed>) -> Result<()> {
-    let table = collect(plan, &run.info()?, run)?;
-    println!("{table}");
+pub fn conclude(plan: &Plan, run: &Run, mut failed: Vec<Failed>) -> Result<()> {
+    let collected = run.info().and_then(|info| collect(plan, &info, run));
+    match &collected {
+        Ok(table) => println!("{table}"),
+        Err(e) => eprintln!("the tables and the page could not be written: {e:#}"),
+    }
     let t = run.times(&plan.cells);
     println!(
-        "time {} · negatives {} · training {} · validation {} ({:.0} %) · test {}",
+        "time of all cells {} · negatives {} · training {} · validation {} ({:.0} %) · test {}",
         duration(t.total),
         duration(t.negatives),
         duration(t.training),
@@ -85,42 +91,38 @@ pub fn conclude(plan: &Plan, run: &Run, failed: Vec<Failed>) -> Result<()> {
         duration(t.test)
     );
     println!("report {}", run.path.join("report.html").display());
+    let count = failed.len();
+    // What failed in the work decides the exit code before what was given wrongly.
+    let bad = |f: &Failed| f.error.chain().any(|e| e.is::<BadInput>());
+    failed.sort_by_key(bad);
     let mut failed = failed.into_iter();
     let Some(first) = failed.next() else {
-        return Ok(());
+        return collected.map(drop);
     };
-    let others: Vec<String> = failed
-        .map(|f| format!("\n{}: {:#}", f.cell, f.error))
+    let others: String = failed
+        .map(|f| format!("{}: {:#}\n", f.cell, f.error))
         .collect();
-    let summary = format!(
-        "{} of {} cells failed; the same command tries them again\n{}",
-        1 + others.len(),
+    Err(first.error.context(format!(
+        "{count} of {} cells failed; the same command tries them again\n{others}{}",
         plan.cells.len(),
         first.cell
-    );
-    // The first one's kind is that of the whole.
-    let error = first.error.context(summary);
-    Err(if others.is_empty() {
-        error
-    } else {
-        anyhow::anyhow!("{error:#}{}", others.concat())
-    })
+    )))
 }
 
 /// What is looked at before the first cell.
 fn begin(setup: &Setup) -> Result<exam::Judges> {
-    check_memory(setup)?;
+    fits(setup, 1)?;
     if let Some(saved) = setup.experiment.savings(&setup.arms) {
         println!("{saved}");
     }
     exam::Judges::load(setup)
 }
 
-/// Prints what every arm will take at its fullest.
+/// Prints what every arm will take at its fullest, in each of `jobs` processes.
 ///
 /// # Errors
-/// An arm that cannot fit into this machine.
-fn check_memory(setup: &Setup) -> Result<()> {
+/// An arm that so many times cannot fit into this machine.
+pub fn fits(setup: &Setup, jobs: usize) -> Result<()> {
     let sizes = setup.sizes()?;
     let shapes = setup.pipeline.unet_params.shapes();
     // What is loaded already is no longer free.
@@ -147,7 +149,7 @@ fn check_memory(setup: &Setup) -> Result<()> {
             .map(|l| settings::lora(l).parameters(&shapes))
             .transpose()?;
         let estimate = memory::estimate(setup, arm, adapters, &sizes, place);
-        memory::check(arm, &estimate, available)?;
+        memory::check(arm, &estimate, available.map(|bytes| bytes / jobs))?;
         if estimate.total() > memory::WORTH_TELLING {
             println!("memory {}: {}", arm.name, estimate.describe());
         }

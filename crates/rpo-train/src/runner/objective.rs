@@ -116,6 +116,24 @@ impl Batch {
         })
     }
 
+    /// Whether every part has B rows.
+    ///
+    /// # Errors
+    /// Names the part that has not.
+    pub fn check(&self) -> Result<()> {
+        let b = self.len();
+        for (what, rows) in &self.rows {
+            let n = rows.timesteps.len();
+            if n != b {
+                bail!("{what:?} has {n} rows where another part has {b}")
+            }
+        }
+        if !self.labels.is_empty() && self.labels.len() != b {
+            bail!("{} labels for {b} pairs", self.labels.len())
+        }
+        Ok(())
+    }
+
     /// The rows that a network predicts.
     fn blocks(&self, wanted: &BTreeSet<Rows>) -> Result<Vec<&Noised>> {
         let of = |rows| self.rows.get(rows).with_context(|| format!("no {rows:?}"));
@@ -167,6 +185,7 @@ impl Objective<'_> {
 
     /// Losses and gradients of one part, each multiplied by its `share` of the batch.
     fn of_part(&self, batch: &Batch, share: f64) -> Result<(Losses, GradStore)> {
+        batch.check()?;
         let mut errors = Errors::new(batch.labels.clone());
         // The frozen model first, without a graph.
         let frozen = self.terms.rows(Network::Frozen);

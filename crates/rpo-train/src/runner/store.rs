@@ -5,7 +5,7 @@ use image::{ImageFormat, RgbImage};
 use rpo_data::picture::png_bytes;
 use rpo_files::output;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -81,7 +81,11 @@ impl Store {
         let (mut held, mut removed) = (Held::default(), Held::default());
         let now = SystemTime::now();
         for path in self.files()? {
-            let about = fs::metadata(&path).with_context(|| path.display().to_string())?;
+            // Another process may have made room meanwhile.
+            let about = match fs::metadata(&path) {
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                about => about.with_context(|| path.display().to_string())?,
+            };
             let age = about
                 .modified()
                 .ok()
@@ -90,7 +94,10 @@ impl Store {
             held.files += 1;
             held.bytes += about.len();
             if unused.is_some_and(|unused| age > unused) {
-                fs::remove_file(&path).with_context(|| path.display().to_string())?;
+                match fs::remove_file(&path) {
+                    Err(e) if e.kind() == ErrorKind::NotFound => {}
+                    removed => removed.with_context(|| path.display().to_string())?,
+                }
                 removed.files += 1;
                 removed.bytes += about.len();
             }
@@ -103,8 +110,12 @@ impl Store {
         for path in entries(&self.folder)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if name.len() == 2 && hexadecimal(&name) && path.is_dir() {
-                found.extend(entries(&path)?.into_iter().filter(|p| is_ours(p, "png")));
-            } else if is_ours(&path, "safetensors") {
+                let ours = |p: &PathBuf| {
+                    let stem = p.file_stem().unwrap_or_default().to_string_lossy();
+                    is_ours(p, "png") && stem.starts_with(&*name) && is_marked(p)
+                };
+                found.extend(entries(&path)?.into_iter().filter(ours));
+            } else if is_ours(&path, "safetensors") && begins_as_0_1_0_wrote(&path) {
                 // What version 0.1.0 kept, which nothing reads any more.
                 found.push(path);
             }
@@ -119,6 +130,24 @@ fn is_ours(path: &Path, ending: &str) -> bool {
         && hexadecimal(&stem)
         && path.extension().is_some_and(|e| e == ending)
         && fs::symlink_metadata(path).is_ok_and(|about| about.is_file())
+}
+
+/// Whether a picture ends as [`Store::put`] writes it: other programs name files by hashes too.
+fn is_marked(path: &Path) -> bool {
+    let end = MARK.len() + blake3::OUT_LEN;
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::End(-(end as i64)))?;
+        file.read_to_end(&mut bytes)
+    });
+    read.is_ok() && bytes.starts_with(MARK)
+}
+
+/// Whether a file of tensors has the metadata of version 0.1.0's cache.
+fn begins_as_0_1_0_wrote(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
+    read.is_ok() && String::from_utf8_lossy(&start).contains("{\"__metadata__\":{\"rpo\":")
 }
 
 fn hexadecimal(text: &str) -> bool {
@@ -190,8 +219,25 @@ mod tests {
         for n in 0..3 {
             store.put(&key(n), &RgbImage::new(2, 2)).unwrap();
         }
-        fs::write(folder.path().join(format!("{}.safetensors", key(7))), "old").unwrap();
-        let theirs = ["notes.png", "00/notes.png", "readme"].map(|n| folder.path().join(n));
+        let old = "12345678{\"__metadata__\":{\"rpo\":\"[]\"}}";
+        fs::write(folder.path().join(format!("{}.safetensors", key(7))), old).unwrap();
+        let theirs = [
+            "notes.png".into(),
+            "00/notes.png".into(),
+            "readme".into(),
+            // As other programs name files.
+            format!(
+                "00/{}.png",
+                key(0)
+                    .replace('0', "00")
+                    .get(..KEY - 2)
+                    .unwrap_or_default()
+                    .to_owned()
+                    + "ab"
+            ),
+            format!("{}.safetensors", key(8)),
+        ]
+        .map(|n| folder.path().join(n));
         theirs
             .iter()
             .for_each(|path| fs::write(path, "mine").unwrap());

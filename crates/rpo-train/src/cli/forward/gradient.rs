@@ -117,5 +117,9 @@ fn batch(inputs: &Inputs, schedule: &NoiseSchedule, terms: &terms::Objective) ->
             }
         }
     }
+    batch.check().or_bad_input("--inputs")?;
+    if batch.rows.contains_key(&Rows::Generated) && batch.labels.is_empty() {
+        return Err(BadInput::new("--inputs: `labels` are needed, one a pair"));
+    }
     Ok(batch)
 }
