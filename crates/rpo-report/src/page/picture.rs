@@ -66,6 +66,8 @@ impl Picture {
                 && link
                     .bytes()
                     .all(|b| is_plain(b) || matches!(b, b'/' | b'%'))
+                && !link.starts_with('/')
+                && link.split('/').all(|part| part != "..")
         })
     }
 }
