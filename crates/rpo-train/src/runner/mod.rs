@@ -53,7 +53,7 @@ pub fn run_all(setup: &Setup, run: &Run) -> Result<Vec<Failed>> {
 /// Runs one cell in this process.
 ///
 /// # Errors
-/// As [`run_cell`], and of an experiment that does not fit into this machine's memory.
+/// Those of the cell; an experiment that does not fit into this machine's memory.
 pub fn run_one(setup: &Setup, run: &Run, cell: &Cell) -> Result<()> {
     let judges = begin(setup)?;
     let mut progress = Progress::new(setup.cell_cost(cell));
