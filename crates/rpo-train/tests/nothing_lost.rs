@@ -48,6 +48,11 @@ fn run(out: &Path) -> (Option<i32>, String) {
     (output.status.code(), text)
 }
 
+fn succeeds(out: &Path) {
+    let (code, text) = run(out);
+    assert_eq!(code, Some(0), "{text}");
+}
+
 /// All files below `folder` with their bytes; links as what they point to.
 fn all(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -172,7 +177,7 @@ fn a_damaged_record_stops_the_run_and_nothing_is_deleted() {
         theirs.push(trajectory.join("itself"));
         std::os::unix::fs::symlink(&trajectory, trajectory.join("itself")).unwrap();
     }
-    assert_eq!(run(&whole), (Some(0), String::new()));
+    succeeds(&whole);
     assert!(swept.iter().all(|path| !path.exists()));
     assert!(
         theirs.iter().all(|path| path.exists()),
@@ -233,7 +238,7 @@ fn a_damaged_record_stops_the_run_and_nothing_is_deleted() {
     let copied = folder.path().join("state");
     // The way out that is named.
     fs::remove_dir_all(copied.join(TRAJECTORY)).unwrap();
-    assert_eq!(run(&copied), (Some(0), String::new()));
+    succeeds(&copied);
     let record = |out: &Path| fs::read(out.join(TRAJECTORY).join("metrics.jsonl")).unwrap();
     assert!(record(&copied) == record(&whole));
 }
@@ -257,7 +262,7 @@ fn two_at_once_lose_nothing() {
         "{text}"
     );
     assert!(first.wait().unwrap().success());
-    assert_eq!(run(&out), (Some(0), String::new()));
+    succeeds(&out);
 }
 
 #[test]
