@@ -34,7 +34,8 @@ fn start(out: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_rpo-train"))
         .args(["quickstart", "--with", "smoke", "--set", "subjects.count=1"])
         .args(["--set", "training.steps=8", "--set", "validation.every=2"])
-        .args(["--set", "rules.patience=0", "--set", &output, "--out"])
+        .args(["--set", "rules.patience=0", "--set", "rules.last=true"])
+        .args(["--set", &output, "--out"])
         .arg(out)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -228,7 +229,7 @@ fn a_damaged_record_stops_the_run_and_nothing_is_deleted() {
         flip_weights(&step.join("diffusion_pytorch_model.safetensors"));
     }
     fs::remove_dir_all(copied.join(TRAJECTORY).join("test")).unwrap();
-    // Step 0 is the base model; the runs keep others too.
+    // The last step is always tested.
     let (code, text) = run(&copied);
     assert_eq!(code, Some(1), "{text}");
     assert!(
