@@ -41,7 +41,13 @@ fn results(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     }
     let mut all = BTreeMap::new();
     walk(&out.join("run"), &out.join("run"), &mut all);
-    let clocks = ["times.json", "report.html", "report.json", "resolved.toml"];
+    let clocks = [
+        "times.json",
+        "report.html",
+        "report.json",
+        "resolved.toml",
+        "plan.json",
+    ];
     all.retain(|path, _| !clocks.iter().any(|c| path.ends_with(c)));
     // A kill may leave a temporary file behind; it is never read.
     all.retain(|path, _| {
