@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Files that hold a clock, the number of threads or a path.
-const ELSEWISE: [&str; 5] = [
+const ELSEWISE: [&str; 6] = [
     "run.json",
     "times.json",
     "report.html",
     "report.json",
     "resolved.toml",
+    "plan.json",
 ];
 
 fn run(threads: usize, sets: &[&str]) -> BTreeMap<PathBuf, Vec<u8>> {
