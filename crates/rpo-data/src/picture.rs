@@ -1,10 +1,10 @@
 //! Pictures: decoding as Pillow does it, square crops, antialiased resizing, whole files.
 
-use std::fs::{self, File};
-use std::io::{Cursor, Write};
+use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use image::{
     ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, RgbImage,
 };
@@ -128,33 +128,12 @@ pub fn save_png(path: impl AsRef<Path>, picture: &RgbImage) -> Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut file = tempfile::Builder::new()
-        .prefix(".picture-")
-        .suffix(".tmp")
-        .tempfile_in(folder)
-        .with_context(|| {
-            format!(
-                "cannot write into the folder {} (does it exist?)",
-                folder.display()
-            )
-        })?;
-    file.write_all(&png_bytes(picture))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    let file = file
-        .persist(path)
-        .map_err(|e| anyhow!(e.error))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    share(&file);
-    Ok(())
+    if !folder.is_dir() {
+        bail!(
+            "cannot write into the folder {} (does it exist?)",
+            folder.display()
+        );
+    }
+    rpo_files::write(path, &png_bytes(picture))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
-
-/// A temporary file is private to its owner; a result is for whoever may read the folder.
-#[cfg(unix)]
-fn share(file: &File) {
-    use std::os::unix::fs::PermissionsExt;
-    // Failing to widen the permissions leaves a readable picture to its owner, which is no reason to fail.
-    let _ = file.set_permissions(std::fs::Permissions::from_mode(0o644));
-}
-
-#[cfg(not(unix))]
-fn share(_: &File) {}

@@ -10,7 +10,7 @@ const FLOORS: [(&str, &[&str]); 15] = [
     ("rpo-micro", &[]),
     ("rpo-stats", &[]),
     ("rpo-pref", &[]),
-    ("rpo-data", &[]),
+    ("rpo-data", &["rpo-files"]),
     ("rpo-nn", &["rpo-files"]),
     ("rpo-reward", &["rpo-stats"]),
     ("rpo-encoders", &["rpo-nn"]),

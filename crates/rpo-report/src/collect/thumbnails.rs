@@ -42,9 +42,9 @@ impl Thumbnails {
         let all: usize = finished.cells.iter().map(pictures).sum();
         let first = finished.cells.first().and_then(|cell| {
             let reference = run.trajectory(cell).0.join("references/00.png");
-            picture::load(reference).ok()
+            image::image_dimensions(reference).ok()
         });
-        let own = first.map_or(64, |p| p.width().max(p.height()));
+        let own = first.map_or(64, |(w, h)| w.max(h));
         let fits = |count: usize, side: u32| {
             let side = f64::from(side.min(own));
             count as f64 * side * side * BYTES <= BUDGET
@@ -76,15 +76,15 @@ impl Thumbnails {
             let grey = image::RgbImage::from_pixel(1, 1, image::Rgb([128; 3]));
             return Picture::png(&picture::png_bytes(&grey));
         }
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-        let whole = picture::load(path)?;
-        let (w, h) = whole.dimensions();
+        let named = || path.display().to_string();
+        // The header alone: most pictures are small enough as they are.
+        let (w, h) = image::image_dimensions(path).with_context(named)?;
         let scale = f64::from(self.side) / f64::from(w.max(h));
         let bytes = if scale < 1.0 {
             let of = |n: u32| ((f64::from(n) * scale).round() as u32).max(1);
-            picture::png_bytes(&picture::resize(&whole, of(w), of(h)))
+            picture::png_bytes(&picture::resize(&picture::load(path)?, of(w), of(h)))
         } else {
-            bytes
+            std::fs::read(path).with_context(named)?
         };
         Picture::linked(&bytes, path.strip_prefix(&self.root).unwrap_or(path))
     }
