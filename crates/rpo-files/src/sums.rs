@@ -12,9 +12,10 @@ pub const SUMS: &str = "blake3.txt";
 ///
 /// # Errors
 /// I/O errors, by path.
-pub fn write_sums(folder: &Path, files: &[&str]) -> Result<()> {
+pub fn write_sums(folder: &Path, files: &[impl AsRef<str>]) -> Result<()> {
     let mut text = String::new();
     for file in files {
+        let file = file.as_ref();
         text += &format!("{}  {file}\n", sum(&folder.join(file))?);
     }
     output::write(&folder.join(SUMS), text.as_bytes())

@@ -41,6 +41,8 @@ fn steps_follow_the_formula_and_shared_storage_sees_them() {
     let vars = vars();
     let seen: Vec<Tensor> = vars.iter().map(|(_, v)| v.as_detached_tensor()).collect();
     let mut adamw = AdamW::new(CONFIG, vars.clone()).unwrap();
+    let rates = [1.0, 0.25];
+    adamw.set_rates(|name| if name == "a" { rates[0] } else { rates[1] });
     let mut w: Vec<Vec<f64>> = vars
         .iter()
         .map(|(_, v)| values(v).iter().map(|&x| f64::from(x)).collect())
@@ -52,6 +54,7 @@ fn steps_follow_the_formula_and_shared_storage_sees_them() {
         let grads = loss(&vars, t).backward().unwrap();
         let c = CONFIG;
         for (i, (_, var)) in vars.iter().enumerate() {
+            let lr = c.lr * rates[i];
             let g = values(grads.get(var).unwrap());
             for j in 0..g.len() {
                 let g = f64::from(g[j]) * scale;
@@ -59,7 +62,7 @@ fn steps_follow_the_formula_and_shared_storage_sees_them() {
                 v[i][j] = c.beta2 * v[i][j] + (1.0 - c.beta2) * g * g;
                 let mean = m[i][j] / (1.0 - c.beta1.powi(t as i32));
                 let root = (v[i][j] / (1.0 - c.beta2.powi(t as i32))).sqrt();
-                w[i][j] = w[i][j] * (1.0 - c.lr * c.weight_decay) - c.lr * mean / (root + c.eps);
+                w[i][j] = w[i][j] * (1.0 - lr * c.weight_decay) - lr * mean / (root + c.eps);
             }
         }
         adamw.step(&grads, scale).unwrap();

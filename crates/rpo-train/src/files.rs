@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use rpo_nn::weights::Params;
 use std::path::Path;
 
 pub use rpo_files::input::read_json;
@@ -13,6 +14,18 @@ pub use rpo_files::output::{cannot_write, write, write_json};
 /// As [`write()`].
 pub fn write_png(path: &Path, picture: &image::RgbImage) -> Result<()> {
     write(path, &rpo_data::picture::png_bytes(picture))
+}
+
+/// Hash of a network's names, shapes and values.
+///
+/// # Errors
+/// Tensor errors.
+pub fn fingerprint(params: &Params) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for item in params.items() {
+        hash_values(&mut hasher, &item.name, &item.shape, &item.values()?);
+    }
+    Ok(hasher.finalize().to_hex()[..32].to_owned())
 }
 
 /// The bytes of a tensor, for hashing: dtype, shape and values.

@@ -93,12 +93,11 @@ pub enum Memory {
     Gpu(usize),
 }
 
-/// The fullest phase of one arm in the memory where the U-Net computes. `adapters`: parameters of its LoRA, if that is what it
-/// trains.
+/// The fullest phase of one arm in the memory where the U-Net computes. `trained`: how many parameters it trains.
 pub fn estimate(
     plan: &Plan,
     arm: &TrainingArm,
-    adapters: Option<usize>,
+    trained: usize,
     sizes: &Sizes,
     memory: Memory,
 ) -> Estimate {
@@ -110,13 +109,6 @@ pub fn estimate(
     let parameters = sizes.unet.parameters();
     let side = sizes.size / sizes.factor.max(1);
     let pass = sizes.unet.activations(side, side);
-    // The weights that are trained, their moments and their gradients.
-    let trained = adapters.unwrap_or(parameters);
-    let copy = if adapters.is_some() {
-        adapters.unwrap_or(0)
-    } else {
-        parameters
-    };
     let rows = arm.recipe.passes().trainable * arm.training.batch
         / arm.training.gradient_accumulation.max(1);
     let per_row = if recomputes(arm, parameters) {
@@ -133,10 +125,10 @@ pub fn estimate(
     let resident = [
         ("CUDA's libraries and scratch", libraries),
         ("U-Net", number * parameters),
-        ("trained weights", F32 * copy),
+        ("trained weights", F32 * trained),
         (
             "their casts to bf16",
-            if number < F32 { number * copy } else { 0 },
+            if number < F32 { number * trained } else { 0 },
         ),
         ("moments", 2 * F32 * trained),
         ("encoders", F32 * sizes.encoders),

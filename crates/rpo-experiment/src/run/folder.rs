@@ -19,13 +19,8 @@ pub const WEIGHTS: &str = "weights.safetensors";
 /// The optimiser's moments within a state.
 pub const MOMENTS: &str = "adamw.safetensors";
 
-/// Folders of kept checkpoints.
-const KEPT: [&str; 2] = ["unet", "lora"];
-
-/// The files of a checkpoint of a whole U-Net.
-const OF_UNET: [&str; 3] = ["config.json", UNET_WEIGHTS, SUMS];
-/// The weights within it.
-pub const UNET_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+/// The folder of what a trajectory resumes from.
+const STATE: &str = "state";
 
 /// Folder of one trajectory.
 #[derive(Clone, Debug)]
@@ -37,19 +32,9 @@ impl Folder {
         self.0.join("metrics.jsonl")
     }
 
-    /// The folder of the adapters after `step` steps, where these are what is trained.
-    pub fn lora(&self, step: usize) -> PathBuf {
-        self.0.join("lora").join(step_folders::name(step))
-    }
-
-    /// The U-Net's folder after `step` steps, as diffusers lays it out.
-    pub fn unet(&self, step: usize) -> PathBuf {
-        self.0.join("unet").join(step_folders::name(step))
-    }
-
-    /// Weights within [`Folder::unet`].
-    pub fn weights(&self, step: usize) -> PathBuf {
-        self.unet(step).join(UNET_WEIGHTS)
+    /// The folder of the checkpoint after `step` steps; `kind` is what was trained: `unet`, `lora`.
+    pub fn checkpoint(&self, kind: &str, step: usize) -> PathBuf {
+        self.0.join(kind).join(step_folders::name(step))
     }
 
     /// Pictures drawn by the checkpoint of `step` for `purpose`.
@@ -62,7 +47,7 @@ impl Folder {
 
     /// The folder of the state of `step`: [`WEIGHTS`] and [`MOMENTS`].
     pub fn state(&self, step: usize) -> PathBuf {
-        self.0.join("state").join(step_folders::name(step))
+        self.0.join(STATE).join(step_folders::name(step))
     }
 
     /// The state to go on from, if one was saved.
@@ -182,7 +167,7 @@ impl Folder {
 
     fn keep_state(&self, step: Option<usize>) -> Result<()> {
         let keep = step.into_iter().collect();
-        step_folders::keep(&self.0.join("state"), &keep, &[WEIGHTS, MOMENTS, SUMS])
+        step_folders::keep(&self.0.join(STATE), &keep, &[WEIGHTS, MOMENTS, SUMS])
     }
 
     /// Cuts `metrics.jsonl` back to `bytes`.
@@ -234,20 +219,27 @@ impl Folder {
             .collect()
     }
 
-    /// Removes the weights of every step that `keep` does not hold. `of_lora`: the files of a LoRA's checkpoint.
+    /// Removes the checkpoints of every step that `keep` does not hold. `files`: what such a folder holds.
     ///
     /// # Errors
     /// I/O errors.
-    pub fn keep_weights(&self, keep: &BTreeSet<usize>, of_lora: &[&str]) -> Result<()> {
-        let [unet, lora] = KEPT.map(|folder| self.0.join(folder));
-        step_folders::keep(&unet, keep, &OF_UNET)?;
-        step_folders::keep(&lora, keep, of_lora)
+    pub fn keep_checkpoints(
+        &self,
+        kind: &str,
+        keep: &BTreeSet<usize>,
+        files: &[String],
+    ) -> Result<()> {
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        step_folders::keep(&self.0.join(kind), keep, &files)
     }
 
-    /// Steps whose weights are on disk, in order.
+    /// Steps whose weights are on disk, in order, whatever it is that was trained.
     pub fn kept_steps(&self) -> Vec<usize> {
-        let folders = KEPT.map(|folder| step_folders::steps(&self.0.join(folder)));
-        let mut steps: Vec<usize> = folders.into_iter().flatten().collect();
+        let folders = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let folders = folders.filter(|f| f.file_name() != STATE);
+        let mut steps: Vec<usize> = folders
+            .flat_map(|folder| step_folders::steps(&folder.path()))
+            .collect();
         steps.sort_unstable();
         steps
     }

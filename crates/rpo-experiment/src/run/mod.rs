@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use choice::{Choices, choices, chosen_steps, is_trained};
-pub use folder::{Folder, MOMENTS, UNET_WEIGHTS, WEIGHTS};
+pub use folder::{Folder, MOMENTS, WEIGHTS};
 pub use record::{Latest, Record, validations};
 pub use test::{PictureResult, StepResult, result_path};
 pub use times::{Phase, Times, duration};

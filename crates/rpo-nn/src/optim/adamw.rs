@@ -48,6 +48,8 @@ struct Slot {
     name: String,
     var: Var,
     moments: Moments,
+    /// What the learning rate is multiplied by.
+    rate: f64,
 }
 
 /// First and second moment, where the variable is.
@@ -188,7 +190,12 @@ impl AdamW {
             }
             let n = var.elem_count();
             let moments = Moments::new(&var, vec![0.0; n], vec![0.0; n])?;
-            slots.push(Slot { name, var, moments });
+            slots.push(Slot {
+                name,
+                var,
+                moments,
+                rate: 1.0,
+            });
         }
         Ok(Self {
             config,
@@ -200,6 +207,13 @@ impl AdamW {
     /// Changes the learning rate from the next step on.
     pub fn set_lr(&mut self, lr: f64) {
         self.config.lr = lr;
+    }
+
+    /// Gives every variable a factor of its own on the learning rate, by its name; 1 at the start.
+    pub fn set_rates(&mut self, of: impl Fn(&str) -> f64) {
+        for slot in &mut self.slots {
+            slot.rate = of(&slot.name);
+        }
     }
 
     /// The learning rate.
@@ -225,18 +239,18 @@ impl AdamW {
         self.steps += 1;
         let c = &self.config;
         let t = i32::try_from(self.steps).unwrap_or(i32::MAX);
-        let factors = Factors {
+        let factors = |rate: f64| Factors {
             grad_scale: grad_scale as f32,
             beta1: c.beta1 as f32,
             beta2: c.beta2 as f32,
-            keep: (1.0 - c.lr * c.weight_decay) as f32,
-            rate: (c.lr / (1.0 - c.beta1.powi(t))) as f32,
+            keep: (1.0 - c.lr * rate * c.weight_decay) as f32,
+            rate: (c.lr * rate / (1.0 - c.beta1.powi(t))) as f32,
             unbias: (1.0 / (1.0 - c.beta2.powi(t)).sqrt()) as f32,
             eps: c.eps as f32,
         };
         #[cfg(feature = "cuda")]
         if self.slots.iter().any(|s| s.var.device().is_cuda()) {
-            return self.step_on_gpu(&found, factors);
+            return self.step_on_gpu(&found, &factors);
         }
         for (slot, grad) in self.slots.iter().zip(&found) {
             #[allow(irrefutable_let_patterns, reason = "there is one kind without a GPU")]
@@ -247,7 +261,7 @@ impl AdamW {
                 let update = Update {
                     moments,
                     grad: grad.data,
-                    factors,
+                    factors: factors(slot.rate),
                 };
                 slot.var.inplace_op1(&update)
             })?;
@@ -256,29 +270,33 @@ impl AdamW {
     }
 
     #[cfg(feature = "cuda")]
-    fn step_on_gpu(&self, found: &[Tensor], f: Factors) -> Result<()> {
-        let mut updates = Vec::with_capacity(found.len());
+    fn step_on_gpu(&self, found: &[Tensor], factors: &dyn Fn(f64) -> Factors) -> Result<()> {
+        // One launch for all variables of one rate; bits of positive numbers are in their order.
+        let mut by_rate: BTreeMap<u64, Vec<crate::gpu::Step>> = BTreeMap::new();
         for (slot, grad) in self.slots.iter().zip(found) {
             let Moments::Gpu(moments) = &slot.moments else {
                 bail!("{}: variables on two devices", slot.name)
             };
+            let updates = by_rate.entry(slot.rate.to_bits()).or_default();
             updates.push(crate::gpu::Step {
                 w: &slot.var,
                 grad,
                 moments,
             });
         }
-        let Factors {
-            grad_scale,
-            beta1,
-            beta2,
-            keep,
-            rate,
-            unbias,
-            eps,
-        } = f;
-        let factors = [beta1, beta2, keep, rate, unbias, eps, grad_scale];
-        crate::gpu::step(self.slots[0].var.device(), &updates, factors)?;
+        for (rate, updates) in &by_rate {
+            let Factors {
+                grad_scale,
+                beta1,
+                beta2,
+                keep,
+                rate,
+                unbias,
+                eps,
+            } = factors(f64::from_bits(*rate));
+            let factors = [beta1, beta2, keep, rate, unbias, eps, grad_scale];
+            crate::gpu::step(self.slots[0].var.device(), updates, factors)?;
+        }
         crate::kept::count_step();
         Ok(())
     }

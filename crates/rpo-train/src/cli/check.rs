@@ -5,7 +5,7 @@ use crate::device;
 use crate::hub::{self, Environment};
 use crate::memory::{self, Memory, Sizes};
 use crate::paths;
-use crate::runner::{exam::Judges, settings, setup::Setup};
+use crate::runner::{exam::Judges, settings, setup::Setup, trainable};
 use anyhow::Result;
 use rpo_diffusion::UNetConfig;
 use rpo_experiment::plan::Plan;
@@ -118,19 +118,17 @@ fn print(plan: &Plan, sizes: &Sizes, found: bool) -> Result<()> {
             arm.name,
             arm.recipe.describe(arm.preset)
         );
-        let mut adapters = None;
         if let Some(lora) = arm.lora.as_ref().map(settings::lora) {
-            let parameters = lora.parameters(&shapes)?;
             println!(
                 "           LoRA of rank {}, alpha {}, on {} modules: {:.2} M parameters",
                 lora.rank,
                 lora.alpha,
                 lora.modules(&shapes)?.len(),
-                parameters as f64 / 1e6
+                lora.parameters(&shapes)? as f64 / 1e6
             );
-            adapters = Some(parameters);
         }
-        let estimate = memory::estimate(plan, arm, adapters, sizes, Memory::Host);
+        let trained = trainable::of(arm).parameters(&shapes)?;
+        let estimate = memory::estimate(plan, arm, trained, sizes, Memory::Host);
         println!("memory     {}", estimate.describe());
         if let Some(available) = available.filter(|a| *a < estimate.total()) {
             println!(

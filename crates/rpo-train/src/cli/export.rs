@@ -139,7 +139,11 @@ impl Model {
         }
         let found = args.find(false)?;
         let (setup, cell) = (&found.setup, &found.cell);
-        let unet = kept::params(setup, &setup.arms[cell.arm], &found.folder, found.step)?;
+        let arm = &setup.arms[cell.arm];
+        let unet = match kept::load(setup, arm, &found.folder, found.step, 1.0)? {
+            Some(trained) => trained.merged(setup.base())?,
+            None => setup.pipeline.unet_params.clone(),
+        };
         let mut metadata = pt();
         metadata.insert("rpo.trajectory".into(), cell.id.clone());
         metadata.insert("rpo.step".into(), found.step.to_string());

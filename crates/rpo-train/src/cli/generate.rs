@@ -6,6 +6,7 @@ use crate::files;
 use crate::progress::Progress;
 use crate::runner::checkpoint as kept;
 use crate::runner::draw::Request;
+use crate::runner::trainable::load_lora;
 use anyhow::Result;
 use clap::Args;
 use rpo_data::picture::png_bytes;
@@ -70,10 +71,11 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
         .collect();
     let drawer = setup.drawer();
     let mut progress = Progress::new(drawer.cost(requests.len()));
-    let (unet, weights) = match &args.lora {
-        Some(path) => kept::load_lora(setup, path, args.lora_scale)?,
+    let trained = match &args.lora {
+        Some(path) => Some(load_lora(setup.base(), path, args.lora_scale)?),
         None => kept::load(setup, arm, &checkpoint.folder, step, args.lora_scale)?,
     };
+    let (unet, weights) = kept::network(setup, trained.as_deref())?;
     let pictures = drawer.draw(&unet, &weights, &requests, &mut progress, "drawing")?;
     progress.finish();
     let what = match args.lora.as_ref().and_then(|path| path.file_stem()) {

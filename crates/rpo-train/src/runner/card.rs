@@ -1,7 +1,8 @@
 //! Beside every kept LoRA: a preview picture, and a model card in the form that the Hugging Face hub reads.
 
-use super::checkpoint::{base_model, base_name, lora_files, lora_name, rewards, trigger};
+use super::checkpoint::{self, base_model, base_name, rewards, trigger};
 use super::setup::Setup;
+use super::trainable::{CARD, PREVIEW, kohya_file};
 use crate::files;
 use anyhow::{Context, Result};
 use image::{RgbImage, imageops};
@@ -16,12 +17,6 @@ use std::path::{Path, PathBuf};
 
 const TEMPLATE: &str = include_str!("card.md.j2");
 
-/// Name of the model card.
-pub(super) const CARD: &str = "README.md";
-
-/// Name of the preview.
-pub(super) const PREVIEW: &str = "preview.png";
-
 /// Pictures of a preview: two rows of two.
 const PICTURES: usize = 4;
 
@@ -31,11 +26,13 @@ const PICTURES: usize = 4;
 /// # Errors
 /// A damaged record; I/O errors.
 pub(super) fn write(setup: &Setup, cell: &Cell, folder: &Folder) -> Result<()> {
-    if setup.arms[cell.arm].lora.is_none() {
+    let arm = &setup.arms[cell.arm];
+    if arm.lora.is_none() {
         return Ok(());
     }
+    let kept = setup.trainable(arm).folder();
     for step in folder.kept_steps() {
-        let place = folder.lora(step);
+        let place = folder.checkpoint(kept, step);
         if let Some(preview) = preview(&folder.samples("validation", step))? {
             files::write_png(&place.join(PREVIEW), &preview)?;
         }
@@ -70,14 +67,9 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<Stri
         serde_json::to_string(&text).unwrap_or_default()
     });
     environment.add_template("card", TEMPLATE)?;
-    let [main, _] = lora_files(folder, cell, step);
-    let main = main
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = checkpoint::name(cell);
     let card = environment.get_template("card")?.render(context! {
-        name => lora_name(cell), file => main, step, chosen_by,
+        file => kohya_file(&name), name, step, chosen_by,
         hub => hub_name(&setup.experiment.model.path),
         base => base_name(setup), architecture => base.architecture(),
         xl => base == BaseModel::Sdxl, size => setup.size,

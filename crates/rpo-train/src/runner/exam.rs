@@ -62,7 +62,8 @@ pub fn examine(
             continue;
         }
         progress.timed(Phase::Test, |progress| -> Result<()> {
-            let (unet, weights) = checkpoint::load(setup, arm, folder, step, 1.0)?;
+            let trained = checkpoint::load(setup, arm, folder, step, 1.0)?;
+            let (unet, weights) = checkpoint::network(setup, trained.as_deref())?;
             let shots = setup.shots(cell, Purpose::Test, step);
             let requests: Vec<Request> = shots.iter().cloned().map(Request::from).collect();
             let note = format!("{} · test pictures of step {step}", cell.id);

@@ -13,7 +13,7 @@ pub mod setup;
 mod state;
 pub mod step;
 pub mod store;
-mod trained;
+pub mod trainable;
 mod trajectory;
 
 use crate::memory::{self, Memory};
@@ -143,12 +143,8 @@ pub fn fits(setup: &Setup, jobs: usize) -> Result<()> {
         }
     };
     for arm in &setup.arms {
-        let adapters = arm
-            .lora
-            .as_ref()
-            .map(|l| settings::lora(l).parameters(&shapes))
-            .transpose()?;
-        let estimate = memory::estimate(setup, arm, adapters, &sizes, place);
+        let trained = setup.trainable(arm).parameters(&shapes)?;
+        let estimate = memory::estimate(setup, arm, trained, &sizes, place);
         memory::check(arm, &estimate, available.map(|bytes| bytes / jobs))?;
         if estimate.total() > memory::WORTH_TELLING {
             println!("memory {}: {}", arm.name, estimate.describe());

@@ -4,6 +4,7 @@ use super::draw::Drawer;
 use super::photos;
 use super::settings;
 use super::store::Store;
+use super::trainable::{self, Base, Trainable};
 use crate::device::Chosen;
 use crate::hub::{Environment, Kind};
 use crate::memory::Sizes;
@@ -20,7 +21,6 @@ use rpo_experiment::plan::Plan;
 use rpo_experiment::{Experiment, Layers, TrainingArm};
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::Place;
-use rpo_nn::weights::Params;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,8 @@ pub struct Setup {
     pub vit: PathBuf,
     /// The device in words; `None` is the CPU.
     pub device: Option<String>,
+    /// What an arm trains: [`trainable::of`], or one that is being tried.
+    pub trains: fn(&TrainingArm) -> Box<dyn Trainable>,
 }
 
 impl Deref for Setup {
@@ -120,7 +122,7 @@ impl Setup {
         let solved = settings::sampler(&experiment.sampler).plan(&pipeline.schedule);
         let solved = solved.map_err(|e| layers.error("sampler.solver", &e.to_string()))?;
         plan.evaluations = solved.steps.len();
-        let base_weights = fingerprint(&pipeline.unet_params)?;
+        let base_weights = files::fingerprint(&pipeline.unet_params)?;
         let parts = [
             "vae",
             "text_encoder",
@@ -186,6 +188,7 @@ impl Setup {
             clip,
             vit,
             device: None,
+            trains: trainable::of,
         })
     }
 
@@ -204,6 +207,19 @@ impl Setup {
             self.rewarder = Rewarder::load(&reward, &chosen.place)?;
         }
         Ok(self)
+    }
+
+    /// What an arm trains.
+    pub fn trainable(&self, arm: &TrainingArm) -> Box<dyn Trainable> {
+        (self.trains)(arm)
+    }
+
+    /// What it is trained on.
+    pub fn base(&self) -> Base<'_> {
+        Base {
+            pipeline: &self.pipeline,
+            weights: &self.base_weights,
+        }
     }
 
     /// Where networks compute.
@@ -272,18 +288,6 @@ impl Setup {
             store: Store::new(Path::new(&self.experiment.output).join("cache")),
         }
     }
-}
-
-/// Hash of a network's names, shapes and values.
-///
-/// # Errors
-/// Tensor errors.
-pub fn fingerprint(params: &Params) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    for item in params.items() {
-        files::hash_values(&mut hasher, &item.name, &item.shape, &item.values()?);
-    }
-    Ok(hasher.finalize().to_hex()[..32].to_owned())
 }
 
 /// Hash of some byte strings one after the other.

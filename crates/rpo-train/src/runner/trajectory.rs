@@ -7,12 +7,13 @@ use super::settings;
 use super::setup::Setup;
 use super::state;
 use super::step::Step;
-use super::trained::Trained;
+use super::trainable::Trained;
 use super::{card, checkpoint};
 use crate::files;
 use crate::memory;
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
+use rand::RngCore;
 use rpo_data::random;
 use rpo_data::subject::Subject;
 use rpo_diffusion::UNet2DConditionModel;
@@ -41,7 +42,7 @@ pub(super) fn train(
     folder.sweep(latest.as_ref())?;
     if latest.is_some_and(|l| l.done) {
         let steps: BTreeSet<usize> = winners(setup, &validations(&folder.records()?), true)?.0;
-        checkpoint::keep(cell, folder, &steps)?;
+        checkpoint::keep(setup, cell, folder, &steps)?;
         card::write(setup, cell, folder)?;
         let done = setup.preparation_cost(cell) + setup.training_cost(cell);
         progress.advance(done, true, &cell.id);
@@ -56,7 +57,10 @@ pub(super) fn train(
         folder,
         drawer: setup.drawer(),
         base: setup.pipeline.unet(&setup.pipeline.unet_params)?,
-        trained: Trained::new(setup, arm, &subject.name, cell.seed)?,
+        trained: setup.trainable(arm).start(setup.base(), &mut |tensor, n| {
+            let mut stream = random::stream(cell.seed, "lora", &[&subject.name, tensor]);
+            (0..n).map(|_| random::unit(&mut stream)).collect()
+        })?,
         objective: arm.recipe.objective(),
     };
     std::fs::create_dir_all(&folder.0).with_context(|| folder.0.display().to_string())?;
@@ -73,22 +77,21 @@ struct Training<'a> {
     folder: &'a Folder,
     drawer: Drawer<'a>,
     base: UNet2DConditionModel,
-    trained: Trained,
+    trained: Box<dyn Trained>,
     objective: rpo_pref::terms::Objective,
 }
 
 impl Training<'_> {
     fn run(&self, set: &TrainingSet, progress: &mut Progress) -> Result<()> {
         let limit = self.arm.training.steps;
-        let mut optimizer = AdamW::new(
-            settings::adamw(&self.arm.training),
-            self.trained.params.vars(),
-        )?;
+        let params = self.trained.params();
+        let mut optimizer = AdamW::new(settings::adamw(&self.arm.training), params.vars())?;
+        optimizer.set_rates(|tensor| self.trained.rate(tensor));
         let mut scored: Vec<Validation> = Vec::new();
         let mut first = 0;
         match self.folder.latest()? {
             Some(latest) => {
-                state::load(self.folder, &latest, &self.trained.params, &mut optimizer)?;
+                state::load(self.folder, &latest, params, &mut optimizer)?;
                 scored = validations(&self.folder.records()?);
                 first = latest.step + 1;
                 progress.advance(
@@ -121,19 +124,19 @@ impl Training<'_> {
                 pending.push(Record::Validation { step, scores });
                 let (keep, finished) = winners(self.setup, &scored, step == limit)?;
                 if keep.contains(&step) && step > 0 {
-                    checkpoint::save(self.setup, self.cell, &self.trained, self.folder, &scored)?;
+                    checkpoint::save(self.setup, self.cell, &*self.trained, self.folder, &scored)?;
                 }
                 self.folder.append(&std::mem::take(&mut pending))?;
                 state::save(
                     self.folder,
                     step,
-                    &self.trained.params,
+                    params,
                     &optimizer,
                     finished || step == limit,
                 )?;
                 self.folder.write_times(&progress.taken())?;
                 // Last, so that a replay after a kill finds every checkpoint it may still want.
-                checkpoint::keep(self.cell, self.folder, &keep)?;
+                checkpoint::keep(self.setup, self.cell, self.folder, &keep)?;
                 saved = Instant::now();
                 if finished && step < limit {
                     progress.skip(
@@ -148,7 +151,6 @@ impl Training<'_> {
                 }
             } else if save_after.is_some_and(|after| saved.elapsed() >= after) {
                 self.folder.append(&std::mem::take(&mut pending))?;
-                let params = &self.trained.params;
                 state::save(self.folder, step, params, &optimizer, false)?;
                 self.folder.write_times(&progress.taken())?;
                 saved = Instant::now();
@@ -170,14 +172,14 @@ impl Training<'_> {
         let objective = Objective {
             terms: &self.objective,
             norm: self.arm.recipe.norm,
-            theta: &self.trained.theta,
+            theta: self.trained.unet(),
             base: &self.base,
-            recompute: memory::recomputes(self.arm, self.trained.network),
+            recompute: memory::recomputes(self.arm, self.setup.pipeline.unet_params.parameters()),
         };
         let parts = self.arm.training.gradient_accumulation;
         let batch = step_of.batch(&mut rng)?;
-        self.trained
-            .begin_step(&self.subject.name, self.cell.seed, step);
+        let mut dropout = random::stream(self.cell.seed, "dropout", &names);
+        self.trained.begin_step(dropout.next_u64());
         let (losses, grads) = objective.gradients(&batch, parts)?;
         self.trained.end_step();
         let loss = losses.total;
@@ -188,8 +190,11 @@ impl Training<'_> {
                 self.arm.training.learning_rate
             );
         }
-        self.trained.check_gradients(step, &grads)?;
-        let grad_norm = optim::global_norm(&grads, &self.trained.params.vars())?;
+        let vars = self.trained.params().vars();
+        let mut due = vars.clone();
+        due.retain(|(tensor, _)| self.trained.learns_by(tensor) == step);
+        optim::check_gradients(&due, &grads)?;
+        let grad_norm = optim::global_norm(&grads, &vars)?;
         if !grad_norm.is_finite() {
             bail!(
                 "the gradient's norm is {grad_norm}\n  hint: lower training.learning_rate ({})",
@@ -199,6 +204,7 @@ impl Training<'_> {
         let clip = self.arm.recipe.clip_grad_norm;
         let scale = clip.map_or(1.0, |max| optim::clip_scale(grad_norm, max));
         optimizer.step(&grads, scale)?;
+        self.trained.after_step()?;
         Ok(Record::Step {
             step,
             terms: named(losses.terms),
@@ -220,10 +226,10 @@ impl Training<'_> {
         let weights = if step == 0 {
             self.setup.base_weights.clone()
         } else {
-            self.trained.fingerprint(self.setup)?
+            self.trained.fingerprint()?
         };
         let note = format!("{} · validation at step {step}", self.cell.id);
-        let unet = self.trained.frozen(self.setup)?;
+        let unet = self.trained.frozen(self.setup.base())?;
         let pictures = self
             .drawer
             .draw(&unet, &weights, &requests, progress, &note)?;

@@ -1,0 +1,173 @@
+//! Low-rank adapters over the base's own tensors, kept as both kinds of LoRA file.
+
+use super::{Base, Trainable, Trained, Unit};
+use crate::files;
+use crate::runner::settings;
+use anyhow::{Context, Result};
+use rpo_diffusion::UNet2DConditionModel;
+use rpo_diffusion::lora::{About, Adapters, Lora, LoraConfig};
+use rpo_files::failure::OrBadInput;
+use rpo_nn::weights::Params;
+use std::path::Path;
+
+/// The adapters for diffusers: the file that is read back.
+const PEFT_FILE: &str = "diffusers/pytorch_lora_weights.safetensors";
+
+/// The model card, and the preview that it shows.
+pub const CARD: &str = "README.md";
+/// See [`CARD`].
+pub const PREVIEW: &str = "preview.png";
+
+/// The adapters for all other programs: with a name of its own, because A1111 calls a LoRA by the name of its file.
+pub fn kohya_file(name: &str) -> String {
+    format!("{name}.safetensors")
+}
+
+pub(super) struct Adapted {
+    config: LoraConfig,
+}
+
+impl Adapted {
+    pub(super) fn new(keys: &rpo_experiment::Adapters) -> Self {
+        Self {
+            config: settings::lora(keys),
+        }
+    }
+}
+
+impl Trainable for Adapted {
+    fn folder(&self) -> &'static str {
+        "lora"
+    }
+
+    fn files(&self, name: &str) -> Vec<String> {
+        let others = [PEFT_FILE, CARD, PREVIEW].map(String::from);
+        [kohya_file(name)].into_iter().chain(others).collect()
+    }
+
+    fn parameters(&self, unet: &[(String, Vec<usize>)]) -> Result<usize> {
+        Ok(self.config.parameters(unet)?)
+    }
+
+    fn start(&self, base: Base, unit: Unit) -> Result<Box<dyn Trained>> {
+        let tensors = &base.pipeline.unet_params;
+        let adapters = Adapters::new(tensors, &self.config, unit).context("adapters")?;
+        Ok(Box::new(Over {
+            targets: Some(self.config.targets.clone()),
+            ..Over::new(base, adapters)?
+        }))
+    }
+
+    fn read(&self, base: Base, place: &Path, scale: f64) -> Result<Box<dyn Trained>> {
+        load_lora(base, &place.join(PEFT_FILE), scale)
+    }
+}
+
+/// The base with the adapters of a LoRA file over it, `scale` times.
+///
+/// # Errors
+/// A missing or damaged file, or one for another model, by path.
+pub fn load_lora(base: Base, path: &Path, scale: f64) -> Result<Box<dyn Trained>> {
+    let layers = base.pipeline.unet_config.layers(0);
+    let lora = Lora::read(path, layers).or_bad_input("LoRA")?;
+    if let Some(left_out) = lora.left_out() {
+        eprintln!("{}: {left_out}", path.display());
+    }
+    let adapters = lora.adapters(&base.pipeline.unet_params);
+    let adapters = adapters.or_bad_input(path.display())?;
+    adapters.set_scale(scale);
+    Ok(Box::new(Over {
+        scale,
+        ..Over::new(base, adapters)?
+    }))
+}
+
+/// The base with adapters over it. Its own tensors are not copied: this network, the frozen one and the reference read them.
+struct Over {
+    adapters: Adapters,
+    /// What the file of the experiment asked for, where it is known.
+    targets: Option<Vec<String>>,
+    scale: f64,
+    tensors: Params,
+    unet: UNet2DConditionModel,
+    base_weights: String,
+}
+
+impl Over {
+    fn new(base: Base, adapters: Adapters) -> Result<Self> {
+        let tensors = base.pipeline.unet_params.with_adapters(&adapters);
+        Ok(Self {
+            adapters,
+            targets: None,
+            scale: 1.0,
+            unet: base.pipeline.unet(&tensors)?,
+            tensors,
+            base_weights: base.weights.to_owned(),
+        })
+    }
+}
+
+impl Trained for Over {
+    fn params(&self) -> &Params {
+        self.adapters.params()
+    }
+
+    /// A cannot learn at the first step, while B is 0.
+    fn learns_by(&self, tensor: &str) -> usize {
+        if tensor.ends_with("lora_A.weight") {
+            2
+        } else {
+            1
+        }
+    }
+
+    fn unet(&self) -> &UNet2DConditionModel {
+        &self.unet
+    }
+
+    fn frozen(&self, base: Base) -> Result<UNet2DConditionModel> {
+        Ok(base.pipeline.unet(&self.tensors.constant())?)
+    }
+
+    fn merged(&self, base: Base) -> Result<Params> {
+        let params = base.pipeline.unet_params.deep_copy(false)?;
+        self.adapters.merge_into(&params, self.scale)?;
+        Ok(params)
+    }
+
+    fn fingerprint(&self) -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.base_weights.as_bytes());
+        for (name, module) in self.adapters.modules()? {
+            hasher.update(&module.alpha.to_le_bytes());
+            files::hash_tensor(&mut hasher, &name, &module.a)?;
+            files::hash_tensor(&mut hasher, &name, &module.b)?;
+        }
+        let hash = hasher.finalize().to_hex()[..32].to_owned();
+        Ok(match self.scale {
+            1.0 => hash,
+            scale => format!("{hash} x {scale}"),
+        })
+    }
+
+    /// The masks of dropout.
+    fn begin_step(&self, key: u64) {
+        self.adapters.set_dropout_key(Some(key));
+    }
+
+    fn end_step(&self) {
+        self.adapters.set_dropout_key(None);
+    }
+
+    fn save(&self, base: Base, place: &Path, about: &About) -> Result<Vec<String>> {
+        let mut lora = Lora::of(&self.adapters)?;
+        lora.describe(about);
+        let peft = lora.to_peft(self.targets.as_deref())?;
+        files::write(&place.join(PEFT_FILE), &peft)?;
+        let layers = base.pipeline.unet_config.layers(0);
+        let kohya = lora.to_kohya(about.base, layers)?;
+        let name = kohya_file(&about.name);
+        files::write(&place.join(&name), &kohya)?;
+        Ok(vec![name, PEFT_FILE.to_owned()])
+    }
+}
