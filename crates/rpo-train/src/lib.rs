@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod device;
+pub mod disk;
 pub mod embedded;
 pub mod export;
 pub mod files;
@@ -16,3 +17,5 @@ pub mod pool;
 pub mod progress;
 pub mod run_folder;
 pub mod runner;
+pub mod speed;
+pub mod texts;

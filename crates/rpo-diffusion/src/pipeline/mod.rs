@@ -175,6 +175,14 @@ impl Pipeline {
         self.texts.encode(prompts, size)
     }
 
+    /// Tokens of a text with those that mark its start and end, and how many the text encoder reads: the rest is cut off.
+    ///
+    /// # Errors
+    /// Those of the tokenizer.
+    pub fn tokens(&self, text: &str) -> Result<(usize, usize)> {
+        self.texts.tokens(text)
+    }
+
     /// The row that guidance starts from: the empty prompt, or the zeros that SDXL's `force_zeros_for_empty_prompt` asks for.
     ///
     /// # Errors

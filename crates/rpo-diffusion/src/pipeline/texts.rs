@@ -41,6 +41,11 @@ impl Tower {
         })
     }
 
+    fn tokens(&self, text: &str) -> Result<(usize, usize)> {
+        let tokens = self.tokenizer.word_ids(text)?.len() + 2;
+        Ok((tokens, self.tokenizer.max_length()))
+    }
+
     fn at(self, variant: Option<&str>, place: &Place) -> Self {
         Self {
             encoder: encoder(&self.dir, variant, place),
@@ -96,6 +101,23 @@ impl Texts {
         if let Some(second) = &self.second {
             second.encoder.release();
         }
+    }
+
+    /// Tokens of a text, BOS and EOS included, and how many are read, by the encoder that reads the smallest share of it.
+    pub(super) fn tokens(&self, text: &str) -> Result<(usize, usize)> {
+        let first = self.first.tokens(text)?;
+        Ok(match &self.second {
+            Some(second) => {
+                let second = second.tokens(text)?;
+                let beyond = |(tokens, read): (usize, usize)| tokens.saturating_sub(read);
+                if beyond(second) > beyond(first) {
+                    second
+                } else {
+                    first
+                }
+            }
+            None => first,
+        })
     }
 
     /// One row a prompt; equal prompts are computed once. `size`: side of the pictures in pixels, which SDXL is told.

@@ -132,6 +132,35 @@ impl UNetConfig {
         Ok(blank.shapes())
     }
 
+    /// Multiplications of a pass over one picture of `height` x `width` latents under a text of `tokens` tokens: those of
+    /// convolutions, linear layers and attention.
+    pub fn multiplications(&self, height: usize, width: usize, tokens: usize) -> usize {
+        let pixels = |level: usize| height.div_ceil(1 << level) * width.div_ceil(1 << level);
+        let (channels, time) = (&self.block_out_channels, self.time_embed_dim());
+        let mut total = channels[0] * time + time * time;
+        if let Some((_, input)) = self.added {
+            total += input * time + time * time;
+        }
+        total += 9 * pixels(0) * channels[0] * (self.in_channels + self.out_channels);
+        for layer in self.sequence() {
+            let Layer { ci, co, level, .. } = layer;
+            let n = pixels(level);
+            let shortcut = if ci == co { 0 } else { ci * co };
+            total += n * (9 * ci * co + 9 * co * co + shortcut) + time * co;
+            if layer.depth > 0 {
+                let within = 4 * n * co * co + 2 * n * n * co;
+                let context = 2 * tokens * self.cross_attention_dim * co;
+                let across = 2 * n * co * co + context + 2 * n * tokens * co;
+                total += layer.depth * (within + across + 12 * n * co * co) + 2 * n * co * co;
+            }
+        }
+        let levels = self.blocks();
+        // A convolution between levels on the way down and on the way up, where it writes.
+        let down = (0..levels - 1).map(|i| pixels(i + 1) * channels[i] * channels[i]);
+        let up = (1..levels).map(|i| pixels(i - 1) * channels[i] * channels[i]);
+        total + 9 * down.chain(up).sum::<usize>()
+    }
+
     /// What a pass over one picture of `height` x `width` latents keeps.
     pub fn activations(&self, height: usize, width: usize) -> Activations {
         let mut sizes = Activations::default();
@@ -164,40 +193,59 @@ impl UNetConfig {
 mod tests {
     use super::*;
 
-    /// diffusers' own counts of the released configurations.
-    #[test]
-    fn parameters_of_the_released_models() -> Result<()> {
-        let four = r#""down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-            "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
-            "block_out_channels": [320, 640, 1280, 1280]"#;
-        let count =
-            |text: String| UNetConfig::from_json(&text, "config.json").map(|c| c.parameters());
-        assert_eq!(
-            count(format!(
-                r#"{{{four}, "attention_head_dim": 8, "cross_attention_dim": 768}}"#
-            ))?,
-            859_520_964
-        );
+    const FOUR: &str = r#""down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        "block_out_channels": [320, 640, 1280, 1280]"#;
+
+    fn released() -> Result<[UNetConfig; 3]> {
+        let of = |text: &str| UNetConfig::from_json(text, "config.json");
+        let one = format!(r#"{{{FOUR}, "attention_head_dim": 8, "cross_attention_dim": 768}}"#);
         let two = format!(
-            r#"{{{four}, "attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "use_linear_projection": true}}"#
+            r#"{{{FOUR}, "attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "use_linear_projection": true}}"#
         );
-        assert_eq!(count(two)?, 865_910_724);
         let xl = r#"{"down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
             "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
             "block_out_channels": [320, 640, 1280], "attention_head_dim": [5, 10, 20], "cross_attention_dim": 2048,
             "transformer_layers_per_block": [1, 2, 10], "use_linear_projection": true, "addition_embed_type": "text_time",
             "addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816}"#;
-        assert_eq!(count(xl.to_owned())?, 2_567_463_684);
+        Ok([of(&one)?, of(&two)?, of(xl)?])
+    }
+
+    fn micro() -> Result<UNetConfig> {
+        let text = std::fs::read_to_string(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../assets/micro/unet/config.json"
+        ))?;
+        UNetConfig::from_json(&text, "config.json")
+    }
+
+    /// diffusers' own counts of the released configurations.
+    #[test]
+    fn parameters_of_the_released_models() -> Result<()> {
+        let counts = released()?.map(|config| config.parameters());
+        assert_eq!(counts, [859_520_964, 865_910_724, 2_567_463_684]);
+        Ok(())
+    }
+
+    /// Half of what `torch.utils.flop_counter` counts of diffusers 0.42.1's networks, their attention written out.
+    #[test]
+    fn multiplications_of_the_released_models() -> Result<()> {
+        let [one, two, xl] = released()?;
+        let counted = [
+            (one, 64, 401_636_720_640),
+            (two, 96, 1_074_552_872_960),
+            (xl, 128, 3_380_618_199_040),
+            (micro()?, 16, 372_134_912),
+        ];
+        for (config, side, counted) in counted {
+            assert_eq!(config.multiplications(side, side, 77), counted, "{side}");
+        }
         Ok(())
     }
 
     #[test]
     fn recomputed_passes_keep_less() -> Result<()> {
-        let text = std::fs::read_to_string(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../assets/micro/unet/config.json"
-        ))?;
-        let config = UNetConfig::from_json(&text, "config.json")?;
+        let config = micro()?;
         let sizes = config.activations(16, 16);
         assert!(sizes.largest + sizes.kept < sizes.whole, "{sizes:?}");
         let twice = config.activations(32, 16);

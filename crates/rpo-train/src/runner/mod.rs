@@ -6,7 +6,7 @@ pub mod checkpoint;
 pub mod draw;
 pub mod exam;
 pub mod objective;
-mod photos;
+pub mod photos;
 pub mod prepare;
 pub mod settings;
 pub mod setup;
@@ -18,6 +18,7 @@ mod trajectory;
 
 use crate::memory::{self, Memory};
 use crate::progress::Progress;
+use crate::texts;
 use anyhow::Result;
 use cell::run_cell;
 use rpo_experiment::plan::{Cell, Plan};
@@ -114,6 +115,9 @@ fn begin(setup: &Setup) -> Result<exam::Judges> {
     fits(setup, 1)?;
     if let Some(saved) = setup.experiment.savings(&setup.arms) {
         println!("{saved}");
+    }
+    for remark in texts::remarks(setup, &setup.subjects, Some(&setup.pipeline))? {
+        eprintln!("warning: {remark}");
     }
     exam::Judges::load(setup)
 }

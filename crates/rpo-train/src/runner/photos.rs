@@ -12,7 +12,7 @@ use rpo_files::failure::OrBadInput;
 ///
 /// # Errors
 /// [`rpo_files::failure::BadInput`] about a folder that is not there, or a photo that cannot be read.
-pub(super) fn read(plan: &Plan, layers: &Layers) -> Result<Vec<Subject>> {
+pub fn read(plan: &Plan, layers: &Layers) -> Result<Vec<Subject>> {
     let s = &plan.experiment.subjects;
     let folder = || {
         paths::find(&s.path, &layers.folder)

@@ -1,0 +1,106 @@
+//! `rpo-train check FILE`: what would be run, and what it costs.
+
+mod print;
+
+use super::ExperimentArgs;
+use crate::device;
+use crate::hub::{self, Environment};
+use crate::memory::Sizes;
+use crate::paths;
+use crate::runner::{exam::Judges, photos, setup::Setup};
+use anyhow::Result;
+use print::print;
+use rpo_diffusion::UNetConfig;
+use rpo_experiment::plan::Plan;
+use rpo_experiment::presets::{self, Preset};
+use rpo_experiment::{Experiment, Layers, SubjectSource};
+use rpo_files::failure::OrBadInput;
+
+/// Loads all inputs and prints the plan. Where the weights of a preset are not here, prints the plan from its configuration.
+pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
+    let (experiment, layers) = file.read()?;
+    let preset = presets::find(&experiment.model.preset);
+    let absent = absent(&experiment, &layers);
+    if let (Some(preset), false) = (preset, absent.is_empty()) {
+        let plan = Plan::of(experiment, &layers)?;
+        let config = UNetConfig::from_json(preset.unet, preset.name)?;
+        let subjects = photos::read(&plan, &layers).ok();
+        print(
+            &plan,
+            &planned(&plan, preset, &config),
+            subjects.as_deref(),
+            None,
+        )?;
+        println!("every key is known; not here yet: {}", absent.join(", "));
+        return Ok(());
+    }
+    let setup = Setup::load(experiment, &layers)?;
+    Judges::load(&setup).or_bad_input("judges")?;
+    print(
+        &setup,
+        &setup.sizes()?,
+        Some(&setup.subjects),
+        Some(&setup.pipeline),
+    )?;
+    println!("every key is known and every input was found");
+    if let Err(e) = device::open(
+        &setup.experiment.model.device,
+        &setup.experiment.model.dtype,
+    ) {
+        println!("here it would not start: {e}");
+    }
+    Ok(())
+}
+
+/// The inputs that are not found here, as `key = value`.
+fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
+    // A plan fetches nothing.
+    let environment = Environment {
+        offline: true,
+        ..Environment::of_process()
+    };
+    let weights = [
+        ("model.path", &e.model.path, hub::Kind::Pipeline),
+        ("encoders.reward", &e.encoders.reward, hub::Kind::Encoder),
+        ("encoders.clip", &e.encoders.clip, hub::Kind::Encoder),
+        ("encoders.vit", &e.encoders.vit, hub::Kind::Encoder),
+    ];
+    let mut absent: Vec<(&str, &str)> = Vec::new();
+    for (key, name, kind) in weights {
+        let variant = kind.variant(&e.model);
+        let pinned = layers.sources.get(key);
+        let found = paths::find_weights(name, &layers.folder, kind, variant, &environment, pinned);
+        if found.is_err() {
+            absent.push((key, name));
+        }
+    }
+    let photos = e.subjects.path.as_str();
+    if e.subjects.source != SubjectSource::Stickerbench
+        && paths::find(photos, &layers.folder).is_err()
+    {
+        absent.push(("subjects.path", photos));
+    }
+    let absent = absent.into_iter();
+    absent
+        .map(|(key, name)| format!("{key} = {name:?}"))
+        .collect()
+}
+
+/// ALIGN with its running statistics, CLIP ViT-B/32 and DINO ViT-S/16, which all presets name, as transformers counts them.
+const ENCODERS: usize = 172_423_441 + 151_277_313 + 21_665_664;
+
+/// What the preset says of a model that is not here.
+fn planned<'a>(plan: &Plan, preset: &Preset, unet: &'a UNetConfig) -> Sizes<'a> {
+    let size = match plan.experiment.model.size {
+        0 => unet.sample_size.unwrap_or(64) * 8,
+        size => size as usize,
+    };
+    Sizes {
+        unet,
+        size,
+        factor: 8,
+        encoders: ENCODERS,
+        text_encoders: preset.text_encoders,
+        vae: preset.vae,
+    }
+}

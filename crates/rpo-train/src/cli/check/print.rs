@@ -1,0 +1,166 @@
+//! What `check` says of a plan.
+
+use crate::memory::{self, Memory, Sizes};
+use crate::runner::{settings, trainable};
+use crate::{disk, speed, texts};
+use anyhow::Result;
+use rpo_data::subject::Subject;
+use rpo_diffusion::Pipeline;
+use rpo_experiment::plan::Plan;
+use rpo_experiment::run::duration;
+use rpo_experiment::words::describe_guidance;
+use rpo_reward::select::Kind;
+
+/// Tokens of a text in CLIP's encoders.
+const TOKENS: usize = 77;
+
+/// Subjects whose photos are told one by one.
+const SHOWN: usize = 4;
+
+/// Prints the plan and its costs. `subjects`: with their photos, where these are here; `pipeline`: where the model is.
+pub(super) fn print(
+    plan: &Plan,
+    sizes: &Sizes,
+    subjects: Option<&[Subject]>,
+    pipeline: Option<&Pipeline>,
+) -> Result<()> {
+    let cells = &plan.cells;
+    let e = &plan.experiment;
+    println!("{}: {}", e.name, e.reproduces);
+    println!(
+        "model      {} ({} px, U-Net of {:.2} M parameters{})",
+        e.model.path,
+        sizes.size,
+        sizes.unet.parameters() as f64 / 1e6,
+        if pipeline.is_some() {
+            ""
+        } else {
+            "; not found here"
+        }
+    );
+    println!(
+        "encoders   reward {}, CLIP {}, {} {}",
+        e.encoders.reward, e.encoders.clip, e.encoders.vit_name, e.encoders.vit
+    );
+    let names: Vec<&str> = plan.subjects.iter().map(|s| s.name.as_str()).collect();
+    println!("subjects   {} ({})", names.len(), names.join(", "));
+    for line in subjects.into_iter().flat_map(about_photos) {
+        println!("{line}");
+    }
+    for remark in texts::remarks(plan, subjects.unwrap_or_default(), pipeline)? {
+        println!("           {remark}");
+    }
+    let shapes = sizes.unet.shapes()?;
+    let mut weights = Vec::with_capacity(plan.arms.len());
+    let available = memory::available(plan);
+    for arm in &plan.arms {
+        println!(
+            "arm        {}: {}",
+            arm.name,
+            arm.recipe.describe(arm.preset)
+        );
+        if let Some(lora) = arm.lora.as_ref().map(settings::lora) {
+            println!(
+                "           LoRA of rank {}, alpha {}, on {} modules: {:.2} M parameters",
+                lora.rank,
+                lora.alpha,
+                lora.modules(&shapes)?.len(),
+                lora.parameters(&shapes)? as f64 / 1e6
+            );
+        }
+        let trainable = trainable::of(arm);
+        let trained = trainable.parameters(&shapes)?;
+        let files = trainable.files(&arm.name);
+        let copies = files.iter().filter(|f| f.ends_with(".safetensors")).count();
+        weights.push(disk::Weights {
+            checkpoint: 4 * trained * copies,
+            state: 3 * 4 * trained,
+        });
+        let estimate = memory::estimate(plan, arm, trained, sizes, Memory::Host);
+        println!("memory     {}", estimate.describe());
+        if let Some(available) = available.filter(|a| *a < estimate.total()) {
+            println!(
+                "           this machine has {}: it would be refused here",
+                memory::size(available)
+            );
+        }
+    }
+    println!(
+        "sampler    {} steps of {}, {}",
+        e.sampler.steps,
+        serde_json::to_string(&e.sampler.solver)?.trim_matches('"'),
+        describe_guidance(e.sampler.guidance, e.sampler.guidance_interval)
+    );
+    if let Some(saved) = e.savings(&plan.arms) {
+        println!("           {saved}");
+    }
+    for rule in &plan.rules {
+        let patience = match (rule.kind, rule.patience) {
+            (Kind::Best, Some(1)) => "patience 1 validation".into(),
+            (Kind::Best, Some(n)) => format!("patience {n} validations"),
+            (Kind::Best, None) => "runs all steps".into(),
+            (Kind::Last, _) => "takes the last of all steps".to_owned(),
+        };
+        println!("rule       {}: {patience}", rule.name);
+    }
+    let limit = |arm: usize| plan.arms[arm].training.steps;
+    let steps = (0..plan.arms.len()).map(limit).max().unwrap_or_default();
+    println!(
+        "cells      {} trajectories of at most {steps} steps, scored every {}",
+        cells.len(),
+        e.validation.every
+    );
+    let tests: usize = plan.subjects.iter().map(|s| s.prompts.test.len()).sum();
+    println!(
+        "test       {tests} prompts x {} pictures for each arm, seed and chosen checkpoint",
+        e.test.pictures_per_prompt
+    );
+    let total = plan.total_cost();
+    let validation: f64 = cells
+        .iter()
+        .map(|c| plan.training_cost(c) - limit(c.arm) as f64 * plan.step_cost(c))
+        .sum();
+    println!(
+        "cost       at most {total:.0} U-Net forwards, {:.0} % of them in validation",
+        100.0 * validation / total
+    );
+    let side = sizes.size / sizes.factor.max(1);
+    let forward = sizes.unet.multiplications(side, side, TOKENS) as f64;
+    let speed = speed::multiplications_a_second()?;
+    println!(
+        "time       about {} on this CPU, of the U-Net alone (a rough estimate: {:.0} GFLOP/s in products of matrices)",
+        duration(total * forward / speed),
+        2e-9 * speed
+    );
+    let written = disk::estimate(plan, sizes.size, |arm| weights[arm]);
+    println!("disk       {}", written.describe());
+    Ok(())
+}
+
+/// Photos and captions of each subject; of many, those of all together.
+fn about_photos(subjects: &[Subject]) -> Vec<String> {
+    let of = |subjects: &[Subject]| {
+        let all = || subjects.iter().flat_map(|s| &s.references);
+        let sides = all().map(|r| r.picture.dimensions());
+        let area = |(w, h): &(u32, u32)| u64::from(*w) * u64::from(*h);
+        let (least, most) = (sides.clone().min_by_key(area), sides.max_by_key(area));
+        let sizes = match (least, most) {
+            (Some(a), Some(b)) if a == b => format!(" of {} x {}", a.0, a.1),
+            (Some(a), Some(b)) => format!(" of {} x {} to {} x {}", a.0, a.1, b.0, b.1),
+            _ => String::new(),
+        };
+        let captions = all().filter(|r| r.caption.is_some()).count();
+        format!("{} photos{sizes}, {captions} with a caption", all().count())
+    };
+    if subjects.len() > SHOWN {
+        return vec![format!("photos     {}", of(subjects))];
+    }
+    let line = |s: &Subject| {
+        let found = of(std::slice::from_ref(s));
+        format!(
+            "photos     {}: {found}; prompts say \"{} {}\"",
+            s.name, s.token, s.class
+        )
+    };
+    subjects.iter().map(line).collect()
+}
