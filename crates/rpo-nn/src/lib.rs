@@ -16,6 +16,7 @@
 
 mod autograd;
 pub mod frozen;
+mod geometry;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 mod kept;
@@ -28,6 +29,7 @@ pub mod optim;
 mod parallel;
 mod place;
 mod pool;
+mod rows;
 mod scratch;
 mod simd;
 mod stack;

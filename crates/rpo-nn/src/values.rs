@@ -2,7 +2,7 @@
 
 #[cfg(feature = "cuda")]
 use crate::gpu::{self, Gpu};
-use crate::ops::rows::add_parallel;
+use crate::rows::add_parallel;
 use candle_core::{Device, Result, Tensor, Var, bail};
 use std::sync::Arc;
 

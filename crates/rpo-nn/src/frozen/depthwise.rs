@@ -4,9 +4,9 @@ use super::Maps;
 use super::device::Weights;
 use crate::Place;
 use crate::ops::depthwise::kernel::{Packed, Sizes, rows};
-use crate::ops::rows::sum_rows_f64;
 use crate::ops::{Activation, ConvSpec, activation};
 use crate::parallel;
+use crate::rows::sum_rows_f64;
 use candle_core::{Device, Result, Tensor, bail};
 
 /// A depthwise convolution with a bias.

@@ -10,9 +10,10 @@ mod pointwise;
 
 pub use depthwise::Depthwise;
 pub use device::{first_tokens, means};
-pub use pointwise::{After, Pointwise};
+pub use pointwise::Pointwise;
 
 use crate::autograd::with_views;
+use crate::ops::Activation;
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 /// A batch of feature maps `[B, H, W, C]` in a buffer that keeps its memory when it is written again.
@@ -102,4 +103,15 @@ impl Maps {
     fn image(&self) -> usize {
         self.dims[1..].iter().product()
     }
+}
+
+/// What is done with the result of a layer.
+#[derive(Clone, Copy, Debug)]
+pub enum After<'a> {
+    /// Nothing.
+    Nothing,
+    /// The function of every value.
+    Activation(Activation),
+    /// The sum with these maps of the result's size.
+    Add(&'a Maps),
 }

@@ -1,14 +1,14 @@
 //! A 1x1 convolution and what surrounds it.
 
-use super::Maps;
 use super::device::Weights;
+use super::{After, Maps};
 use crate::Place;
 use crate::autograd::with_views;
 use crate::matrix::{Matrix, Panels, Start};
 use crate::ops::elementwise::product_of;
-use crate::ops::rows::{add_to, fill_rows};
-use crate::ops::{Activation, activation};
+use crate::ops::activation;
 use crate::parallel;
+use crate::rows::{add_to, fill_rows};
 use crate::scratch;
 use candle_core::{Result, Tensor, bail};
 
@@ -33,17 +33,6 @@ enum Kept {
         bias: Vec<f32>,
     },
     Device(Weights),
-}
-
-/// What is done with the result.
-#[derive(Clone, Copy, Debug)]
-pub enum After<'a> {
-    /// Nothing.
-    Nothing,
-    /// The function of every value.
-    Activation(Activation),
-    /// The sum with these maps of the result's size.
-    Add(&'a Maps),
 }
 
 impl Pointwise {

@@ -7,7 +7,8 @@ use super::matrix::{Matrix, Product};
 use super::reduce::sum_rows;
 use super::{Buffer, Gpu, GpuView, Kind, OnGpu};
 use crate::autograd::Gradient;
-use crate::ops::conv::{Conv, Geometry};
+use crate::geometry::Geometry;
+use crate::ops::conv::Conv;
 use candle_core::Result;
 
 impl Conv {

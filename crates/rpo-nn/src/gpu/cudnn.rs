@@ -2,7 +2,7 @@
 
 use super::kernels::{Arg, Launch};
 use super::{Gpu, Kind};
-use crate::ops::conv::Geometry;
+use crate::geometry::Geometry;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cudnn::{result, result::CudnnError, sys};
 use candle_core::cuda_backend::cudarc::driver::CudaStream;

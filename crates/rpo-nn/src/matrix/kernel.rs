@@ -1,6 +1,6 @@
 //! The product of a block of rows and some panels, tile by tile.
 
-use super::Matrix;
+use super::strided::Matrix;
 use super::tile::{Left, Out, Start, Tile};
 use crate::vector::{Kernel, Simd};
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! Right-hand sides of products, arranged for the kernel.
 
-use super::Matrix;
 use super::kernel::{Block, room};
+use super::strided::Matrix;
 use super::tile::{Out, Start};
 use crate::parallel;
 use crate::scratch;
@@ -152,6 +152,11 @@ impl<'a> Panels<'a> {
             });
         });
     }
+}
+
+/// out = `start` + a b in the caller's thread. `out` is row-major.
+pub(crate) fn product(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>) {
+    Panels::with(b, |b| b.product(out, a, start));
 }
 
 /// Writes `width` columns of `b` from `first` on, row after row, with zeros beyond the last column.

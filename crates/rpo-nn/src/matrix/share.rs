@@ -1,11 +1,13 @@
 //! Products shared between threads: how they are cut depends on the sizes alone, and nothing depends on how they are cut but the
 //! time, except where the inner dimension is.
 
+use super::kernel;
+use super::panels::{Panels, product};
+use super::strided::Matrix;
 use super::tile::{Out, Start};
-use super::{Matrix, Panels, kernel};
 use crate::kept::Kept;
-use crate::ops::rows::add_to;
 use crate::parallel;
+use crate::rows::add_to;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -170,7 +172,7 @@ fn sum_of_parts(a: Matrix<'_>, b: Matrix<'_>, parts: usize) -> Vec<f32> {
         let from = (i * depth).min(a.cols);
         let depth = depth.min(a.cols - from);
         let a = a.t().some_rows(from, depth).t();
-        super::product(out, a, b.some_rows(from, depth), Start::Zero);
+        product(out, a, b.some_rows(from, depth), Start::Zero);
     });
     let (total, rest) = all.split_at_mut(size);
     for part in rest.chunks_exact(size) {

@@ -1,8 +1,8 @@
 //! Sums, channel-wise scales and concatenation.
 
-use super::rows::{add_to, sum_rows};
 use crate::autograd::{Differentiable, Gradient, View, apply1, apply2};
 use crate::parallel::{self, GRAIN, build, for_chunks, map_image_chunks, rows_per_task};
+use crate::rows::{add_to, sum_rows};
 use crate::simd::simd;
 use candle_core::{Result, Tensor, bail};
 

@@ -1,9 +1,9 @@
 //! Layer normalisation over the last dimension.
 
-use super::rows::sum_parts;
 use crate::autograd::{Differentiable, Gradient, View, apply3};
 use crate::math::{dot, fma, sum, sum_squared_from};
 use crate::parallel;
+use crate::rows::sum_parts;
 use crate::simd::simd;
 use candle_core::{Result, Tensor, bail};
 

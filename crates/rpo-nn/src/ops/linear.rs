@@ -1,9 +1,9 @@
 //! y = x W^T + b.
 
-use super::rows::sum_rows;
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
 use crate::kept::Kept;
 use crate::matrix::{Matrix, product_keeping, product_long, product_new};
+use crate::rows::sum_rows;
 use crate::weights::Scope;
 use candle_core::{Result, Tensor, bail};
 

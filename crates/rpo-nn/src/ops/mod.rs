@@ -16,11 +16,11 @@ pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod loss;
 pub(crate) mod resize;
-pub(crate) mod rows;
 
+pub use crate::geometry::ConvSpec;
 pub use activation::{Activation, activation};
 pub use attention::{Mask, attention};
-pub use conv::{ConvSpec, conv2d};
+pub use conv::conv2d;
 pub(crate) use conv::{KeptKernels, conv2d_keeping};
 pub use depthwise::depthwise_conv2d;
 pub use dropout::dropout;

@@ -1,6 +1,6 @@
 //! Four f32 as an array: whatever the compiler's baseline makes of it, one register of SSE or NEON.
 
-use super::{Kernel, Simd, exp2_of_rest};
+use super::registers::{Kernel, Simd, exp2_of_rest};
 use crate::math::fma;
 
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! AVX-512 and AVX2 with FMA.
 
-use super::{Kernel, Simd, exp2_of_rest};
+use super::registers::{Kernel, Simd, exp2_of_rest};
 use std::arch::x86_64::*;
 
 /// AVX-512; the private field keeps anybody from making one on another machine.

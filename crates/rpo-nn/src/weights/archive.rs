@@ -1,6 +1,6 @@
 //! Reading safetensors files, tensor by tensor.
 
-use super::header::{self, Header};
+use super::header::{self, Header, cannot_read};
 use super::precision::{CHUNK, Precision, decode};
 use super::write::Item;
 use candle_core::{Error, Result, bail};
@@ -227,8 +227,4 @@ impl Archive {
 fn is_buffer(dtype: Dtype) -> bool {
     use Dtype::{BOOL, I8, I16, I32, I64, U8, U16, U32, U64};
     matches!(dtype, BOOL | I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
-}
-
-pub(super) fn cannot_read(path: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::msg(format!("{}: cannot be read: {error}", path.display()))
 }

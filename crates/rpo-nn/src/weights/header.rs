@@ -1,6 +1,5 @@
 //! The header of a safetensors file, and what to say of a file whose header cannot be right.
 
-use super::archive::cannot_read;
 use candle_core::{Error, Result};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -69,6 +68,10 @@ pub(super) fn read(file: &mut File, path: &Path) -> Result<Header> {
             metadata,
         }),
     }
+}
+
+pub(super) fn cannot_read(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::msg(format!("{}: cannot be read: {error}", path.display()))
 }
 
 fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {

@@ -6,10 +6,10 @@
 use super::forward::Order;
 use super::heads::{Heads, Joined};
 use super::softmax::{Deltas, Slopes};
+use super::spec::{Attention, KEYS, blocks};
 use super::strips::{self, Strip};
 use super::tiles::{Product, Rows};
 use super::turn::{from_lanes, to_lanes};
-use super::{Attention, KEYS, blocks};
 use crate::autograd::Gradient;
 use crate::parallel;
 use crate::scratch;

@@ -2,9 +2,9 @@
 
 use super::heads::{Heads, Joined};
 use super::softmax::{Advance, LOWEST};
+use super::spec::{Attention, KEYS, blocks};
 use super::tiles::{Product, Rows};
 use super::turn::{from_lanes, to_lanes};
-use super::{Attention, KEYS, blocks};
 use crate::parallel;
 use crate::scratch;
 use crate::vector::{Kernel, Level, MOST_LANES, Simd};

@@ -4,6 +4,7 @@ mod backward;
 mod forward;
 mod heads;
 mod softmax;
+mod spec;
 mod strips;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use crate::autograd::{Differentiable, Gradient, View, apply3};
 use crate::vector::Level;
 use candle_core::{Result, Tensor, bail};
 use heads::Heads;
+pub(crate) use spec::{Attention, Visible};
 use std::sync::OnceLock;
 
 /// Which keys a query may see.
@@ -108,65 +110,6 @@ fn kept_keys(mask: &Tensor, batch: usize, keys: usize) -> Result<Vec<bool>> {
         bail!("attention: the key mask keeps no key of sample {b}")
     }
     Ok(mask.into_iter().flatten().map(|keep| keep != 0.0).collect())
-}
-
-pub(crate) enum Visible {
-    All,
-    UpToSelf,
-    /// These keys, `[B, M]`.
-    Kept(Vec<bool>),
-}
-
-/// Most keys of one tile of scores: it stays in the first cache.
-const KEYS: usize = 128;
-
-/// `0..len` in blocks of nearly the same size, of at most `most`: first index and size.
-fn blocks(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
-    let count = len.div_ceil(most);
-    (0..count).map(move |i| {
-        let from = i * len / count;
-        (from, (i + 1) * len / count - from)
-    })
-}
-
-pub(crate) struct Attention {
-    pub(crate) heads: Heads,
-    pub(crate) visible: Visible,
-    level: Level,
-    /// Maxima and sums of every row of weights, kept from the forward pass: see [`forward::forward`].
-    stats: OnceLock<Vec<f32>>,
-    #[cfg(feature = "cuda")]
-    pub(crate) on_gpu: crate::gpu::Sums,
-}
-
-impl Attention {
-    /// How many keys the queries before `end` may see at most.
-    fn seen(&self, end: usize) -> usize {
-        match self.visible {
-            Visible::UpToSelf => end.min(self.heads.keys),
-            _ => self.heads.keys,
-        }
-    }
-
-    /// Makes the scores of what must not be seen minus infinity: rows are keys from `k0` on, lanes are queries from `q0` on.
-    fn hide(&self, scores: &mut [f32], lanes: usize, image: usize, q0: usize, k0: usize) {
-        let rows = scores.chunks_exact_mut(lanes);
-        match &self.visible {
-            Visible::All => {}
-            Visible::UpToSelf => {
-                for (j, row) in (k0..).zip(rows) {
-                    row[..j.saturating_sub(q0).min(lanes)].fill(f32::NEG_INFINITY);
-                }
-            }
-            Visible::Kept(kept) => {
-                for (row, &kept) in rows.zip(&kept[image * self.heads.keys + k0..]) {
-                    if !kept {
-                        row.fill(f32::NEG_INFINITY);
-                    }
-                }
-            }
-        }
-    }
 }
 
 impl Differentiable<3> for Attention {

@@ -1,6 +1,6 @@
 //! 1x1 convolution: a matrix product over positions.
 
-use super::Geometry;
+use crate::geometry::Geometry;
 use crate::kept::Kept;
 use crate::matrix::{Matrix, product_keeping, product_long, product_new};
 

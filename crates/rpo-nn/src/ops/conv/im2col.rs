@@ -1,12 +1,12 @@
 //! Convolution of any kernel, stride and padding as matrix products over gathered patches.
 
-use super::Geometry;
+use crate::geometry::Geometry;
 use crate::kept::Kept;
 use crate::matrix::{
     FEW_ROWS, Matrix, Panels, Start, keep, product, product_keeping, product_parallel,
 };
-use crate::ops::rows::add_to;
 use crate::parallel;
+use crate::rows::add_to;
 use crate::scratch;
 
 /// Elements of a tile of patches that one task gathers: a tile stays in the second-level cache.

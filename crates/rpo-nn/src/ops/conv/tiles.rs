@@ -1,6 +1,6 @@
 //! Winograd's transforms of inputs, output gradients and outputs, tile by tile.
 
-use super::Geometry;
+use crate::geometry::Geometry;
 use crate::vector::{Kernel, Level, Simd};
 
 /// Channel counts must be multiples of this: as many as the widest register holds.

@@ -4,8 +4,9 @@
 //! y = A^T [ (G w G^T) ⊙ (B^T x B) ] A on tiles; the ⊙ over channels is one matrix product for each of the 36 places.
 //! Rounding errors are a few times those of the direct sum (about 1e-6 of the largest output).
 
+use super::planes;
 use super::tiles::{LANES, Store, tiles, transform_gradients, transform_inputs, transform_outputs};
-use super::{Geometry, planes};
+use crate::geometry::Geometry;
 use crate::kept::Kept;
 use crate::matrix::{Matrix, Panels, Start, product};
 use crate::parallel;
@@ -226,8 +227,9 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ConvSpec, Geometry, im2col};
+    use super::super::im2col;
     use super::*;
+    use crate::geometry::ConvSpec;
     use rand::{Rng, SeedableRng, rngs::StdRng};
 
     fn geometry(

@@ -4,8 +4,8 @@
 //! into a buffer that stays in the second-level cache, zeros around them, a cache line a position; then every output is a
 //! loop over taps without any look at the border.
 
+use crate::geometry::ConvSpec;
 use crate::math::{self, fma};
-use crate::ops::conv::ConvSpec;
 use crate::scratch;
 use crate::simd::simd;
 

@@ -2,11 +2,11 @@
 
 pub(crate) mod kernel;
 
-use super::conv::ConvSpec;
-use super::rows::{sum_parts, sum_rows};
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
+use crate::geometry::ConvSpec;
 use crate::math::fma;
 use crate::parallel;
+use crate::rows::{sum_parts, sum_rows};
 use crate::simd::simd;
 use candle_core::{Result, Tensor, bail};
 use kernel::{Packed, Sizes};
