@@ -33,18 +33,16 @@ mod rows;
 mod scratch;
 mod simd;
 mod stack;
-mod tape;
-mod values;
 mod vector;
 pub mod weights;
 
+pub use autograd::Tape;
 #[doc(hidden)]
 pub use parallel::poison_results;
 pub use place::Place;
 pub use pool::Pool;
 pub use simd::simd_level;
 pub use stack::{on_pool, on_pool_of};
-pub use tape::Tape;
 
 /// Version of the arithmetic: raised whenever a change alters the bits that a kernel returns, so that caches of
 /// computed features can tell. Part of every cache key, next to [`simd_level`].

@@ -2,9 +2,8 @@
 
 #[cfg(feature = "cuda")]
 use crate::{
+    autograd::{self, Backward, Gradients, Leaves, Values},
     gpu,
-    tape::{self, Backward, Gradients},
-    values::Values,
 };
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 #[cfg(feature = "cuda")]
@@ -135,10 +134,10 @@ impl Place {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             let values = gpu::with_views([x], |gpu, [x]| gpu.download(x))?;
-            let recording = tape::is_recording() && x.track_op();
+            let recording = autograd::leaves() == Leaves::Tape && x.track_op();
             let out = Values::Cpu(values).into_tensor(x.dims(), &Device::Cpu, recording)?;
             if recording {
-                tape::remember(&out, Leave(x.clone()));
+                autograd::remember(&out, Leave(x.clone()));
             }
             return Ok(out);
         }

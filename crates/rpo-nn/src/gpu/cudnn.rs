@@ -1,7 +1,7 @@
 //! cuDNN: how a convolution is computed, described and chosen once for each of its sizes. Channels last: kernels lie `[Co, kh, kw, Ci]`.
 
-use super::kernels::{Arg, Launch};
-use super::{Gpu, Kind};
+use super::buffer::{Buffer, Kind};
+use super::kernels::{Arg, Kernels, Launch};
 use crate::geometry::Geometry;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cudnn::{result, result::CudnnError, sys};
@@ -25,7 +25,7 @@ fn failed(e: CudnnError) -> Error {
 
 /// What is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Task {
+pub(crate) enum Task {
     Forward,
     Input,
     Weight,
@@ -54,6 +54,7 @@ enum Algorithm {
 
 /// The library's handle and the plans made so far; descriptions live as long as the process.
 pub(super) struct Convolutions {
+    stream: Arc<CudaStream>,
     handle: sys::cudnnHandle_t,
     plans: Mutex<HashMap<(Geometry, Kind, Task), Plan>>,
 }
@@ -74,6 +75,7 @@ impl Convolutions {
         // SAFETY: the stream lives as long as the device.
         unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(failed)?;
         Ok(Self {
+            stream: stream.clone(),
             handle,
             plans: Mutex::default(),
         })
@@ -282,22 +284,23 @@ impl Plan {
     }
 }
 
-impl Gpu {
-    /// Queues one task of a convolution; a bias is added to a forward pass.
+impl Convolutions {
+    /// Queues one task of a convolution; a bias is added to a forward pass, by `kernels` where the library does not.
     pub(super) fn convolve(
         &self,
+        kernels: &Kernels,
         (g, kind, task): (&Geometry, Kind, Task),
         pointers: [u64; 3],
         bias: Option<u64>,
     ) -> Result<()> {
         self.stream.context().bind_to_thread().w()?;
-        let handle = self.convolutions.handle;
-        let mut plans = self.convolutions.plans();
+        let handle = self.handle;
+        let mut plans = self.plans();
         let plan = match plans.entry((*g, kind, task)) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(Plan::new(handle, g, kind, task)?),
         };
-        let scratch = self.alloc(Kind::F32, plan.scratch.div_ceil(4))?;
+        let scratch = Buffer::new(&self.stream, Kind::F32, plan.scratch.div_ceil(4))?;
         if let Some(bias) = bias.filter(|_| plan.fused) {
             match plan.run(handle, pointers, Some(bias), scratch.ptr()) {
                 Ok(()) => return Ok(()),
@@ -319,7 +322,7 @@ impl Gpu {
                 Arg::int(g.out_channels),
                 Arg::long(n),
             ];
-            self.launch_for("add_bias", kind, Launch::over(n), &args)?;
+            kernels.launch_for("add_bias", kind, Launch::over(n), &args)?;
         }
         Ok(())
     }

@@ -1,14 +1,14 @@
 //! The kernels of `cuda/*.cu`, from the PTX that is kept beside them.
 
-use super::{Gpu, Kind};
+use super::buffer::Kind;
 use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::{CudaFunction, result, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaFunction, CudaStream, result, sys};
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::{Error, Result, bail};
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::io::Read;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 macro_rules! modules {
     ($($name:literal),* $(,)?) => {
@@ -38,11 +38,11 @@ modules!(
 const DEFAULT_SHARED: usize = 48 << 10;
 
 /// Threads of a block, where a kernel does not ask for another number.
-pub(super) const BLOCK: u32 = 256;
+pub(crate) const BLOCK: u32 = 256;
 
 /// An argument of a kernel.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Arg {
+pub(crate) enum Arg {
     Ptr(sys::CUdeviceptr),
     Int(i32),
     Long(i64),
@@ -50,11 +50,11 @@ pub(super) enum Arg {
 }
 
 impl Arg {
-    pub(super) fn int(n: usize) -> Self {
+    pub(crate) fn int(n: usize) -> Self {
         Self::Int(n as i32)
     }
 
-    pub(super) fn long(n: usize) -> Self {
+    pub(crate) fn long(n: usize) -> Self {
         Self::Long(n as i64)
     }
 
@@ -68,19 +68,19 @@ impl Arg {
 
 /// How many blocks of how many threads, and bytes of dynamic shared memory of each block.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Launch {
-    pub(super) grid: [usize; 3],
-    pub(super) block: [u32; 3],
-    pub(super) shared: usize,
+pub(crate) struct Launch {
+    pub(crate) grid: [usize; 3],
+    pub(crate) block: [u32; 3],
+    pub(crate) shared: usize,
 }
 
 impl Launch {
     /// Enough for one pass over `n` values, eight a thread: the kernel goes on in strides of the whole grid.
-    pub(super) fn over(n: usize) -> Self {
+    pub(crate) fn over(n: usize) -> Self {
         Self::blocks([n.div_ceil(8 * BLOCK as usize).clamp(1, 1 << 20), 1, 1])
     }
 
-    pub(super) fn blocks(grid: [usize; 3]) -> Self {
+    pub(crate) fn blocks(grid: [usize; 3]) -> Self {
         Self {
             grid,
             block: [BLOCK, 1, 1],
@@ -138,18 +138,24 @@ fn parameter_bytes(declaration: &str) -> usize {
     bits.parse::<usize>().unwrap_or(0) / 8
 }
 
-/// The kernels that were called before.
-#[derive(Default)]
-pub(super) struct Kernels(Mutex<HashMap<String, CudaFunction>>);
+/// The kernels on one stream.
+pub(super) struct Kernels {
+    stream: Arc<CudaStream>,
+    /// Those that were called before.
+    known: Mutex<HashMap<String, CudaFunction>>,
+}
 
-impl Gpu {
+impl Kernels {
+    pub(super) fn new(stream: &Arc<CudaStream>) -> Self {
+        Self {
+            stream: stream.clone(),
+            known: Mutex::default(),
+        }
+    }
+
     /// `dynamic`: bytes of dynamic shared memory, the same in every call of a kernel that takes much.
     fn function(&self, name: &str, dynamic: usize) -> Result<CudaFunction> {
-        let mut known = self
-            .kernels
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = known.get(name) {
             return Ok(function.clone());
         }

@@ -1,8 +1,9 @@
 //! AdamW and gradient norms over all tensors at once.
 
-use super::array::memory_error;
+use super::array::with_views;
+use super::buffer::{Buffer, GpuView, Kind, memory_error};
+use super::device::Gpu;
 use super::kernels::{Arg, Launch};
-use super::{Buffer, Gpu, GpuView, Kind, with_views};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{Device, Result, Tensor};
 

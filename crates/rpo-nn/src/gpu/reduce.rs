@@ -1,26 +1,27 @@
 //! Sums over rows.
 
+use super::buffer::{Buffer, GpuView, Kind};
+use super::device::Gpu;
 use super::kernels::{Arg, Launch};
-use super::{Buffer, Gpu, GpuView, Kind};
 use candle_core::Result;
 
 /// Blocks that fill a large GPU (132 multiprocessors, four each).
-pub(super) const WAVE: usize = 528;
+pub(crate) const WAVE: usize = 528;
 
 /// How a block stands on rows of `c` channels: `Arrangement` in `prelude.cuh`.
 #[derive(Clone, Copy)]
-pub(super) struct Arrangement {
-    pub(super) threads: u32,
+pub(crate) struct Arrangement {
+    pub(crate) threads: u32,
     /// Rows that a block reads at once.
-    pub(super) lanes: usize,
+    pub(crate) lanes: usize,
     /// Blocks side by side that a row needs.
-    pub(super) tiles: usize,
+    pub(crate) tiles: usize,
     /// Values of one load.
-    pub(super) vector: usize,
+    pub(crate) vector: usize,
 }
 
 impl Arrangement {
-    pub(super) fn new(c: usize, kind: Kind) -> Self {
+    pub(crate) fn new(c: usize, kind: Kind) -> Self {
         const MOST: usize = 256;
         let vector = 16 / kind.bytes();
         let vectors = if c.is_multiple_of(vector) {
@@ -40,7 +41,7 @@ impl Arrangement {
         }
     }
 
-    pub(super) fn launch(self, grid: [usize; 3]) -> Launch {
+    pub(crate) fn launch(self, grid: [usize; 3]) -> Launch {
         Launch {
             block: [self.threads, 1, 1],
             ..Launch::blocks(grid)
@@ -48,7 +49,7 @@ impl Arrangement {
     }
 
     /// How many of `rows` rows of each of `batch` images a block takes, and how many blocks an image has.
-    pub(super) fn share(self, batch: usize, rows: usize) -> (usize, usize) {
+    pub(crate) fn share(self, batch: usize, rows: usize) -> (usize, usize) {
         let least = (4 * self.lanes).min(256);
         let per_block = (batch * rows).div_ceil(WAVE).clamp(least, 256);
         (per_block, rows.div_ceil(per_block).max(1))
@@ -56,7 +57,7 @@ impl Arrangement {
 }
 
 /// Sums over the rows of every image of `x` `[batch, rows, cols]`: `[batch, cols]` in `kind`.
-pub(super) fn sum_rows(
+pub(crate) fn sum_rows(
     gpu: &Gpu,
     x: GpuView<'_>,
     [batch, rows, cols]: [usize; 3],
@@ -82,7 +83,7 @@ pub(super) fn sum_rows(
 }
 
 /// Sums over `blocks` of `[batch, blocks, cols]`.
-pub(super) fn sum_partials(
+pub(crate) fn sum_partials(
     gpu: &Gpu,
     partial: &Buffer,
     [batch, blocks, cols]: [usize; 3],
@@ -105,7 +106,7 @@ pub(super) fn sum_partials(
 }
 
 /// Sums over the positions of every image of `x` `[B, .., C]`: `[B, C]`.
-pub(super) fn positions(gpu: &Gpu, x: GpuView<'_>, kind: Kind) -> Result<Buffer> {
+pub(crate) fn positions(gpu: &Gpu, x: GpuView<'_>, kind: Kind) -> Result<Buffer> {
     let (batch, c) = (x.dims[0], x.last());
     let rows = x.len() / (batch * c).max(1);
     sum_rows(gpu, x, [batch, rows, c], kind)

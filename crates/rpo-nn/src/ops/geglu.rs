@@ -2,13 +2,12 @@
 
 use super::activation::{INV_SQRT_2PI, normal_cdf};
 use super::linear::{KeptWeights, linear_keeping};
-use crate::autograd::{Differentiable, Gradient, View, apply1, with_views};
+use crate::autograd::{Differentiable, Gradient, View, apply1, is_watched, with_views};
 use crate::math;
 use crate::matrix::{Matrix, Panels, Start, is_arranged_once, keep};
 use crate::parallel;
 use crate::scratch;
 use crate::simd::simd;
-use crate::tape;
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 /// a · gelu(g) for `x` `[.., 2 F]` = `[a, g]`, with the exact erf, as diffusers' `GEGLU`; the result is `[.., F]`.
@@ -96,7 +95,7 @@ pub(crate) fn linear_geglu(
     let plain = [x, w, b]
         .iter()
         .all(|t| t.dtype() == DType::F32 && t.is_contiguous() && t.device().is_cpu());
-    if !fits || !plain || tape::is_watched(&[x, w, b]) {
+    if !fits || !plain || is_watched(&[x, w, b]) {
         return in_two_passes();
     }
     let y = with_views([x, w, b], |[x, w, b]| {

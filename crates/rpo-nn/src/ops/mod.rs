@@ -15,6 +15,8 @@ pub(crate) mod group_norm;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod loss;
+#[cfg(feature = "cuda")]
+mod on_gpu;
 pub(crate) mod resize;
 
 pub use crate::geometry::ConvSpec;

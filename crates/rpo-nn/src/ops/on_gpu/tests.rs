@@ -1,7 +1,7 @@
 //! Every operation on the GPU against the same on the CPU: values and gradients, f32 and bf16. Without a GPU these tests say so and
 //! end.
 
-use super::open;
+use crate::gpu::open;
 use crate::ops::{self, Activation, ConvSpec, Mask};
 use crate::place::host_values;
 use crate::{Place, Tape};

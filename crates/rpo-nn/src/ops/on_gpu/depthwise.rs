@@ -1,7 +1,7 @@
 //! Depthwise convolution, forward; and the operations that stay on the CPU.
 
-use super::kernels::{Arg, Launch};
-use super::{Buffer, Gpu, GpuView, Kind, OnGpu};
+use crate::autograd::OnGpu;
+use crate::gpu::{Arg, Buffer, Gpu, GpuView, Kind, Launch};
 use crate::ops::depthwise::Depthwise;
 use crate::ops::embedding::Embedding;
 use crate::ops::loss::MeanSquared;

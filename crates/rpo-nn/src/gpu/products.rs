@@ -1,7 +1,6 @@
 //! Matrix products by cuBLASLt.
 
-use super::array::memory_error;
-use super::{Buffer, Gpu, Kind};
+use super::buffer::{Kind, memory_error};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cublaslt::{result, result::CublasError, sys};
 use candle_core::cuda_backend::cudarc::driver::sys::CUdeviceptr;
@@ -16,21 +15,21 @@ const WORKSPACE: usize = 32 << 20;
 
 /// A contiguous row-major matrix, perhaps to be read transposed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Matrix {
+pub(crate) struct Matrix {
     ptr: CUdeviceptr,
-    rows: usize,
-    cols: usize,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
     /// Elements from row to row in memory.
     stride: usize,
     turned: bool,
 }
 
 impl Matrix {
-    pub(super) fn new(ptr: CUdeviceptr, rows: usize, cols: usize) -> Self {
+    pub(crate) fn new(ptr: CUdeviceptr, rows: usize, cols: usize) -> Self {
         Self::strided(ptr, rows, cols, cols)
     }
 
-    pub(super) fn strided(ptr: CUdeviceptr, rows: usize, cols: usize, stride: usize) -> Self {
+    pub(crate) fn strided(ptr: CUdeviceptr, rows: usize, cols: usize, stride: usize) -> Self {
         Self {
             ptr,
             rows,
@@ -41,7 +40,7 @@ impl Matrix {
     }
 
     /// The transpose.
-    pub(super) fn t(self) -> Self {
+    pub(crate) fn t(self) -> Self {
         Self {
             rows: self.cols,
             cols: self.rows,
@@ -60,14 +59,14 @@ impl Matrix {
 }
 
 /// A B, plus a bias for every column.
-pub(super) struct Product {
-    pub(super) a: Matrix,
-    pub(super) b: Matrix,
+pub(crate) struct Product {
+    pub(crate) a: Matrix,
+    pub(crate) b: Matrix,
     /// As many values of `out` as B has columns.
-    pub(super) bias: Option<CUdeviceptr>,
+    pub(crate) bias: Option<CUdeviceptr>,
     /// Of A and B.
-    pub(super) kind: Kind,
-    pub(super) out: Kind,
+    pub(crate) kind: Kind,
+    pub(crate) out: Kind,
 }
 
 /// Everything that a choice of algorithm depends on.
@@ -88,6 +87,7 @@ fn alignment(ptr: CUdeviceptr) -> u32 {
 
 /// The library's handle, its workspace and the algorithms chosen so far.
 pub(super) struct Products {
+    stream: Arc<CudaStream>,
     handle: sys::cublasLtHandle_t,
     /// One for all: a product that is cut along k takes two launches, between which no other may come.
     workspace: Mutex<CudaSlice<u8>>,
@@ -105,6 +105,7 @@ impl Products {
         let workspace = unsafe { stream.alloc(WORKSPACE) };
         let workspace = workspace.map_err(|e| memory_error(stream, &e, WORKSPACE))?;
         Ok(Self {
+            stream: stream.clone(),
             handle: result::create_handle().map_err(failed)?,
             workspace: Mutex::new(workspace),
             chosen: Mutex::default(),
@@ -200,18 +201,11 @@ impl Drop for Preference {
     }
 }
 
-impl Gpu {
-    /// The product in new memory, row-major.
-    pub(super) fn product(&self, p: Product) -> Result<Buffer> {
-        let y = self.alloc(p.out, p.a.rows * p.b.cols)?;
-        self.product_into(&p, y.ptr(), p.b.cols)?;
-        Ok(y)
-    }
-
+impl Products {
     /// The product at `y`, row-major, `stride` elements from row to row.
     ///
     /// The library knows column-major matrices, whose transposes ours are: it is asked for Y^T = B^T A^T.
-    pub(super) fn product_into(&self, p: &Product, y: CUdeviceptr, stride: usize) -> Result<()> {
+    pub(super) fn put(&self, p: &Product, y: CUdeviceptr, stride: usize) -> Result<()> {
         use sys::cublasLtMatmulDescAttributes_t as Attribute;
         let (m, n, k) = (p.a.rows, p.b.cols, p.a.cols);
         debug_assert_eq!(k, p.b.rows);
@@ -246,13 +240,13 @@ impl Gpu {
         };
         let algorithm = self.algorithm(shape, &operation, [&a, &b, &c])?;
         let (one, zero) = (1f32, 0f32);
-        let workspace = &self.products.workspace;
-        let workspace = workspace.lock().unwrap_or_else(PoisonError::into_inner);
+        let workspace = self.workspace.lock();
+        let workspace = workspace.unwrap_or_else(PoisonError::into_inner);
         let scratch = workspace.device_ptr(&self.stream).0;
         // SAFETY: the descriptions are those of the memory behind the pointers.
         unsafe {
             result::matmul(
-                self.products.handle,
+                self.handle,
                 operation.0,
                 std::ptr::from_ref(&one).cast(),
                 std::ptr::from_ref(&zero).cast(),
@@ -280,10 +274,7 @@ impl Gpu {
         operation: &Operation,
         [a, b, c]: [&Layout; 3],
     ) -> Result<sys::cublasLtMatmulAlgo_t> {
-        let lock = || {
-            let chosen = &self.products.chosen;
-            chosen.lock().unwrap_or_else(PoisonError::into_inner)
-        };
+        let lock = || self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = lock().get(&shape) {
             return Ok(*known);
         }
@@ -308,7 +299,7 @@ impl Gpu {
         // SAFETY: the descriptions live through the call.
         let found = unsafe {
             result::get_matmul_algo_heuristic(
-                self.products.handle,
+                self.handle,
                 operation.0,
                 a.0,
                 b.0,

@@ -1,31 +1,11 @@
 //! Group and layer normalisation.
 
-use super::elementwise::when;
-use super::kernels::{Arg, BLOCK, Launch};
-use super::reduce::{Arrangement, WAVE, sum_partials};
-use super::{Buffer, Gpu, GpuView, Kind, OnGpu};
-use crate::autograd::Gradient;
+use super::when;
+use crate::autograd::{Gradient, OnGpu};
+use crate::gpu::{Arg, Arrangement, BLOCK, Buffer, Gpu, GpuView, Kind, Launch, WAVE, sum_partials};
 use crate::ops::group_norm::GroupNorm;
 use crate::ops::layer_norm::LayerNorm;
 use candle_core::{Result, bail};
-use std::sync::OnceLock;
-
-/// Mean and 1 / standard deviation, kept from the forward pass for the backward pass.
-#[derive(Default)]
-pub(crate) struct Statistics(OnceLock<[Buffer; 2]>);
-
-impl Statistics {
-    fn keep(&self, mean: Buffer, rstd: Buffer) -> &[Buffer; 2] {
-        self.0.get_or_init(|| [mean, rstd])
-    }
-
-    fn pointers(&self, name: &str) -> Result<[Arg; 2]> {
-        match self.0.get() {
-            Some([mean, rstd]) => Ok([Arg::Ptr(mean.ptr()), Arg::Ptr(rstd.ptr())]),
-            None => bail!("{name}: backward without a forward"),
-        }
-    }
-}
 
 fn f32_only(name: &str, views: &[GpuView<'_>]) -> Result<()> {
     match views.iter().find(|v| v.kind != Kind::F32) {

@@ -1,5 +1,6 @@
 //! Values of a tensor that is not yet one, or of a gradient: in memory of the CPU or of a GPU.
 
+use super::view::with_views;
 #[cfg(feature = "cuda")]
 use crate::gpu::{self, Gpu};
 use crate::rows::add_parallel;
@@ -19,7 +20,7 @@ impl Values {
         if t.device().is_cuda() {
             return gpu::with_views([t], |gpu, [t]| gpu.copy(t).map(Self::Gpu));
         }
-        crate::autograd::with_views([t], |[t]| Ok(Self::Cpu(t.data.to_vec())))
+        with_views([t], |[t]| Ok(Self::Cpu(t.data.to_vec())))
     }
 
     /// As a tensor on `device`, where they lie; a variable on request.

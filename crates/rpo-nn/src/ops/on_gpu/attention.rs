@@ -1,15 +1,12 @@
 //! Attention, row by row of the scores: the matrix of weights is never stored. Very wide heads go by strips of it.
 
-use super::elementwise::{same_kind, when};
-use super::kernels::{Arg, Launch};
-use super::matrix::{Matrix, Product};
-use super::{Buffer, Gpu, GpuView, Kind, OnGpu};
-use crate::autograd::Gradient;
+use super::when;
+use crate::autograd::{Gradient, OnGpu};
+use crate::gpu::{Arg, Buffer, Gpu, GpuView, Kind, Launch, Matrix, Product, same_kind};
 use crate::ops::attention::{Attention, Visible};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{Result, bail};
-use std::sync::OnceLock;
 
 /// The passes, as columns of the tables.
 const FORWARD: usize = 0;
@@ -92,10 +89,6 @@ fn widen<'a, const N: usize>(
     }
     Ok((wide, held))
 }
-
-/// log2 of the sum of exponentials of every row, kept from the forward pass for the backward pass.
-#[derive(Default)]
-pub(crate) struct Sums(OnceLock<Buffer>);
 
 impl Attention {
     fn scale(&self) -> f32 {

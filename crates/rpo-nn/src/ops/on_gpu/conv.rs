@@ -1,13 +1,9 @@
 //! Convolutions: by cuDNN, or as products where they are 1x1.
 
-use super::cudnn::Task;
-use super::elementwise::when;
-use super::kernels::{Arg, Launch};
-use super::matrix::{Matrix, Product};
-use super::reduce::sum_rows;
-use super::{Buffer, Gpu, GpuView, Kind, OnGpu};
-use crate::autograd::Gradient;
+use super::when;
+use crate::autograd::{Gradient, OnGpu};
 use crate::geometry::Geometry;
+use crate::gpu::{Arg, Buffer, Gpu, GpuView, Kind, Launch, Matrix, Product, Task, sum_rows};
 use crate::ops::conv::Conv;
 use candle_core::Result;
 

@@ -1,59 +1,10 @@
 //! y = x W^T + b.
 
-use super::elementwise::when;
-use super::matrix::{Matrix, Product};
-use super::reduce::sum_rows;
-use super::{Buffer, Gpu, GpuView, Kind, OnGpu};
-use crate::autograd::Gradient;
-use crate::kept::Kept;
+use super::when;
+use crate::autograd::{Gradient, OnGpu};
+use crate::gpu::{Buffer, Gpu, GpuView, Kind, Matrix, Product, sum_rows};
 use crate::ops::linear::Linear;
 use candle_core::Result;
-use std::sync::Arc;
-
-/// Places for a layer's weights in the dtype of its activations.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KeptCasts {
-    weight: Kept<Buffer>,
-    bias: Kept<Buffer>,
-}
-
-impl KeptCasts {
-    pub(crate) fn new(weight: Kept<Buffer>, bias: Kept<Buffer>) -> Self {
-        Self { weight, bias }
-    }
-
-    pub(super) fn weight<'a>(
-        &self,
-        gpu: &Gpu,
-        w: GpuView<'a>,
-        kind: Kind,
-    ) -> Result<(GpuView<'a>, Option<Arc<Buffer>>)> {
-        in_kind(gpu, w, kind, &self.weight)
-    }
-
-    pub(super) fn bias<'a>(
-        &self,
-        gpu: &Gpu,
-        b: GpuView<'a>,
-        kind: Kind,
-    ) -> Result<(GpuView<'a>, Option<Arc<Buffer>>)> {
-        in_kind(gpu, b, kind, &self.bias)
-    }
-}
-
-/// `x` in `kind`, and what must live as long as the view.
-fn in_kind<'a>(
-    gpu: &Gpu,
-    x: GpuView<'a>,
-    kind: Kind,
-    kept: &Kept<Buffer>,
-) -> Result<(GpuView<'a>, Option<Arc<Buffer>>)> {
-    if x.kind == kind {
-        return Ok((x, None));
-    }
-    let cast = kept.get_or(true, || gpu.cast(x, kind))?;
-    Ok((cast.view(x.dims), Some(cast)))
-}
 
 impl Linear {
     fn on(
