@@ -23,8 +23,8 @@ impl Linear {
         Ok(Self {
             weight: scope.tensor("weight", &[output, input])?,
             bias: bias.then(|| scope.tensor("bias", &[output])).transpose()?,
-            kept: KeptWeights::of(scope, "weight"),
-            lora: scope.lora(&[output, input])?,
+            kept: KeptWeights::new(scope.keeping("weight")),
+            lora: Lora::of(scope, &[output, input])?,
         })
     }
 
@@ -89,8 +89,8 @@ impl Conv2d {
             weight: scope.conv("weight", [co, ci, k, k])?,
             bias: bias.then(|| scope.tensor("bias", &[co])).transpose()?,
             spec,
-            kept: KeptKernels::of(scope, "weight"),
-            lora: scope.lora(&[co, ci, k, k])?,
+            kept: KeptKernels::new(scope.keeping("weight")),
+            lora: Lora::of(scope, &[co, ci, k, k])?,
         })
     }
 

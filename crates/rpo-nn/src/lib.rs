@@ -19,6 +19,7 @@ pub mod frozen;
 mod geometry;
 #[cfg(feature = "cuda")]
 pub mod gpu;
+mod keeping;
 mod kept;
 pub mod layers;
 pub mod lora;

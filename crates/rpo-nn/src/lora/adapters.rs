@@ -1,40 +1,11 @@
 //! The set of adapters of one network.
 
 use super::config::{LoraConfig, adaptable};
-use super::layer::{KeptLora, Lora, site};
-use crate::weights::{Params, Scope};
+use super::layer::{A, B, adapter_shapes};
+use crate::weights::{Controls, Overlay, Params};
 use candle_core::{Device, Result, Tensor, bail};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// The suffixes of A and B, as peft names them.
-const A: &str = "lora_A.weight";
-const B: &str = "lora_B.weight";
-
-/// What can be changed while models built on the adapters live; shared by all of them.
-#[derive(Debug)]
-pub(crate) struct Controls {
-    dropout: f64,
-    key: Mutex<Option<u64>>,
-    /// Bits of an f64.
-    scale: AtomicU64,
-}
-
-impl Controls {
-    /// The probability and the key, if elements are to be dropped.
-    pub(super) fn dropout(&self) -> Option<(f64, u64)> {
-        if self.dropout == 0.0 {
-            return None;
-        }
-        let key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
-        key.map(|key| (self.dropout, key))
-    }
-
-    pub(super) fn scale(&self) -> f64 {
-        f64::from_bits(self.scale.load(Ordering::Relaxed))
-    }
-}
+use std::sync::Arc;
 
 /// The adapter of one module, in the layout of a checkpoint.
 #[derive(Clone, Debug)]
@@ -174,11 +145,7 @@ impl Adapters {
                     .map(|(name, m)| (name.clone(), m.alpha))
                     .collect(),
             ),
-            controls: Arc::new(Controls {
-                dropout,
-                key: Mutex::new(None),
-                scale: AtomicU64::new(1f64.to_bits()),
-            }),
+            controls: Arc::new(Controls::new(dropout)),
         })
     }
 
@@ -217,41 +184,13 @@ impl Adapters {
 
     /// How much all adapters count, 1 by default; models built on them see the change.
     pub fn set_scale(&self, scale: f64) {
-        self.controls
-            .scale
-            .store(scale.to_bits(), Ordering::Relaxed);
+        self.controls.set_scale(scale);
     }
 
     /// Drops elements of the adapters' inputs from now on, by masks that depend on `key` and the module's name alone; `None`
     /// drops nothing. Set it anew before every training step and to `None` before sampling.
     pub fn set_dropout_key(&self, key: Option<u64>) {
-        *self
-            .controls
-            .key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = key;
-    }
-
-    /// The adapter of the module at `place`, for a weight `shape` as it is stored.
-    pub(crate) fn layer(&self, place: &str, shape: &[usize]) -> Result<Option<Lora>> {
-        let Some(alpha) = self.alphas.get(place) else {
-            return Ok(None);
-        };
-        let scope = self.params.root().sub(place);
-        let rank = self.params.shape(&scope.path(A)).map_or(1, |s| s[0]);
-        let (a, b) = adapter_shapes(shape, rank);
-        let get = |scope: &Scope, name: &str, shape: &[usize]| match *shape {
-            [o, i, h, w] => scope.conv(name, [o, i, h, w]),
-            _ => scope.tensor(name, shape),
-        };
-        Ok(Some(Lora {
-            a: get(&scope, A, &a)?,
-            b: get(&scope, B, &b)?,
-            kept: [A, B].map(|name| KeptLora::of(&scope, name)),
-            scaling: alpha / rank as f64,
-            site: site(place),
-            controls: self.controls.clone(),
-        }))
+        self.controls.set_key(key);
     }
 
     /// Adds s · α/r · B A to the weights of `base`, in place and in f32: every model built on them is then the adapted one.
@@ -267,19 +206,22 @@ impl Adapters {
     }
 }
 
+impl Params {
+    /// The same tensors with adapters laid over them: a model built on the result is the adapted one. [`Self::vars`],
+    /// [`Self::save`] and the like are still about the tensors below; those of the adapters are [`Adapters::params`].
+    pub fn with_adapters(&self, adapters: &Adapters) -> Self {
+        self.overlaid(Overlay {
+            tensors: adapters.params.tensors.clone(),
+            alphas: adapters.alphas.clone(),
+            controls: adapters.controls.clone(),
+        })
+    }
+}
+
 /// Shapes of all modules that have a `weight`.
 fn layers(base: &Params) -> BTreeMap<String, Vec<usize>> {
     let named = base.shapes().into_iter();
     named
         .filter_map(|(name, shape)| Some((name.strip_suffix(".weight")?.to_owned(), shape)))
         .collect()
-}
-
-/// Shapes of A and B for a weight `[output, input]` or `[co, ci, k, k]`.
-fn adapter_shapes(weight: &[usize], rank: usize) -> (Vec<usize>, Vec<usize>) {
-    let mut a = weight.to_vec();
-    let mut b = vec![1; weight.len()];
-    a[0] = rank;
-    (b[0], b[1]) = (weight[0], rank);
-    (a, b)
 }

@@ -1,23 +1,26 @@
 //! The adapter of one layer.
 
-use super::adapters::Controls;
 use crate::ops::{self, ConvSpec, KeptKernels, KeptWeights, dropout::mix};
-use crate::weights::Scope;
+use crate::weights::{Controls, Scope};
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
+
+/// The suffixes of A and B, as peft names them.
+pub(super) const A: &str = "lora_A.weight";
+pub(super) const B: &str = "lora_B.weight";
 
 /// A and B of one layer, ready to be applied.
 #[derive(Clone, Debug)]
 pub(crate) struct Lora {
-    pub(super) a: Tensor,
-    pub(super) b: Tensor,
+    a: Tensor,
+    b: Tensor,
     /// Of A and of B.
-    pub(super) kept: [KeptLora; 2],
+    kept: [KeptLora; 2],
     /// α / r.
-    pub(super) scaling: f64,
+    scaling: f64,
     /// A number of this layer's own, for its dropout mask.
-    pub(super) site: u64,
-    pub(super) controls: Arc<Controls>,
+    site: u64,
+    controls: Arc<Controls>,
 }
 
 /// Places for what is made of one of the matrices.
@@ -28,15 +31,39 @@ pub(crate) struct KeptLora {
 }
 
 impl KeptLora {
-    pub(super) fn of(scope: &Scope, name: &str) -> Self {
+    fn of(scope: &Scope, name: &str) -> Self {
         Self {
-            weights: KeptWeights::of(scope, name),
-            kernels: KeptKernels::of(scope, name),
+            weights: KeptWeights::new(scope.keeping(name)),
+            kernels: KeptKernels::new(scope.keeping(name)),
         }
     }
 }
 
 impl Lora {
+    /// The adapter of the layer at `scope`, whose weight is stored in `shape`; `None` where there is none.
+    pub(crate) fn of(scope: &Scope, shape: &[usize]) -> Result<Option<Self>> {
+        let Some((adapters, scope)) = scope.adapters() else {
+            return Ok(None);
+        };
+        let Some(alpha) = adapters.alphas.get(scope.module()) else {
+            return Ok(None);
+        };
+        let rank = scope.shape(A).map_or(1, |s| s[0]);
+        let (a, b) = adapter_shapes(shape, rank);
+        let get = |name: &str, shape: &[usize]| match *shape {
+            [o, i, h, w] => scope.conv(name, [o, i, h, w]),
+            _ => scope.tensor(name, shape),
+        };
+        Ok(Some(Self {
+            a: get(A, &a)?,
+            b: get(B, &b)?,
+            kept: [A, B].map(|name| KeptLora::of(&scope, name)),
+            scaling: alpha / rank as f64,
+            site: site(scope.module()),
+            controls: adapters.controls.clone(),
+        }))
+    }
+
     /// `y` + s α/r · B A dropout(x), for a linear layer.
     pub(crate) fn linear(&self, x: &Tensor, y: Tensor) -> Result<Tensor> {
         self.apply(
@@ -83,8 +110,17 @@ impl Lora {
 }
 
 /// FNV-1a of a name.
-pub(super) fn site(name: &str) -> u64 {
+fn site(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+/// Shapes of A and B for a weight `[output, input]` or `[co, ci, k, k]`.
+pub(super) fn adapter_shapes(weight: &[usize], rank: usize) -> (Vec<usize>, Vec<usize>) {
+    let mut a = weight.to_vec();
+    let mut b = vec![1; weight.len()];
+    a[0] = rank;
+    (b[0], b[1]) = (weight[0], rank);
+    (a, b)
 }

@@ -1,10 +1,10 @@
 //! y = x W^T + b.
 
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
+use crate::keeping::Keeping;
 use crate::kept::Kept;
 use crate::matrix::{Matrix, product_keeping, product_long, product_new};
 use crate::rows::sum_rows;
-use crate::weights::Scope;
 use candle_core::{Result, Tensor, bail};
 
 pub(crate) struct Linear {
@@ -21,13 +21,12 @@ pub(crate) struct KeptWeights {
 }
 
 impl KeptWeights {
-    /// Places for `weight` and `bias` of a scope, as far as their changes are counted.
-    #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
-    pub(crate) fn of(scope: &Scope, weight: &str) -> Self {
+    /// Places for a weight and its bias, as far as their changes are counted.
+    pub(crate) fn new(keeping: Keeping) -> Self {
         Self {
-            panels: Kept::when(scope.params().changes()),
+            panels: Kept::when(keeping.changes),
             #[cfg(feature = "cuda")]
-            casts: scope.casts(weight),
+            casts: keeping.casts,
         }
     }
 }

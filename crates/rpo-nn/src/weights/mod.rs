@@ -3,14 +3,17 @@
 mod archive;
 mod arrangement;
 mod header;
+mod overlay;
 mod overwrite;
 mod params;
 mod placed;
 mod precision;
 mod scope;
+mod tensors;
 mod write;
 
 pub use archive::Archive;
+pub(crate) use overlay::{Controls, Overlay};
 pub use params::Params;
 pub use precision::Precision;
 pub use scope::Scope;

@@ -1,8 +1,8 @@
 //! Copies of a set of tensors, and where they lie.
 
-use super::Params;
 use super::arrangement::Arrangement;
-use super::params::Entry;
+use super::params::Params;
+use super::tensors::Entry;
 use crate::place::Place;
 use candle_core::{Result, bail};
 use rayon::prelude::*;
@@ -15,7 +15,7 @@ impl Params {
     /// # Errors
     /// Those of the device.
     pub fn deep_copy(&self, trainable: bool) -> Result<Self> {
-        self.copy_to(&self.shared.place, trainable)
+        self.copy_to(&self.tensors.shared.place, trainable)
     }
 
     /// These tensors at `place`: themselves if they are there, else a copy without adapters.
@@ -28,11 +28,11 @@ impl Params {
 
     /// As [`Self::at`]; a copy has only the tensors whose names begin with `prefix`.
     pub(super) fn below_at(&self, prefix: &str, place: &Place) -> Result<Self> {
-        let here = &self.shared.place;
+        let here = &self.tensors.shared.place;
         if here.device().same_device(place.device()) && here.dtype() == place.dtype() {
             return Ok(self.clone());
         }
-        self.copy_below(prefix, place, self.shared.trainable)
+        self.copy_below(prefix, place, self.tensors.shared.trainable)
     }
 
     /// A copy at `place`.
@@ -47,12 +47,13 @@ impl Params {
     fn copy_below(&self, prefix: &str, place: &Place, trainable: bool) -> Result<Self> {
         let label = self.label().to_owned();
         let mut copy = Self::new(label, trainable, place.clone(), BTreeMap::new());
-        let Some(shared) = Arc::get_mut(&mut copy.shared) else {
+        let Some(shared) = Arc::get_mut(&mut copy.tensors.shared) else {
             bail!("{}: a new set of tensors is shared", self.label())
         };
-        let same = place.is_cpu() == self.shared.place.is_cpu();
+        let same = place.is_cpu() == self.tensors.shared.place.is_cpu();
         // Not under the lock: a thread that waits for others may take on work that needs it.
         let sources: Vec<(String, Entry)> = self
+            .tensors
             .entries()
             .iter()
             .filter(|(name, _)| name.starts_with(prefix))
@@ -76,26 +77,6 @@ impl Params {
 
     /// Where the tensors are and networks built on them compute.
     pub fn place(&self) -> &Place {
-        &self.shared.place
-    }
-
-    /// The place for the cast of one tensor, the same for every layer that asks.
-    #[cfg(feature = "cuda")]
-    pub(super) fn cast(&self, name: &str) -> crate::kept::Kept<crate::gpu::Buffer> {
-        let mut entries = self.entries();
-        let Some(entry) = entries
-            .get_mut(name)
-            .filter(|_| !self.shared.place.is_cpu())
-        else {
-            return Default::default();
-        };
-        if !entry.cast.is_place() {
-            let changes = match self.shared.trainable {
-                true => self.shared.changes.and_steps(),
-                false => self.shared.changes.clone(),
-            };
-            entry.cast = crate::kept::Kept::when(Some(changes));
-        }
-        entry.cast.clone()
+        &self.tensors.shared.place
     }
 }

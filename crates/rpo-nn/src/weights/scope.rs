@@ -1,8 +1,11 @@
 //! A place in the tree of names.
 
-use super::Params;
 use super::arrangement::Arrangement;
-use crate::lora::Lora;
+use super::overlay::Overlay;
+use super::params::Params;
+#[cfg(feature = "cuda")]
+use crate::gpu::KeptCasts;
+use crate::keeping::Keeping;
 use crate::place::Place;
 use candle_core::{Result, Tensor};
 use std::fmt::Display;
@@ -15,13 +18,6 @@ pub struct Scope {
 }
 
 impl Scope {
-    pub(super) fn root(params: Params) -> Self {
-        Self {
-            params,
-            prefix: String::new(),
-        }
-    }
-
     /// The scope `name` below this one.
     #[must_use]
     pub fn sub(&self, name: impl Display) -> Self {
@@ -58,7 +54,7 @@ impl Scope {
 
     /// Whether the tensor exists.
     pub fn contains(&self, name: &str) -> bool {
-        self.params.has(&self.path(name))
+        self.params.tensors.has(&self.path(name))
     }
 
     /// A tensor as stored.
@@ -67,6 +63,7 @@ impl Scope {
     /// If it is missing or has another shape; the message names the file and the tensor.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         self.params
+            .tensors
             .get(&self.path(name), shape, Arrangement::Stored)
     }
 
@@ -75,7 +72,9 @@ impl Scope {
     /// # Errors
     /// As [`Self::tensor`].
     pub fn conv(&self, name: &str, shape: [usize; 4]) -> Result<Tensor> {
-        self.params.get(&self.path(name), &shape, Arrangement::Conv)
+        self.params
+            .tensors
+            .get(&self.path(name), &shape, Arrangement::Conv)
     }
 
     /// A depthwise kernel stored `[c, 1, kh, kw]`, as `[kh, kw, c]`.
@@ -90,21 +89,51 @@ impl Scope {
             )
         }
         self.params
+            .tensors
             .get(&self.path(name), &shape, Arrangement::Depthwise)
     }
 
-    /// Places for `weight` and `bias` in the dtype of activations, shared by all layers that ask here.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn casts(&self, weight: &str) -> crate::gpu::KeptCasts {
-        let of = |name: &str| self.params.cast(&self.path(name));
-        crate::gpu::KeptCasts::new(of(weight), of("bias"))
+    /// What it takes to keep what is made of `weight` and `bias`.
+    pub(crate) fn keeping(&self, weight: &str) -> Keeping {
+        let tensors = &self.params.tensors;
+        #[cfg(feature = "cuda")]
+        let cast = |name: &str| tensors.cast(&self.path(name));
+        #[cfg(not(feature = "cuda"))]
+        let _ = weight;
+        Keeping {
+            changes: tensors.changes(),
+            #[cfg(feature = "cuda")]
+            casts: KeptCasts::new(cast(weight), cast("bias")),
+        }
     }
 
-    /// The adapter of the layer at this place, whose weight is stored in `shape`; `None` where there is none.
-    pub(crate) fn lora(&self, shape: &[usize]) -> Result<Option<Lora>> {
-        match self.params.adapters() {
-            Some(adapters) => adapters.layer(&self.prefix, shape),
-            None => Ok(None),
+    /// The shape of one tensor as the checkpoint has it.
+    pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.params.tensors.shape(&self.path(name))
+    }
+
+    /// The adapters laid over these tensors, and the same place among their A and B.
+    pub(crate) fn adapters(&self) -> Option<(&Overlay, Self)> {
+        let overlay = self.params.adapters.as_deref()?;
+        let place = Self {
+            params: overlay.tensors.clone().into(),
+            prefix: self.prefix.clone(),
+        };
+        Some((overlay, place))
+    }
+
+    /// The name of the module at this place.
+    pub(crate) fn module(&self) -> &str {
+        &self.prefix
+    }
+}
+
+impl Params {
+    /// Where layers ask for their tensors.
+    pub fn root(&self) -> Scope {
+        Scope {
+            params: self.clone(),
+            prefix: String::new(),
         }
     }
 }

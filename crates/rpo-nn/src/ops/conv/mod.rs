@@ -8,9 +8,9 @@ mod winograd;
 
 use crate::autograd::{Differentiable, Gradient, View, apply2, apply3};
 use crate::geometry::{ConvSpec, Geometry};
+use crate::keeping::Keeping;
 use crate::kept::Kept;
 use crate::rows::sum_rows;
-use crate::weights::Scope;
 use candle_core::{Result, Tensor, bail};
 
 /// Places for what the ways of computing a convolution make of its weights; which way is taken depends on the input.
@@ -23,15 +23,13 @@ pub(crate) struct KeptKernels {
 }
 
 impl KeptKernels {
-    /// Places for `weight` and `bias` of a scope, as far as their changes are counted.
-    #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
-    pub(crate) fn of(scope: &Scope, weight: &str) -> Self {
-        let changes = scope.params().changes();
+    /// Places for a kernel and its bias, as far as their changes are counted.
+    pub(crate) fn new(keeping: Keeping) -> Self {
         Self {
-            panels: Kept::when(changes.clone()),
-            winograd: Kept::when(changes),
+            panels: Kept::when(keeping.changes.clone()),
+            winograd: Kept::when(keeping.changes),
             #[cfg(feature = "cuda")]
-            casts: scope.casts(weight),
+            casts: keeping.casts,
         }
     }
 }

@@ -1,0 +1,226 @@
+//! A set of tensors, and how it hands them to layers.
+
+use super::arrangement::Arrangement;
+use super::overwrite::Overwrite;
+use crate::kept::Changes;
+use crate::place::{Place, host_values};
+use candle_core::{DType, Device, Error, Result, Tensor, bail};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// One tensor.
+pub(super) struct Entry {
+    /// Shape in the checkpoint.
+    pub(super) stored: Vec<usize>,
+    pub(super) arrangement: Arrangement,
+    /// A [`Var`]'s tensor if the set is trainable.
+    pub(super) tensor: Tensor,
+    /// Whether a layer asked for it; from then on the arrangement is fixed.
+    pub(super) asked: bool,
+    /// The values in the dtype of activations, on a GPU.
+    #[cfg(feature = "cuda")]
+    cast: crate::kept::Kept<crate::gpu::Buffer>,
+}
+
+impl Entry {
+    pub(super) fn new(stored: Vec<usize>, arrangement: Arrangement, tensor: Tensor) -> Self {
+        Self {
+            stored,
+            arrangement,
+            tensor,
+            asked: false,
+            #[cfg(feature = "cuda")]
+            cast: Default::default(),
+        }
+    }
+
+    /// Another one of the same tensor.
+    pub(super) fn shared(&self) -> Self {
+        Self::new(self.stored.clone(), self.arrangement, self.tensor.clone())
+    }
+
+    pub(super) fn values(&self) -> Result<Vec<f32>> {
+        let values = host_values(&self.tensor)?;
+        Ok(self.arrangement.restore(values, &self.stored))
+    }
+}
+
+/// The tensors of a set by name, and where they are.
+pub(super) struct Shared {
+    pub(super) label: String,
+    pub(super) trainable: bool,
+    pub(super) place: Place,
+    /// Whether tensors are made as layers ask for them.
+    pub(super) blank: bool,
+    pub(super) entries: Mutex<BTreeMap<String, Entry>>,
+    /// How often values were changed here; an optimizer does not tell.
+    changes: Changes,
+}
+
+impl Shared {
+    pub(super) fn tensor(&self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
+        let dtype = self.place.weights(shape.len(), self.trainable);
+        self.place.tensor(values, shape, dtype, self.trainable)
+    }
+}
+
+/// A set of tensors. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Tensors {
+    pub(super) shared: Arc<Shared>,
+    /// Whether tensors handed out are variables.
+    pub(super) tracked: bool,
+    /// Whether the values stay as they are while a network built on them lives.
+    pub(super) constant: bool,
+}
+
+impl std::fmt::Debug for Tensors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, {} tensors", self.shared.label, self.entries().len())
+    }
+}
+
+impl Tensors {
+    pub(super) fn new(
+        label: String,
+        trainable: bool,
+        place: Place,
+        entries: BTreeMap<String, Entry>,
+    ) -> Self {
+        let shared = Shared {
+            label,
+            trainable,
+            place,
+            blank: false,
+            entries: Mutex::new(entries),
+            changes: Changes::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            tracked: trainable,
+            constant: !trainable,
+        }
+    }
+
+    pub(super) fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        // Every change of the map is one assignment, so that a panic elsewhere leaves it whole.
+        self.shared
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same tensors, not tracked.
+    pub(super) fn detached(&self) -> Self {
+        Self {
+            tracked: false,
+            ..self.clone()
+        }
+    }
+
+    /// The count of changes, if nothing changes the values without counting.
+    pub(super) fn changes(&self) -> Option<Changes> {
+        self.constant.then(|| self.shared.changes.clone())
+    }
+
+    /// The shape of one tensor as the checkpoint has it.
+    pub(super) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.entries().get(name).map(|e| e.stored.clone())
+    }
+
+    /// Every change of values goes through here.
+    pub(super) fn overwrite(&self, entry: &Entry, values: Vec<f32>) -> Result<()> {
+        let done = entry.tensor.inplace_op1(&Overwrite(values));
+        self.shared.changes.count();
+        done
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries().contains_key(name)
+    }
+
+    /// The tensor `name`, which must be stored in `shape`, in `arrangement`.
+    pub(super) fn get(
+        &self,
+        name: &str,
+        shape: &[usize],
+        arrangement: Arrangement,
+    ) -> Result<Tensor> {
+        let arrangement = match arrangement {
+            Arrangement::Conv if !self.shared.place.is_cpu() => Arrangement::ConvLast,
+            other => other,
+        };
+        let mut entries = self.entries();
+        let label = &self.shared.label;
+        if self.shared.blank && !entries.contains_key(name) {
+            // One number seen from everywhere: SDXL's names and shapes take no 10 GB.
+            let zero = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+            let zeros = zero.broadcast_as(arrangement.shape(shape))?;
+            let entry = Entry::new(shape.to_vec(), arrangement, zeros);
+            entries.insert(name.to_owned(), entry);
+        }
+        let Some(entry) = entries.get_mut(name) else {
+            let near = entries
+                .keys()
+                .filter(|k| closeness(k, name) > 0)
+                .max_by_key(|k| closeness(k, name));
+            let hint = near.map(|n| format!(" (there is {n})")).unwrap_or_default();
+            return Err(Error::msg(format!(
+                "{label}: tensor {name} {shape:?} is missing{hint}"
+            )));
+        };
+        if entry.stored != shape {
+            bail!(
+                "{label}: tensor {name} has shape {:?}, the configuration asks for {shape:?}",
+                entry.stored
+            )
+        }
+        if entry.arrangement != arrangement {
+            if entry.asked {
+                bail!(
+                    "{label}: tensor {name} is asked for as {arrangement:?} and as {:?}",
+                    entry.arrangement
+                )
+            }
+            let values = arrangement.arrange(entry.values()?, shape);
+            entry.tensor = self.shared.tensor(values, &arrangement.shape(shape))?;
+            entry.arrangement = arrangement;
+        }
+        entry.asked = true;
+        Ok(if self.tracked {
+            entry.tensor.clone()
+        } else {
+            entry.tensor.detach()
+        })
+    }
+
+    /// The place for the cast of one tensor, the same for every layer that asks.
+    #[cfg(feature = "cuda")]
+    pub(super) fn cast(&self, name: &str) -> crate::kept::Kept<crate::gpu::Buffer> {
+        let mut entries = self.entries();
+        let Some(entry) = entries
+            .get_mut(name)
+            .filter(|_| !self.shared.place.is_cpu())
+        else {
+            return Default::default();
+        };
+        if !entry.cast.is_place() {
+            let changes = match self.shared.trainable {
+                true => self.shared.changes.and_steps(),
+                false => self.shared.changes.clone(),
+            };
+            entry.cast = crate::kept::Kept::when(Some(changes));
+        }
+        entry.cast.clone()
+    }
+}
+
+/// Length of the common start, if it reaches beyond the first dot.
+fn closeness(a: &str, b: &str) -> usize {
+    let common = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    if a.as_bytes()[..common].contains(&b'.') {
+        common
+    } else {
+        0
+    }
+}
