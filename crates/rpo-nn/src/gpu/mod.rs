@@ -18,6 +18,8 @@ mod optim;
 mod products;
 mod reduce;
 mod saved;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use array::{tensor, upload_into, with_views};
 pub(crate) use buffer::{Buffer, GpuView, Kind};

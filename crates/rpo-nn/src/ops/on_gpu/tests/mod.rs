@@ -1,0 +1,6 @@
+//! Every operation on the GPU against the same on the CPU: values and gradients, f32 and bf16. Without a GPU these tests say so and
+//! end.
+
+mod compare;
+mod operations;
+mod training;
