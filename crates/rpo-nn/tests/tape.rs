@@ -61,3 +61,49 @@ fn a_part_belongs_into_a_recording() -> Result<()> {
     assert!(message.contains("outside of `record`"), "{message}");
     Ok(())
 }
+
+#[test]
+fn a_tape_is_that_of_one_thread() -> Result<()> {
+    let x = var(&[1.0, -2.0])?;
+    let elsewhere = || std::thread::scope(|s| s.spawn(|| ops::add(&x, &x)).join().unwrap());
+    let refused = Tape::new(false)?.record(|| {
+        let two = elsewhere()?;
+        assert!(two.track_op() && !two.is_variable(), "of candle's graph");
+        ops::scale(&two, 3.0)
+    });
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("does not know"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn recordings_and_parts_do_not_mix_unseen() -> Result<()> {
+    let x = var(&[1.0, -2.0])?;
+    let (outer, inner) = (Tape::new(true)?, Tape::new(true)?);
+    let own = outer.record(|| ops::scale(&inner.record(|| ops::add(&x, &x))?, 3.0));
+    assert!(own.unwrap_err().to_string().contains("does not know"));
+    let (within, again) = (outer.clone(), x.clone());
+    let part = outer.record(|| {
+        outer.part(move || {
+            let again = again.clone();
+            within.part(move || ops::add(&again, &again))
+        })
+    });
+    assert!(part.unwrap_err().to_string().contains("outside of"));
+    Ok(())
+}
+
+#[test]
+fn after_an_error_or_a_panic_the_thread_is_as_it_was() -> Result<()> {
+    let x = var(&[1.0, -2.0])?;
+    let tape = Tape::new(false)?;
+    let failed = tape.record(|| candle_core::bail!("an error"));
+    assert!(failed.is_err());
+    let panicked = std::panic::catch_unwind(|| {
+        let _ = Tape::new(false).and_then(|tape| tape.record(|| panic!("a panic")));
+    });
+    assert!(panicked.is_err());
+    let grads = ops::add(&x, &x)?.sum_all()?.backward()?;
+    assert_eq!(grads.get(&x).unwrap().to_vec1::<f32>()?, [2.0, 2.0]);
+    Ok(())
+}
