@@ -10,7 +10,6 @@
 
 pub mod labels;
 pub mod loss;
-mod optional;
 pub mod pairs;
 pub mod recipe;
 pub mod terms;

@@ -71,7 +71,7 @@ recipe! {
     /// Pictures that the base model draws for each training prompt.
     negatives_per_prompt: usize;
     /// Largest global norm of the gradient; `"none"` clips nothing.
-    clip_grad_norm: Option<f64>, "crate::optional", "crate::optional::present";
+    clip_grad_norm: Option<f64>, "rpo_reward::optional", "rpo_reward::optional::present";
     /// The subject's token in the text that the reward model reads.
     token_in_reward: TokenInReward;
     /// How references are cut to a square.

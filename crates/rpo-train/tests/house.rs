@@ -9,11 +9,11 @@ const FLOORS: [(&str, &[&str]); 15] = [
     ("rpo-files", &[]),
     ("rpo-micro", &[]),
     ("rpo-stats", &[]),
-    ("rpo-pref", &[]),
     ("rpo-data", &["rpo-files"]),
     ("rpo-nn", &["rpo-files"]),
     ("rpo-reward", &["rpo-stats"]),
-    ("rpo-encoders", &["rpo-nn"]),
+    ("rpo-pref", &["rpo-reward"]),
+    ("rpo-encoders", &["rpo-data", "rpo-nn"]),
     ("rpo-diffusion", &["rpo-encoders", "rpo-nn"]),
     (
         "rpo-eval",

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use rpo_nn::lora::LoraModule;
+use rpo_nn::weights::{Item, Precision, to_bytes};
 use sha2::{Digest, Sha256};
 
 use super::base::BaseModel;
 use super::file::Lora;
-use super::write::serialize;
 
 /// The hashes of values: they belong to one file.
 const MODELSPEC_HASH: &str = "modelspec.hash_sha256";
@@ -142,13 +142,15 @@ pub fn without_hashes(mut metadata: BTreeMap<String, String>) -> BTreeMap<String
 /// A file with the hashes of its values in its metadata. ModelSpec and sd-webui-additional-networks both take SHA-256 over all
 /// bytes behind the header; the latter's older hash is over 64 KiB from 1 MiB on, in a file with kohya's metadata alone.
 pub(super) fn with_hashes(
-    tensors: &BTreeMap<String, Tensor>,
+    items: &[Item],
+    precision: Precision,
     metadata: BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
     let mut metadata = without_hashes(metadata);
     let kohya = metadata.iter().filter(|(key, _)| key.starts_with("ss_"));
-    let plain = serialize(
-        tensors,
+    let plain = to_bytes(
+        items,
+        precision,
         &kohya.map(|(k, v)| (k.clone(), v.clone())).collect(),
     )?;
     let length = u64::from_le_bytes(*plain.first_chunk().unwrap_or(&[0; 8])) as usize;
@@ -159,7 +161,7 @@ pub(super) fn with_hashes(
     metadata.insert(LEGACY_HASH.into(), hex(old)[..8].to_owned());
     metadata.insert(MODELSPEC_HASH.into(), format!("0x{sha256}"));
     metadata.insert(MODEL_HASH.into(), sha256);
-    serialize(tensors, &metadata)
+    to_bytes(items, precision, &metadata)
 }
 
 fn hex(bytes: &[u8]) -> String {

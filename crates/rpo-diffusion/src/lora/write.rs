@@ -1,8 +1,7 @@
 //! The bytes of LoRA files. The same adapters and metadata give the same bytes.
 
-use std::collections::BTreeMap;
-
-use candle_core::{DType, Device, Error, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
+use rpo_nn::weights::{Item, Precision};
 use serde_json::{Map, Value, json};
 
 use super::base::BaseModel;
@@ -21,20 +20,18 @@ impl Lora {
     /// If SDXL's checkpoint has no such module, or the values cannot be converted to the file's type.
     pub fn to_kohya(&self, base: BaseModel, layers_per_block: usize) -> Result<Vec<u8>> {
         let numbering = base.numbering(layers_per_block);
-        let mut tensors = BTreeMap::new();
+        let mut items = Vec::with_capacity(3 * self.modules.len());
         for (name, module) in &self.modules {
             let key = to_kohya(name, numbering)?;
-            tensors.insert(format!("{key}.lora_down.weight"), module.a.clone());
-            tensors.insert(format!("{key}.lora_up.weight"), module.b.clone());
-            tensors.insert(
-                format!("{key}.alpha"),
-                Tensor::new(module.alpha as f32, &Device::Cpu)?,
-            );
+            items.push(item(format!("{key}.lora_down.weight"), &module.a));
+            items.push(item(format!("{key}.lora_up.weight"), &module.b));
+            let alpha = vec![module.alpha as f32];
+            let alpha = move || Ok(alpha.clone());
+            items.push(Item::new(format!("{key}.alpha"), [], alpha));
         }
-        let tensors = self.stored(tensors)?;
         let mut metadata = self.metadata.clone();
         metadata.remove(ADAPTER_METADATA);
-        with_hashes(&tensors, metadata)
+        with_hashes(&items, self.precision(), metadata)
     }
 
     /// The file for diffusers: PEFT's keys and peft's configuration. `targets`, if given, are the ends of names that the modules
@@ -43,10 +40,10 @@ impl Lora {
     /// # Errors
     /// If the values cannot be converted to the file's type.
     pub fn to_peft(&self, targets: Option<&[String]>) -> Result<Vec<u8>> {
-        let mut tensors = BTreeMap::new();
+        let mut items = Vec::with_capacity(2 * self.modules.len());
         for (name, module) in &self.modules {
-            tensors.insert(format!("unet.{name}.lora_A.weight"), module.a.clone());
-            tensors.insert(format!("unet.{name}.lora_B.weight"), module.b.clone());
+            items.push(item(format!("unet.{name}.lora_A.weight"), &module.a));
+            items.push(item(format!("unet.{name}.lora_B.weight"), &module.b));
         }
         let mut metadata = self.metadata.clone();
         metadata.insert("format".into(), "pt".into());
@@ -54,7 +51,7 @@ impl Lora {
             ADAPTER_METADATA.into(),
             self.adapter_config(targets).to_string(),
         );
-        with_hashes(&self.stored(tensors)?, metadata)
+        with_hashes(&items, self.precision(), metadata)
     }
 
     /// What peft's `LoraConfig` is made of: an unknown key would be refused, so there are the needed ones alone.
@@ -86,15 +83,21 @@ impl Lora {
         Value::Object(config)
     }
 
-    fn stored(&self, tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
-        let dtype = match self.dtype {
-            half @ (DType::F16 | DType::BF16) => half,
-            _ => DType::F32,
-        };
-        let each = tensors.into_iter();
-        each.map(|(name, t)| Ok((name, t.to_dtype(dtype)?.contiguous()?)))
-            .collect()
+    fn precision(&self) -> Precision {
+        match self.dtype {
+            DType::F16 => Precision::F16,
+            DType::BF16 => Precision::Bf16,
+            _ => Precision::F32,
+        }
     }
+}
+
+/// A tensor of the file.
+fn item(name: String, tensor: &Tensor) -> Item<'_> {
+    Item::new(name, tensor.dims(), || {
+        let values = tensor.to_dtype(DType::F32)?.flatten_all()?;
+        values.to_vec1()
+    })
 }
 
 /// A whole number without a point, as peft writes it.
@@ -104,33 +107,4 @@ fn number(value: f64) -> Value {
     } else {
         json!(value)
     }
-}
-
-/// A safetensors file with its metadata in the order of their keys: the crate's own writer keeps them in the order of a hash
-/// table, another in every process.
-pub(super) fn serialize(
-    tensors: &BTreeMap<String, Tensor>,
-    metadata: &BTreeMap<String, String>,
-) -> Result<Vec<u8>> {
-    let plain = safetensors::serialize(tensors.iter().map(|(k, t)| (k.as_str(), t)), None)
-        .map_err(|e| Error::msg(format!("a LoRA file: {e}")))?;
-    let Some((length, rest)) = plain.split_first_chunk::<8>() else {
-        candle_core::bail!("a LoRA file without a header")
-    };
-    let (entries, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
-    let text = serde_json::to_string(metadata).map_err(Error::wrap)?;
-    let mut header = format!("{{\"__metadata__\":{text}").into_bytes();
-    let entries = entries
-        .strip_prefix(b"{")
-        .unwrap_or(entries)
-        .trim_ascii_end();
-    if entries != b"}" {
-        header.push(b',');
-    }
-    header.extend_from_slice(entries);
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let mut out = (header.len() as u64).to_le_bytes().to_vec();
-    out.extend(header);
-    out.extend(data);
-    Ok(out)
 }

@@ -1,8 +1,6 @@
 //! Pictures to input tensors, as the image processors of transformers (Pillow backend) make them:
 //! resize, centre crop, rescale, normalise, in this order; 8-bit values after the resize, f32 after that.
 
-mod resample;
-
 use std::path::Path;
 
 use candle_core::{Device, Result, Tensor, bail};
@@ -10,7 +8,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 use serde::Deserialize;
 
-pub use resample::{Filter, resize};
+pub use rpo_data::resample::{Filter, resize_rgb as resize};
 
 use crate::folder;
 

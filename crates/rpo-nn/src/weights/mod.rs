@@ -17,4 +17,4 @@ pub(crate) use overlay::{Controls, Overlay};
 pub use params::Params;
 pub use precision::Precision;
 pub use scope::Scope;
-pub use write::{Item, MAX_SHARD_SIZE, pt, write, write_sharded};
+pub use write::{Item, MAX_SHARD_SIZE, pt, to_bytes, write, write_sharded};

@@ -3,7 +3,6 @@
 use super::precision::{CHUNK, Precision};
 use candle_core::{Error, Result};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -79,16 +78,33 @@ pub fn write(
     precision: Precision,
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
+    let items = sorted(items).map_err(|e| cannot_write(path, &e))?;
+    rpo_files::write_with(path, |file| fill(file, &items, precision, metadata))
+        .map_err(|e: Error| cannot_write(path, &e))
+}
+
+/// The bytes that [`write()`] writes, for a file that is small.
+///
+/// # Errors
+/// As [`write()`], but for those of the disk.
+pub fn to_bytes(
+    items: &[Item],
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fill(&mut bytes, &sorted(items)?, precision, metadata)?;
+    Ok(bytes)
+}
+
+/// By name, which must be different.
+fn sorted<'a, 'b>(items: &'a [Item<'b>]) -> Result<Vec<&'a Item<'b>>> {
     let mut items: Vec<&Item> = items.iter().collect();
     items.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = items.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(cannot_write(
-            path,
-            &format!("tensor {} is there twice", pair[0].name),
-        ));
+        candle_core::bail!("tensor {} is there twice", pair[0].name)
     }
-    rpo_files::write_with(path, |file| fill(file, &items, precision, metadata))
-        .map_err(|e: Error| cannot_write(path, &e))
+    Ok(items)
 }
 
 fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> Error {
@@ -96,7 +112,7 @@ fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> Error {
 }
 
 fn fill(
-    file: &mut File,
+    file: &mut impl Write,
     items: &[&Item],
     precision: Precision,
     metadata: &BTreeMap<String, String>,

@@ -72,37 +72,19 @@ impl Rule {
     }
 }
 
-/// A number, or `"none"`: TOML has no null, and a key left out means the default.
+/// [`crate::optional`], of numbers above 0.
 mod patience {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Number(usize),
-        Word(String),
-    }
-
-    pub(super) fn serialize<S: Serializer>(
-        patience: &Option<usize>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match patience {
-            Some(number) => Written::Number(*number),
-            None => Written::Word("none".to_owned()),
-        }
-        .serialize(serializer)
-    }
+    pub(super) use crate::optional::serialize;
+    use serde::{Deserializer, de::Error};
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<usize>, D::Error> {
-        const EXPECTED: &str =
-            "patience is a number of validations, 1 or more, or \"none\" to run to the limit";
-        match Written::deserialize(deserializer).map_err(|_| D::Error::custom(EXPECTED))? {
-            Written::Number(number) if number > 0 => Ok(Some(number)),
-            Written::Word(word) if word == "none" => Ok(None),
-            _ => Err(D::Error::custom(EXPECTED)),
+        match crate::optional::deserialize(deserializer) {
+            Ok(number) if number != Some(0) => Ok(number),
+            _ => Err(D::Error::custom(
+                "patience is a number of validations, 1 or more, or \"none\" to run to the limit",
+            )),
         }
     }
 }

@@ -269,18 +269,16 @@ fn named(terms: BTreeMap<&'static str, f64>) -> BTreeMap<String, f64> {
     terms.into_iter().map(own).collect()
 }
 
-/// The steps that a rule has chosen or some λ would choose, whose weights are kept; and whether every rule has stopped.
+/// The steps whose weights are kept, and whether every rule has stopped.
 fn winners(
     setup: &Setup,
     scored: &[Validation],
     limit_reached: bool,
 ) -> Result<(BTreeSet<usize>, bool)> {
-    let mut keep: BTreeSet<usize> = select::winners_on_grid(scored)?;
+    let kept = select::kept(&setup.rules, scored, limit_reached)?;
     let mut finished = true;
     for rule in &setup.rules {
-        let decision = select::decide(rule, scored, limit_reached)?;
-        keep.insert(decision.chosen);
-        finished &= decision.finished;
+        finished &= select::decide(rule, scored, limit_reached)?.finished;
     }
-    Ok((keep.iter().map(|i| scored[*i].step).collect(), finished))
+    Ok((kept.iter().map(|i| scored[*i].step).collect(), finished))
 }

@@ -1,16 +1,20 @@
-//! A number, or `"none"`: TOML has no null, and a key left out means the recipe's own value.
+//! A number, or `"none"`: TOML has no null, and a key left out means the default.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Written {
-    Number(f64),
+enum Written<T> {
+    Number(T),
     Word(String),
 }
 
-pub(crate) fn serialize<S: Serializer>(
-    value: &Option<f64>,
+/// Writes the number, or `"none"`.
+///
+/// # Errors
+/// Those of the format.
+pub fn serialize<T: Serialize + Copy, S: Serializer>(
+    value: &Option<T>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     match value {
@@ -20,9 +24,13 @@ pub(crate) fn serialize<S: Serializer>(
     .serialize(serializer)
 }
 
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+/// Reads what [`serialize`] writes.
+///
+/// # Errors
+/// Any other value.
+pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<Option<f64>, D::Error> {
+) -> Result<Option<T>, D::Error> {
     match Written::deserialize(deserializer) {
         Ok(Written::Number(number)) => Ok(Some(number)),
         Ok(Written::Word(word)) if word == "none" => Ok(None),
@@ -31,8 +39,11 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
 }
 
 /// For a key that may be left out: present is `Some`, whatever it holds.
-pub(crate) fn present<'de, D: Deserializer<'de>>(
+///
+/// # Errors
+/// As [`deserialize`].
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<Option<Option<f64>>, D::Error> {
+) -> Result<Option<Option<T>>, D::Error> {
     deserialize(deserializer).map(Some)
 }
