@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use rpo_experiment::Experiment;
 use rpo_experiment::Source;
 use rpo_experiment::plan::Plan;
-use rpo_experiment::run::{Run, RunInfo};
+use rpo_experiment::run::{RECORDS, Run, RunInfo};
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::{Lock, LockError};
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ impl RunFolder {
         let path = &folder.run.path;
         let written = path.join("resolved.toml");
         if let Ok(before) = std::fs::read_to_string(&written) {
-            let mut info: RunInfo = files::read_json(&path.join("run.json"))?;
+            let mut info = folder.run.info()?;
             let begun: Option<Experiment> = toml::from_str(&before).ok();
             let meant = begun.as_ref().map(Experiment::meaning);
             if info.version == HASHED_OTHERWISE {
@@ -81,6 +81,7 @@ impl RunFolder {
             return Ok(folder);
         }
         let info = RunInfo {
+            records: RECORDS,
             version: env!("CARGO_PKG_VERSION").into(),
             inputs: setup.inputs_hash.clone(),
             machine: machine(setup.device.as_deref()),

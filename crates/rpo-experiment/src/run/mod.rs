@@ -9,7 +9,7 @@ mod times;
 
 use crate::plan::{Cell, Plan};
 use crate::source::Source;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rpo_files::input;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,9 +21,16 @@ pub use record::{Latest, Record, validations};
 pub use test::{PictureResult, StepResult, result_path};
 pub use times::{Phase, Times, duration};
 
+/// Version of the records of a run: all files but the plan, which has its own. 1 was that of rpo-train 0.1.0, without terms
+/// by name, columns and checksums; it can still be read.
+pub const RECORDS: u32 = 2;
+
 /// `run.json`: what the resolved file does not say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
+    /// Version of the records.
+    #[serde(default = "first")]
+    pub records: u32,
     /// Version of the program that began the run.
     pub version: String,
     /// Hash of model, encoders, subjects and arms.
@@ -43,6 +50,11 @@ pub struct RunInfo {
     pub solver: String,
     /// The cells in order.
     pub cells: Vec<Cell>,
+}
+
+/// Records that do not say their version.
+fn first() -> u32 {
+    1
 }
 
 /// A run's folder, to be read.
@@ -72,9 +84,19 @@ impl Run {
     /// `run.json`
     ///
     /// # Errors
-    /// A file that is missing or damaged, by path.
+    /// A file that is missing or damaged, or of records that this program does not know, by path.
     pub fn info(&self) -> Result<RunInfo> {
-        input::read_json(&self.path.join("run.json"))
+        let path = self.path.join("run.json");
+        let info: RunInfo = input::read_json(&path)?;
+        if info.records > RECORDS {
+            bail!(
+                "{}: records of version {}, this program knows {RECORDS}\n  hint: use rpo-train {}, which wrote them",
+                path.display(),
+                info.records,
+                info.version
+            )
+        }
+        Ok(info)
     }
 
     /// Folder of one trajectory.

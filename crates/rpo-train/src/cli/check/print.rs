@@ -106,8 +106,11 @@ pub(super) fn print(
     let limit = |arm: usize| plan.arms[arm].training.steps;
     let steps = (0..plan.arms.len()).map(limit).max().unwrap_or_default();
     println!(
-        "cells      {} trajectories of at most {steps} steps, scored every {}",
-        cells.len(),
+        "cells      {} of at most {steps} steps, scored every {}",
+        match cells.len() {
+            1 => "1 trajectory".to_owned(),
+            n => format!("{n} trajectories"),
+        },
         e.validation.every
     );
     let tests: usize = plan.subjects.iter().map(|s| s.prompts.test.len()).sum();
