@@ -2,7 +2,8 @@
 
 use crate::check::{check_lora, check_training};
 use crate::fields::{Experiment, Lora, Training};
-use crate::source::{Layers, describe};
+use crate::layer::Layers;
+use crate::source::describe;
 use anyhow::Result;
 use rpo_pref::recipe::{Preset, Recipe, RecipeKeys};
 use serde::de::DeserializeOwned;

@@ -1,6 +1,6 @@
 //! The experiments of the folder `experiments/`, inside the program: they are known by their names where their files are not.
 
-use crate::layer::nearest;
+use crate::nearest::nearest;
 use std::path::{Component, Path};
 
 /// An experiment file inside the program.

@@ -2,8 +2,8 @@
 
 use crate::device;
 use crate::fields::{Experiment, Lora, SubjectSource, Training};
+use crate::layer::Layers;
 use crate::solver::Solver;
-use crate::source::Layers;
 use anyhow::Result;
 use rpo_data::stickerbench::sprites::NOUNS;
 use rpo_reward::Lambda;

@@ -1,10 +1,13 @@
-//! Where the layers of an experiment come from: files, and where there is none of that name, what is built in.
+//! The layers of an experiment: files, and where there is none of that name, what is built in; and where in them a key was set.
 
 use crate::built_in::{self, BuiltIn};
 use anyhow::Result;
 use rpo_files::failure::BadInput;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
 
 /// One layer: a file, a text inside the program, or one of the `--set` options.
 pub(super) struct Layer {
@@ -102,11 +105,62 @@ impl From<&BuiltIn> for Layer {
     }
 }
 
-/// The known word most like `word`, if one is like it.
-pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let scores = known.iter().map(|k| (strsim::jaro_winkler(word, k), *k));
-    let (score, name) = scores.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (score > 0.7).then_some(name)
+/// Where a folder that a run reads came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// `org/name`, as it was found.
+    pub repository: String,
+    /// The branch, tag or commit that was asked for.
+    pub revision: String,
+    /// The commit that it was.
+    pub commit: String,
+}
+
+/// The layers of an experiment, kept to say where a value came from.
+pub struct Layers {
+    pub(super) layers: Vec<Layer>,
+    /// Folder of the experiment file: relative paths are also looked for from here. Empty for one that is built in.
+    pub folder: PathBuf,
+    /// By key, the commits that an earlier start of the same run read: they are taken again.
+    pub sources: BTreeMap<String, Source>,
+}
+
+impl Layers {
+    /// An error about `key` (dotted), at the place of the last layer that sets it.
+    pub fn error(&self, key: &str, message: &str) -> anyhow::Error {
+        for layer in self.layers.iter().rev() {
+            if let Some(span) = locate(&layer.text, key) {
+                return layer.error_at(Some(span), &format!("`{key}`: {message}"));
+            }
+        }
+        let file = self
+            .layers
+            .first()
+            .map_or("experiment", |l| l.label.as_str());
+        BadInput::new(format!("{file}: `{key}` (default): {message}"))
+    }
+}
+
+/// Place of a dotted key in a TOML text. An index such as `arm.1.name` counts array entries.
+fn locate(text: &str, key: &str) -> Option<Range<usize>> {
+    let table = DeTable::parse(text).ok()?;
+    let mut parts = key.split('.').peekable();
+    let (found, mut value) = table.get_ref().get_key_value(parts.next()?)?;
+    let mut span = found.span();
+    for part in parts {
+        match value.get_ref() {
+            DeValue::Table(t) => {
+                let (k, v) = t.get_key_value(part)?;
+                (span, value) = (k.span(), v);
+            }
+            DeValue::Array(a) => {
+                value = a.get(part.parse::<usize>().ok()?)?;
+                span = value.span();
+            }
+            _ => return None,
+        }
+    }
+    Some(span)
 }
 
 #[cfg(test)]
@@ -185,5 +239,20 @@ mod tests {
             far.contains("quickstart") && !far.contains("did you mean"),
             "{far}"
         );
+    }
+
+    #[test]
+    fn keys_are_located_in_tables_and_arrays() {
+        let text = "name = 'a'\n[training]\nsteps = 3\n[[arm]]\nname = 'x'\n[[arm]]\nname = 'y'\n";
+        let line = |key| {
+            1 + text[..locate(text, key).unwrap().start]
+                .matches('\n')
+                .count()
+        };
+        assert_eq!(
+            (line("name"), line("training.steps"), line("arm.1.name")),
+            (1, 3, 7)
+        );
+        assert_eq!(locate(text, "training.batch"), None);
     }
 }

@@ -8,6 +8,7 @@ pub mod device;
 mod fields;
 mod layer;
 mod meaning;
+mod nearest;
 pub mod paths;
 pub mod plan;
 pub mod presets;
@@ -23,8 +24,9 @@ pub use fields::{
     Arm, Encoders, Experiment, Lora, Model, RewardText, Rules, Sampler, SubjectSource, Subjects,
     Test, Training, Validation,
 };
+pub use layer::{Layers, Source};
 pub use solver::Solver;
-pub use source::{Layers, Source, read};
+pub use source::read;
 
 /// The JSON schema of an experiment file, as committed in `experiments/schema.json`.
 pub fn schema() -> serde_json::Value {

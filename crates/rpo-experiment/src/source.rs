@@ -1,35 +1,13 @@
 //! Reads experiment files: several TOML layers, the later over the earlier, with errors that name file, line, key and hint.
 
 use crate::fields::Experiment;
-use crate::layer::{Layer, nearest};
+use crate::layer::{Layer, Layers};
+use crate::nearest::nearest;
 use crate::presets;
 use anyhow::Result;
 use rpo_files::failure::BadInput;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use toml::de::{DeTable, DeValue};
-
-/// Where a folder that a run reads came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// `org/name`, as it was found.
-    pub repository: String,
-    /// The branch, tag or commit that was asked for.
-    pub revision: String,
-    /// The commit that it was.
-    pub commit: String,
-}
-
-/// The layers of an experiment, kept to say where a value came from.
-pub struct Layers {
-    layers: Vec<Layer>,
-    /// Folder of the experiment file: relative paths are also looked for from here. Empty for one that is built in.
-    pub folder: PathBuf,
-    /// By key, the commits that an earlier start of the same run read: they are taken again.
-    pub sources: BTreeMap<String, Source>,
-}
 
 /// Reads `file`, then each file of `overlays`, then each `key=value` of `sets`; later ones win. What is no file may be the name
 /// of a built-in one.
@@ -71,22 +49,6 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
         .map_err(|e: toml::de::Error| BadInput::new(describe(e.message())))?;
     crate::check::check(&experiment, &layers)?;
     Ok((experiment, layers))
-}
-
-impl Layers {
-    /// An error about `key` (dotted), at the place of the last layer that sets it.
-    pub fn error(&self, key: &str, message: &str) -> anyhow::Error {
-        for layer in self.layers.iter().rev() {
-            if let Some(span) = locate(&layer.text, key) {
-                return layer.error_at(Some(span), &format!("`{key}`: {message}"));
-            }
-        }
-        let file = self
-            .layers
-            .first()
-            .map_or("experiment", |l| l.label.as_str());
-        BadInput::new(format!("{file}: `{key}` (default): {message}"))
-    }
 }
 
 /// The layer below all others that `[model] preset` asks for. What is no preset's name is the path of a model.
@@ -136,28 +98,6 @@ fn set_to_toml(set: &str) -> Result<String> {
     Ok(quoted)
 }
 
-/// Place of a dotted key in a TOML text. An index such as `arm.1.name` counts array entries.
-fn locate(text: &str, key: &str) -> Option<Range<usize>> {
-    let table = DeTable::parse(text).ok()?;
-    let mut parts = key.split('.').peekable();
-    let (found, mut value) = table.get_ref().get_key_value(parts.next()?)?;
-    let mut span = found.span();
-    for part in parts {
-        match value.get_ref() {
-            DeValue::Table(t) => {
-                let (k, v) = t.get_key_value(part)?;
-                (span, value) = (k.span(), v);
-            }
-            DeValue::Array(a) => {
-                value = a.get(part.parse::<usize>().ok()?)?;
-                span = value.span();
-            }
-            _ => return None,
-        }
-    }
-    Some(span)
-}
-
 /// Adds the nearest known key to serde's message about an unknown one.
 pub(super) fn describe(message: &str) -> String {
     let message = message.trim();
@@ -186,21 +126,6 @@ mod tests {
     fn unknown_keys_name_the_nearest() {
         let text = describe("unknown field `lamda`, expected one of `lambda`, `mean`, `patience`");
         assert_eq!(text, "unknown key `lamda`\n  hint: did you mean `lambda`?");
-    }
-
-    #[test]
-    fn keys_are_located_in_tables_and_arrays() {
-        let text = "name = 'a'\n[training]\nsteps = 3\n[[arm]]\nname = 'x'\n[[arm]]\nname = 'y'\n";
-        let line = |key| {
-            1 + text[..locate(text, key).unwrap().start]
-                .matches('\n')
-                .count()
-        };
-        assert_eq!(
-            (line("name"), line("training.steps"), line("arm.1.name")),
-            (1, 3, 7)
-        );
-        assert_eq!(locate(text, "training.batch"), None);
     }
 
     #[test]

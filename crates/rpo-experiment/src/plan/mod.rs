@@ -4,19 +4,20 @@
 
 mod cell;
 mod cost;
+mod counts;
 mod shots;
 mod subjects;
 
 use crate::arms::TrainingArm;
 use crate::fields::Experiment;
-use crate::source::Layers;
+use crate::layer::Layers;
 use anyhow::{Result, bail};
 use rpo_files::failure::BadInput;
 use rpo_reward::select::Rule;
 use serde::{Deserialize, Serialize};
 
 pub use cell::{Cell, folder_name};
-pub use cost::{class_pictures, negatives_per_prompt};
+pub use counts::{class_pictures, negatives_per_prompt};
 pub use shots::{Purpose, Shot};
 pub use subjects::{PlannedSubject, folders as subject_folders};
 

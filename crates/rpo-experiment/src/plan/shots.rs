@@ -1,6 +1,6 @@
 //! Shots: the pictures that a cell draws, each with its prompt, the texts that scorers read and the names of its noise.
 
-use super::cost::{class_pictures, negatives_per_prompt};
+use super::counts::{class_pictures, negatives_per_prompt};
 use super::{Cell, Plan};
 use crate::fields::RewardText;
 use rpo_data::prompts::fill;

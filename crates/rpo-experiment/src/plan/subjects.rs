@@ -1,8 +1,8 @@
 //! The subjects of a plan: names, classes and prompts, without a picture.
 
 use crate::fields::{Experiment, SubjectSource, Subjects};
+use crate::layer::Layers;
 use crate::paths;
-use crate::source::Layers;
 use anyhow::Result;
 use rpo_data::prompts::{PromptSet, dreambench, dreambench::SUBJECTS};
 use rpo_data::stickerbench;

@@ -8,7 +8,7 @@ mod test;
 mod times;
 
 use crate::plan::{Cell, Plan};
-use crate::source::Source;
+use crate::layer::Source;
 use anyhow::{Context, Result, bail};
 use rpo_files::input;
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,7 @@ mod check;
 mod checkpoint;
 mod doctor;
 mod eval;
+mod experiment_args;
 mod experiments;
 mod export;
 mod forward;
@@ -20,8 +21,8 @@ use crate::pool;
 use crate::run_folder::RunFolder;
 use crate::runner::{self, setup::Setup};
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
-use rpo_experiment::{self as experiment, Experiment, Layers};
+use clap::{Parser, Subcommand};
+use experiment_args::ExperimentArgs;
 use std::path::PathBuf;
 
 const VERBS: [&str; 16] = [
@@ -133,24 +134,6 @@ enum Verb {
     Schema,
 }
 
-#[derive(Args)]
-struct ExperimentArgs {
-    /// Experiment file, or the name of a built-in one, for example quickstart (`rpo-train experiments` lists them)
-    experiment: PathBuf,
-    /// TOML files whose keys replace those of the experiment, or built-in sizes, for example paper
-    #[arg(long = "with", value_name = "FILE")]
-    overlays: Vec<PathBuf>,
-    /// Replace one key: --set training.steps=40
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
-}
-
-impl ExperimentArgs {
-    fn read(&self) -> Result<(Experiment, Layers)> {
-        experiment::read(&self.experiment, &self.overlays, &self.sets)
-    }
-}
-
 /// Runs the program with its arguments, the program's name first.
 ///
 /// # Errors
@@ -195,7 +178,10 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
         Verb::Doctor => doctor::doctor(),
         Verb::Experiments { name } => experiments::experiments(name.as_deref()),
         Verb::Schema => {
-            println!("{}", serde_json::to_string_pretty(&experiment::schema())?);
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&rpo_experiment::schema())?
+            );
             Ok(())
         }
     }

@@ -1,6 +1,7 @@
 //! `rpo-train plan FILE`: an experiment with everything resolved, without weights.
 
-use super::{ExperimentArgs, output};
+use super::experiment_args::ExperimentArgs;
+use super::output;
 use crate::files;
 use anyhow::Result;
 use rpo_experiment::plan::{Plan, VERSION};

@@ -2,7 +2,7 @@
 
 mod print;
 
-use super::ExperimentArgs;
+use super::experiment_args::ExperimentArgs;
 use crate::device;
 use crate::hub::{self, Environment};
 use crate::memory::Sizes;

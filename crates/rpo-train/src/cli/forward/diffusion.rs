@@ -1,7 +1,7 @@
 //! U-Net, VAE and text encoders on given tensors.
 
-use super::Results;
 use super::inputs::{Inputs, nchw};
+use super::results::Results;
 use anyhow::Result;
 use candle_core::Tensor;
 use rpo_diffusion::lora::Lora;

@@ -1,7 +1,8 @@
 //! The reward's encoder and the judges, on pixels and token ids or on picture files and texts.
 
+use super::args::Part;
 use super::inputs::Inputs;
-use super::{Part, Results};
+use super::results::Results;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use image::RgbImage;

@@ -1,8 +1,9 @@
 //! The losses and all gradients of one RPO step from given latents, noise, timesteps, labels and texts.
 
+use super::args::{ForwardArgs, preset};
 use super::diffusion::{part_folder, pixels};
 use super::inputs::Inputs;
-use super::{ForwardArgs, Results, preset};
+use super::results::Results;
 use crate::runner::objective::{Batch, Noised, Objective};
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};

@@ -1,8 +1,8 @@
-//! The rules of the house, read from the workspace itself.
+//! An arrow between crates may only point down; plans and reports need no tensor.
 
+use super::metadata::metadata;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 /// What each crate may stand on; ARCHITECTURE.md draws it.
 const FLOORS: [(&str, &[&str]); 15] = [
@@ -78,20 +78,6 @@ const FLOORS: [(&str, &[&str]); 15] = [
         ],
     ),
 ];
-
-fn metadata() -> Value {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).expect("cargo prints JSON")
-}
 
 /// The crates that each package needs when it runs, by name.
 fn needs(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {

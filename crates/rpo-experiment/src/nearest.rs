@@ -1,0 +1,8 @@
+//! What was probably meant by a word that is not known.
+
+/// The known word most like `word`, if one is like it.
+pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let scores = known.iter().map(|k| (strsim::jaro_winkler(word, k), *k));
+    let (score, name) = scores.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (score > 0.7).then_some(name)
+}

@@ -1,0 +1,24 @@
+//! The arguments that name an experiment, the same for every verb that takes one.
+
+use anyhow::Result;
+use clap::Args;
+use rpo_experiment::{Experiment, Layers};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(super) struct ExperimentArgs {
+    /// Experiment file, or the name of a built-in one, for example quickstart (`rpo-train experiments` lists them)
+    pub(super) experiment: PathBuf,
+    /// TOML files whose keys replace those of the experiment, or built-in sizes, for example paper
+    #[arg(long = "with", value_name = "FILE")]
+    pub(super) overlays: Vec<PathBuf>,
+    /// Replace one key: --set training.steps=40
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+impl ExperimentArgs {
+    pub(super) fn read(&self) -> Result<(Experiment, Layers)> {
+        rpo_experiment::read(&self.experiment, &self.overlays, &self.sets)
+    }
+}

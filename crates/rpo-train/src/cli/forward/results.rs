@@ -1,0 +1,23 @@
+//! The file of results: tensors by name.
+
+use anyhow::Result;
+use candle_core::Tensor;
+use rpo_files::failure::OrBadInput;
+use std::collections::HashMap;
+use std::path::Path;
+
+pub(super) type Results = HashMap<String, Tensor>;
+
+/// Streams the tensors to a temporary file and renames it: an earlier result is whole until the new one is.
+pub(super) fn write(path: &Path, results: &Results) -> Result<()> {
+    let metadata = HashMap::from([("rpo".to_owned(), "forward".to_owned())]);
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let written = || -> Result<()> {
+        let aside = rpo_files::temporary_folder(folder.unwrap_or(Path::new(".")))?;
+        let part = aside.path().join("result");
+        let tensors = results.iter().map(|(k, v)| (k.as_str(), v));
+        safetensors::serialize_to_file(tensors, Some(metadata), &part)?;
+        Ok(std::fs::rename(&part, path)?)
+    };
+    written().or_bad_input(format!("--output {}", path.display()))
+}

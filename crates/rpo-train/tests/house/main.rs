@@ -1,0 +1,7 @@
+//! The rules of the house, read from the workspace itself.
+
+mod circles;
+mod floors;
+mod imports;
+mod metadata;
+mod source;
