@@ -1,7 +1,7 @@
 //! What the rules chose on a trajectory.
 
 use super::Folder;
-use super::record::{Latest, validations};
+use super::record::{Latest, Record, validations};
 use anyhow::{Context, Result};
 use rpo_reward::select::{self, Decision, Rule};
 use std::collections::BTreeSet;
@@ -22,7 +22,12 @@ pub struct Choices {
 /// # Errors
 /// A damaged record.
 pub fn choices(rules: &[Rule], folder: &Folder) -> Result<Choices> {
-    let validations = validations(&folder.records()?);
+    decided(rules, folder, &folder.records()?)
+}
+
+/// The same of records that were read.
+pub(super) fn decided(rules: &[Rule], folder: &Folder, records: &[Record]) -> Result<Choices> {
+    let validations = validations(records);
     let decisions = rules
         .iter()
         .map(|rule| select::decide(rule, &validations, true))

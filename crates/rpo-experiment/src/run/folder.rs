@@ -70,6 +70,18 @@ impl Folder {
     /// A state or a record that is damaged, cannot be read, or lacks what the other one names: by file, with the way to train
     /// this trajectory again.
     pub fn checked(&self) -> Result<Option<Latest>> {
+        Ok(self.checked_record()?.0)
+    }
+
+    /// All records in order, once the state agrees with them: of one reading of the file.
+    ///
+    /// # Errors
+    /// Those of [`Folder::checked`] and of [`Folder::records`].
+    pub fn checked_records(&self) -> Result<Vec<Record>> {
+        self.parse(self.checked_record()?.1)
+    }
+
+    fn checked_record(&self) -> Result<(Option<Latest>, Vec<u8>)> {
         let (latest, record) = (self.latest()?, self.record()?);
         let path = self.metrics();
         let path = path.display();
@@ -104,7 +116,7 @@ impl Folder {
                 }
             }
         }
-        Ok(latest)
+        Ok((latest, record))
     }
 
     /// What helps where a file of this trajectory is damaged.
@@ -209,8 +221,12 @@ impl Folder {
     /// # Errors
     /// A line that is no record, by file and number.
     pub fn records(&self) -> Result<Vec<Record>> {
+        self.parse(self.record()?)
+    }
+
+    fn parse(&self, record: Vec<u8>) -> Result<Vec<Record>> {
         let path = self.metrics();
-        let text = String::from_utf8(self.record()?).with_context(|| path.display().to_string())?;
+        let text = String::from_utf8(record).with_context(|| path.display().to_string())?;
         text.lines()
             .enumerate()
             .map(|(i, line)| {

@@ -5,10 +5,11 @@ mod folder;
 mod record;
 mod step_folders;
 mod test;
+mod tested;
 mod times;
 
-use crate::plan::{Cell, Plan};
 use crate::layer::Source;
+use crate::plan::{Cell, Plan};
 use anyhow::{Context, Result, bail};
 use rpo_files::input;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ pub use choice::{Choices, choices, chosen_steps, is_trained};
 pub use folder::{Folder, MOMENTS, WEIGHTS};
 pub use record::{Latest, Record, validations};
 pub use test::{PictureResult, StepResult, result_path};
+pub use tested::Tested;
 pub use times::{Phase, Times, duration};
 
 /// Version of the records of a run: all files but the plan, which has its own. 1 was that of rpo-train 0.1.0, without terms
@@ -109,14 +111,15 @@ impl Run {
     /// # Errors
     /// A record that is damaged, by file.
     pub fn is_finished(&self, plan: &Plan, cell: &Cell) -> Result<bool> {
-        let folder = self.trajectory(cell);
-        if !is_trained(&folder)? {
-            return Ok(false);
-        }
-        folder.checked()?;
-        let chosen = choices(&plan.rules, &folder)?;
-        let tested = |step: &usize| StepResult::read(&folder, *step).is_some();
-        Ok(chosen_steps(&chosen).iter().all(tested))
+        Ok(self.tested(plan, cell)?.is_some())
+    }
+
+    /// What the files of a cell say, each read once, if it is finished.
+    ///
+    /// # Errors
+    /// A record that is damaged, by file.
+    pub fn tested(&self, plan: &Plan, cell: &Cell) -> Result<Option<Tested>> {
+        Tested::read(&plan.rules, &self.trajectory(cell))
     }
 
     /// Time spent on all cells so far, over all starts and processes.

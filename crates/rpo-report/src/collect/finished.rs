@@ -1,47 +1,66 @@
-//! Which cells of a run are finished, at any moment of it.
+//! Which cells of a run are finished, at any moment of it, and what their files say.
 
 use rpo_experiment::plan::{Cell, Plan};
-use rpo_experiment::run::Run;
+use rpo_experiment::run::{Folder, Run, Tested};
 
-/// The cells that figures can be computed of.
+/// A cell that figures can be computed of.
 pub(super) struct Finished<'a> {
-    /// Trained, chosen and tested.
-    pub(super) cells: Vec<&'a Cell>,
-    /// Those of them whose subject and seed are finished in every arm: rows are compared on the same ones.
-    pub(super) compared: Vec<&'a Cell>,
+    /// It.
+    pub(super) cell: &'a Cell,
+    /// Where it lies.
+    pub(super) folder: Folder,
+    /// All that its files say: read once, here.
+    pub(super) tested: Tested,
+    /// Whether its subject and seed are finished in every arm: rows are compared on the same ones.
+    compared: bool,
+}
+
+/// What of a run is finished.
+pub(super) struct AllFinished<'a> {
+    /// Its cells that are trained, chosen and tested.
+    pub(super) cells: Vec<Finished<'a>>,
     /// What is missing or damaged, in words.
     pub(super) missing: Vec<String>,
 }
 
-impl<'a> Finished<'a> {
-    /// Looks at the records of every cell. One that is damaged does not hide the others.
+impl<'a> AllFinished<'a> {
+    /// Reads the records of every cell. One that is damaged does not hide the others.
     pub(super) fn of(plan: &'a Plan, run: &Run) -> Self {
         let (mut cells, mut missing) = (Vec::new(), Vec::new());
         for cell in &plan.cells {
-            match run.is_finished(plan, cell) {
-                Ok(true) => cells.push(cell),
-                Ok(false) => {}
+            match run.tested(plan, cell) {
+                Ok(Some(tested)) => cells.push(Finished {
+                    cell,
+                    folder: run.trajectory(cell),
+                    tested,
+                    compared: false,
+                }),
+                Ok(None) => {}
                 Err(e) => missing.push(format!("{}: {e:#}", cell.id)),
             }
         }
-        let of_unit =
-            |cell: &Cell, other: &Cell| (cell.subject, cell.seed) == (other.subject, other.seed);
-        let in_all_arms = |cell: &&&Cell| {
-            cells.iter().filter(|other| of_unit(cell, other)).count() == plan.arms.len()
-        };
-        let compared: Vec<&Cell> = cells.iter().filter(in_all_arms).copied().collect();
-        if cells.len() < plan.cells.len() {
-            missing.push(format!(
+        let unit = |cell: &Cell| (cell.subject, cell.seed);
+        let units: Vec<_> = cells.iter().map(|finished| unit(finished.cell)).collect();
+        for finished in &mut cells {
+            let own = unit(finished.cell);
+            let arms = units.iter().filter(|other| **other == own).count();
+            finished.compared = arms == plan.arms.len();
+        }
+        let mut all = Self { cells, missing };
+        if all.cells.len() < plan.cells.len() {
+            let told = format!(
                 "{} of {} cells are finished; figures are of the {} subjects and seeds that are finished in every arm",
-                cells.len(),
+                all.cells.len(),
                 plan.cells.len(),
-                compared.len() / plan.arms.len().max(1)
-            ));
+                all.compared().len() / plan.arms.len().max(1)
+            );
+            all.missing.push(told);
         }
-        Self {
-            cells,
-            compared,
-            missing,
-        }
+        all
+    }
+
+    /// The cells that rows are compared on.
+    pub(super) fn compared(&self) -> Vec<&Finished<'a>> {
+        self.cells.iter().filter(|f| f.compared).collect()
     }
 }

@@ -2,15 +2,20 @@
 //!
 //! Every figure here is computed from test pictures; validation scores are shown as what they are, the reason of a choice.
 
+mod ended;
 mod events;
 mod finished;
 mod gather;
 mod rows;
+mod samples;
+mod settings;
+mod test_table;
 mod thumbnails;
+mod trajectory;
 
 use crate::page;
 use anyhow::{Context, Result};
-use finished::Finished;
+use finished::AllFinished;
 use rpo_experiment::plan::Plan;
 use rpo_experiment::run::{Run, RunInfo};
 use rpo_files::output;
@@ -24,12 +29,13 @@ pub const REPORT_DATA: &str = "report.json";
 /// # Errors
 /// I/O errors, by path.
 pub fn collect(plan: &Plan, info: &RunInfo, run: &Run) -> Result<String> {
-    let finished = Finished::of(plan, run);
+    let finished = AllFinished::of(plan, run);
     let write = |name: &str, text: &str| output::write(&run.path.join(name), text.as_bytes());
     let mut text = String::new();
     let mut tested = None;
-    if !finished.compared.is_empty() {
-        let rows = rows::rows(plan, run, &finished.compared)?;
+    let compared = finished.compared();
+    if !compared.is_empty() {
+        let rows = rows::rows(plan, &compared);
         let columns = rows::Columns::of(plan, &rows);
         let mut table = rows::table(plan, &columns, &rows)?;
         table.notes.extend(finished.missing.clone());

@@ -1,9 +1,10 @@
 //! The rows of the test table: the base model, then every rule of every arm, then what one gets without a rule.
 
+use super::finished::Finished;
 use crate::table::{Arm, Metric, Table};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan};
-use rpo_experiment::run::{Choices, PictureResult, Run, StepResult, choices, result_path};
+use rpo_experiment::run::{PictureResult, StepResult};
 use rpo_reward::select::Kind;
 use rpo_reward::{Lambda, Mean};
 use rpo_stats::{Column, Sample};
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) const STEP_0: &str = "step 0";
 
 /// A row: a rule of an arm, or the base model.
-pub(super) struct Row {
+pub(super) struct Row<'a> {
     /// Its name in the table.
     pub(super) name: String,
     /// Place of the arm.
@@ -21,37 +22,28 @@ pub(super) struct Row {
     /// Place of the rule; `None` for the base model.
     pub(super) rule: Option<usize>,
     /// For every cell of its arm: the chosen step and its test result.
-    pub(super) results: Vec<(Cell, StepResult)>,
+    pub(super) results: Vec<(&'a Cell, &'a StepResult)>,
 }
 
-/// Reads the test results of `cells` that belong to each row.
-pub(super) fn rows(plan: &Plan, run: &Run, cells: &[&Cell]) -> Result<Vec<Row>> {
-    let mut chosen: BTreeMap<&str, Choices> = BTreeMap::new();
-    for cell in cells {
-        chosen.insert(&cell.id, choices(&plan.rules, &run.trajectory(cell))?);
-    }
-    let read = |cell: &Cell, step: usize| -> Result<(Cell, StepResult)> {
-        let folder = run.trajectory(cell);
-        let result = StepResult::read(&folder, step);
-        let path = || result_path(&folder, step).display().to_string();
-        Ok((cell.clone(), result.with_context(path)?))
+/// The test results of `cells` that belong to each row.
+pub(super) fn rows<'a>(plan: &Plan, cells: &[&'a Finished<'a>]) -> Vec<Row<'a>> {
+    let of_arm = |arm: usize| cells.iter().copied().filter(move |c| c.cell.arm == arm);
+    let result = |finished: &'a Finished<'a>, step: usize| -> (&'a Cell, &'a StepResult) {
+        (finished.cell, &finished.tested.results[&step])
     };
-    let of_arm = |arm: usize| cells.iter().copied().filter(move |c| c.arm == arm);
-    let base: Result<_> = of_arm(0).map(|c| read(c, 0)).collect();
     let mut rows = vec![Row {
         name: STEP_0.into(),
         arm: 0,
         rule: None,
-        results: base?,
+        results: of_arm(0).map(|c| result(c, 0)).collect(),
     }];
     for (a, arm) in plan.arms.iter().enumerate() {
         for (r, rule) in plan.rules.iter().enumerate() {
-            let results: Result<_> = of_arm(a)
-                .map(|cell| {
-                    let c = &chosen[cell.id.as_str()];
-                    read(cell, c.steps[c.decisions[r].chosen])
-                })
-                .collect();
+            let chosen = |c: &Finished| {
+                let choices = &c.tested.choices;
+                choices.steps[choices.decisions[r].chosen]
+            };
+            let results = of_arm(a).map(|c| result(c, chosen(c)));
             let name = match plan.arms.len() {
                 1 => rule.name.clone(),
                 _ => format!("{} · {}", arm.name, rule.name),
@@ -60,11 +52,11 @@ pub(super) fn rows(plan: &Plan, run: &Run, cells: &[&Cell]) -> Result<Vec<Row>> 
                 name,
                 arm: a,
                 rule: Some(r),
-                results: results?,
+                results: results.collect(),
             });
         }
     }
-    Ok(rows)
+    rows
 }
 
 /// The table's columns: those of the judges, then the λ-harmonic mean of the reward's pair for every λ of the rules.

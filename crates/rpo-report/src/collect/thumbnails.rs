@@ -1,6 +1,6 @@
 //! Pictures inside the page: within a budget, each with a link to the whole one beside it.
 
-use super::finished::Finished;
+use super::finished::{AllFinished, Finished};
 use crate::page::data::Picture;
 use anyhow::{Context, Result};
 use rpo_data::picture;
@@ -30,18 +30,19 @@ impl Thumbnails {
     pub(super) fn of(
         plan: &Plan,
         run: &Run,
-        finished: &Finished,
+        finished: &AllFinished,
         strip: usize,
         samples: usize,
     ) -> Self {
-        let pictures = |cell: &&rpo_experiment::plan::Cell| {
+        let pictures = |finished: &Finished| {
+            let cell = finished.cell;
             let validations = plan.arm(cell).training.steps / plan.experiment.validation.every + 2;
             let negatives = plan.templates(cell, Purpose::Negatives).len();
             plan.subject(cell).photos + negatives + validations * strip + samples
         };
         let all: usize = finished.cells.iter().map(pictures).sum();
         let first = finished.cells.first().and_then(|cell| {
-            let reference = run.trajectory(cell).0.join("references/00.png");
+            let reference = cell.folder.0.join("references/00.png");
             image::image_dimensions(reference).ok()
         });
         let own = first.map_or(64, |(w, h)| w.max(h));
@@ -107,5 +108,22 @@ impl Thumbnails {
             paths.truncate(few);
         }
         paths.iter().map(|p| self.read(p)).collect()
+    }
+}
+
+/// `count` places spread over `0..n`.
+pub(super) fn spread(n: usize, count: usize) -> Vec<usize> {
+    let count = count.min(n);
+    (0..count).map(|i| i * n / count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn places_are_spread() {
+        assert_eq!(spread(8, 3), [0, 2, 5]);
+        assert_eq!(spread(2, 3), [0, 1]);
     }
 }

@@ -3,5 +3,6 @@
 mod circles;
 mod floors;
 mod imports;
+mod length;
 mod metadata;
 mod source;

@@ -1,0 +1,52 @@
+//! What a run was set to, for the head of the page.
+
+use crate::page::data::{self, Encoder};
+use rpo_experiment::plan::{Plan, Purpose};
+use rpo_experiment::run::RunInfo;
+use rpo_reward::select::Rule;
+
+pub(super) fn setup(plan: &Plan, info: &RunInfo) -> data::Setup {
+    let e = &plan.experiment;
+    let encoder = |role: &str, name: &str, stands_for: &str| Encoder {
+        role: role.into(),
+        name: name.into(),
+        stands_for: stands_for.into(),
+    };
+    let first = &plan.cells[0];
+    data::Setup {
+        model: e.model.path.clone(),
+        recipes: plan.arms.iter().map(|a| a.describe()).collect(),
+        encoders: vec![
+            encoder(
+                "reward",
+                &e.encoders.reward,
+                "ALIGN-I and ALIGN-T of the reward",
+            ),
+            encoder("CLIP", &e.encoders.clip, "the judge of CLIP-I and CLIP-T"),
+            encoder("ViT", &e.encoders.vit, "the judge of image similarity"),
+        ],
+        device: info.machine.clone(),
+        seeds: e.seeds.clone(),
+        steps: e.training.steps,
+        validation_interval: e.validation.every,
+        validation_pictures: plan.pictures(first, Purpose::Validation),
+        test_pictures_per_prompt: e.test.pictures_per_prompt,
+        test_prompts: plan.templates(first, Purpose::Test).len(),
+        negatives: plan.pictures(first, Purpose::Negatives),
+        solver: info.solver.clone(),
+        sampler_steps: e.sampler.steps,
+        guidance: e.sampler.guidance,
+        guidance_interval: e.sampler.guidance_interval,
+    }
+}
+
+pub(super) fn rule(rule: &Rule) -> data::Rule {
+    data::Rule {
+        id: rule.name.clone(),
+        label: rule.name.clone(),
+        kind: rule.kind,
+        mean: rule.mean,
+        lambda: rule.lambda.get(),
+        patience: rule.patience,
+    }
+}

@@ -1,0 +1,115 @@
+//! The test table as the page shows it.
+
+use super::rows::{Columns, Row};
+use crate::page::data::{self, RowKind, SubjectValues, TestRow, TestTable};
+use crate::table::Table;
+use rpo_experiment::plan::Plan;
+use rpo_reward::select::Kind;
+
+pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &Table) -> TestTable {
+    let metrics = columns
+        .all
+        .iter()
+        .map(|c| data::Metric {
+            label: c.name.clone(),
+            encoder: c.computed_by.clone(),
+            explanation: c.explanation.clone(),
+            higher_is_better: c.higher_is_better,
+        })
+        .collect();
+    let table_rows = rows
+        .iter()
+        .zip(&table.rows)
+        .map(|(row, computed)| {
+            let rule = row.rule.map(|i| &plan.rules[i]);
+            let cells = computed
+                .cells
+                .iter()
+                .map(|c| data::Cell {
+                    mean: Some(c.mean.mean),
+                    interval: c.mean.interval.map(Into::into),
+                    std: c.paper_std,
+                    differences: c
+                        .comparisons
+                        .iter()
+                        .map(|d| data::Difference {
+                            against: d.against.clone(),
+                            mean: d.difference.mean,
+                            interval: d.difference.interval.map(Into::into),
+                            p_holm: d.p_holm,
+                        })
+                        .collect(),
+                })
+                .collect();
+            let same: Vec<String> = computed.cells[0]
+                .comparisons
+                .iter()
+                .filter_map(|c| {
+                    c.same_checkpoint.filter(|s| s.same > 0).map(|s| {
+                        format!("same checkpoint as {} in {} of {}", c.against, s.same, s.of)
+                    })
+                })
+                .collect();
+            TestRow {
+                id: row.name.clone(),
+                label: row.name.clone(),
+                arm: if plan.arms.len() > 1 {
+                    plan.arms[row.arm].name.clone()
+                } else {
+                    String::new()
+                },
+                rule: rule.map(|r| r.name.clone()),
+                kind: match rule.map(|r| r.kind) {
+                    None => RowKind::Base,
+                    Some(Kind::Best) => RowKind::Chosen,
+                    Some(Kind::Last) => RowKind::Last,
+                },
+                cells,
+                subjects: subject_values(plan, columns, row),
+                median_step: median(row.results.iter().map(|(_, r)| r.step).collect()),
+                same_checkpoint: (!same.is_empty()).then(|| same.join("; ")),
+            }
+        })
+        .collect();
+    TestTable {
+        metrics,
+        primary: columns.primary(),
+        rows: table_rows,
+        statistics: "Figures are averaged within a subject first; the unit is the subject. Intervals are Student t at 95 % over per-subject values or paired differences; p is corrected over the rows by Holm.".into(),
+    }
+}
+
+fn subject_values(plan: &Plan, columns: &Columns, row: &Row) -> Vec<SubjectValues> {
+    let several_seeds = plan.experiment.seeds.len() > 1;
+    row.results
+        .iter()
+        .map(|(cell, result)| {
+            let name = &plan.subjects[cell.subject].name;
+            let n = result.pictures.len() as f64;
+            let mut values = vec![0.0; columns.all.len()];
+            for p in &result.pictures {
+                for (sum, v) in values.iter_mut().zip(columns.values(result, p)) {
+                    *sum += v / n;
+                }
+            }
+            SubjectValues {
+                subject: if several_seeds {
+                    format!("{name} (seed {})", cell.seed)
+                } else {
+                    name.clone()
+                },
+                step: Some(result.step),
+                values: values
+                    .into_iter()
+                    .map(|v| v.is_finite().then_some(v))
+                    .collect(),
+            }
+        })
+        .collect()
+}
+
+fn median(mut steps: Vec<usize>) -> Option<f64> {
+    steps.sort_unstable();
+    let n = steps.len();
+    (n > 0).then(|| (steps[(n - 1) / 2] + steps[n / 2]) as f64 / 2.0)
+}

@@ -1,0 +1,147 @@
+//! A trajectory as the page shows it: scores, pictures, losses, and what the rules made of them.
+
+use super::finished::Finished;
+use super::thumbnails::{Thumbnails, spread};
+use crate::page::data::{self, PictureScore, RuleOutcome, TrainingPoint, Trajectory};
+use anyhow::Result;
+use rpo_experiment::plan::{Plan, Purpose};
+use rpo_experiment::run::Record;
+use rpo_reward::mean_reward;
+use rpo_reward::select::{Kind, gain_over_first};
+
+/// Pictures of a validation that the strip shows.
+pub(super) const STRIP: usize = 3;
+/// Points of a loss curve.
+const CURVE: usize = 120;
+
+pub(super) fn trajectory(
+    plan: &Plan,
+    thumbnails: &Thumbnails,
+    cell: &Finished,
+) -> Result<Trajectory> {
+    let Finished {
+        cell,
+        folder,
+        tested,
+        ..
+    } = cell;
+    let (arm, subject) = (&plan.arms[cell.arm], &plan.subjects[cell.subject]);
+    let chosen = &tested.choices;
+    let each = plan.experiment.validation.pictures_per_prompt;
+    let prompts = plan.prompts(cell, Purpose::Validation);
+    let strip = if thumbnails.few { 0 } else { STRIP };
+    let shown: Vec<usize> = spread(prompts.len(), strip);
+    let validations = chosen
+        .validations
+        .iter()
+        .map(|v| {
+            let strip = shown
+                .iter()
+                .map(|p| {
+                    thumbnails.read(
+                        &folder
+                            .samples("validation", v.step)
+                            .join(format!("prompt-{p:02}-0.png")),
+                    )
+                })
+                .collect::<Result<_>>()?;
+            let pictures = v
+                .scores
+                .iter()
+                .enumerate()
+                .map(|(i, s)| PictureScore {
+                    prompt: i / each,
+                    image: s.image,
+                    text: s.text,
+                })
+                .collect();
+            Ok(data::Validation {
+                step: v.step,
+                pictures,
+                strip,
+            })
+        })
+        .collect::<Result<_>>()?;
+    let outcomes = plan
+        .rules
+        .iter()
+        .zip(&chosen.decisions)
+        .map(|(rule, d)| {
+            let best = rule.kind == Kind::Best;
+            let gain = gain_over_first(rule, &chosen.validations, d.chosen)?;
+            let reward = |i: usize| {
+                best.then(|| mean_reward(&chosen.validations[i].scores, rule.mean, rule.lambda))
+            };
+            Ok(RuleOutcome {
+                rule: rule.name.clone(),
+                chosen_step: chosen.steps[d.chosen],
+                stopped_at_step: d.stopped_at.map(|i| chosen.steps[i]),
+                reason: d.reason.clone(),
+                reward_chosen: reward(d.chosen),
+                reward_step0: reward(0),
+                difference_interval: gain.interval.filter(|_| best).map(Into::into),
+            })
+        })
+        .collect::<Result<_>>()?;
+    Ok(Trajectory {
+        id: cell.id.clone(),
+        subject: subject.name.clone(),
+        class: subject.class.clone(),
+        arm: if plan.arms.len() > 1 {
+            arm.name.clone()
+        } else {
+            String::new()
+        },
+        seed: cell.seed,
+        photos: subject.photos,
+        references: thumbnails.folder(&folder.0.join("references"), 1)?,
+        negatives: thumbnails.folder(&folder.0.join("negatives"), 0)?,
+        strip_prompts: shown.iter().map(|p| prompts[*p].clone()).collect(),
+        validation_prompts: prompts,
+        validations,
+        training: curve(&tested.records),
+        kept_steps: folder.kept_steps(),
+        stopped_step: chosen.steps.last().copied().unwrap_or(0),
+        outcomes,
+    })
+}
+
+/// Losses, averaged over equal stretches of steps.
+fn curve(records: &[Record]) -> Vec<TrainingPoint> {
+    let points: Vec<TrainingPoint> = records
+        .iter()
+        .filter_map(|r| match r {
+            Record::Step {
+                step,
+                terms,
+                loss,
+                grad_norm,
+            } => Some(TrainingPoint {
+                step: *step,
+                terms: terms.clone(),
+                loss: *loss,
+                grad_norm: *grad_norm,
+            }),
+            Record::Validation { .. } => None,
+        })
+        .collect();
+    points
+        .chunks(points.len().div_ceil(CURVE).max(1))
+        .map(|chunk| {
+            let mean = |f: &dyn Fn(&TrainingPoint) -> f64| {
+                chunk.iter().map(f).sum::<f64>() / chunk.len() as f64
+            };
+            let names = chunk[0].terms.keys();
+            let terms = names.map(|name| {
+                let of = |p: &TrainingPoint| p.terms.get(name).copied().unwrap_or(0.0);
+                (name.clone(), mean(&of))
+            });
+            TrainingPoint {
+                step: chunk[chunk.len() - 1].step,
+                terms: terms.collect(),
+                loss: mean(&|p| p.loss),
+                grad_norm: mean(&|p| p.grad_norm),
+            }
+        })
+        .collect()
+}

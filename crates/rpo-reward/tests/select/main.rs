@@ -1,0 +1,5 @@
+//! Selection and stopping: a table of cases, and the properties that several rules on one trajectory rest on.
+
+mod cases;
+mod common;
+mod properties;

