@@ -1,4 +1,8 @@
 //! Lists the files of `assets/micro` for `include_bytes!`.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "cargo tells a build script its folders in variables"
+)]
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

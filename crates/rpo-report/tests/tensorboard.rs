@@ -1,6 +1,10 @@
 //! The event file against one that the `tensorboard` package has read (`scripts/golden/tensorboard_read.py`).
 //!
 //! `RPO_EVENTS_TO=DIR cargo test -p rpo-report --test tensorboard` writes the file again, to be read there.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a variable names a file to be looked at"
+)]
 
 use std::path::{Path, PathBuf};
 

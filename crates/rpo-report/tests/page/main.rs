@@ -1,6 +1,10 @@
 //! The page: what it holds, what no name can do to it, and that its script selects as the program does.
 //!
 //! `RPO_REPORT_TO=page.html cargo test -p rpo-report --test page` also writes the page, to look at it.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a variable names a file to be looked at"
+)]
 
 mod choose;
 mod invented;
