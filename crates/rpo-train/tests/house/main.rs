@@ -4,5 +4,6 @@ mod circles;
 mod floors;
 mod imports;
 mod length;
+mod licences;
 mod metadata;
 mod source;
