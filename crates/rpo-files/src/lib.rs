@@ -10,6 +10,6 @@ mod temporary;
 mod write;
 
 pub use lock::{Lock, LockError};
-pub use sums::{SUMS, check_sums, write_sums};
+pub use sums::{SUMS, check_sum, check_sums, write_summed, write_sums};
 pub use temporary::{sweep, temporary_folder};
 pub use write::{refuse_unless_plain, same_file, write, write_with};

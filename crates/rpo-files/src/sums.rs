@@ -3,6 +3,7 @@
 use crate::output;
 use anyhow::{Context, Result, bail};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The file of checksums: lines of a BLAKE3 hash, two spaces and a path below the folder.
@@ -21,6 +22,58 @@ pub fn write_sums(folder: &Path, files: &[impl AsRef<str>]) -> Result<()> {
     output::write(&folder.join(SUMS), text.as_bytes())
 }
 
+/// Writes one file below `folder`, its checksum before it: where a kill comes between, the file is not there, or still the one
+/// before, which [`check_sums`] then names.
+///
+/// # Errors
+/// I/O errors, by path; checksums of other files that cannot be read.
+pub fn write_summed(folder: &Path, file: &str, bytes: &[u8]) -> Result<()> {
+    let path = folder.join(SUMS);
+    let before = match std::fs::read_to_string(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| path.display().to_string())?,
+    };
+    let mut text = String::new();
+    for line in before.lines().filter(|l| named(l) != Some(file)) {
+        text += &format!("{line}\n");
+    }
+    text += &format!("{}  {file}\n", blake3::hash(bytes).to_hex());
+    output::write(&path, text.as_bytes())?;
+    output::write(&folder.join(file), bytes)
+}
+
+/// Holds one file of `folder` to its checksum; one without any is not checked.
+///
+/// # Errors
+/// If it has changed, by path.
+pub fn check_sum(folder: &Path, file: &str) -> Result<()> {
+    let path = folder.join(SUMS);
+    let text = match std::fs::read_to_string(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        read => read.with_context(|| path.display().to_string())?,
+    };
+    match text.lines().find(|l| named(l) == Some(file)) {
+        Some(line) => compare(line, &folder.join(file)),
+        None => Ok(()),
+    }
+}
+
+/// The file of a line.
+fn named(line: &str) -> Option<&str> {
+    line.split_once("  ").map(|(_, file)| file)
+}
+
+fn compare(line: &str, file: &Path) -> Result<()> {
+    let was = line.split_once("  ").map(|(sum, _)| sum);
+    if was != Some(sum(file)?.as_str()) {
+        bail!(
+            "{} is not as it was written: its checksum has changed",
+            file.display()
+        )
+    }
+    Ok(())
+}
+
 /// Holds the files of `folder` to its checksums; a folder without any is not checked.
 ///
 /// # Errors
@@ -32,16 +85,10 @@ pub fn check_sums(folder: &Path) -> Result<()> {
     }
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     for (i, line) in text.lines().enumerate() {
-        let Some((was, file)) = line.split_once("  ") else {
+        let Some(file) = named(line) else {
             bail!("{}:{}: is no line of a checksum", path.display(), i + 1)
         };
-        let file = folder.join(file);
-        if sum(&file)? != was {
-            bail!(
-                "{} is not as it was written: its checksum has changed",
-                file.display()
-            )
-        }
+        compare(line, &folder.join(file))?;
     }
     Ok(())
 }
@@ -72,6 +119,16 @@ mod tests {
         crate::write(&path.join("a/b"), b"weights").unwrap();
         std::fs::remove_file(path.join("c")).unwrap();
         assert!(said().contains("/c"), "{}", said());
+        write_summed(path, "c", b"").unwrap();
+        check_sums(path).unwrap();
+        write_summed(path, "d", b"1").unwrap();
+        write_summed(path, "d", b"2").unwrap();
+        check_sums(path).unwrap();
+        crate::write(&path.join("d"), b"1").unwrap();
+        check_sum(path, "c").unwrap();
+        check_sum(path, "not listed").unwrap();
+        let d = format!("{:#}", check_sum(path, "d").unwrap_err());
+        assert!(d.contains("/d") && d.contains("has changed"), "{d}");
         crate::write(&path.join(SUMS), b"nonsense\n").unwrap();
         assert!(said().contains("blake3.txt:1"));
     }

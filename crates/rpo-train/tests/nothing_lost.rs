@@ -221,6 +221,18 @@ fn a_damaged_record_stops_the_run_and_nothing_is_deleted() {
         fs::read(copied.join(TRAJECTORY).join("metrics.jsonl")).unwrap(),
     );
     assert!(before == after);
+    let copied = folder.path().join("result");
+    copy(&whole, &copied);
+    let results = copied.join(TRAJECTORY).join("test");
+    let base = results.join("step-000000.json");
+    let text = fs::read_to_string(&base).unwrap();
+    fs::write(&base, text.replacen("0.", "1.", 1)).unwrap();
+    let words = ["step-000000.json", "checksum", "delete"];
+    stays_as_it_is(&copied, "a test result", &words);
+    // The way out that is named.
+    fs::remove_file(&base).unwrap();
+    succeeds(&copied);
+    assert_eq!(fs::read_to_string(&base).unwrap(), text);
     let copied = folder.path().join("checkpoint");
     copy(&whole, &copied);
     let kept = copied.join(TRAJECTORY).join("unet");

@@ -176,7 +176,10 @@ fn a_way_to_train_of_ones_own_goes_through_a_whole_run() {
         // What was read back drew the test pictures.
         let chosen = chosen_steps(&choices(&setup.rules, &of_cell).unwrap());
         for step in &chosen {
-            assert!(StepResult::read(&of_cell, *step).is_some(), "step {step}");
+            assert!(
+                StepResult::read(&of_cell, *step).unwrap().is_some(),
+                "step {step}"
+            );
         }
 
         // B has moved by 16 times as much: AdamW's first step is the rate times the gradient's sign.

@@ -132,6 +132,11 @@ impl Folder {
         }
     }
 
+    /// The folder of the test results.
+    pub fn results(&self) -> PathBuf {
+        self.0.join("test")
+    }
+
     /// `times.json`
     pub fn times_path(&self) -> PathBuf {
         self.0.join("times.json")

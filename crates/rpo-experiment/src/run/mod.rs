@@ -19,7 +19,7 @@ use std::path::PathBuf;
 pub use choice::{Choices, choices, chosen_steps, is_trained};
 pub use folder::{Folder, MOMENTS, WEIGHTS};
 pub use record::{Latest, Record, validations};
-pub use test::{PictureResult, StepResult, result_path};
+pub use test::{PictureResult, StepResult};
 pub use tested::Tested;
 pub use times::{Phase, Times, duration};
 

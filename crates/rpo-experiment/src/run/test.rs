@@ -1,11 +1,11 @@
 //! What the test pictures of a checkpoint scored.
 
 use super::Folder;
-use rpo_files::input;
+use anyhow::{Context, Result};
+use rpo_files::{check_sum, input, write_summed};
 use rpo_reward::Score;
 use rpo_stats::Column;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// What one test picture scored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,19 +33,40 @@ pub struct StepResult {
     pub pictures: Vec<PictureResult>,
 }
 
-/// `test/step-000120.json`
-pub fn result_path(folder: &Folder, step: usize) -> PathBuf {
-    folder.0.join(format!("test/step-{step:06}.json"))
-}
-
 impl StepResult {
+    /// Its file below the folder of results, `test/`.
+    fn file(step: usize) -> String {
+        format!("step-{step:06}.json")
+    }
+
     /// The result of a checkpoint, if it is there and whole: what is not can be made again from the checkpoint.
-    pub fn read(folder: &Folder, step: usize) -> Option<Self> {
-        let result: Self = input::read_json(&result_path(folder, step)).ok()?;
+    ///
+    /// # Errors
+    /// A file that is not as it was written, by path, with the way to test this checkpoint again.
+    pub fn read(folder: &Folder, step: usize) -> Result<Option<Self>> {
+        let (place, file) = (folder.results(), Self::file(step));
+        let path = place.join(&file);
+        let Ok(result) = input::read_json::<Self>(&path) else {
+            // Not there, or cut off: a checksum cannot tell which.
+            return Ok(None);
+        };
+        check_sum(&place, &file).with_context(|| {
+            let path = path.display();
+            format!("delete {path} and resume the run to test this checkpoint again")
+        })?;
         let fits = |p: &PictureResult| {
             p.prompt < result.prompts.len() && p.values.len() == result.columns.len()
         };
         let whole = result.step == step && !result.pictures.is_empty();
-        (whole && result.pictures.iter().all(fits)).then_some(result)
+        Ok((whole && result.pictures.iter().all(fits)).then_some(result))
+    }
+
+    /// Writes it with its checksum.
+    ///
+    /// # Errors
+    /// I/O errors, by path.
+    pub fn write(&self, folder: &Folder) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        write_summed(&folder.results(), &Self::file(self.step), text.as_bytes())
     }
 }

@@ -27,11 +27,14 @@ impl Tested {
         }
         let records = folder.checked_records()?;
         let choices = decided(rules, folder, &records)?;
-        let steps = chosen_steps(&choices).into_iter();
-        let results: Option<_> = steps
-            .map(|step| Some((step, StepResult::read(folder, step)?)))
-            .collect();
-        Ok(results.map(|results| Self {
+        let mut results = BTreeMap::new();
+        for step in chosen_steps(&choices) {
+            let Some(result) = StepResult::read(folder, step)? else {
+                return Ok(None);
+            };
+            results.insert(step, result);
+        }
+        Ok(Some(Self {
             records,
             choices,
             results,

@@ -11,7 +11,7 @@ use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_eval::scorer::{ClipColumns, ImageColumn, Scored, Scorer};
 use rpo_experiment::plan::{Cell, Purpose, Shot};
 use rpo_experiment::run::Phase;
-use rpo_experiment::run::{Folder, PictureResult, StepResult, choices, chosen_steps, result_path};
+use rpo_experiment::run::{Folder, PictureResult, StepResult, choices, chosen_steps};
 use std::collections::BTreeSet;
 
 /// The judges, loaded once.
@@ -56,8 +56,7 @@ pub fn examine(
     let planned = setup.rules.len() + 1;
     let pictures = setup.pictures(cell, Purpose::Test);
     for &step in &steps {
-        let path = result_path(folder, step);
-        if StepResult::read(folder, step).is_some() {
+        if StepResult::read(folder, step)?.is_some() {
             progress.advance(setup.cost(pictures), true, &cell.id);
             continue;
         }
@@ -75,7 +74,7 @@ pub fn examine(
                 let name = format!("prompt-{:02}-{}.png", r.prompt, r.picture);
                 files::write_png(&folder.samples("test", step).join(name), picture)?;
             }
-            files::write_json(&path, &result)
+            result.write(folder)
         })?;
     }
     progress.skip(setup.cost(pictures) * (planned.saturating_sub(steps.len())) as f64);
