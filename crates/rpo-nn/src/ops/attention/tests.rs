@@ -219,7 +219,7 @@ fn for_masks(rng: &mut StdRng, shape: [usize; 5], size: f32) {
 
 #[test]
 fn odd_shapes_and_those_of_known_models() {
-    let rng = &mut StdRng::seed_from_u64(rand::random());
+    let rng = &mut StdRng::seed_from_u64(1);
     for shape in [
         [1, 1, 1, 1, 1],
         [2, 1, 7, 2, 8],
@@ -243,7 +243,7 @@ fn odd_shapes_and_those_of_known_models() {
 
 #[test]
 fn random_shapes() {
-    let rng = &mut StdRng::seed_from_u64(rand::random());
+    let rng = &mut StdRng::seed_from_u64(2);
     for _ in 0..30 {
         let (n, m) = (rng.random_range(1..80), rng.random_range(1..200));
         let (heads, dim) = (rng.random_range(1..4), rng.random_range(1..60));
@@ -254,7 +254,7 @@ fn random_shapes() {
 
 #[test]
 fn large_scores() {
-    let rng = &mut StdRng::seed_from_u64(rand::random());
+    let rng = &mut StdRng::seed_from_u64(3);
     for shape in [[1, 37, 37, 2, 8], [2, 20, 300, 1, 40]] {
         // Scores up to about 1e2 and 1e4.
         for size in [30.0, 3e3] {
@@ -266,7 +266,7 @@ fn large_scores() {
 /// Every subset of gradients has the bits that it has with all.
 #[test]
 fn unwanted_gradients_are_left_out() {
-    let rng = &mut StdRng::seed_from_u64(rand::random());
+    let rng = &mut StdRng::seed_from_u64(4);
     let input = Input::random(rng, [2, 37, 150, 2, 20], "keys", 2.0);
     for level in Level::all() {
         let (out, stats) = input.forward(level);
@@ -284,7 +284,7 @@ fn unwanted_gradients_are_left_out() {
 
 #[test]
 fn bits_do_not_depend_on_threads() {
-    let rng = &mut StdRng::seed_from_u64(rand::random());
+    let rng = &mut StdRng::seed_from_u64(5);
     for shape in [[3, 100, 300, 4, 8], [2, 70, 70, 2, 40], [8, 16, 16, 8, 20]] {
         let input = Input::random(rng, shape, "none", 2.0);
         let level = Level::best();
@@ -301,7 +301,7 @@ fn bits_do_not_depend_on_threads() {
 /// A hidden key has no part in anything, whatever it holds; one that is seen spoils all that see it.
 #[test]
 fn nan_is_seen_and_only_where_it_is() {
-    let rng = &mut StdRng::seed_from_u64(rand::random());
+    let rng = &mut StdRng::seed_from_u64(6);
     let mut input = Input::random(rng, [1, 20, 40, 1, 12], "keys", 2.0);
     let hidden = input
         .kept
