@@ -1,6 +1,6 @@
 //! Low-rank adapters over the base's own tensors, kept as both kinds of LoRA file.
 
-use super::{Base, Trainable, Trained, Unit};
+use super::contract::{Base, Trainable, Trained, Unit};
 use crate::files;
 use crate::runner::settings;
 use anyhow::{Context, Result};

@@ -1,6 +1,6 @@
 //! The whole U-Net: a copy of its tensors, kept as a folder that diffusers reads.
 
-use super::{Base, Trainable, Trained, Unit};
+use super::contract::{Base, Trainable, Trained, Unit};
 use crate::files;
 use anyhow::{Context, Result, bail};
 use rpo_diffusion::UNet2DConditionModel;
