@@ -49,7 +49,7 @@ impl Table {
         for metric in &self.metrics {
             let _ = writeln!(text, "{}: {}", metric.name, metric.encoder);
         }
-        for note in &self.notes {
+        for note in self.notes.iter().chain(&self.shared) {
             let _ = writeln!(text, "Note: {note}.");
         }
         text

@@ -69,8 +69,11 @@ pub struct Table {
     pub metrics: Vec<Metric>,
     /// The rows, in the order of the arms.
     pub rows: Vec<Row>,
-    /// What has to be said of it: a single subject, arms that are the same model.
+    /// What has to be said of it: a single subject, cells that are missing.
     pub notes: Vec<String>,
+    /// Which arms hold the same checkpoints.
+    #[serde(default)]
+    pub shared: Vec<String>,
 }
 
 impl Table {
@@ -131,13 +134,16 @@ impl Table {
             metrics,
             rows,
             notes: Vec::new(),
+            shared: Vec::new(),
         };
-        table.notes = table.remarks();
+        table.notes.extend(table.of_one_subject());
+        let (contradictions, shared) = table.same_checkpoints();
+        table.notes.extend(contradictions);
+        table.shared = shared;
         Ok(table)
     }
 
-    fn remarks(&self) -> Vec<String> {
-        let mut notes = Vec::new();
+    fn of_one_subject(&self) -> Option<String> {
         let subjects = self
             .rows
             .iter()
@@ -145,31 +151,31 @@ impl Table {
             .map(|cell| cell.mean.n)
             .min()
             .unwrap_or(0);
-        if subjects == 1 {
-            notes.push("one subject: no interval and no test is possible".to_owned());
-        }
+        (subjects == 1).then(|| "one subject: no interval and no test is possible".to_owned())
+    }
+
+    /// Arms whose checkpoints are the same and their figures not; and the others that share checkpoints.
+    fn same_checkpoints(&self) -> (Vec<String>, Vec<String>) {
+        let (mut contradictions, mut shared) = (Vec::new(), Vec::new());
         for row in &self.rows {
             for comparison in row.cells.first().iter().flat_map(|cell| &cell.comparisons) {
                 let Some(same) = comparison.same_checkpoint.filter(|same| same.same > 0) else {
                     continue;
                 };
-                let end = match (
+                let pair = format!("{} and {}: {same}", row.arm, comparison.against);
+                match (
                     same.everywhere(),
                     one_model(&comparison.difference, Some(same)),
                 ) {
-                    (true, true) => ", so p = 1",
-                    (true, false) => {
-                        ", yet the figures differ: the noise or the checkpoints' names are not what they should be"
-                    }
-                    _ => "",
-                };
-                notes.push(format!(
-                    "{} and {}: {same}{end}",
-                    row.arm, comparison.against
-                ));
+                    (true, false) => contradictions.push(format!(
+                        "{pair}, yet the figures differ: the noise or the checkpoints' names are not what they should be"
+                    )),
+                    (true, true) => shared.push(format!("{pair}, so p = 1")),
+                    (false, _) => shared.push(pair),
+                }
             }
         }
-        notes
+        (contradictions, shared)
     }
 }
 

@@ -83,10 +83,10 @@ fn arms_with_the_same_checkpoints_are_said_to_be_one() {
     );
     assert!(
         table
-            .notes
+            .shared
             .contains(&"h.5 and h.3: same checkpoint in 3 of 3, so p = 1".to_owned()),
         "{:?}",
-        table.notes
+        table.shared
     );
     assert!(table.to_text().contains("same"));
     // The equal arm is no test: the family of h.3 is step 0 and last.
