@@ -1,6 +1,8 @@
 //! The work that benches and side-by-side runs time: one U-Net forward, one training step, one sampling, one decoding, one
 //! encoding of texts, one scoring. What goes in is made at the first call and kept: it is not what is timed.
 
+pub mod peers;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

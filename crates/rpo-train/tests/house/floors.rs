@@ -132,3 +132,17 @@ fn plans_and_reports_need_no_tensor() {
         assert_eq!(tensors, None, "{name}");
     }
 }
+
+/// candle-nn and candle-transformers are compared with, not built on.
+#[test]
+fn peers_are_for_benches_alone() {
+    let needs = needs(&metadata());
+    for peer in ["candle-nn", "candle-transformers"] {
+        let ours = needs.iter().filter(|(name, _)| name.starts_with("rpo-"));
+        let users: Vec<&str> = ours
+            .filter(|(_, needs)| needs.contains(peer))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(users, ["rpo-bench"], "{peer}");
+    }
+}
