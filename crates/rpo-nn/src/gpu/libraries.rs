@@ -121,6 +121,10 @@ fn candidates(name: &str) -> impl Iterator<Item = PathBuf> {
     [PathBuf::from(name)].into_iter().chain(files)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the loader looks where the system's own does: in what LD_LIBRARY_PATH and its kin say"
+)]
 fn folders() -> Vec<PathBuf> {
     let variable = |name: &str| env::var_os(name).map(PathBuf::from);
     let toolkits = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(variable);
