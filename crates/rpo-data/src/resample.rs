@@ -3,8 +3,8 @@
 //! After `libImaging/Resample.c` and `Convert.c` of Pillow (MIT-CMU licence), with which diffusers and transformers resize
 //! photos: two passes, horizontal and then vertical, 22-bit coefficients, 8 bits between the passes. Pictures with
 //! transparency are multiplied by alpha before and divided by it afterwards.
-//! Pillow 13 takes the vertical pass first for some shapes that shrink more in height than in width; those differ in the
-//! last bit. A square resized to a square never does.
+//! Pillow 13 takes the vertical pass first for some shapes that shrink more in height than in width; next to hard edges those
+//! differ by a few levels. A square resized to a square never does.
 
 use std::f64::consts::PI;
 

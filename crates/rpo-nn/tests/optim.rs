@@ -42,7 +42,15 @@ fn steps_follow_the_formula_and_shared_storage_sees_them() {
     let seen: Vec<Tensor> = vars.iter().map(|(_, v)| v.as_detached_tensor()).collect();
     let mut adamw = AdamW::new(CONFIG, vars.clone()).unwrap();
     let rates = [1.0, 0.25];
-    adamw.set_rates(|name| if name == "a" { rates[0] } else { rates[1] });
+    adamw
+        .set_rates(|name| if name == "a" { rates[0] } else { rates[1] })
+        .unwrap();
+    assert!(
+        AdamW::new(CONFIG, vars.clone())
+            .unwrap()
+            .set_rates(|_| f64::NAN)
+            .is_err()
+    );
     let mut w: Vec<Vec<f64>> = vars
         .iter()
         .map(|(_, v)| values(v).iter().map(|&x| f64::from(x)).collect())

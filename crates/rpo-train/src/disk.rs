@@ -19,11 +19,11 @@ pub struct Weights {
 /// Bytes of a whole run at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Estimate {
-    /// All checkpoints that may be kept.
+    /// All checkpoints that may be kept, and one that is written before another is removed.
     pub checkpoints: usize,
     /// Pictures in the run and in the cache, where no two cells share one.
     pub pictures: usize,
-    /// The states of cells that train at a time, one each; gone when they are over.
+    /// The states of a cell that trains: the new one is written before the old one is removed. Gone when it is over.
     pub state: usize,
 }
 
@@ -43,11 +43,12 @@ impl Estimate {
 /// What a plan will write. `side`: of its pictures, in pixels. `of`: an arm's weights, by its place.
 pub fn estimate(plan: &Plan, side: usize, of: impl Fn(usize) -> Weights) -> Estimate {
     let picture = (side * side * 3) as f64 * PNG;
-    let mut all = Estimate::default();
+    let (mut all, mut one_more) = (Estimate::default(), 0);
     for cell in &plan.cells {
         let weights = of(cell.arm);
         all.checkpoints += kept_at_most(plan, cell) * weights.checkpoint;
-        all.state = all.state.max(weights.state);
+        all.state = all.state.max(2 * weights.state);
+        one_more = one_more.max(weights.checkpoint);
         let drawn = |purpose| plan.pictures(cell, purpose);
         let before = drawn(Purpose::Negatives) + drawn(Purpose::Class);
         let shown = validations(plan, cell) * drawn(Purpose::Validation)
@@ -55,6 +56,7 @@ pub fn estimate(plan: &Plan, side: usize, of: impl Fn(usize) -> Weights) -> Esti
         // Those that a run shows lie in its folder too.
         all.pictures += ((before + 2 * shown) as f64 * picture) as usize;
     }
+    all.checkpoints += one_more;
     all
 }
 
@@ -70,4 +72,42 @@ fn validations(plan: &Plan, cell: &Cell) -> usize {
 fn kept_at_most(plan: &Plan, cell: &Cell) -> usize {
     let winners = plan.rules.len() + 2 * Lambda::grid().count();
     (validations(plan, cell) - 1).min(winners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rpo_experiment::read;
+
+    #[test]
+    fn what_a_small_plan_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.toml");
+        std::fs::write(&file, "[subjects]\ncount = 2\n").unwrap();
+        let sets = [
+            "recipe.negatives_per_prompt=1",
+            "training.steps=5",
+            "validation.every=2",
+            "validation.prompts=2",
+            "validation.pictures_per_prompt=1",
+            "test.prompts=3",
+            "test.pictures_per_prompt=1",
+            "rules.lambda=[0.5]",
+        ]
+        .map(String::from);
+        let (experiment, layers) = read(&file, &[], &sets).unwrap();
+        let plan = Plan::of(experiment, &layers).unwrap();
+        let weights = Weights {
+            checkpoint: 100,
+            state: 300,
+        };
+        let written = estimate(&plan, 10, |_| weights);
+        // Steps 2, 4 and 5 of both subjects.
+        assert_eq!(written.checkpoints, (2 * 3 + 1) * 100);
+        assert_eq!(written.state, 600);
+        // Negatives once, four validations of two and two tests of three twice.
+        let negatives = plan.pictures(&plan.cells[0], Purpose::Negatives);
+        let pictures = 2 * (negatives + 2 * (4 * 2 + 2 * 3));
+        assert_eq!(written.pictures, (pictures as f64 * 195.0) as usize);
+    }
 }

@@ -23,7 +23,11 @@ pub fn remarks(
             let Some(caption) = &reference.caption else {
                 continue;
             };
-            let (token, name) = (&subject.token, format!("{}.txt", reference.name));
+            let (token, file) = (&subject.token, format!("{}.txt", reference.name));
+            let name = match subjects.len() {
+                1 => file,
+                _ => format!("{}/{file}", subject.name),
+            };
             if place(caption, token).is_none() {
                 found.push(format!(
                     "{name} does not hold the token `{token}`: what it says of the subject is bound to no word that prompts use"
@@ -74,7 +78,7 @@ fn cut(
     }
     let mut said = format!("{name}: {tokens} tokens, of which the text encoder reads {read}");
     if let Some((token, end)) = token.and_then(|t| Some((t, place(text, t)?))) {
-        // Up to the token, without the mark of the end.
+        // The marks of start and end are counted here as in the whole.
         let (needed, _) = pipeline.tokens(&text[..end])?;
         if needed > read {
             said += &format!("; the token `{token}` is beyond them");

@@ -268,3 +268,24 @@ fn a_full_disk_is_named() {
     );
     assert_eq!(std::fs::read_to_string(&file).expect("still there"), "here");
 }
+
+#[test]
+fn records_of_a_newer_version_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("it can be written");
+    };
+    // Nothing of it but these two is known to this version.
+    write("run.json", r#"{"records": 9, "version": "7.1.0"}"#);
+    write("plan.json", "{}");
+    write("resolved.toml", "");
+    let run = folder.path().display().to_string();
+    for args in [
+        &["report", run.as_str()][..],
+        &["cell", &run, "--index", "0"],
+    ] {
+        refused(args, &["run.json", "version 9", "use rpo-train 7.1.0"]);
+    }
+    let file = experiments().join("quickstart.toml").display().to_string();
+    refused(&["run", &file, "--out", &run], &["version 9"]);
+}

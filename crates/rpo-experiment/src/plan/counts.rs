@@ -1,19 +1,28 @@
 //! How many pictures a recipe reads besides the photos.
 
 use rpo_pref::Recipe;
+use rpo_pref::terms::{Network, Rows};
 
-/// Negatives a training prompt that a recipe reads; 0 without a preference loss.
+/// Whether a term of the recipe's objective reads some of these rows.
+fn reads(recipe: &Recipe, rows: &[Rows]) -> bool {
+    let objective = recipe.objective();
+    let networks = [Network::Trained, Network::Frozen];
+    let mut read = networks.into_iter().flat_map(|n| objective.rows(n));
+    read.any(|r| rows.contains(&r))
+}
+
+/// Negatives per training prompt that a recipe reads; 0 where no term reads them or their prompts.
 pub fn negatives_per_prompt(recipe: &Recipe) -> usize {
-    if recipe.l_pref_weight > 0.0 {
+    if reads(recipe, &[Rows::ReferenceMod, Rows::Generated]) {
         recipe.negatives_per_prompt
     } else {
         0
     }
 }
 
-/// Class pictures that a recipe reads; 0 without prior preservation.
+/// Class pictures that a recipe reads; 0 where no term reads them.
 pub fn class_pictures(recipe: &Recipe) -> usize {
-    if recipe.prior_weight > 0.0 {
+    if reads(recipe, &[Rows::Class]) {
         recipe.class_pictures
     } else {
         0

@@ -254,15 +254,20 @@ impl Folder {
         step_folders::keep(&self.0.join(kind), keep, &files)
     }
 
-    /// Steps whose weights are on disk, in order, whatever it is that was trained.
-    pub fn kept_steps(&self) -> Vec<usize> {
+    /// Steps that have a checkpoint of this kind on the disk, in order.
+    pub fn kept_steps(&self, kind: &str) -> Vec<usize> {
+        step_folders::steps(&self.0.join(kind))
+    }
+
+    /// As [`Self::kept_steps`], whatever it is that was trained: for who does not know it.
+    pub fn all_kept_steps(&self) -> Vec<usize> {
         let folders = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        let folders = folders.filter(|f| f.file_name() != STATE);
-        let mut steps: Vec<usize> = folders
+        let own = |f: &fs::DirEntry| f.file_type().is_ok_and(|t| t.is_dir());
+        let folders = folders.filter(|f| own(f) && f.file_name() != STATE);
+        let steps: BTreeSet<usize> = folders
             .flat_map(|folder| step_folders::steps(&folder.path()))
             .collect();
-        steps.sort_unstable();
-        steps
+        steps.into_iter().collect()
     }
 }
 

@@ -10,7 +10,8 @@ mod times;
 
 use crate::layer::Source;
 use crate::plan::{Cell, Plan};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use rpo_files::failure::BadInput;
 use rpo_files::input;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -54,6 +55,14 @@ pub struct RunInfo {
     pub cells: Vec<Cell>,
 }
 
+/// What `run.json` says in every version.
+#[derive(Deserialize)]
+struct Versions {
+    #[serde(default = "first")]
+    records: u32,
+    version: String,
+}
+
 /// Records that do not say their version.
 fn first() -> u32 {
     1
@@ -89,16 +98,17 @@ impl Run {
     /// A file that is missing or damaged, or of records that this program does not know, by path.
     pub fn info(&self) -> Result<RunInfo> {
         let path = self.path.join("run.json");
-        let info: RunInfo = input::read_json(&path)?;
-        if info.records > RECORDS {
-            bail!(
+        // Before what another version may have changed.
+        let written: Versions = input::read_json(&path)?;
+        if written.records > RECORDS {
+            return Err(BadInput::new(format!(
                 "{}: records of version {}, this program knows {RECORDS}\n  hint: use rpo-train {}, which wrote them",
                 path.display(),
-                info.records,
-                info.version
-            )
+                written.records,
+                written.version
+            )));
         }
-        Ok(info)
+        input::read_json(&path)
     }
 
     /// Folder of one trajectory.

@@ -2,10 +2,12 @@
 
 use super::Folder;
 use anyhow::{Context, Result};
-use rpo_files::{check_sum, input, write_summed};
+use rpo_files::{check_sum, write_summed};
 use rpo_reward::Score;
 use rpo_stats::Column;
 use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::ErrorKind;
 
 /// What one test picture scored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,18 +44,22 @@ impl StepResult {
     /// The result of a checkpoint, if it is there and whole: what is not can be made again from the checkpoint.
     ///
     /// # Errors
-    /// A file that is not as it was written, by path, with the way to test this checkpoint again.
+    /// A file that cannot be read or is not as it was written, by path, with the way to test this checkpoint again.
     pub fn read(folder: &Folder, step: usize) -> Result<Option<Self>> {
         let (place, file) = (folder.results(), Self::file(step));
         let path = place.join(&file);
-        let Ok(result) = input::read_json::<Self>(&path) else {
-            // Not there, or cut off: a checksum cannot tell which.
-            return Ok(None);
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.with_context(|| path.display().to_string())?,
         };
         check_sum(&place, &file).with_context(|| {
             let path = path.display();
             format!("delete {path} and resume the run to test this checkpoint again")
         })?;
+        // Versions without checksums may have left half a file.
+        let Ok(result) = serde_json::from_slice::<Self>(&bytes) else {
+            return Ok(None);
+        };
         let fits = |p: &PictureResult| {
             p.prompt < result.prompts.len() && p.values.len() == result.columns.len()
         };
@@ -67,6 +73,14 @@ impl StepResult {
     /// I/O errors, by path.
     pub fn write(&self, folder: &Folder) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        write_summed(&folder.results(), &Self::file(self.step), text.as_bytes())
+        let (place, file) = (folder.results(), Self::file(self.step));
+        // One that could not be used would not fit the new checksum, should a kill come before the new file.
+        match fs::remove_file(place.join(&file)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(e).with_context(|| place.join(&file).display().to_string());
+            }
+            _ => {}
+        }
+        write_summed(&place, &file, text.as_bytes())
     }
 }

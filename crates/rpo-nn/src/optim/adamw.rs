@@ -210,10 +210,18 @@ impl AdamW {
     }
 
     /// Gives every variable a factor of its own on the learning rate, by its name; 1 at the start.
-    pub fn set_rates(&mut self, of: impl Fn(&str) -> f64) {
+    ///
+    /// # Errors
+    /// A factor that is negative or not finite, by the variable's name.
+    pub fn set_rates(&mut self, of: impl Fn(&str) -> f64) -> Result<()> {
         for slot in &mut self.slots {
-            slot.rate = of(&slot.name);
+            let rate = of(&slot.name);
+            if !(rate.is_finite() && rate >= 0.0) {
+                bail!("AdamW: {}: a learning rate {rate} times", slot.name)
+            }
+            slot.rate = rate;
         }
+        Ok(())
     }
 
     /// The learning rate.

@@ -100,7 +100,7 @@ pub(super) fn trajectory(
         validation_prompts: prompts,
         validations,
         training: curve(&tested.records),
-        kept_steps: folder.kept_steps(),
+        kept_steps: folder.all_kept_steps(),
         stopped_step: chosen.steps.last().copied().unwrap_or(0),
         outcomes,
     })

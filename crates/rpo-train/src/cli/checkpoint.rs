@@ -73,7 +73,8 @@ impl CheckpointArgs {
         };
         let cell = cell.clone();
         let folder = run.trajectory(&cell);
-        let kept = folder.kept_steps();
+        let trainable = setup.trainable(&setup.arms[cell.arm]);
+        let kept = folder.kept_steps(trainable.folder());
         let step = match self.step {
             None if base => 0,
             Some(step) => step,

@@ -21,7 +21,8 @@ pub(super) fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
         let run = Run { path: path.clone() };
         // Runs of earlier versions have no plan: what they said at their end is rendered again.
         if run.plan_path().is_file() {
-            let told = collect(&run.plan()?, &run.info()?, &run)?;
+            let info = run.info()?;
+            let told = collect(&run.plan()?, &info, &run)?;
             if runs.len() == 1 {
                 println!("{told}");
             }

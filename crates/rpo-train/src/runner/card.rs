@@ -30,8 +30,16 @@ pub(super) fn write(setup: &Setup, cell: &Cell, folder: &Folder) -> Result<()> {
     if arm.lora.is_none() {
         return Ok(());
     }
-    let kept = setup.trainable(arm).folder();
-    for step in folder.kept_steps() {
+    let trainable = setup.trainable(arm);
+    if !trainable
+        .files(&checkpoint::name(cell))
+        .iter()
+        .any(|f| f == CARD)
+    {
+        return Ok(());
+    }
+    let kept = trainable.folder();
+    for step in folder.kept_steps(kept) {
         let place = folder.checkpoint(kept, step);
         if let Some(preview) = preview(&folder.samples("validation", step))? {
             files::write_png(&place.join(PREVIEW), &preview)?;

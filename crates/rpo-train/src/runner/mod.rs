@@ -116,10 +116,18 @@ fn begin(setup: &Setup) -> Result<exam::Judges> {
     if let Some(saved) = setup.experiment.savings(&setup.arms) {
         println!("{saved}");
     }
+    exam::Judges::load(setup)
+}
+
+/// Warns of texts that train otherwise than one would think.
+///
+/// # Errors
+/// Those of the tokenizer.
+pub fn warn(setup: &Setup) -> Result<()> {
     for remark in texts::remarks(setup, &setup.subjects, Some(&setup.pipeline))? {
         eprintln!("warning: {remark}");
     }
-    exam::Judges::load(setup)
+    Ok(())
 }
 
 /// Prints what every arm will take at its fullest, in each of `jobs` processes.

@@ -86,7 +86,7 @@ impl Training<'_> {
         let limit = self.arm.training.steps;
         let params = self.trained.params();
         let mut optimizer = AdamW::new(settings::adamw(&self.arm.training), params.vars())?;
-        optimizer.set_rates(|tensor| self.trained.rate(tensor));
+        optimizer.set_rates(|tensor| self.trained.rate(tensor))?;
         let mut scored: Vec<Validation> = Vec::new();
         let mut first = 0;
         match self.folder.latest()? {

@@ -24,7 +24,8 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
     if let (Some(preset), false) = (preset, absent.is_empty()) {
         let plan = Plan::of(experiment, &layers)?;
         let config = UNetConfig::from_json(preset.unet, preset.name)?;
-        let subjects = photos::read(&plan, &layers).ok();
+        let here = !absent.iter().any(|a| a.starts_with("subjects.path"));
+        let subjects = here.then(|| photos::read(&plan, &layers)).transpose()?;
         print(
             &plan,
             &planned(&plan, preset, &config),

@@ -11,7 +11,7 @@ use rpo_experiment::run::duration;
 use rpo_experiment::words::describe_guidance;
 use rpo_reward::select::Kind;
 
-/// Tokens of a text in CLIP's encoders.
+/// Tokens of a text in CLIP's encoders, where the model's own is not here.
 const TOKENS: usize = 77;
 
 /// Subjects whose photos are told one by one.
@@ -128,7 +128,9 @@ pub(super) fn print(
         100.0 * validation / total
     );
     let side = sizes.size / sizes.factor.max(1);
-    let forward = sizes.unet.multiplications(side, side, TOKENS) as f64;
+    let tokens = pipeline.map(|p| p.tokens("")).transpose()?;
+    let tokens = tokens.map_or(TOKENS, |(_, read)| read);
+    let forward = sizes.unet.multiplications(side, side, tokens) as f64;
     let speed = speed::multiplications_a_second()?;
     println!(
         "time       about {} on this CPU, of the U-Net alone (a rough estimate: {:.0} GFLOP/s in products of matrices)",

@@ -9,22 +9,24 @@ use crate::weights::Params;
 use crate::{Place, Tape};
 use candle_core::{DType, Result, Tensor, Var};
 
-/// A tensor used twice, a part that is computed again, and a step of AdamW.
+/// A tensor used twice, a part that is computed again, and steps of AdamW at two rates.
 #[test]
 fn a_tape_and_a_step() {
     let run = |place: &Place| -> Result<(Vec<f32>, f64)> {
         let input = place.tensor(random(6 * 16, 1), &[6, 16], place.dtype(), false)?;
         let w = place.tensor(random(16 * 16, 2), &[16, 16], DType::F32, true)?;
-        let mut optimizer = AdamW::new(
-            AdamWConfig::default(),
-            vec![("w".into(), Var::from_tensor(&w)?)],
-        )?;
-        let vars = vec![("w".to_owned(), Var::from_tensor(&w)?)];
+        let b = place.tensor(random(16, 3), &[16], DType::F32, true)?;
+        let vars = vec![
+            ("b".to_owned(), Var::from_tensor(&b)?),
+            ("w".to_owned(), Var::from_tensor(&w)?),
+        ];
+        let mut optimizer = AdamW::new(AdamWConfig::default(), vars.clone())?;
+        optimizer.set_rates(|name| if name == "w" { 1.0 } else { 0.25 })?;
         let mut norm = 0.0;
         for _ in 0..3 {
             let tape = Tape::new(true)?;
             let out = tape.record(|| {
-                let h = ops::activation(&ops::linear(&input, &w, None)?, Activation::Silu)?;
+                let h = ops::activation(&ops::linear(&input, &w, Some(&b))?, Activation::Silu)?;
                 let (again, from) = (w.clone(), h.clone());
                 let part = tape.part(move || ops::linear(&from, &again, None))?;
                 place.leave(&ops::add(&part, &h)?)
@@ -33,7 +35,7 @@ fn a_tape_and_a_step() {
             norm = global_norm(&grads, &vars)?;
             optimizer.step(&grads, clip_scale(norm, 1.0))?;
         }
-        Ok((host_values(&w)?, norm))
+        Ok(([host_values(&w)?, host_values(&b)?].concat(), norm))
     };
     let (want, norm) = run(&Place::default()).unwrap();
     for place in places() {
