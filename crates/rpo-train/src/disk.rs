@@ -93,6 +93,7 @@ mod tests {
             "test.prompts=3",
             "test.pictures_per_prompt=1",
             "rules.lambda=[0.5]",
+            "rules.last=false",
         ]
         .map(String::from);
         let (experiment, layers) = read(&file, &[], &sets).unwrap();

@@ -24,9 +24,9 @@ pub(super) fn cell(run: &Path, index: usize, watched: bool) -> Result<()> {
     let run = Run {
         path: run.to_owned(),
     };
-    let plan = run.plan().or_bad_input(
-        "this is no run, or one of a version without cells; give the folder that `rpo-train FILE` made",
-    )?;
+    const NO_RUN: &str = "this is no run, or one of a version without cells; give the folder that `rpo-train FILE` made";
+    run.info().or_bad_input(NO_RUN)?;
+    let plan = run.plan().or_bad_input(NO_RUN)?;
     let Some(cell) = plan.cells.get(index) else {
         return Err(BadInput::new(format!(
             "--index {index}: the run has {} cells, from 0 on",
