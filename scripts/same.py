@@ -26,7 +26,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SMALL = ["--with", "smoke", "--set", "subjects.count=1"]
+# The last step is always kept: what rules choose may be the base, which has no weights of its own.
+SMALL = ["--with", "smoke", "--set", "subjects.count=1", "--set", "rules.last=true"]
 TWO_ARMS = """
 [subjects]
 count = 2
