@@ -8,17 +8,17 @@ use rpo_nn::Place;
 /// Whether this program was built with the feature `cuda`.
 pub const KNOWS_CUDA: bool = cfg!(feature = "cuda");
 
-/// A device that was opened.
+/// An opened device.
 pub struct Chosen {
     /// Device and dtype of activations.
     pub place: Place,
-    /// The keys with nothing left to choose, `cuda:0` and `bf16`.
+    /// The two keys, resolved: `cuda:0` and `bf16`.
     pub keys: [String; 2],
-    /// Why it is another device than one might expect.
+    /// Why the device is not the expected one.
     pub note: Option<String>,
 }
 
-/// A device as an argument of a command.
+/// The device argument of a command.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DeviceArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N
@@ -34,7 +34,7 @@ impl DeviceArgs {
         }
     }
 
-    /// Opens it, for activations of `dtype`; also returns its name in words, `None` for the CPU.
+    /// Opens it, for activations of `dtype`; also returns its description, `None` for the CPU.
     ///
     /// # Errors
     /// [`BadInput`]: no such device.
@@ -49,7 +49,7 @@ impl DeviceArgs {
 }
 
 impl Chosen {
-    /// Says where networks will compute, unless it is the CPU without a reason. Returns the device in words.
+    /// Prints where networks will compute, unless it is the CPU without a note. Returns the device's description.
     pub fn tell(&self) -> Option<String> {
         if let Some(note) = &self.note {
             eprintln!("{note}");
@@ -62,7 +62,7 @@ impl Chosen {
     }
 }
 
-/// Opens the device. `auto` takes the first GPU where this program knows one and there is one, else the CPU.
+/// Opens the device. `auto` takes the first GPU if this build supports CUDA and a GPU exists, else the CPU.
 ///
 /// # Errors
 /// [`BadInput`] if a GPU is asked for and cannot be used.
@@ -109,7 +109,7 @@ fn cuda(ordinal: usize, _dtype: &str) -> Result<Chosen> {
     )))
 }
 
-/// The device in words, for reports: `cuda:0 NVIDIA H100 80GB HBM3, bf16`; `None` is the CPU.
+/// Description of the device for reports: `cuda:0 NVIDIA H100 80GB HBM3, bf16`; `None` is the CPU.
 pub fn describe(place: &Place, keys: &[String; 2]) -> Option<String> {
     #[cfg(feature = "cuda")]
     if !place.is_cpu() {

@@ -1,13 +1,13 @@
-//! How much a run will write, from its plan alone.
+//! Estimates how much a run will write to disk, from its plan alone.
 
 use crate::memory::size;
 use rpo_experiment::plan::{Cell, Plan, Purpose};
 use rpo_reward::Lambda;
 
-/// Bytes of a picture on the disk for each of a picture in memory: PNG of what diffusion models draw.
+/// Bytes on disk per byte in memory of a generated picture, as PNG.
 const PNG: f64 = 0.65;
 
-/// What an arm's weights take.
+/// Disk use of an arm's weights.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights {
     /// One kept checkpoint, in bytes.
@@ -16,14 +16,14 @@ pub struct Weights {
     pub state: usize,
 }
 
-/// Bytes of a whole run at most.
+/// Upper bound on the bytes of a whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Estimate {
-    /// All checkpoints that may be kept, and one that is written before another is removed.
+    /// All checkpoints that could be kept, and one more, because a new one is written before another is removed.
     pub checkpoints: usize,
-    /// Pictures in the run and in the cache, where no two cells share one.
+    /// Pictures in the run and in the cache, if no two cells share one.
     pub pictures: usize,
-    /// The states of a cell that trains: the new one is written before the old one is removed. Gone when it is over.
+    /// Two states of a cell in training, because a new one is written before the old one is removed; removed at its end.
     pub state: usize,
 }
 
@@ -40,7 +40,7 @@ impl Estimate {
     }
 }
 
-/// What a plan will write. `side`: of its pictures, in pixels. `of`: an arm's weights, by its place.
+/// What a plan will write. `side`: side of its pictures in pixels. `of`: weights of an arm, by index.
 pub fn estimate(plan: &Plan, side: usize, of: impl Fn(usize) -> Weights) -> Estimate {
     let picture = (side * side * 3) as f64 * PNG;
     let (mut all, mut one_more) = (Estimate::default(), 0);
@@ -53,7 +53,7 @@ pub fn estimate(plan: &Plan, side: usize, of: impl Fn(usize) -> Weights) -> Esti
         let before = drawn(Purpose::Negatives) + drawn(Purpose::Class);
         let shown = validations(plan, cell) * drawn(Purpose::Validation)
             + (plan.rules.len() + 1) * drawn(Purpose::Test);
-        // Those that a run shows lie in its folder too.
+        // Pictures that the report shows are in the run folder too.
         all.pictures += ((before + 2 * shown) as f64 * picture) as usize;
     }
     all.checkpoints += one_more;
@@ -68,7 +68,7 @@ fn validations(plan: &Plan, cell: &Cell) -> usize {
     limit / every + 1 + usize::from(!limit.is_multiple_of(every))
 }
 
-/// Checkpoints of one trajectory: step 0 is the base and is not kept; each rule and each λ of both means keeps one at most.
+/// Upper bound on kept checkpoints of a trajectory: step 0 is the base and is not kept; each rule and each λ of both means keeps at most one.
 fn kept_at_most(plan: &Plan, cell: &Cell) -> usize {
     let winners = plan.rules.len() + 2 * Lambda::grid().count();
     (validations(plan, cell) - 1).min(winners)

@@ -1,9 +1,8 @@
-//! The embedded model, `micro`: its files lie inside this program and are unpacked once into a cache folder of the user, because
-//! every loader reads folders.
+//! The embedded model, `micro`: its files are inside this program and are unpacked once into a cache folder of the user, because
+//! all loaders read folders.
 //!
-//! The copy's name ends in a hash of its contents, so programs with other models have other copies. Whoever uses it compares it
-//! first, byte by byte: a copy that was damaged, or that something was put into, is made anew, so that a run's inputs are those
-//! that its hash says.
+//! The copy's name ends in a hash of its contents, so programs with different models have different copies. It is compared byte
+//! by byte before each use: a damaged copy, or one with extra files, is unpacked again, so that a run's inputs match their hash.
 
 use crate::hub::expand;
 use anyhow::Result;
@@ -15,23 +14,23 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The name of the embedded model in experiment files; its parts are below it: `micro/reward`.
+/// Name of the embedded model in experiment files; its parts are `micro/reward` and so on.
 const NAME: &str = "micro";
 
-/// How often a copy that others make too is tried to be put in place.
+/// Attempts to move a copy into place while other processes do the same.
 const ATTEMPTS: usize = 8;
 
 /// The path of `micro`, or of a folder or file below it, in the unpacked copy; `None` for every other name.
 pub fn find(name: &str) -> Option<Result<PathBuf>> {
     let below = within(name, FILES)?;
-    // Part by part: joining an empty path would end in a slash.
+    // By components: joining an empty path would append a slash.
     Some(copy().map(|copy| below.components().fold(copy, |path, part| path.join(part))))
 }
 
-/// The folder of the unpacked copy, which is made or fixed if need be.
+/// The folder of the unpacked copy, created or repaired if needed.
 ///
 /// # Errors
-/// [`BadInput`] that lists the folders that cannot be written.
+/// [`BadInput`] with the folders that cannot be written.
 pub fn copy() -> Result<PathBuf> {
     static COPY: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
     let made = COPY.get_or_init(|| {
@@ -46,7 +45,7 @@ pub fn folder_name() -> String {
     name_of(FILES)
 }
 
-/// The embedded files in words: `29 files, 21.0 MB`.
+/// Summary of the embedded files: `29 files, 21.0 MB`.
 pub fn describe() -> String {
     let bytes: usize = FILES.iter().map(|f| f.bytes.len()).sum();
     format!("{} files, {:.1} MB", FILES.len(), bytes as f64 / 1e6)
@@ -55,7 +54,7 @@ pub fn describe() -> String {
 fn name_of(files: &[File]) -> String {
     let mut hasher = blake3::Hasher::new();
     for file in files {
-        // Lengths keep apart what would read alike when run together.
+        // Lengths make the concatenation unambiguous.
         let lengths = format!("{}|{}|", file.path.len(), file.bytes.len());
         hasher.update(lengths.as_bytes());
         hasher.update(file.path.as_bytes()).update(file.bytes);
@@ -63,7 +62,7 @@ fn name_of(files: &[File]) -> String {
     format!("{NAME}-{}", &hasher.finalize().to_hex()[..16])
 }
 
-/// What `name` is below the model's folder, if it is the model or a folder or file of it.
+/// The path of `name` within the model's folder, if it is the model or a folder or file of it.
 fn within(name: &str, files: &[File]) -> Option<PathBuf> {
     let mut parts = Path::new(name).components();
     if parts.next()? != Component::Normal(NAME.as_ref()) {
@@ -74,8 +73,8 @@ fn within(name: &str, files: &[File]) -> Option<PathBuf> {
     files.iter().any(known).then(|| below.to_path_buf())
 }
 
-/// The folders that may hold the copy, the first that can be written is taken: `RPO_CACHE`, else `rpo` in the user's folder of
-/// caches; then one in `temporary`. `variable` is as in [`crate::hub::Environment::new`].
+/// Candidate folders for the copy, of which the first writable one is used: `RPO_CACHE`, else `rpo` in the user's cache folder;
+/// then one in `temporary`. `variable` is as in [`crate::hub::Environment::new`].
 fn caches(variable: impl Fn(&str) -> Option<String>, temporary: &Path) -> Vec<PathBuf> {
     let get = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     let path = |name: &str| get(name).map(|value| expand(&value, &get));
@@ -84,7 +83,7 @@ fn caches(variable: impl Fn(&str) -> Option<String>, temporary: &Path) -> Vec<Pa
         .or_else(|| below("XDG_CACHE_HOME"))
         .or_else(|| cfg!(windows).then(|| below("LOCALAPPDATA")).flatten())
         .or_else(|| path("HOME").map(|home| home.join(".cache/rpo")));
-    // Users of one machine share the temporary folder and cannot write each other's.
+    // Users of a machine share the temporary folder but cannot write each other's files.
     let user = get("USER").or_else(|| get("USERNAME")).unwrap_or_default();
     let plain = user.chars().filter(|c| c.is_alphanumeric());
     let name: String = "rpo-".chars().chain(plain).collect();
@@ -94,7 +93,7 @@ fn caches(variable: impl Fn(&str) -> Option<String>, temporary: &Path) -> Vec<Pa
         .collect()
 }
 
-/// The copy in the first of the folders that has it or can be given it; else a message that lists them.
+/// The copy in the first folder that has it or can be written; else a message that lists the folders.
 fn unpack(folders: &[PathBuf], files: &[File]) -> std::result::Result<PathBuf, String> {
     let mut tried = Vec::new();
     for folder in folders {
@@ -109,7 +108,7 @@ fn unpack(folders: &[PathBuf], files: &[File]) -> std::result::Result<PathBuf, S
     ))
 }
 
-/// A copy appears whole: it is written beside its place and renamed.
+/// The copy appears whole: it is written to a temporary folder beside its path and renamed.
 fn unpack_in(folder: &Path, files: &[File]) -> io::Result<PathBuf> {
     let copy = folder.join(name_of(files));
     if is_whole(&copy, files) {
@@ -126,11 +125,11 @@ fn unpack_in(folder: &Path, files: &[File]) -> io::Result<PathBuf> {
     for _ in 0..ATTEMPTS {
         result = fs::rename(fresh.path(), &copy);
         if result.is_ok() {
-            // It is no longer there to be removed.
+            // Renamed, so nothing is left to remove.
             let _ = fresh.keep();
             return Ok(copy);
         }
-        // Another process may have been faster: its copy is as good.
+        // Another process may have been faster; its copy serves as well.
         if is_whole(&copy, files) {
             return Ok(copy);
         }
@@ -139,7 +138,7 @@ fn unpack_in(folder: &Path, files: &[File]) -> io::Result<PathBuf> {
     result.map(|()| copy)
 }
 
-/// Whether `copy` has all `files`, with the same bytes, and no others.
+/// Whether `copy` has exactly `files`, with the same bytes.
 fn is_whole(copy: &Path, files: &[File]) -> bool {
     let same = |file: &File| {
         let path = copy.join(file.path);
@@ -163,7 +162,7 @@ fn count(folder: &Path) -> io::Result<usize> {
     Ok(n)
 }
 
-/// Takes a damaged copy out of its place and removes it; who still reads from it keeps what is open.
+/// Renames a damaged copy and removes it; processes that read from it keep their open files.
 fn set_aside(copy: &Path, folder: &Path) -> io::Result<()> {
     let aside = temporary_folder(folder)?;
     match fs::rename(copy, aside.path().join(NAME)) {

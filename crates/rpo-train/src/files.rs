@@ -8,7 +8,7 @@ use std::path::Path;
 pub use rpo_files::input::read_json;
 pub use rpo_files::output::{cannot_write, write, write_json};
 
-/// Writes a picture as PNG; its folder is made.
+/// Writes a picture as PNG and creates its folder.
 ///
 /// # Errors
 /// As [`write()`].
@@ -51,7 +51,7 @@ pub fn hash_tensor(hasher: &mut blake3::Hasher, name: &str, tensor: &Tensor) -> 
 /// As [`hash_tensor`], of values in a plain slice.
 pub fn hash_values(hasher: &mut blake3::Hasher, name: &str, shape: &[usize], values: &[f32]) {
     hasher.update(format!("{name}|F32|{shape:?}|").as_bytes());
-    // In pieces: a call of the hasher for each number would take minutes for a large model.
+    // In chunks: one hasher call per number would take minutes for a large model.
     for piece in values.chunks(1 << 14) {
         let bytes: Vec<u8> = piece.iter().flat_map(|v| v.to_le_bytes()).collect();
         hasher.update(&bytes);

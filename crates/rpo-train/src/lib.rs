@@ -1,8 +1,8 @@
-//! Experiment files, plan, runner, checkpoints, selection and report of RPO runs.
+//! The program: verbs, runner, run folders, and where weights are found.
 //!
 //! Data flows one way: [`rpo_experiment`] (file -> resolved) -> [`rpo_experiment::plan`] -> [`runner`] (negatives, training,
-//! validation, selection, test pictures) -> [`rpo_report`] (statistics, tables, page). Only this crate reads the clock, the arguments and the
-//! environment, and knows what a [`run_folder`] looks like.
+//! validation, selection, test pictures) -> [`rpo_report`] (statistics, tables, page). Of these, only this crate reads the clock,
+//! the arguments and the environment.
 
 pub mod cli;
 pub mod device;

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
 
 fn main() -> ExitCode {
-    // candle's elementwise thread pool spins while it waits; the kernels bring their own threads.
+    // candle's elementwise thread pool spins while waiting; the kernels have their own threads.
     if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
-        // SAFETY: nothing else runs yet, so no other thread can read the environment meanwhile.
+        // SAFETY: no other thread exists yet, so none can read the environment meanwhile.
         unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     }
-    // Work that comes from outside the pool is handed over and waited for.
+    // Run inside the pool: work submitted from outside would be handed over and waited for.
     match rpo_nn::on_pool(|| rpo_train::cli::main(std::env::args())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

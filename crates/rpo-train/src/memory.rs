@@ -1,4 +1,4 @@
-//! How much memory a run will take, from configurations alone, and whether this machine has it.
+//! Estimates the peak memory of a run from configurations alone, and checks that this machine has it.
 
 use anyhow::Result;
 use rpo_diffusion::{PIXEL_BATCH, UNetConfig};
@@ -6,46 +6,46 @@ use rpo_experiment::TrainingArm;
 use rpo_experiment::plan::Plan;
 use rpo_files::failure::BadInput;
 
-/// Parameters from which on blocks are computed again unless the file says otherwise: below, activations are small.
+/// Number of parameters from which blocks are recomputed by default: below it, activations are small.
 pub const RECOMPUTE_FROM: usize = 100_000_000;
 
-/// Estimates below this are not printed before a run: every machine has it.
+/// Estimates below this many bytes are not printed before a run: every machine has them.
 pub const WORTH_TELLING: usize = 1_000_000_000;
 
-/// Numbers that the VAE's decoder holds for each pixel of a picture: two tensors of its 256 and two of its 128 channels at
-/// full size, and the unrolled input of a convolution.
+/// Numbers that the VAE's decoder holds per pixel: two tensors of 256 and two of 128 channels at full size, and the unrolled
+/// input of a convolution.
 const DECODER_PER_PIXEL: usize = 1100;
 
-/// What a process takes of a GPU before anything of ours, and the scratch of convolutions: 0.6 to 1 GB, and 1 GB at most.
+/// GPU memory of the CUDA context and libraries (0.6 to 1 GB) and of the workspace of convolutions (at most 1 GB), in bytes.
 const GPU_LIBRARIES: usize = 2_000_000_000;
 
-/// What is known of a model before its weights are read.
+/// Sizes of a model, known before its weights are read.
 pub struct Sizes<'a> {
     /// The U-Net.
     pub unet: &'a UNetConfig,
     /// Side of the pictures in pixels.
     pub size: usize,
-    /// Pixels a latent, along one side.
+    /// Pixels per latent along one side.
     pub factor: usize,
     /// Parameters of the encoders that stay in memory: reward and judges.
     pub encoders: usize,
-    /// Parameters of the text encoders, which leave memory before sampling and training.
+    /// Parameters of the text encoders, which are released before sampling and training.
     pub text_encoders: usize,
     /// Parameters of the VAE.
     pub vae: usize,
 }
 
-/// Bytes of one run at its fullest, by what they are for.
+/// Peak memory of one run, by part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// What is held, in bytes, in the fullest phase.
+    /// Bytes per part in the phase with the peak.
     pub parts: Vec<(&'static str, usize)>,
     /// Which phase that is.
     pub phase: &'static str,
 }
 
 impl Estimate {
-    /// The bytes together.
+    /// The sum of the parts.
     pub fn total(&self) -> usize {
         self.parts.iter().map(|(_, bytes)| bytes).sum()
     }
@@ -77,7 +77,7 @@ pub fn size(bytes: usize) -> String {
     }
 }
 
-/// Whether an arm computes blocks again in the backward pass: as the file says, else where the network is large.
+/// Whether an arm recomputes blocks in the backward pass: as the file says, else if the network is large.
 pub fn recomputes(arm: &TrainingArm, parameters: usize) -> bool {
     arm.training
         .recompute
@@ -89,11 +89,11 @@ pub fn recomputes(arm: &TrainingArm, parameters: usize) -> bool {
 pub enum Memory {
     /// In f32.
     Host,
-    /// On a GPU, frozen weights and activations of U-Net and VAE of this many bytes a number, encoders in f32.
+    /// On a GPU, with frozen weights and activations of U-Net and VAE of this many bytes per number, encoders in f32.
     Gpu(usize),
 }
 
-/// The fullest phase of one arm in the memory where the U-Net computes. `trained`: how many parameters it trains.
+/// Peak memory of one arm on the device of the U-Net. `trained`: number of trained parameters.
 pub fn estimate(
     plan: &Plan,
     arm: &TrainingArm,
@@ -116,7 +116,7 @@ pub fn estimate(
     } else {
         pass.whole + pass.largest
     };
-    // Those of a part are added to the sum of the parts before.
+    // Gradients of a part are added to the sum of the earlier parts.
     let sums = if arm.training.gradient_accumulation > 1 {
         2
     } else {
@@ -176,7 +176,7 @@ pub fn estimate(
 /// Refuses a run that cannot fit into `available` bytes.
 ///
 /// # Errors
-/// [`BadInput`] with the estimate and what would make it smaller.
+/// [`BadInput`] with the estimate and what would reduce it.
 pub fn check(arm: &TrainingArm, estimate: &Estimate, available: Option<usize>) -> Result<()> {
     let Some(available) = available.filter(|a| *a < estimate.total()) else {
         return Ok(());
@@ -202,8 +202,7 @@ pub fn check(arm: &TrainingArm, estimate: &Estimate, available: Option<usize>) -
     )))
 }
 
-/// Bytes that a new allocation can have here: the file's `model.memory_gb`, else what the system says; `None` where it says
-/// nothing.
+/// Bytes available on this machine: the file's `model.memory_gb`, else what the system reports; `None` if it reports nothing.
 pub fn available(plan: &Plan) -> Option<usize> {
     let asked = plan.experiment.model.memory_gb;
     if asked > 0.0 {
@@ -211,7 +210,7 @@ pub fn available(plan: &Plan) -> Option<usize> {
     }
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let free = meminfo(&text)?;
-    // A container may have less than its host.
+    // A container may have a lower limit than its host.
     let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
     let limit = limit.and_then(|t| t.trim().parse::<usize>().ok());
     Some(limit.map_or(free, |limit| limit.min(free)))

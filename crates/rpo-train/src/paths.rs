@@ -1,19 +1,19 @@
-//! Where the names in an experiment file lead: local files and folders, the embedded model, then repositories of the Hugging Face
+//! Resolves the names in an experiment file: local files and folders, the embedded model, then repositories of the Hugging Face
 //! hub.
 
 use crate::embedded;
-use crate::hub::{self, Environment, Kind, Repository};
+use crate::hub::{self, Content, Environment, Repository};
 use anyhow::Result;
 use rpo_experiment::Source;
 use rpo_experiment::paths::places;
 use rpo_files::failure::BadInput;
 use std::path::{Path, PathBuf};
 
-/// Finds a file or folder named in an experiment: from the current folder, the experiment file's folder and its parents, then in
+/// Finds a file or folder named in an experiment: in the current folder, the experiment file's folder and its parents, then in
 /// the embedded model (`micro`, `micro/reward`).
 ///
 /// # Errors
-/// [`BadInput`] that lists the places looked at.
+/// [`BadInput`] with the places searched.
 pub fn find(name: &str, experiment_folder: &Path) -> Result<PathBuf> {
     let places = places(name, experiment_folder);
     here(name, &places)?.ok_or_else(|| {
@@ -29,20 +29,20 @@ pub fn find(name: &str, experiment_folder: &Path) -> Result<PathBuf> {
 pub struct Found {
     /// Their folder.
     pub folder: PathBuf,
-    /// The repository it is a copy of, if it is one.
+    /// The repository it is a copy of, if any.
     pub source: Option<Source>,
 }
 
 /// Finds a folder of weights: as [`find`]; else, if `name` is `org/name` or `org/name@revision`, in the hub's cache, and on the
-/// hub if this build can and may ask it. `pinned` is what an earlier start of the same run found: if it is of the same
-/// repository, that commit is taken, whatever the branch has become since.
+/// hub if this build can download and may do so. `pinned` is what an earlier start of the same run found: if it is of the same
+/// repository, that commit is used, even if the branch has moved since.
 ///
 /// # Errors
-/// [`BadInput`] that lists the places looked at and how to fetch a repository.
+/// [`BadInput`] with the places searched and how to download a repository.
 pub fn find_weights(
     name: &str,
     experiment_folder: &Path,
-    kind: Kind,
+    content: Content,
     variant: Option<&str>,
     environment: &Environment,
     pinned: Option<&Source>,
@@ -69,7 +69,7 @@ pub fn find_weights(
         },
         None => asked.clone(),
     };
-    match hub::find(&wanted, kind, variant, environment) {
+    match hub::find(&wanted, content, variant, environment) {
         Ok((folder, source)) => Ok(Found {
             folder,
             source: Some(Source {
@@ -84,7 +84,7 @@ pub fn find_weights(
     }
 }
 
-/// A single-file checkpoint is a file; everything here reads folders.
+/// Refuses a single-file checkpoint: all loaders read folders.
 fn checkpoint_is_no_folder(path: PathBuf) -> Result<PathBuf> {
     if !path.is_file() {
         return Ok(path);
@@ -105,7 +105,7 @@ fn checkpoint_is_no_folder(path: PathBuf) -> Result<PathBuf> {
     ))
 }
 
-/// The first of the local places that has `name`, else the embedded model if it has.
+/// The first of the local places that has `name`, else the embedded model if it has it.
 fn here(name: &str, places: &[PathBuf]) -> Result<Option<PathBuf>> {
     match places.iter().find(|p| p.exists() && !name.is_empty()) {
         Some(found) => Ok(Some(found.clone())),
@@ -113,7 +113,7 @@ fn here(name: &str, places: &[PathBuf]) -> Result<Option<PathBuf>> {
     }
 }
 
-/// The places that were looked at, a line each.
+/// The places searched, one per line.
 fn list(places: &[PathBuf]) -> String {
     let local = places.iter().map(|p| p.display().to_string());
     let all = local.chain(["the embedded model".to_owned()]);
@@ -137,7 +137,7 @@ mod tests {
                 .ends_with(embedded::folder_name())
         );
         assert!(embedded.join("config.json").is_file());
-        // Of the experiment's parents too.
+        // A parent of the experiment's folder too.
         let own = folder.path().join("micro/reward");
         std::fs::create_dir_all(&own).unwrap();
         std::fs::create_dir_all(&below).unwrap();

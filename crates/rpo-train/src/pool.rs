@@ -11,14 +11,14 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a cell's process prints, in its trajectory's folder.
+/// File for the output of a cell's process, in its trajectory's folder.
 const LOG: &str = "log.txt";
 
-/// Runs the cells, `jobs` at a time, each in a process of its own with its share of the threads. Those that fail are returned
-/// at the end, while the others go on.
+/// Runs the cells, `jobs` at a time, each in its own process with its share of the threads. The other cells continue when one
+/// fails; the failed ones are returned at the end.
 ///
 /// # Errors
-/// This program's own path, which cannot be found.
+/// If this program's own path cannot be found.
 pub fn run_all(plan: &Plan, run: &Run, jobs: usize) -> Result<Vec<Failed>> {
     let program = std::env::current_exe().context("the path of this program")?;
     let threads = (rayon::current_num_threads() / jobs).max(1);
@@ -52,7 +52,7 @@ pub fn run_all(plan: &Plan, run: &Run, jobs: usize) -> Result<Vec<Failed>> {
     Ok(failed.into_inner().unwrap_or_default())
 }
 
-/// One cell in a process of its own.
+/// Runs one cell in its own process.
 fn work(program: &Path, run: &Run, cell: &Cell, index: usize, threads: usize) -> Result<()> {
     let folder = run.trajectory(cell).0;
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -66,7 +66,7 @@ fn work(program: &Path, run: &Run, cell: &Cell, index: usize, threads: usize) ->
         .arg(&run.path)
         .args(["--index", &index.to_string(), "--watched"])
         .env("RAYON_NUM_THREADS", threads.to_string())
-        // It ends when this end of the pipe does, that is with this process.
+        // It ends when this end of the pipe closes, that is with this process.
         .stdin(Stdio::piped())
         .stdout(file.try_clone()?)
         .stderr(file)

@@ -1,4 +1,4 @@
-//! What the user sees while a run goes on: bars on a terminal, plain lines elsewhere; and where the time went.
+//! Progress of a run: bars on a terminal, plain lines elsewhere; and the time spent per phase.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rpo_experiment::run::{Phase, Times, duration};
@@ -15,12 +15,12 @@ pub struct Progress {
     work_done: f64,
     work_all: f64,
     work_resumed: f64,
-    /// Where the time of the present cell went so far.
+    /// Time of the current cell so far, per phase.
     pub times: Times,
 }
 
 impl Progress {
-    /// `work_all`: cost of the whole run in U-Net forwards, from which the time left is told.
+    /// `work_all`: cost of the whole run in U-Net forwards, from which the remaining time is estimated.
     pub fn new(work_all: f64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar =
@@ -43,14 +43,14 @@ impl Progress {
         }
     }
 
-    /// A cell begins, or goes on after earlier starts that took `times`.
+    /// A cell begins, or resumes after earlier starts that took `times`.
     pub fn begin(&mut self, times: Times) {
         self.cell_started = Instant::now();
         self.before = times.total;
         self.times = times;
     }
 
-    /// What the present cell took, earlier starts included.
+    /// The time of the current cell, earlier starts included.
     pub fn taken(&mut self) -> Times {
         self.times.total = self.before + self.cell_started.elapsed().as_secs_f64();
         self.times
@@ -64,7 +64,7 @@ impl Progress {
         result
     }
 
-    /// `forwards` U-Net forwards were done; `resumed` ones came from disk and say nothing about the rate.
+    /// `forwards` U-Net forwards are done; `resumed` ones came from disk and do not count for the rate.
     pub fn advance(&mut self, forwards: f64, resumed: bool, message: &str) {
         self.work_done += forwards;
         if resumed {
@@ -85,12 +85,12 @@ impl Progress {
         }
     }
 
-    /// Work that turned out not to be needed (an early stop) leaves the estimate.
+    /// Removes work that is no longer needed (an early stop) from the estimate.
     pub fn skip(&mut self, forwards: f64) {
         self.work_all = (self.work_all - forwards).max(self.work_done);
     }
 
-    /// A line that stays.
+    /// Prints a line above the bar.
     pub fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),
@@ -98,7 +98,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

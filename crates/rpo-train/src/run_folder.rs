@@ -1,4 +1,4 @@
-//! A run folder: everything that a run read, did and found, in files of its own.
+//! A run folder: opened, checked against the experiment, and locked.
 
 use crate::files;
 use crate::runner::settings;
@@ -13,10 +13,10 @@ use rpo_files::{Lock, LockError};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The version whose runs are read, but not resumed: their inputs were hashed with what may change last bits.
+/// The version whose runs are read but not resumed: its hash of the inputs included what may change last bits.
 const HASHED_OTHERWISE: &str = "0.1.0";
 
-/// One run's folder while this process alone writes into it.
+/// A run's folder, locked so that only this process writes into it.
 pub struct RunFolder {
     /// Its files.
     pub run: Run,
@@ -24,10 +24,10 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder of an experiment, or finds the one an earlier start of the same experiment made.
+    /// Creates the folder of an experiment, or finds the one that an earlier start created.
     ///
-    /// Without `out` its name ends in a hash of what the experiment means and of its inputs, so another meaning is another
-    /// folder. A run that was moved resumes.
+    /// Without `out` its name ends in a hash of what the experiment means and of its inputs, so a different meaning gives a
+    /// different folder. A moved run can be resumed.
     ///
     /// # Errors
     /// [`BadInput`] if `out` holds another run or anything else, or another process works in it; I/O errors.
@@ -98,17 +98,17 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// The commits that a run in `path` read, if there is one.
+    /// The commits that the run in `path` read, if it exists.
     pub fn sources(path: &Path) -> BTreeMap<String, Source> {
         let info = files::read_json::<RunInfo>(&path.join("run.json"));
         info.map(|info| info.sources).unwrap_or_default()
     }
 }
 
-/// A run that was begun, with its inputs loaded again.
+/// Loads the inputs of an existing run again.
 ///
 /// # Errors
-/// [`BadInput`] about a folder that is no run, or inputs that are not those it was begun with.
+/// [`BadInput`] if the folder is no run, or the inputs have changed since it began.
 pub fn load(run: &Run) -> Result<(Setup, RunInfo)> {
     let resolved = run.path.join("resolved.toml");
     if !resolved.is_file() {
@@ -148,7 +148,7 @@ pub fn locked(folder: &Path) -> Result<Lock> {
     })
 }
 
-/// Refuses a folder that has files and is no run: their names might be those of a run's files.
+/// Refuses a folder that has files and is no run: their names might collide with a run's files.
 fn refuse_foreign(path: &Path) -> Result<()> {
     if path.join("resolved.toml").exists() {
         return Ok(());
@@ -156,7 +156,7 @@ fn refuse_foreign(path: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(path) else {
         return Ok(());
     };
-    // A run that was killed before it was named has these.
+    // A run that was killed before `run.json` was written has only these.
     let begun = |name: &str| name.starts_with(".rpo-") || ["run.json", "plan.json"].contains(&name);
     let mut names = entries
         .flatten()
@@ -174,10 +174,10 @@ fn refuse_foreign(path: &Path) -> Result<()> {
     )))
 }
 
-/// Says where this process computes otherwise than the one that began the run.
+/// Prints how this process computes differently from the one that began the run.
 pub fn tell_difference(info: &RunInfo, setup: &Setup) {
     let (machine, computed) = (machine(setup.device.as_deref()), computed(setup));
-    // Runs that do not say how they were computed.
+    // Older runs do not record how they were computed.
     let other = !info.computed.is_empty() && info.computed != computed;
     if info.machine != machine || other {
         let of = |machine: &str, computed: &str| match other {
@@ -192,7 +192,7 @@ pub fn tell_difference(info: &RunInfo, setup: &Setup) {
     }
 }
 
-/// How a run is computed, where that may change its last bits: what [`Experiment::meaning`] leaves out.
+/// The settings that may change a run's last bits, which [`Experiment::meaning`] leaves out.
 fn computed(setup: &Setup) -> String {
     let mut text = format!("sampler.batch {}", setup.experiment.sampler.batch);
     for arm in &setup.arms {

@@ -1,15 +1,15 @@
-//! How fast this machine multiplies: what an estimate of hours is made of before anything was run.
+//! Measures the speed of matrix products, for an estimate of hours before the first run.
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use rpo_nn::ops;
 use std::time::{Duration, Instant};
 
-/// How long is measured: `check` answers at once.
+/// Minimum duration of the measurement; short, so that `check` stays quick.
 const LONG_ENOUGH: Duration = Duration::from_millis(150);
 
-/// Multiplications a second of the CPU, in products of matrices on all threads. The U-Net reaches between 0.9 and 1.2 times
-/// as many: its attention is slower, and Winograd's convolutions need fewer than are counted.
+/// Multiplications per second of the CPU, in matrix products on all threads. The U-Net reaches between 0.9 and 1.2 times
+/// as many: its attention is slower, and Winograd convolutions need fewer than are counted.
 ///
 /// # Errors
 /// Tensor errors.

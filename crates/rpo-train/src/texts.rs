@@ -1,5 +1,4 @@
-//! What is wrong with the texts of a plan without being an error: captions that never say the token, texts that the text
-//! encoder does not read to their end.
+//! Warnings about the texts of a plan: captions without the token, texts that the text encoder truncates.
 
 use anyhow::Result;
 use rpo_data::prompts::fill;
@@ -8,7 +7,7 @@ use rpo_diffusion::Pipeline;
 use rpo_experiment::plan::Plan;
 use std::collections::BTreeSet;
 
-/// One sentence for each text, captions first. Without a model, whose tokenizer counts, lengths are not looked at.
+/// One sentence for each text, captions first. Lengths are not checked without a model, whose tokenizer counts.
 ///
 /// # Errors
 /// Those of the tokenizer.
@@ -65,7 +64,7 @@ pub fn remarks(
     Ok(found)
 }
 
-/// What is said of a text that is longer than what is read of it.
+/// The warning about a truncated text.
 fn cut(
     pipeline: &Pipeline,
     name: &str,
@@ -78,7 +77,7 @@ fn cut(
     }
     let mut said = format!("{name}: {tokens} tokens, of which the text encoder reads {read}");
     if let Some((token, end)) = token.and_then(|t| Some((t, place(text, t)?))) {
-        // The marks of start and end are counted here as in the whole.
+        // Start and end tokens are counted here as for the whole text.
         let (needed, _) = pipeline.tokens(&text[..end])?;
         if needed > read {
             said += &format!("; the token `{token}` is beyond them");
@@ -87,7 +86,7 @@ fn cut(
     Ok(Some(said))
 }
 
-/// Where the token ends in a text, the first time that it stands there as a word: as text encoders read, in any case.
+/// Where the token's first occurrence as a word ends in a text, ignoring case as text encoders do.
 fn place(text: &str, token: &str) -> Option<usize> {
     let token = token.trim();
     if token.is_empty() {
@@ -107,7 +106,7 @@ fn place(text: &str, token: &str) -> Option<usize> {
         .next()
 }
 
-/// The length of `text`'s start that is `token` but for the case of letters.
+/// The length of the prefix of `text` that equals `token`, ignoring case.
 fn same_start(text: &str, token: &str) -> Option<usize> {
     let mut rest = text.char_indices();
     for wanted in token.chars() {

@@ -1,4 +1,4 @@
-//! What bad input gets: one message that names the thing and the hint, exit code 2, and nothing written lost.
+//! Bad input gets one message with the cause and a hint, exit code 2, and no written file is lost.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -111,7 +111,7 @@ fn solvers_are_named_and_planned() {
         ],
         &["sampler.solver", "1000 solver steps", "fewer"],
     );
-    // The micro model's file says leading spacing with an offset.
+    // The embedded model's file says leading spacing with an offset.
     check(
         &[
             "--set",
@@ -255,7 +255,7 @@ fn a_loss_that_explodes_ends_with_code_1_and_keeps_the_state() {
 
 #[test]
 fn a_full_disk_is_named() {
-    // /dev/full takes no byte; a folder below a file cannot be made either. Both are what a full disk looks like to a writer.
+    // /dev/full accepts no byte, and a folder below a file cannot be created: to a writer both look like a full disk.
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");
     std::fs::write(&file, "here").expect("it can be written");

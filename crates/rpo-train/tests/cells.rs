@@ -1,4 +1,4 @@
-//! A run cell by cell: plan, cells in processes of their own, and what is told at any moment.
+//! A run cell by cell: plan, cells in their own processes, and reports of unfinished runs.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ fn bad(code: i32, args: &[&str], words: &[&str]) {
     }
 }
 
-/// What must not depend on which process did which cell, or when.
+/// The files that must not depend on which process ran which cell, or when.
 fn results(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>) {
         for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -102,22 +102,22 @@ fn cells_run_in_any_process_and_order() {
     good(&all(&run("alone", &[])));
     let alone = results(folder.path().join("alone").as_path());
 
-    // In two processes at a time; the cells' own names of files lie in the same places.
+    // In two processes at a time.
     good(&all(&run("two", &["--jobs", "2"])));
     same(&folder.path().join("two"), &alone);
 
-    // Begun, one cell of it lost, the others told of at any moment.
+    // An unfinished run: one cell is lost, the others are reported.
     let (begun, id) = (at("two"), plan["cells"][2]["id"].as_str().unwrap());
     let lost = Path::new(&begun).join("trajectories").join(id);
     fs::remove_dir_all(&lost).unwrap();
     let told = good(&["report", &begun]);
     assert!(told.contains("3 of 4 cells are finished"), "{told}");
     assert!(told.contains("of the 1 subjects and seeds"), "{told}");
-    // A finished cell ends at once, also where there is no model any more.
+    // A finished cell returns at once, even if the model no longer exists.
     assert!(good(&["cell", &begun, "--index", "0"]).contains("is finished"));
     bad(2, &["cell", &begun, "--index", "4"], &["4 cells"]);
     bad(2, &["cell", &file, "--index", "0"], &["no run"]);
-    // One process a cell.
+    // One process per cell.
     let mut first = command(&["cell", &begun, "--index", "2"])
         .stdout(Stdio::null())
         .spawn()
@@ -136,7 +136,7 @@ fn cells_run_in_any_process_and_order() {
     good(&["report", &begun]);
     same(&folder.path().join("two"), &alone);
 
-    // What is damaged is told at the end, while the others go on.
+    // A damaged cell is reported at the end; the others continue.
     let record = lost.join("metrics.jsonl");
     fs::write(&record, "").unwrap();
     fs::remove_dir_all(

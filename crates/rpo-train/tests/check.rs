@@ -1,4 +1,4 @@
-//! What `check` says of photos and captions, and what a run says of them again.
+//! What `check` prints about photos and captions, and a run repeats.
 
 use image::RgbImage;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Photos with the captions that a captioning model writes: without the token, too long, and as it should be.
+/// Photos with captions as a captioning model writes them: without the token, too long, and correct.
 fn photos(folder: &Path) -> PathBuf {
     let long = format!("{} of [v] dog", "a red car near a tree ".repeat(12));
     let captions = [
@@ -56,7 +56,7 @@ fn captions_that_bind_nothing_are_told() {
     }
     assert!(!said.contains("c.txt"), "{said}");
 
-    // A model that is not here has no tokenizer to count with.
+    // Without the model there is no tokenizer to count tokens.
     let sets = [
         "--set",
         "model.preset=sd15",

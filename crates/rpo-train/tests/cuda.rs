@@ -1,4 +1,4 @@
-//! Encoders, sampled pictures and a whole run on a GPU against the same on the CPU. In CI the GPU is an emulated one.
+//! Encoders, sampled pictures and a whole run on a GPU against the same on the CPU. In CI the GPU is emulated.
 #![cfg(feature = "cuda")]
 
 use candle_core::{DType, Device, Tensor};
@@ -17,7 +17,7 @@ fn gpu() -> Option<Place> {
     match rpo_nn::gpu::open(0) {
         Ok(device) => Some(Place::new(device, DType::BF16).unwrap()),
         Err(e) => {
-            // Past the capture of a passing test: CI counts these lines.
+            // Not captured in a passing test: CI counts these lines.
             let _ = writeln!(
                 std::io::stderr(),
                 "skipped: no GPU ({})",
@@ -46,7 +46,7 @@ fn close(what: &str, got: impl IntoIterator<Item = f32>, want: impl IntoIterator
     }
 }
 
-/// In f32, whatever the activations of the U-Net are.
+/// In f32, whatever the dtype of the U-Net's activations.
 #[test]
 fn encoders_on_a_gpu_are_those_of_the_cpu() {
     let Some(gpu) = gpu() else { return };
@@ -115,7 +115,7 @@ fn pictures_of_a_gpu_are_those_of_the_cpu() {
         pictures.iter().flat_map(|p| p.as_raw().clone()).collect()
     };
     let want = draw(&Place::default());
-    // In 255ths: f32 may round a value to the other side, bf16 has 8 bits everywhere.
+    // In units of 1/255: f32 may round a value the other way, bf16 has 8 bits everywhere.
     for (place, most, mean) in [(gpu.in_f32(), 1, 0.01), (gpu, 60, 2.0)] {
         let got = draw(&place);
         let off: Vec<u8> = got.iter().zip(&want).map(|(a, b)| a.abs_diff(*b)).collect();
@@ -129,7 +129,7 @@ fn pictures_of_a_gpu_are_those_of_the_cpu() {
     }
 }
 
-/// All numbers of the trajectory's records, in their order.
+/// All numbers of the trajectory's records, in order.
 fn metrics(device: &str, dtype: &str, more: &[&str]) -> Vec<f64> {
     let out = tempfile::tempdir().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

@@ -96,7 +96,7 @@ fn every_metric_names_its_encoder_and_its_token_rule() {
         .expect("pictures");
     assert_eq!(pictures[1]["prompt"], "a [V] dog in the snow");
     assert_eq!(pictures[2]["prompt_without_token"], "a red dog");
-    // The table is the mean of what is listed, and a photo is more like the photos than another subject.
+    // The table is the mean of the listed scores, and a photo is more similar to the photos than another subject.
     let of = |i: usize| pictures[i]["scores"][0].as_f64().expect("a number");
     let mean = (of(0) + of(1) + of(2)) / 3.0;
     assert!((mean - row("CLIP-I", None)["mean"].as_f64().expect("a number")).abs() < 1e-12);
@@ -123,7 +123,7 @@ fn tables_and_captions_say_the_same_as_numbers() {
     let by_caption = scored(folder.path(), &FOLDERS);
     assert_eq!(by_number["subjects"], by_table["subjects"]);
     assert_eq!(by_number["subjects"], by_caption["subjects"]);
-    // Several CLIP folders, each a row of its own.
+    // Several CLIP folders, each with its own row.
     let two = ["--clip", "micro/eval_clip", "micro/eval_clip"];
     let several = scored(folder.path(), &with(&two));
     assert_eq!(several["table"].as_array().map(Vec::len), Some(6));

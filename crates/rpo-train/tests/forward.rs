@@ -1,5 +1,5 @@
-//! `rpo-train forward` on small random models of every family, as diffusers and transformers saved them, against their own
-//! results (`scripts/parity/diffusion.py --golden`); and a whole run on the smallest SDXL there is.
+//! `rpo-train forward` on small random models of every family, saved by diffusers and transformers, against their results
+//! (`scripts/parity/diffusion.py --golden`); and a whole run on a very small SDXL.
 
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
@@ -113,7 +113,7 @@ fn gradients_of_an_official_step_of_every_family() {
                 } else if key != "ell" {
                     assert!((apart / norm).sqrt() <= 1e-5, "{family_name} {key}");
                 } else {
-                    // A small difference of errors near 1, each exact to about 1e-7.
+                    // A small difference of errors near 1, each accurate to about 1e-7.
                     assert!(apart.sqrt() <= 1e-6, "{family_name} {key}");
                 }
             }
@@ -127,7 +127,7 @@ fn gradients_of_an_official_step_of_every_family() {
     }
 }
 
-/// Two arms of one run: the whole U-Net, and adapters; SDXL's two encoders and sizes go through training, sampling and tests.
+/// Two arms of one run, whole U-Net and adapters: SDXL's two encoders and size conditions in training, sampling and tests.
 #[test]
 fn the_smallest_sdxl_trains_wholly_and_by_lora() {
     let out = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! LoRA from an experiment file to files: a short run, and the verbs that work on what it leaves.
+//! LoRA from an experiment file to files: a short run, and the verbs on its files.
 
 use rpo_diffusion::lora::{Format, Lora};
 use rpo_nn::weights::Params;
@@ -12,7 +12,7 @@ fn run(args: &[&str]) -> Output {
         .expect("the program starts")
 }
 
-/// Runs to the end and returns what was printed.
+/// Succeeds; returns what was printed.
 fn good(args: &[&str]) -> String {
     let output = run(args);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -105,7 +105,7 @@ fn a_run_leaves_loras_that_the_verbs_work_on() {
         "{info}"
     );
 
-    // Into the model and out of it again.
+    // Merged into the model and removed again.
     let merge = |verb: &str, from: &Path, to: &Path| {
         let lora = place.join("diffusers");
         let args = [
@@ -160,7 +160,7 @@ fn a_run_leaves_loras_that_the_verbs_work_on() {
         &["merged: there is something already"],
     );
 
-    // From one form to the other and back.
+    // From one format to the other and back.
     let convert = |from: &Path, to: &Path, format: &str| {
         good(&[
             "lora",
@@ -199,7 +199,7 @@ fn a_run_leaves_loras_that_the_verbs_work_on() {
         base
     );
     assert_ne!(checkpoint, base);
-    // The same again is nothing new; another picture of the same name is not written over it.
+    // Drawing the same again changes nothing; another picture of the same name does not overwrite it.
     assert_eq!(draw("file", &["--lora", text(&b)]), checkpoint);
     let (run, out) = (at("run"), at("file"));
     let args = ["generate", text(&run), "-n", "1", "--out", text(&out)];

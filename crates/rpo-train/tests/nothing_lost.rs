@@ -1,4 +1,4 @@
-//! What is damaged, shared, foreign or not a plain file ends with a message, and every byte that was there stays.
+//! Damaged, shared, foreign or special files end with a message, and every existing byte stays.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,7 +54,7 @@ fn succeeds(out: &Path) {
     assert_eq!(code, Some(0), "{text}");
 }
 
-/// All files below `folder` with their bytes; links as what they point to.
+/// All files below `folder` with their bytes; links with their targets.
 fn all(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -100,7 +100,7 @@ fn interrupted(out: &Path) {
     child.wait().unwrap();
 }
 
-/// A bit of a state that is resumed from, and of a checkpoint that is drawn with.
+/// Flips a bit in the weights of a state or checkpoint.
 fn flip_weights(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let middle = bytes.len() / 2;
@@ -110,7 +110,7 @@ fn flip_weights(path: &Path) {
 
 type Damage = (&'static str, fn(&Path), &'static [&'static str]);
 
-/// What may happen to a record, and what is said of it.
+/// Damages of a record, and the messages about them.
 const DAMAGES: [Damage; 5] = [
     ("cut", |t| set_len(t, 300), &["300 of", "delete"]),
     ("empty", |t| set_len(t, 0), &["0 of", "delete"]),
@@ -155,7 +155,7 @@ fn a_damaged_record_stops_the_run_and_nothing_is_deleted() {
     interrupted(&half);
     let whole = folder.path().join("whole");
     copy(&half, &whole);
-    // What a kill leaves, and what users have there.
+    // What a kill leaves, and files of the user.
     let trajectory = whole.join(TRAJECTORY);
     let swept = [
         trajectory.join("state/step-000001/weights.safetensors"),
@@ -195,7 +195,7 @@ fn a_damaged_record_stops_the_run_and_nothing_is_deleted() {
             stays_as_it_is(&copied, &format!("{name} {damage}"), words);
         }
     }
-    // The state gone, the record there.
+    // The state is missing, the record exists.
     let copied = folder.path().join("state");
     copy(&half, &copied);
     fs::remove_file(copied.join(TRAJECTORY).join("state/latest.json")).unwrap();
@@ -232,7 +232,7 @@ fn a_damaged_record_stops_the_run_and_nothing_is_deleted() {
         fs::write(&base, changed).unwrap();
         stays_as_it_is(&copied, "a test result", &words);
     }
-    // The way out that is named.
+    // As the hint says.
     fs::remove_file(&base).unwrap();
     succeeds(&copied);
     assert_eq!(fs::read_to_string(&base).unwrap(), text);
@@ -252,7 +252,7 @@ fn a_damaged_record_stops_the_run_and_nothing_is_deleted() {
         "{text}"
     );
     let copied = folder.path().join("state");
-    // The way out that is named.
+    // As the hint says.
     fs::remove_dir_all(copied.join(TRAJECTORY)).unwrap();
     succeeds(&copied);
     let record = |out: &Path| fs::read(out.join(TRAJECTORY).join("metrics.jsonl")).unwrap();

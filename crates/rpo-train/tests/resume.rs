@@ -1,4 +1,4 @@
-//! A run that is killed at random moments and started again ends with the same bytes as one that was left alone.
+//! A run that is killed at random moments and resumed ends with the same bytes as an uninterrupted one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ fn start(out: &Path, sets: &[&str]) -> Child {
         .expect("the program starts")
 }
 
-/// Every file whose bytes must not depend on interruptions: all but clocks, the report that shows them, and the state that is gone.
+/// Every file whose bytes must not depend on interruptions: all except times, the report that shows them, and the removed state.
 fn results(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>) {
         for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
@@ -74,7 +74,7 @@ fn nor_do_they_with_adapters_and_dropout() {
     kill(8, &sets, "pytorch_lora_weights.safetensors");
 }
 
-/// Kills runs `most` times in all, over as many runs as it takes, and compares every one that ends; `weights` are the names of
+/// Kills runs `most` times in total, over as many runs as needed, and compares every one that ends; `weights` are the names of
 /// files that must be among the results.
 fn kill(most: usize, sets: &[&str], weights: &str) {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! The committed files are in step with the program.
+//! The committed files match the program.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The program alone: one binary in an empty folder, without the source folder, runs what the README names.
+//! The binary alone, in an empty folder without the sources, runs what the README lists.
 
 use rpo_experiment::built_in::{EXPERIMENTS, SIZES};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rpo-train");
 
-/// Variables that lead to a cache of the machine that tests run on.
+/// Variables that lead to a cache of the test machine.
 const ELSEWHERE: [&str; 6] = [
     "XDG_CACHE_HOME",
     "LOCALAPPDATA",
@@ -16,7 +16,7 @@ const ELSEWHERE: [&str; 6] = [
     "HUGGINGFACE_HUB_CACHE",
 ];
 
-/// Runs the copy of the program that lies in `folder/bin`, from the empty folder `folder/empty`.
+/// Runs the copy of the program in `folder/bin`, from the empty folder `folder/empty`.
 fn run(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(folder.join("bin/rpo-train"));
     ELSEWHERE.iter().for_each(|name| {
@@ -67,7 +67,7 @@ fn the_program_needs_nothing_beside_it() {
     succeeds(root, &smoke);
     let empty = root.join("empty");
     assert!(empty.join("run/report.html").is_file());
-    // Its own record is enough to find everything again.
+    // The run's own records suffice to find its inputs again.
     succeeds(root, &["generate", "run", "--step", "0", "-n", "1"]);
     let copies: Vec<_> = std::fs::read_dir(root.join("cache"))
         .expect("the cache")
@@ -86,7 +86,7 @@ fn the_program_needs_nothing_beside_it() {
         let output = run(root, &["check", built_in.name]);
         let text = String::from_utf8_lossy(&output.stderr);
         match built_in.name {
-            // It is about photos that only its user has.
+            // It needs photos that only its user has.
             "my_subject" => {
                 assert_eq!(output.status.code(), Some(2), "{text}");
                 for word in [
@@ -104,7 +104,7 @@ fn the_program_needs_nothing_beside_it() {
     for size in SIZES {
         succeeds(root, &["check", "quickstart.toml", "--with", size.name]);
     }
-    // Those that need weights plan without them, but do not run.
+    // Experiments on other models can be planned without weights, but not run.
     let output = run(root, &["experiments/sd15_rpo.toml"]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{text}");
@@ -116,7 +116,7 @@ fn the_program_needs_nothing_beside_it() {
         "nothing is written where RPO_CACHE says another place"
     );
 
-    // What the user made of a built-in one comes before it.
+    // The user's edited file takes precedence over the built-in one.
     let text = succeeds(root, &["experiments", "quickstart"]).replace("quickstart", "mine");
     std::fs::write(empty.join("quickstart.toml"), text).expect("a file");
     for name in ["quickstart", "quickstart.toml"] {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Files that hold a clock, the number of threads or a path.
+/// Files that hold times, the number of threads or a path.
 const ELSEWISE: [&str; 6] = [
     "run.json",
     "times.json",

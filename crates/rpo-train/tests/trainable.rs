@@ -1,5 +1,5 @@
-//! A way to train that the program does not know, in this one file: LoRA+ (Hayou et al. 2024), whose B learns faster than
-//! its A, with a hook after each step. It trains, is kept, chosen, read back and tested like the program's own.
+//! A training method that the program does not have, in this one file: LoRA+ (Hayou et al. 2024), whose B learns faster than
+//! its A, with a hook after each step. It is trained, saved, chosen, loaded and tested like the program's own.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -131,7 +131,7 @@ fn setup(output: &Path, steps: usize) -> Setup {
         "subjects.count=1".to_owned(),
         format!("training.steps={steps}"),
         "training.learning_rate=1e-2".to_owned(),
-        // So that a trained step is chosen, whatever it is worth.
+        // So that a trained step is chosen, whatever its reward.
         "rules.last=true".to_owned(),
         format!("output={:?}", output.display().to_string()),
     ];
@@ -177,7 +177,7 @@ fn a_way_to_train_of_ones_own_goes_through_a_whole_run() {
         for other in ["unet", "lora"] {
             assert!(!of_cell.0.join(other).exists());
         }
-        // What is read back is what was trained, and what is exported predicts as it does.
+        // The loaded weights are the trained ones, and the exported model predicts the same.
         let arm = &setup.arms[cell.arm];
         let read = checkpoint::load(&setup, arm, &of_cell, 4, 1.0).unwrap();
         let read = read.expect("step 4 is no base");
@@ -246,7 +246,7 @@ fn a_way_to_train_of_ones_own_goes_through_a_whole_run() {
             assert!((moved - 1.0).abs() < 1e-4, "{name}: {moved}");
         }
 
-        // A finished cell ends at once, and removes nothing.
+        // A finished cell returns at once and removes nothing.
         run_one(&setup, &run.run, cell).unwrap();
         assert_eq!(AFTER.load(Ordering::Relaxed), 4);
         assert_eq!(of_cell.all_kept_steps(), kept);

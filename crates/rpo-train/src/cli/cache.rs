@@ -1,4 +1,4 @@
-//! `rpo-train cache`: what is kept of drawn pictures, and room made.
+//! `rpo-train cache`: shows and prunes the cache of drawn pictures.
 
 use crate::memory::size;
 use crate::runner::store::Store;
@@ -6,7 +6,7 @@ use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
 
-/// Prints what the folder holds; with `prune`, removes what was not used for so many days.
+/// Prints what the folder holds; with `prune`, removes pictures unused for that many days.
 pub(super) fn cache(folder: &Path, prune: Option<f64>) -> Result<()> {
     let store = Store::new(folder.to_owned());
     let unused = prune.map(|days| Duration::from_secs_f64(86_400.0 * days));
@@ -30,7 +30,7 @@ pub(super) fn cache(folder: &Path, prune: Option<f64>) -> Result<()> {
 /// A number of days.
 ///
 /// # Errors
-/// A message about anything else.
+/// A message for any other text.
 pub(super) fn days(text: &str) -> Result<f64, String> {
     let days: f64 = text.parse().map_err(|e| format!("{e}"))?;
     match (0.0..=1e5).contains(&days) {

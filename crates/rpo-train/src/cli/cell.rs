@@ -8,16 +8,16 @@ use rpo_experiment::run::Run;
 use rpo_files::failure::{BadInput, OrBadInput};
 use std::path::Path;
 
-/// The exit code of what was interrupted and can be resumed.
+/// Exit code of a cell that was interrupted and can be resumed.
 const INTERRUPTED: i32 = 75;
 
-/// Runs the cell with this place in the plan. One that is finished ends at once, without a model.
-/// `watched`: it ends when its standard input does, that is with the process that started it.
+/// Runs the cell with this index in the plan. A finished cell returns at once, without loading a model.
+/// `watched`: the process ends when its standard input closes, that is with the process that started it.
 pub(super) fn cell(run: &Path, index: usize, watched: bool) -> Result<()> {
     if watched {
         std::thread::spawn(|| {
             let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-            // What was saved stays; the next start resumes.
+            // Saved state stays; the next start resumes.
             std::process::exit(INTERRUPTED)
         });
     }

@@ -1,4 +1,4 @@
-//! Which checkpoint of which trajectory of a run a verb is about.
+//! Arguments that select a checkpoint of a run.
 
 use crate::run_folder;
 use crate::runner::setup::Setup;
@@ -10,22 +10,22 @@ use rpo_experiment::run::{Run, choices, is_trained};
 use rpo_files::failure::{BadInput, OrBadInput};
 use std::path::PathBuf;
 
-/// Arguments that name a checkpoint.
+/// Arguments that select a checkpoint.
 #[derive(Args)]
 pub(super) struct CheckpointArgs {
     /// Run folder
     pub(super) run: PathBuf,
-    /// Trajectory, as `arm/subject/seed-0`; by default the run's first
+    /// Trajectory, as `arm/subject/seed-0`; default: the run's first
     #[arg(long)]
     trajectory: Option<String>,
-    /// Checkpoint: a kept step, or `0` for the base model; by default the one the first rule chose
+    /// Checkpoint: a kept step, or `0` for the base model; default: the choice of the first rule
     #[arg(long)]
     step: Option<usize>,
 }
 
-/// A checkpoint that was found.
+/// A selected checkpoint.
 pub(super) struct Checkpoint {
-    /// What the run works with.
+    /// The run's loaded inputs.
     pub(super) setup: Setup,
     /// The trajectory.
     pub(super) cell: Cell,
@@ -36,10 +36,10 @@ pub(super) struct Checkpoint {
 }
 
 impl CheckpointArgs {
-    /// Refuses `--trajectory` and `--step` where there is no run.
+    /// Refuses `--trajectory` and `--step` where no run is given.
     ///
     /// # Errors
-    /// [`BadInput`] if one is given.
+    /// [`BadInput`] if either is given.
     pub(super) fn refuse_choice(&self) -> Result<()> {
         if self.trajectory.is_none() && self.step.is_none() {
             return Ok(());
@@ -50,10 +50,10 @@ impl CheckpointArgs {
         )))
     }
 
-    /// Loads the run's inputs and finds the checkpoint; `base` if without `--step` it is the base model.
+    /// Loads the run's inputs and finds the checkpoint; with `base`, the default is the base model.
     ///
     /// # Errors
-    /// [`BadInput`] about a run whose inputs have changed, a trajectory or step that is not there, or a run without a choice.
+    /// [`BadInput`] if the run's inputs have changed, the trajectory or step does not exist, or no rule has chosen yet.
     pub(super) fn find(&self, base: bool) -> Result<Checkpoint> {
         let run = Run {
             path: self.run.clone(),

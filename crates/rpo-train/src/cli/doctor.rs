@@ -1,4 +1,4 @@
-//! `rpo-train doctor`: what this machine offers and which models are found.
+//! `rpo-train doctor`: hardware of this machine and models found on it.
 
 use crate::device;
 use crate::embedded;
@@ -7,7 +7,7 @@ use crate::paths;
 use anyhow::Result;
 use std::path::Path;
 
-/// Prints threads, SIMD level, device, the embedded model and where its copy lies.
+/// Prints threads, SIMD level, device, the embedded model and the folder it is unpacked into.
 pub(super) fn doctor() -> Result<()> {
     println!("rpo-train  {}", env!("CARGO_PKG_VERSION"));
     println!(

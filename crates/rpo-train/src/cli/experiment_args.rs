@@ -1,4 +1,4 @@
-//! The arguments that name an experiment, the same for every verb that takes one.
+//! The arguments that select an experiment, the same for every verb that takes one.
 
 use anyhow::Result;
 use clap::Args;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub(super) struct ExperimentArgs {
     /// Experiment file, or the name of a built-in one, for example quickstart (`rpo-train experiments` lists them)
     pub(super) experiment: PathBuf,
-    /// TOML files whose keys replace those of the experiment, or built-in sizes, for example paper
+    /// TOML files whose keys replace those of the experiment, or names of built-in sizes, for example paper
     #[arg(long = "with", value_name = "FILE")]
     pub(super) overlays: Vec<PathBuf>,
     /// Replace one key: --set training.steps=40

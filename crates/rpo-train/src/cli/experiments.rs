@@ -1,4 +1,4 @@
-//! `rpo-train experiments`: what can be run by name, and the text of each.
+//! `rpo-train experiments`: the built-in experiments and their text.
 
 use anyhow::Result;
 use rpo_experiment::built_in::{self, BuiltIn};

@@ -1,8 +1,8 @@
-//! `rpo-train export`: a checkpoint of a run, or a model folder, as a whole model for other programs. `rpo-train import`: the way back.
+//! `rpo-train export`: a checkpoint of a run, or a model folder, as a whole model for other programs. `rpo-train import`: the reverse.
 
 use super::checkpoint::CheckpointArgs;
 use crate::export::{self, Staging};
-use crate::hub::{Environment, Kind};
+use crate::hub::{Content, Environment};
 use crate::paths;
 use crate::runner::checkpoint as kept;
 use anyhow::Result;
@@ -23,10 +23,10 @@ pub(super) struct ExportArgs {
     /// Where to write: a new folder, or a new file NAME.safetensors
     #[arg(long)]
     to: PathBuf,
-    /// What to write; by default a folder, or a single file if --to ends in .safetensors
+    /// What to write; default: a folder, or a single file if --to ends in .safetensors
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Type of the numbers, of the U-Net in a folder, of everything in a single file
+    /// dtype of the weights: of the U-Net in a folder, of all parts in a single file
     #[arg(long, value_enum, default_value_t)]
     dtype: Dtype,
     /// In a folder, link the base model's weights instead of copying them
@@ -38,7 +38,7 @@ pub(super) struct ExportArgs {
 enum Format {
     /// A folder that `StableDiffusionPipeline.from_pretrained` opens
     Diffusers,
-    /// One file for ComfyUI, A1111 and their kin
+    /// One file for ComfyUI, A1111 and similar programs
     SingleFile,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<()> {
             "--link: a single file holds all weights itself\n  hint: leave --link away, or write a folder",
         ));
     }
-    // Before minutes are spent on loading.
+    // Checked before minutes are spent on loading.
     let staging = match format {
         Format::Diffusers => Some(Staging::begin(&args.to)?),
         Format::SingleFile => None,
@@ -116,7 +116,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<()> {
     Ok(())
 }
 
-/// What is exported: a checkpoint of a run over its base model, or a model as it lies in its folder.
+/// What is exported: a checkpoint of a run with the rest of its base model, or a model folder as it is.
 struct Model {
     folder: PathBuf,
     variant: String,
@@ -158,7 +158,7 @@ impl Model {
         })
     }
 
-    /// Nothing is loaded: tensors are read when they are written.
+    /// Loads nothing yet: tensors are read when they are written.
     fn in_folder(args: &CheckpointArgs) -> Result<Self> {
         args.refuse_choice()?;
         let folder = args.run.clone();
@@ -190,24 +190,24 @@ impl Model {
 pub(super) struct ImportArgs {
     /// Single-file checkpoint of Stable Diffusion 1.x, 2.x or XL, as safetensors
     file: PathBuf,
-    /// Diffusers folder, or repository `org/name`, of a model of the same architecture: its configurations, tokenizers and
-    /// scheduler are copied, which are not in the file
+    /// Diffusers folder, or repository `org/name`, of a model of the same architecture, from which configurations, tokenizers
+    /// and scheduler are copied, because the file has none
     #[arg(long)]
     config_from: String,
     /// Where to write: a new folder
     #[arg(long)]
     to: PathBuf,
-    /// Type of the numbers; by default the file's own
+    /// dtype of the weights; default: as in the file
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
 }
 
-/// Makes a model folder and prints its path.
+/// Writes a model folder and prints its path.
 pub(super) fn import(args: &ImportArgs) -> Result<()> {
     let configurations = paths::find_weights(
         &args.config_from,
         Path::new("."),
-        Kind::Configurations,
+        Content::Configurations,
         None,
         &Environment::of_process(),
         None,

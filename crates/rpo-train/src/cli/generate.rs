@@ -19,16 +19,16 @@ use std::path::PathBuf;
 pub(super) struct GenerateArgs {
     #[command(flatten)]
     checkpoint: CheckpointArgs,
-    /// LoRA file to lay over the base model, in place of a checkpoint of the run
+    /// LoRA file to apply to the base model, instead of a checkpoint of the run
     #[arg(long, conflicts_with = "step")]
     lora: Option<PathBuf>,
-    /// How much the LoRA counts, of --lora or of the checkpoint
+    /// Scale of the LoRA, from --lora or from the checkpoint
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     lora_scale: f64,
     /// Prompt; `{}` stands for token and class
     #[arg(long = "prompt", default_value = "a photo of {}")]
     prompts: Vec<String>,
-    /// Pictures a prompt
+    /// Pictures per prompt
     #[arg(short, long, default_value_t = 4)]
     n: usize,
     /// Seed of the noise
@@ -84,14 +84,14 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     };
     let mut drawn = Vec::with_capacity(pictures.len());
     for (i, (request, picture)) in requests.iter().zip(&pictures).enumerate() {
-        // Long prompts may begin alike and file systems end names at 255 bytes: the prompt's number tells them apart.
+        // Long prompts may begin alike and file systems limit names to 255 bytes: the prompt's number tells them apart.
         let (prompt, number) = (i / args.n, i % args.n);
         let start: String = request.prompt.chars().take(60).collect();
         let text = rpo_experiment::plan::folder_name(&start);
         let name = format!("{what}-seed-{}-{prompt:02}-{text}-{number}.png", args.seed);
         drawn.push((args.out.join(name), png_bytes(picture)));
     }
-    // Names do not tell the run: another one's pictures may lie there under the same.
+    // Names do not include the run: pictures of another run may have the same names.
     let differs = |(path, bytes): &&(PathBuf, Vec<u8>)| {
         path.exists() && std::fs::read(path).map_or(true, |there| there != *bytes)
     };

@@ -1,4 +1,4 @@
-//! `rpo-train lora`: LoRA files looked at, converted, worked into a model and taken out of it.
+//! `rpo-train lora`: inspects and converts LoRA files, merges them into a model and removes them from it.
 
 use super::export::Dtype;
 use crate::export::{self, Staging, refuse_occupied};
@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 pub(super) enum LoraVerb {
     /// Add a LoRA to the weights of a model: W + scale · alpha/rank · B A
     Merge(MergeArgs),
-    /// Take a merged LoRA out again: exact to rounding
+    /// Remove a merged LoRA, exact up to rounding
     Unmerge(MergeArgs),
-    /// Write a LoRA with other names
+    /// Write a LoRA with the names of another format
     Convert(ConvertArgs),
     /// Print what a LoRA file holds
     Info {
@@ -44,10 +44,10 @@ pub(super) struct MergeArgs {
     /// New folder of the same kind
     #[arg(long)]
     to: PathBuf,
-    /// How much the LoRA counts
+    /// Scale of the LoRA
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     scale: f64,
-    /// Type of the U-Net's new weights
+    /// dtype of the new U-Net weights
     #[arg(long, value_enum, default_value_t)]
     dtype: Dtype,
     /// Link the other weights of the model instead of copying them
@@ -63,20 +63,20 @@ pub(super) struct ConvertArgs {
     /// New file
     #[arg(long)]
     to: PathBuf,
-    /// Names of its keys
+    /// Format of its key names
     #[arg(long, value_enum)]
     format: Names,
-    /// Family of its base model, if the modules do not tell it; kohya's names of SDXL's modules are others
+    /// Family of its base model, if the modules do not determine it; kohya names SDXL's modules differently
     #[arg(long, value_enum)]
     base: Option<Family>,
-    /// Type of its values; by default that of the file read
+    /// dtype of its values; default: as in the file read
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Names {
-    /// For ComfyUI, A1111 and everything else
+    /// For ComfyUI, A1111 and other programs
     Kohya,
     /// For diffusers and peft
     Peft,
@@ -90,7 +90,7 @@ enum Family {
     Sdxl,
 }
 
-/// ResNet blocks a down block of every released U-Net.
+/// ResNet blocks per down block in every released U-Net.
 const LAYERS_PER_BLOCK: usize = 2;
 
 /// Runs the verb.
@@ -189,7 +189,7 @@ fn info(path: &Path, full: bool) -> Result<()> {
     println!("modules    {}", lora.modules.len());
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for name in lora.modules.keys() {
-        // Places in lists apart: `to_out.0` is one kind, wherever it is.
+        // Indices of lists are left out, except that `to_out.0` stays one kind of layer.
         let parts: Vec<&str> = name.split('.').collect();
         let from = parts.iter().rposition(|p| p.parse::<usize>().is_err());
         *kinds
@@ -210,7 +210,7 @@ fn info(path: &Path, full: bool) -> Result<()> {
     Ok(())
 }
 
-/// Reads a LoRA and says what is left out of it.
+/// Reads a LoRA and prints what is ignored in it.
 fn read(path: &Path, layers_per_block: usize) -> Result<Lora> {
     let lora = Lora::read(path, layers_per_block).or_bad_input("LoRA")?;
     if let Some(left_out) = lora.left_out() {

@@ -57,33 +57,33 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Run an experiment, or go on with it (the verb may be left away: `rpo-train FILE`)
+    /// Run or resume an experiment (the verb may be omitted: `rpo-train FILE`)
     Run {
         #[command(flatten)]
         file: ExperimentArgs,
-        /// Run folder; by default <output>/<name>-<hash of settings and inputs>
+        /// Run folder; default: <output>/<name>-<hash of settings and inputs>
         #[arg(long)]
         out: Option<PathBuf>,
-        /// Cells at a time, each in a process of its own with its share of the threads
+        /// Cells run at a time, each in its own process with its share of the threads
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
         jobs: u16,
     },
-    /// Run one cell of a run folder; a finished one ends at once
+    /// Run one cell of a run folder; a finished cell returns at once
     Cell {
         /// Run folder
         run: PathBuf,
-        /// Place of the cell in plan.json, from 0
+        /// Index of the cell in plan.json, from 0
         #[arg(long)]
         index: usize,
-        /// End when standard input ends
+        /// End when standard input closes
         #[arg(long, hide = true)]
         watched: bool,
     },
-    /// Resolve an experiment without any weights: arms, rules, subjects, cells and what they cost, as JSON
+    /// Resolve an experiment without any weights: arms, rules, subjects, cells and their cost, as JSON
     Plan {
         #[command(flatten)]
         file: ExperimentArgs,
-        /// Where to write it; by default it is printed
+        /// File to write; default: print
         #[arg(long)]
         out: Option<PathBuf>,
     },
@@ -94,16 +94,16 @@ enum Verb {
     },
     /// Draw pictures with a checkpoint of a run, or with the base model
     Generate(generate::GenerateArgs),
-    /// Run one part of a model on given tensors and write what it says
+    /// Run one part of a model on given tensors and write its output
     Forward(forward::ForwardArgs),
-    /// Look at LoRA files, convert them, merge them into a model and take them out again
+    /// Inspect and convert LoRA files, merge them into a model and remove them again
     #[command(subcommand)]
     Lora(lora::LoraVerb),
     /// Write a checkpoint of a run, or a model folder, as a whole model: a diffusers folder or a single file
     Export(export::ExportArgs),
-    /// Make a model folder of a single-file checkpoint
+    /// Convert a single-file checkpoint into a model folder
     Import(export::ImportArgs),
-    /// Score anybody's pictures by the same encoders and rules as a run's test pictures
+    /// Score pictures from any source with the same encoders and averages as a run's test pictures
     Eval(eval::EvalArgs),
     /// Write the tables and the page of a run from its records, finished or not; with several runs, compare them
     Report {
@@ -114,18 +114,18 @@ enum Verb {
         #[arg(long, default_value = "comparison.html")]
         out: PathBuf,
     },
-    /// Show what is kept of drawn pictures, which any run may use again, and make room
+    /// Show or prune the cache of drawn pictures, which all runs share
     Cache {
         /// Folder of the cache: `cache` beside the run folders
         #[arg(default_value = "runs/cache")]
         folder: PathBuf,
-        /// Remove what was not used for so many days
+        /// Remove pictures unused for this many days
         #[arg(long, value_name = "DAYS", value_parser = cache::days)]
         prune: Option<f64>,
     },
-    /// Print threads, SIMD level, device and the models found
+    /// Print threads, SIMD level, device and models found
     Doctor,
-    /// List the built-in experiments, or print the text of one, to be saved and changed
+    /// List the built-in experiments, or print the text of one, to save and edit
     Experiments {
         /// Name of an experiment or of a size
         name: Option<PathBuf>,
@@ -134,10 +134,10 @@ enum Verb {
     Schema,
 }
 
-/// Runs the program with its arguments, the program's name first.
+/// Runs the program with its arguments, beginning with the program's name.
 ///
 /// # Errors
-/// What went wrong; [`rpo_files::failure::exit_code`] tells bad input from failure. Wrong arguments end the process with code 2.
+/// Any failure; [`rpo_files::failure::exit_code`] tells bad input from other failures. Wrong arguments end the process with code 2.
 pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
     match Cli::parse_from(with_verb(args.collect())).verb {
         Verb::Run { file, out, jobs } => {
@@ -155,7 +155,7 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
                 return runner::conclude(&setup.plan, run, failed);
             }
             runner::fits(&setup, jobs.into())?;
-            // Each process loads what it needs; nothing of it stays here.
+            // Each process loads what it needs; this one keeps only the plan.
             let plan = setup.plan.clone();
             drop(setup);
             let failed = pool::run_all(&plan, run, jobs.into())?;

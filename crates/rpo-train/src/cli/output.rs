@@ -1,4 +1,4 @@
-//! Where a verb writes one file: into an empty place, or over its own earlier result, never over anything else.
+//! A verb writes its file to a free path or over its own earlier result, never over anything else.
 
 use anyhow::Result;
 use rpo_files::failure::{BadInput, OrBadInput};
@@ -7,14 +7,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// How much of a file is looked at to tell what it is.
+/// Bytes read of a file to recognise it.
 const START: u64 = 1 << 16;
 
-/// Refuses `path`, which the argument `name` gave, if something is there that the verb did not write: `ours` tells its results by
-/// how they begin. An empty file is nothing. `inputs` are refused even if an earlier call wrote them.
+/// Refuses `path`, given by the argument `name`, if it holds something that the verb did not write: `ours` recognises results
+/// by how they begin. An empty file counts as free. `inputs` are refused even if an earlier call wrote them.
 ///
 /// # Errors
-/// [`BadInput`] that names the file and what it is.
+/// [`BadInput`] with the file and what it holds.
 pub(super) fn refuse_foreign<'a>(
     name: &str,
     path: &Path,

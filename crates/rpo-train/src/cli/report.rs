@@ -1,4 +1,4 @@
-//! `rpo-train report RUN…`: what a run says at any moment of it, without its model; or several, compared.
+//! `rpo-train report RUN…`: the report of a run, finished or not, without its model; or a comparison of several.
 
 use super::output;
 use crate::files;
@@ -9,7 +9,7 @@ use rpo_report::collect::{REPORT_DATA, collect};
 use rpo_report::page::{self, ReportData};
 use std::path::{Path, PathBuf};
 
-/// One run: its tables and page, from its records; several: a comparison at `out`.
+/// One run: writes its tables and page from its records; several: writes a comparison to `out`.
 pub(super) fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
     if runs.len() > 1 {
         output::refuse_foreign("--out", out, [], |start| {
@@ -19,7 +19,7 @@ pub(super) fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
     let mut data = Vec::with_capacity(runs.len());
     for path in runs {
         let run = Run { path: path.clone() };
-        // Runs of earlier versions have no plan: what they said at their end is rendered again.
+        // Runs of earlier versions have no plan: their final report data is rendered again.
         if run.plan_path().is_file() {
             let info = run.info()?;
             let told = collect(&run.plan()?, &info, &run)?;

@@ -1,4 +1,4 @@
-//! The copy is whole whatever was there before.
+//! The copy is whole, whatever existed before.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn unpacked(folder: &Path) -> PathBuf {
     unpack(&[folder.to_path_buf()], &SMALL).unwrap()
 }
 
-/// What is beside the copy: nothing should be left.
+/// Number of entries beside the copy: none should be left.
 fn beside(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count() - 1
 }

@@ -7,7 +7,7 @@ use rpo_files::failure::{BadInput, OrBadInput};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Parts with weights of a pipeline here, and what their files are called.
+/// Parts of a pipeline with weights, and the names of their files.
 pub const NETWORKS: [(&str, &str); 4] = [
     ("unet", "diffusion_pytorch_model"),
     ("vae", "diffusion_pytorch_model"),
@@ -15,7 +15,7 @@ pub const NETWORKS: [(&str, &str); 4] = [
     ("text_encoder_2", "model"),
 ];
 
-/// Parts without weights of a pipeline, and those with weights that only other programs read.
+/// Parts of a pipeline without weights, and those whose weights only other programs read.
 const OTHERS: [&str; 6] = [
     "tokenizer",
     "tokenizer_2",
@@ -25,7 +25,7 @@ const OTHERS: [&str; 6] = [
     "image_encoder",
 ];
 
-/// Endings of files of weights in all formats.
+/// Extensions of weight files in all formats.
 const WEIGHTS: [&str; 9] = [
     ".safetensors",
     ".bin",
@@ -39,8 +39,8 @@ const WEIGHTS: [&str; 9] = [
 ];
 
 /// Copies `model_index.json` and every part that it lists, but `unet`, from the diffusers folder `base` to `to`: configurations,
-/// tokenizers, one set of weights each, which loses the name of its `variant`. Parts that are not there are written as absent. With
-/// `link`, weights are linked instead of copied: hard, or by a symbolic link to another disk.
+/// tokenizers, one set of weights each, without the `variant` in its name. Missing parts are written as absent. With `link`,
+/// weights are linked instead of copied: hard links, or symbolic ones to another disk.
 ///
 /// # Errors
 /// I/O errors, by path.
@@ -54,7 +54,7 @@ pub fn copy_rest(base: &Path, to: &Path, variant: Option<&str>, link: bool) -> R
     Ok(())
 }
 
-/// Copies `model_index.json` and every part that it lists without weights of any. Optional parts that are weights, a safety
+/// Copies `model_index.json` and every part that it lists, without weights. Optional parts that consist of weights, a safety
 /// checker for example, are written as absent.
 ///
 /// # Errors
@@ -71,7 +71,7 @@ pub fn copy_configurations(base: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes `model_index.json` with the parts that `keep` does not want as absent; returns those that are left. A name becomes a
+/// Writes `model_index.json` with the parts that `keep` rejects as absent; returns those that are left. A name becomes a
 /// path only if it is one of the known ones.
 fn write_index(base: &Path, to: &Path, keep: impl Fn(&str) -> bool) -> Result<Vec<&'static str>> {
     let path = inside(base, &base.join("model_index.json"))?;
@@ -104,15 +104,15 @@ fn write_index(base: &Path, to: &Path, keep: impl Fn(&str) -> bool) -> Result<Ve
     Ok(parts)
 }
 
-/// Copies the files of one part, the folder `part`, but its weights.
+/// Copies the files of one part, the folder `part`, except its weights.
 ///
 /// # Errors
-/// [`BadInput`] about a link that leads out of it; I/O errors, by path.
+/// [`BadInput`] if a link leads out of it; I/O errors, by path.
 pub fn copy_part(part: &Path, to: &Path) -> Result<()> {
     copy_files(part, "", to, None, None)
 }
 
-/// Copies the files of `base/part`; `weights`: whether to link its weights or copy them, `None` leaves them away.
+/// Copies the files of `base/part`; `weights`: whether to link its weights or copy them, `None` omits them.
 fn copy_files(
     base: &Path,
     part: &str,
@@ -139,7 +139,7 @@ fn copy_files(
             && (chosen.contains(name) || chosen.is_empty())
         {
             let target = match &taken {
-                // The list of shards names them as they are.
+                // The index of shards lists these names.
                 Some(variant) if !name.contains("-of-") => {
                     name.replacen(&format!(".{variant}."), ".", 1)
                 }
@@ -151,8 +151,8 @@ fn copy_files(
     Ok(())
 }
 
-/// The file that `path` is, links followed, if it lies in the model folder `base`, or in the hub's cache in the folder that
-/// its snapshots' links point to.
+/// The file at `path`, links followed, if it is in the model folder `base`, or in the `blobs` folder of the hub's cache that
+/// the snapshot links to.
 fn inside(base: &Path, path: &Path) -> Result<PathBuf> {
     let real = |path: &Path| {
         path.canonicalize()

@@ -6,8 +6,8 @@ use rpo_nn::weights::{Item, MAX_SHARD_SIZE, Precision, write_sharded};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Writes `unet/` into the folder `to`: the configuration of the model in `base` as it stands there, and the weights, in several
-/// files where they are larger than diffusers' limit.
+/// Writes `unet/` into the folder `to`: the unchanged configuration of the model in `base`, and the weights, in several files
+/// where they exceed diffusers' limit.
 ///
 /// # Errors
 /// I/O errors; values that `precision` cannot hold.

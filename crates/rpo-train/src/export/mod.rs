@@ -1,4 +1,4 @@
-//! Whole models written for other programs: diffusers folders and single-file checkpoints.
+//! Writes whole models for other programs: diffusers folders and single-file checkpoints.
 
 mod base;
 mod folder;

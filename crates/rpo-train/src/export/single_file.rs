@@ -1,4 +1,4 @@
-//! Single-file checkpoints: written from a model folder and a U-Net, and made into a model folder.
+//! Single-file checkpoints: written from a model folder and a U-Net, and converted into a model folder.
 
 use super::base::{NETWORKS, copy_configurations};
 use super::staging::{Staging, refuse_occupied};
@@ -12,11 +12,11 @@ use rpo_nn::weights::{Archive, Item, MAX_SHARD_SIZE, Precision, pt, write_sharde
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Writes the U-Net `unet` and the other parts of the model in `base` as one file; returns what family it is of. `metadata` is
-/// asked for once the family is known.
+/// Writes the U-Net `unet` and the other parts of the model in `base` as one file; returns the model's family. `metadata` is
+/// called once the family is known.
 ///
 /// # Errors
-/// [`BadInput`] if there is something at `to` already, or a part has a tensor without a place in the file; I/O errors.
+/// [`BadInput`] if `to` exists, or a part has a tensor without a name in the file; I/O errors.
 pub fn write(
     base: &Path,
     variant: Option<&str>,
@@ -45,13 +45,12 @@ pub fn write(
     Ok(names.family)
 }
 
-/// Makes a model folder of the single-file checkpoint `file`, with configurations, tokenizers and scheduler of the folder
-/// `configurations`, which must be of the same architecture. Weights are written in the file's own type unless `precision` names
-/// another. What was written is loaded once before it is put into its place. Returns the family and the names of the tensors that
-/// no part reads.
+/// Converts the single-file checkpoint `file` into a model folder, with configurations, tokenizers and scheduler of the folder
+/// `configurations`, which must be of the same architecture. Weights keep the file's dtype unless `precision` names another. The
+/// result is loaded once before it is moved into place. Returns the family and the names of the tensors that no part reads.
 ///
 /// # Errors
-/// [`BadInput`] about a file that is no checkpoint, of another family than the configurations, or without a tensor that they ask for;
+/// [`BadInput`] if the file is no checkpoint, of another family than the configurations, or lacks a tensor that they require;
 /// I/O errors.
 pub fn import(
     file: &Path,
@@ -89,7 +88,7 @@ pub fn import(
             MAX_SHARD_SIZE,
         )?;
     }
-    // Names and shapes are right only if every part can be built from them.
+    // Names and shapes are right only if every part can be built.
     let staged = staging.path().display().to_string();
     Pipeline::load(staging.path()).map_err(|e| {
         let said = e.to_string().replace(&staged, &to.display().to_string());
@@ -103,7 +102,7 @@ pub fn import(
     Ok((of_file, folders.passed_over))
 }
 
-/// Refuses a scheduler for noise under a checkpoint that says it predicts velocities, and the other way round.
+/// Refuses a noise-prediction scheduler for a checkpoint that declares v-prediction, and vice versa.
 fn check_prediction(archive: &Archive, configurations: &Path) -> Result<()> {
     let path = configurations.join("scheduler/scheduler_config.json");
     let schedule = NoiseSchedule::load(&path).or_bad_input("--config-from")?;

@@ -1,4 +1,4 @@
-//! A folder that appears whole or not at all, and never in place of another.
+//! A folder that appears whole or not at all, and never replaces another.
 
 use crate::files;
 use anyhow::{Context, Result};
@@ -6,17 +6,17 @@ use rpo_files::failure::{BadInput, OrBadInput};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A folder in the making, beside the place where it will be.
+/// A temporary folder beside its target.
 pub struct Staging {
     folder: TempDir,
     target: PathBuf,
 }
 
 impl Staging {
-    /// Begins a folder that will be `target`.
+    /// Begins a folder that will become `target`.
     ///
     /// # Errors
-    /// [`BadInput`] if there is something at `target` already, unless it is an empty folder; I/O errors.
+    /// [`BadInput`] if `target` exists, unless it is an empty folder; I/O errors.
     pub fn begin(target: &Path) -> Result<Self> {
         refuse_occupied(target)?;
         let target = std::path::absolute(target).or_bad_input(target.display())?;
@@ -34,25 +34,25 @@ impl Staging {
         self.folder.path()
     }
 
-    /// Puts the folder in its place.
+    /// Renames the folder to its target.
     ///
     /// # Errors
-    /// If something has come into its place meanwhile; I/O errors.
+    /// If the target has come to exist meanwhile; I/O errors.
     pub fn finish(self) -> Result<()> {
         refuse_occupied(&self.target)?;
         // A rename replaces an empty folder.
         std::fs::rename(self.folder.path(), &self.target)
             .with_context(|| files::cannot_write(&self.target))?;
-        // It is no longer there to be removed.
+        // Renamed, so nothing is left to remove.
         let _ = self.folder.keep();
         Ok(())
     }
 }
 
-/// Refuses to write where something is.
+/// Refuses to overwrite.
 ///
 /// # Errors
-/// [`BadInput`] unless there is nothing at `target`, or an empty folder.
+/// [`BadInput`] unless `target` does not exist or is an empty folder.
 pub fn refuse_occupied(target: &Path) -> Result<()> {
     let Ok(about) = std::fs::symlink_metadata(target) else {
         return Ok(());

@@ -1,6 +1,6 @@
-//! The hub's cache on disk: `models--ORG--NAME/{refs/<revision>, snapshots/<commit>/…}`, its files links into `blobs/`.
+//! The hub's cache on disk: `models--ORG--NAME/{refs/<revision>, snapshots/<commit>/…}`, where files are links into `blobs/`.
 
-use super::{Gap, Kind, Repository, missing};
+use super::{Content, Gap, Repository, missing};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -16,21 +16,21 @@ pub struct Snapshot {
 /// Why the cache has no complete copy of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Absence {
-    /// There is nothing of it.
+    /// The repository is not in the cache.
     Repository {
         /// The folder that would hold it.
         folder: PathBuf,
     },
-    /// There are other revisions of it.
+    /// Only other revisions of it exist.
     Revision {
         /// Its folder.
         folder: PathBuf,
-        /// What was asked for.
+        /// The requested revision.
         revision: String,
-        /// The branches and tags that are there.
+        /// The branches and tags in the cache.
         others: Vec<String>,
     },
-    /// The copy was never finished, or has no weights that can be read.
+    /// The copy is incomplete, or has no readable weights.
     Incomplete {
         /// The snapshot's folder.
         folder: PathBuf,
@@ -67,14 +67,14 @@ impl fmt::Display for Absence {
     }
 }
 
-/// The copy of a repository in `cache` at its revision, a branch, a tag or a whole commit, if it has every file that `kind` needs.
+/// The copy of a repository in `cache` at its revision, a branch, a tag or a whole commit, if it has every file that `content` needs.
 ///
 /// # Errors
-/// What is not there.
+/// What is missing.
 pub fn look_up(
     cache: &Path,
     repository: &Repository,
-    kind: Kind,
+    content: Content,
     variant: Option<&str>,
 ) -> Result<Snapshot, Absence> {
     let folder = cache.join(format!("models--{}", repository.name.replace('/', "--")));
@@ -87,7 +87,7 @@ pub fn look_up(
         Err(_) => repository.revision.clone(),
     };
     let snapshot = folder.join("snapshots").join(&commit);
-    // A commit is one plain name: a reference that says otherwise is damaged and leads nowhere.
+    // A commit is one plain name: any other reference is damaged and ignored.
     if commit.is_empty() || commit.contains(['/', '\\', '.']) || !snapshot.is_dir() {
         return Err(Absence::Revision {
             others: revisions(&folder.join("refs"), ""),
@@ -95,7 +95,7 @@ pub fn look_up(
             revision: repository.revision.clone(),
         });
     }
-    match missing(&snapshot, kind, variant) {
+    match missing(&snapshot, content, variant) {
         Some(gap) => Err(Absence::Incomplete {
             folder: snapshot,
             gap,
@@ -107,7 +107,7 @@ pub fn look_up(
     }
 }
 
-/// The names below `refs`, with slashes where they are nested.
+/// The names below `refs`, nested ones with slashes.
 fn revisions(refs: &Path, prefix: &str) -> Vec<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(refs).into_iter().flatten().flatten() {

@@ -1,16 +1,16 @@
-//! Fetching from the hub into its cache, in the layout that the Python package writes and reads too.
+//! Downloads from the hub into its cache, in the layout of the Python package.
 
-use super::{Environment, Kind, Repository, wanted};
+use super::{Content, Environment, Repository, wanted};
 use hf_hub::api::sync::ApiBuilder;
 use hf_hub::{Repo, RepoType};
 
-/// Downloads the files that `kind` needs and are not there yet; returns the commit.
+/// Downloads the missing ones of the files that `content` needs; returns the commit.
 ///
 /// # Errors
-/// What the hub, or the connection to it, said; with the file it was about.
+/// Errors of the hub or the connection, with the file concerned.
 pub(super) fn fetch(
     repository: &Repository,
-    kind: Kind,
+    content: Content,
     variant: Option<&str>,
     environment: &Environment,
 ) -> Result<String, String> {
@@ -26,13 +26,13 @@ pub(super) fn fetch(
         let (name, revision) = (repository.name.clone(), revision.to_owned());
         api.repo(Repo::with_revision(name, RepoType::Model, revision))
     };
-    // Asked at the name of the revision, so that the cache learns which commit it is.
+    // Requested by the name of the revision, so that the cache records its commit.
     let repo = at(&repository.revision);
     let info = repo
         .info()
         .map_err(|e| format!("the hub, asked for the files of {repository}: {e}"))?;
     let files: Vec<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
-    let wanted = wanted(&files, kind, variant);
+    let wanted = wanted(&files, content, variant);
     if wanted.is_empty() {
         return Err(format!(
             "the hub has no file in {repository} that could be used here"

@@ -1,13 +1,13 @@
-//! What the environment says of the hub, with the precedence of the Python package `huggingface_hub`.
+//! The hub's environment variables, with the precedence of the Python package `huggingface_hub`.
 
 use std::path::PathBuf;
 
-/// Where the cache is and whether the hub may be asked.
+/// Where the cache is and whether the hub may be contacted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
-    /// Folder of the repositories' copies: `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `hub` in the hub's home.
+    /// Folder of the cached repositories: `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `hub` in the hub's home.
     pub cache: PathBuf,
-    /// `HF_HUB_OFFLINE`, or the older `TRANSFORMERS_OFFLINE`, is one of 1, on, yes, true: the cache must do.
+    /// `HF_HUB_OFFLINE`, or the older `TRANSFORMERS_OFFLINE`, is one of 1, on, yes, true: only the cache is used.
     pub offline: bool,
     /// `HF_TOKEN`, else the content of the file `HF_TOKEN_PATH`, else of `token` in the hub's home.
     pub token: Option<String>,
@@ -16,7 +16,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// What `variable` (a variable's name to its value) says. The hub's home is `HF_HOME`, else `huggingface` in
+    /// Reads it by `variable`, which maps a variable's name to its value. The hub's home is `HF_HOME`, else `huggingface` in
     /// `XDG_CACHE_HOME`, else in `~/.cache`. An empty variable counts as unset; `~`, `$NAME` and `${NAME}` in paths are filled in.
     pub fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
         let get = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
@@ -50,13 +50,13 @@ impl Environment {
         }
     }
 
-    /// What this process's environment says.
+    /// Reads it from this process's environment.
     pub fn of_process() -> Self {
         Self::new(|name| std::env::var(name).ok())
     }
 }
 
-/// Fills in a leading `~` and the variables of a path; an unknown variable stays as it is written.
+/// Expands a leading `~` and the variables of a path; an unknown variable stays as written.
 pub(crate) fn expand(text: &str, get: &impl Fn(&str) -> Option<String>) -> PathBuf {
     let home = text
         .strip_prefix('~')

@@ -1,4 +1,4 @@
-//! Repositories `org/name` of the Hugging Face hub: found in its cache by plain file reads; fetched only with the cargo feature `hub`.
+//! Repositories `org/name` of the Hugging Face hub: found in its cache by plain file reads; downloaded only with the cargo feature `hub`.
 
 mod cache;
 #[cfg(feature = "hub")]
@@ -10,26 +10,26 @@ mod repository;
 pub use cache::{Absence, Snapshot, look_up};
 pub use environment::Environment;
 pub(crate) use environment::expand;
-pub use needs::{Gap, Kind, missing, wanted};
+pub use needs::{Content, Gap, missing, wanted};
 pub use repository::Repository;
 
 use rpo_experiment::Source;
 use std::path::PathBuf;
 
-/// Finds a repository: in the cache under its name or, if it has moved, its other name; then on the hub, if this build can and
-/// may ask it.
+/// Finds a repository: in the cache under its name or, if it has moved, its other name; then on the hub, if this build can
+/// download and may do so.
 ///
 /// # Errors
-/// A message with everything that was looked at and the command that fetches what is missing.
+/// A message with all places searched and the command that downloads what is missing.
 pub fn find(
     repository: &Repository,
-    kind: Kind,
+    content: Content,
     variant: Option<&str>,
     environment: &Environment,
 ) -> Result<(PathBuf, Source), String> {
     let mut tried = Vec::new();
     for named in repository.names() {
-        match look_up(&environment.cache, &named, kind, variant) {
+        match look_up(&environment.cache, &named, content, variant) {
             Ok(Snapshot { folder, commit }) => {
                 let source = Source {
                     repository: named.name,
@@ -45,7 +45,7 @@ pub fn find(
         name: repository.current_name().to_owned(),
         revision: repository.revision.clone(),
     };
-    match ask_hub(&current, kind, variant, environment) {
+    match ask_hub(&current, content, variant, environment) {
         Ok(found) => return Ok(found),
         Err(why) => tried.push(format!("    {why}")),
     }
@@ -67,7 +67,7 @@ pub fn find(
 #[cfg(feature = "hub")]
 fn ask_hub(
     repository: &Repository,
-    kind: Kind,
+    content: Content,
     variant: Option<&str>,
     environment: &Environment,
 ) -> Result<(PathBuf, Source), String> {
@@ -75,13 +75,13 @@ fn ask_hub(
         return Err("the hub was not asked, because HF_HUB_OFFLINE is set".into());
     }
     eprintln!("fetching {repository} into {}", environment.cache.display());
-    let commit = download::fetch(repository, kind, variant, environment)?;
+    let commit = download::fetch(repository, content, variant, environment)?;
     let pinned = Repository {
         name: repository.name.clone(),
         revision: commit,
     };
     let snapshot =
-        look_up(&environment.cache, &pinned, kind, variant).map_err(|e| e.to_string())?;
+        look_up(&environment.cache, &pinned, content, variant).map_err(|e| e.to_string())?;
     let source = Source {
         repository: repository.name.clone(),
         revision: repository.revision.clone(),
@@ -94,7 +94,7 @@ fn ask_hub(
 #[cfg(not(feature = "hub"))]
 fn ask_hub(
     _: &Repository,
-    _: Kind,
+    _: Content,
     _: Option<&str>,
     _: &Environment,
 ) -> Result<(PathBuf, Source), String> {

@@ -1,13 +1,13 @@
-//! Which files of a repository are needed, and what a folder lacks of them.
+//! Which files of a repository are needed, and which of them a folder lacks.
 
 use rpo_encoders::folder;
 use serde_json::Value;
 use std::path::Path;
 
-/// What a folder is wanted for.
+/// What a folder must contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A diffusers pipeline: a folder a part.
+pub enum Content {
+    /// A diffusers pipeline: one folder per part.
     Pipeline,
     /// The same without its weights.
     Configurations,
@@ -15,8 +15,8 @@ pub enum Kind {
     Encoder,
 }
 
-impl Kind {
-    /// The variant to look for in a repository: of the diffusion model alone, if the file names one.
+impl Content {
+    /// The variant to look for in a repository: only for the diffusion model, if the file names one.
     pub fn variant(self, model: &rpo_experiment::Model) -> Option<&str> {
         model.variant().filter(|_| self == Self::Pipeline)
     }
@@ -25,27 +25,27 @@ impl Kind {
 /// Parts of a pipeline with weights.
 const NETWORKS: [&str; 4] = ["unet", "vae", "text_encoder", "text_encoder_2"];
 
-/// Parts of a pipeline without.
+/// Parts of a pipeline without weights.
 const SMALL: [&str; 3] = ["tokenizer", "tokenizer_2", "scheduler"];
 
-/// Of all files of a repository those to download: configurations, tokenizers, and one set of weights a network, the
-/// `variant` where there is one.
-pub fn wanted(files: &[String], kind: Kind, variant: Option<&str>) -> Vec<String> {
-    let networks: &[&str] = match kind {
-        Kind::Pipeline | Kind::Configurations => &NETWORKS,
-        Kind::Encoder => &[""],
+/// The files of a repository to download: configurations, tokenizers, and one set of weights per network, the `variant`
+/// where it exists.
+pub fn wanted(files: &[String], content: Content, variant: Option<&str>) -> Vec<String> {
+    let networks: &[&str] = match content {
+        Content::Pipeline | Content::Configurations => &NETWORKS,
+        Content::Encoder => &[""],
     };
     let mut wanted = Vec::new();
     for part in networks {
         let names = within(files, part);
-        let weights = match kind {
-            Kind::Configurations => vec![],
+        let weights = match content {
+            Content::Configurations => vec![],
             _ => folder::weight_names(&names, variant),
         };
         let small = names.iter().filter(|name| is_small(name)).cloned();
         wanted.extend(small.chain(weights).map(|name| join(part, &name)));
     }
-    if kind != Kind::Encoder {
+    if content != Content::Encoder {
         for part in SMALL {
             let names = within(files, part);
             let small = names.iter().filter(|name| is_small(name));
@@ -84,34 +84,38 @@ fn is_small(name: &str) -> bool {
     text && !name.contains(".index.")
 }
 
-/// What a folder lacks for its purpose.
+/// Something that a folder lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gap {
     /// A file, relative to the folder.
     File(String),
-    /// Weights that can be read; the text says what there is in their place.
+    /// Readable weights; the text says what was found instead.
     Weights(String),
 }
 
-/// The first thing that a folder lacks for its purpose; `None` if it is complete.
-pub fn missing(dir: &Path, kind: Kind, variant: Option<&str>) -> Option<Gap> {
+/// The first thing that a folder lacks; `None` if it is complete.
+pub fn missing(dir: &Path, content: Content, variant: Option<&str>) -> Option<Gap> {
     let lacks = |name: &str| (!dir.join(name).is_file()).then(|| Gap::File(name.to_owned()));
     let no_weights = |part: &str| {
         let found = folder::weight_files_of(&dir.join(part), variant);
         found.err().map(|e| Gap::Weights(e.to_string()))
     };
-    if kind == Kind::Encoder {
+    if content == Content::Encoder {
         return lacks("config.json").or_else(|| no_weights(""));
     }
     if let Some(gap) = lacks("model_index.json") {
         return Some(gap);
     }
     let index = std::fs::read(dir.join("model_index.json")).unwrap_or_default();
-    // A broken index is for the loader to describe.
+    // A broken index is reported by the loader.
     let index: Value = serde_json::from_slice(&index).unwrap_or_default();
     let listed = |part: &&&str| index[**part][1].is_string();
     for part in NETWORKS.iter().filter(listed) {
-        let weights = || (kind == Kind::Pipeline).then(|| no_weights(part)).flatten();
+        let weights = || {
+            (content == Content::Pipeline)
+                .then(|| no_weights(part))
+                .flatten()
+        };
         let gap = lacks(&join(part, "config.json")).or_else(weights);
         if gap.is_some() {
             return gap;
@@ -119,7 +123,7 @@ pub fn missing(dir: &Path, kind: Kind, variant: Option<&str>) -> Option<Gap> {
     }
     SMALL.iter().filter(listed).find_map(|part| match *part {
         "scheduler" => lacks("scheduler/scheduler_config.json"),
-        // What transformers 5 writes has everything.
+        // transformers 5 writes everything into this file.
         part if dir.join(part).join("tokenizer.json").is_file() => None,
         part => lacks(&join(part, "vocab.json")).or_else(|| lacks(&join(part, "merges.txt"))),
     })
@@ -133,7 +137,7 @@ mod tests {
         text.split_whitespace().map(String::from).collect()
     }
 
-    /// The files of the published Stable Diffusion 1.5, those of the single-file checkpoints among them.
+    /// The files of the published Stable Diffusion 1.5, with the single-file checkpoints.
     #[test]
     fn a_pipeline_needs_no_pickle_and_no_second_set_of_weights() {
         let all = files(
@@ -152,7 +156,7 @@ mod tests {
         let check = |variant, rest: &str| {
             let mut want = files(&format!("{always} {rest}"));
             want.sort();
-            assert_eq!(wanted(&all, Kind::Pipeline, variant), want);
+            assert_eq!(wanted(&all, Content::Pipeline, variant), want);
         };
         check(
             None,
@@ -175,10 +179,10 @@ mod tests {
              tokenizer.json vocab.json onnx/model.onnx onnx/config.json",
         );
         let want = "config.json merges.txt model.safetensors preprocessor_config.json tokenizer.json vocab.json";
-        assert_eq!(wanted(&all, Kind::Encoder, None), files(want));
+        assert_eq!(wanted(&all, Content::Encoder, None), files(want));
         let sharded = files(
             "config.json model-00001-of-00002.safetensors model-00002-of-00002.safetensors model.safetensors.index.json",
         );
-        assert_eq!(wanted(&sharded, Kind::Encoder, None), sharded);
+        assert_eq!(wanted(&sharded, Content::Encoder, None), sharded);
     }
 }

@@ -1,6 +1,6 @@
-//! Names of repositories, the old ones of those that have moved included.
+//! Names of repositories, including the old names of moved ones.
 
-/// Repositories that have moved, old name first. A copy of either stands for the other.
+/// Moved repositories, old name first. A copy under either name serves for the other.
 const MOVED: [(&str, &str); 3] = [
     (
         "runwayml/stable-diffusion-v1-5",
@@ -58,7 +58,7 @@ impl Repository {
         self.name == name || self.other_name() == Some(name)
     }
 
-    /// The name under which the hub has it now.
+    /// Its current name on the hub.
     pub fn current_name(&self) -> &str {
         let moved = MOVED.iter().find(|(old, _)| *old == self.name);
         moved.map_or(self.name.as_str(), |(_, new)| new)
@@ -73,7 +73,7 @@ impl Repository {
         std::iter::once(self.clone()).chain(other).collect()
     }
 
-    /// What to run to fetch it.
+    /// The command that downloads it.
     pub(super) fn fetch_command(&self) -> String {
         let revision = match self.revision.as_str() {
             "main" => String::new(),

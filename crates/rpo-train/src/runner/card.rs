@@ -1,4 +1,4 @@
-//! Beside every kept LoRA: a preview picture, and a model card in the form that the Hugging Face hub reads.
+//! A preview picture and a model card for the Hugging Face hub beside every kept LoRA.
 
 use super::checkpoint::{self, base_model, base_name, rewards, trigger};
 use super::setup::Setup;
@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 
 const TEMPLATE: &str = include_str!("card.md.j2");
 
-/// Pictures of a preview: two rows of two.
+/// Pictures in a preview: two rows of two.
 const PICTURES: usize = 4;
 
-/// Writes `README.md` and `preview.png` into the folder of every kept LoRA of a trajectory that is over. Nothing is done where
-/// whole U-Nets are kept.
+/// Writes `README.md` and `preview.png` into the folder of every kept LoRA of a finished trajectory. Does nothing where whole
+/// U-Nets are kept.
 ///
 /// # Errors
 /// A damaged record; I/O errors.
@@ -71,7 +71,7 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<Stri
     environment.set_keep_trailing_newline(true);
     environment.set_trim_blocks(true);
     environment.add_filter("quoted", |text: String| {
-        // A JSON string is a YAML string.
+        // A JSON string is also a YAML string.
         serde_json::to_string(&text).unwrap_or_default()
     });
     environment.add_template("card", TEMPLATE)?;
@@ -101,7 +101,7 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<Stri
     Ok(card)
 }
 
-/// The repository's name, if the model was given by one: the hub refuses a card with any other.
+/// The repository's name, if the model was given by one: the hub refuses a card with any other name.
 fn hub_name(path: &str) -> Option<&str> {
     let plain = |part: &str| {
         !part.is_empty()
@@ -114,7 +114,7 @@ fn hub_name(path: &str) -> Option<&str> {
     (plain(owner) && plain(name) && !Path::new(path).exists()).then_some(path)
 }
 
-/// The first pictures of as many prompts side by side, `None` where none was drawn.
+/// The first picture of each of the first prompts, side by side; `None` if none was drawn.
 fn preview(samples: &Path) -> Result<Option<RgbImage>> {
     let Ok(entries) = std::fs::read_dir(samples) else {
         return Ok(None);

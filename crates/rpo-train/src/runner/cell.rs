@@ -1,7 +1,7 @@
-//! One cell from its start, or from where it was, to its test pictures.
+//! One cell from its start, or its saved state, to its test pictures.
 
-use super::exam::{Judges, examine};
 use super::setup::Setup;
+use super::test_pictures::{self, Judges};
 use super::trajectory::train;
 use crate::progress::Progress;
 use crate::run_folder::locked;
@@ -9,11 +9,11 @@ use anyhow::Result;
 use rpo_experiment::plan::Cell;
 use rpo_experiment::run::Run;
 
-/// Trains and tests a cell. Any process may do any cell, in any order; one at a time does the same one.
+/// Trains and tests a cell. Any process may run any cell, in any order, but only one process at a time runs the same cell.
 ///
 /// # Errors
-/// [`rpo_files::failure::BadInput`] if another process works on it; what went wrong in it. What was written stays, and the
-/// same call goes on from there.
+/// [`rpo_files::failure::BadInput`] if another process works on it; errors of the cell. What was written stays, and the same
+/// call resumes from it.
 pub(super) fn run_cell(
     setup: &Setup,
     judges: &Judges,
@@ -25,6 +25,6 @@ pub(super) fn run_cell(
     let _lock = locked(&folder.0)?;
     progress.begin(folder.times());
     train(setup, cell, &folder, progress)?;
-    examine(setup, judges, cell, &folder, progress)?;
+    test_pictures::test(setup, judges, cell, &folder, progress)?;
     folder.write_times(&progress.taken())
 }

@@ -1,4 +1,4 @@
-//! Kept checkpoints, whatever it is that was trained, and what is told with them.
+//! Kept checkpoints of any trainable, and their metadata.
 
 use super::setup::Setup;
 use super::trainable::Trained;
@@ -15,7 +15,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// What a checkpoint's user knows it by.
+/// Name of a checkpoint for its users.
 pub(super) fn name(cell: &Cell) -> String {
     folder_name(&cell.id.replace('/', "-"))
 }
@@ -103,7 +103,7 @@ fn about(setup: &Setup, cell: &Cell, scored: &[Validation]) -> Result<About> {
     })
 }
 
-/// The words that call the subject.
+/// The words that invoke the subject in a prompt.
 pub(super) fn trigger(subject: &Subject) -> String {
     format!("{} {}", subject.token, subject.class)
 }
@@ -125,7 +125,7 @@ pub(super) fn rewards(setup: &Setup, scored: &[Validation]) -> Result<Vec<serde_
         .collect()
 }
 
-/// What was trained up to a kept step, to be used `scale` times; `None` is step 0, the base.
+/// What was trained up to a kept step, scaled by `scale`; `None` is step 0, the base.
 ///
 /// # Errors
 /// A missing or damaged file, by path.
@@ -145,7 +145,7 @@ pub fn load(
     trainable.read(setup.base(), &place, scale).map(Some)
 }
 
-/// The network of what [`load`] returned, and the hash of its weights.
+/// The network for the result of [`load`], and the hash of its weights.
 ///
 /// # Errors
 /// Tensor errors.

@@ -1,4 +1,4 @@
-//! Draws pictures, each from its own named noise, and keeps each by what it depends on: what was drawn once is never drawn again.
+//! Draws pictures, each from its own named noise, and caches each under a hash of everything its bits depend on.
 
 use super::store::{KEY, Store};
 use crate::progress::Progress;
@@ -37,7 +37,7 @@ impl From<Shot> for Request {
 }
 
 impl Request {
-    /// `n` values of the noise that it starts from, or that a stochastic solver adds in a step.
+    /// `n` values of the initial noise, or of the noise that a stochastic solver adds in a step.
     fn noise(&self, step: Option<usize>, n: usize) -> Vec<f32> {
         let step = step.map(|k| format!("step {k}"));
         let names: Vec<&str> = self.names.iter().chain(&step).map(String::as_str).collect();
@@ -45,28 +45,28 @@ impl Request {
     }
 }
 
-/// Draws with one model's VAE, text encoder and schedule; the U-Net is given with each call.
+/// Draws with one model's VAE, text encoder and schedule; each call brings its U-Net.
 pub struct Drawer<'a> {
-    /// What a picture costs.
+    /// The plan, for the cost of a picture.
     pub plan: &'a Plan,
     /// The model.
     pub pipeline: &'a Pipeline,
-    /// Hash of everything in the model but the U-Net's weights.
+    /// Hash of everything in the model except the U-Net's weights.
     pub model: String,
     /// Solver, eta, steps, guidance, batch.
     pub sampler: SamplerConfig,
-    /// The device in words; `None` is the CPU.
+    /// Description of the device; `None` is the CPU.
     pub device: Option<String>,
     /// Side of the pictures in pixels.
     pub size: u32,
-    /// Where pictures are kept.
+    /// The cache of pictures.
     pub store: Store,
 }
 
 impl Drawer<'_> {
-    /// Draws one picture a request with the U-Net whose weights hash to `weights`.
+    /// Draws one picture per request with the U-Net whose weights hash to `weights`.
     ///
-    /// Every picture has its own noise, at the start and in each step, so it does not depend on what else is drawn.
+    /// Every picture has its own noise, initially and in each step, so it does not depend on what else is drawn.
     ///
     /// # Errors
     /// Sampling and I/O errors.
@@ -88,7 +88,7 @@ impl Drawer<'_> {
         }
         let mut missing: Vec<usize> = (0..keys.len()).filter(|i| pictures[*i].is_none()).collect();
         if self.device.is_some() {
-            // Whole batches: there a picture's bits depend on the others of its batch.
+            // Whole batches: on a GPU a picture's bits depend on the others of its batch.
             let of = |i: &usize| i / self.sampler.batch;
             let batches: BTreeSet<usize> = missing.iter().map(of).collect();
             missing = (0..keys.len())
@@ -167,8 +167,8 @@ impl Drawer<'_> {
         self.plan.cost(pictures)
     }
 
-    /// A key for each picture. On the CPU its bits depend on itself alone; on a GPU, where libraries choose their ways by the
-    /// batch, on the others of its batch too.
+    /// A key for each picture. On the CPU its bits depend on its own request alone; on a GPU, where libraries choose algorithms by
+    /// the batch, on the others of its batch too.
     fn keys(&self, weights: &str, requests: &[Request]) -> Vec<String> {
         let own = requests.iter().map(|r| self.key(weights, r));
         let own: Vec<String> = own.collect();
@@ -187,7 +187,7 @@ impl Drawer<'_> {
             .collect()
     }
 
-    /// Hash of everything that the bits of a picture depend on, the batch it is drawn in apart.
+    /// Hash of everything that the bits of a picture depend on, except its batch.
     fn key(&self, weights: &str, request: &Request) -> String {
         let mut hasher = blake3::Hasher::new();
         let sampler = SamplerConfig {

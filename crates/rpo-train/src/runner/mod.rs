@@ -1,10 +1,9 @@
-//! Runs a plan: train every cell, examine what the rules chose, write the results. Interrupted anywhere, it goes on where it was.
+//! Runs a plan: train every cell, test the chosen checkpoints, write the results. Interrupted anywhere, it resumes.
 
 mod card;
 mod cell;
 pub mod checkpoint;
 pub mod draw;
-pub mod exam;
 pub mod objective;
 pub mod photos;
 pub mod prepare;
@@ -13,6 +12,7 @@ pub mod setup;
 mod state;
 pub mod step;
 pub mod store;
+pub mod test_pictures;
 pub mod trainable;
 mod trajectory;
 
@@ -71,7 +71,7 @@ pub struct Failed {
     pub error: anyhow::Error,
 }
 
-/// Writes the run's tables and page and prints them, whatever is finished.
+/// Writes the run's tables and page from what is finished, and prints the tables.
 ///
 /// # Errors
 /// The failures, if there are any; a damaged record; I/O errors.
@@ -93,7 +93,7 @@ pub fn conclude(plan: &Plan, run: &Run, mut failed: Vec<Failed>) -> Result<()> {
     );
     println!("report {}", run.path.join("report.html").display());
     let count = failed.len();
-    // What failed in the work decides the exit code before what was given wrongly.
+    // Other failures take precedence over bad input for the exit code.
     let bad = |f: &Failed| f.error.chain().any(|e| e.is::<BadInput>());
     failed.sort_by_key(bad);
     let mut failed = failed.into_iter();
@@ -110,16 +110,16 @@ pub fn conclude(plan: &Plan, run: &Run, mut failed: Vec<Failed>) -> Result<()> {
     )))
 }
 
-/// What is looked at before the first cell.
-fn begin(setup: &Setup) -> Result<exam::Judges> {
+/// Checks before the first cell; loads the judges.
+fn begin(setup: &Setup) -> Result<test_pictures::Judges> {
     fits(setup, 1)?;
     if let Some(saved) = setup.experiment.savings(&setup.arms) {
         println!("{saved}");
     }
-    exam::Judges::load(setup)
+    test_pictures::Judges::load(setup)
 }
 
-/// Warns of texts that train otherwise than one would think.
+/// Warns about texts that do not train as one might expect.
 ///
 /// # Errors
 /// Those of the tokenizer.
@@ -130,14 +130,14 @@ pub fn warn(setup: &Setup) -> Result<()> {
     Ok(())
 }
 
-/// Prints what every arm will take at its fullest, in each of `jobs` processes.
+/// Prints the peak memory of every arm, in each of `jobs` processes.
 ///
 /// # Errors
-/// An arm that so many times cannot fit into this machine.
+/// If an arm, in that many processes, does not fit into this machine's memory.
 pub fn fits(setup: &Setup, jobs: usize) -> Result<()> {
     let sizes = setup.sizes()?;
     let shapes = setup.pipeline.unet_params.shapes();
-    // What is loaded already is no longer free.
+    // What is already loaded no longer counts as available.
     let loaded = 4 * (sizes.unet.parameters() + sizes.encoders);
     let (place, available) = match setup.gpu()? {
         None => (

@@ -9,7 +9,7 @@ use rpo_pref::Norm;
 use rpo_pref::terms::{self, Errors, Network, Rows};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Noised latents `[B, h, w, C]` that predict their target under a text.
+/// Noised latents `[B, h, w, C]`, their text, and the target of the prediction.
 #[derive(Clone)]
 pub struct Noised {
     noised: Tensor,
@@ -19,7 +19,7 @@ pub struct Noised {
 }
 
 impl Noised {
-    /// `x_t` of latents `x0` at `t` with noise `e`, and what the network should say of it.
+    /// `x_t` of latents `x0` at `t` with noise `e`, and the target of the network.
     ///
     /// # Errors
     /// Shapes that do not fit; a timestep outside the schedule.
@@ -80,10 +80,10 @@ impl Noised {
     }
 }
 
-/// What one step reads: every part has B rows.
+/// Inputs of one step: every part has B rows.
 #[derive(Default)]
 pub struct Batch {
-    /// By what they are: at least those that the objective reads.
+    /// By kind: at least those that the objective reads.
     pub rows: BTreeMap<Rows, Noised>,
     /// y of every pair, in [0, 1]; none without a preference loss.
     pub labels: Vec<f64>,
@@ -94,9 +94,9 @@ pub struct Batch {
 pub struct Losses {
     /// What is minimised.
     pub total: f64,
-    /// Its terms without their weights, by name: `sim` (Eq. 7), `pref` (Eq. 8), `prior`.
+    /// Its unweighted terms by name: `sim` (Eq. 7), `pref` (Eq. 8), `prior`.
     pub terms: BTreeMap<&'static str, f64>,
-    /// The errors that they are of, one for each part of the batch.
+    /// The errors that the terms are computed from, one for each part of the batch.
     pub errors: Vec<Errors>,
 }
 
@@ -116,10 +116,10 @@ impl Batch {
         })
     }
 
-    /// Whether every part has B rows.
+    /// Checks that every part has B rows.
     ///
     /// # Errors
-    /// Names the part that has not.
+    /// With the part that does not.
     pub fn check(&self) -> Result<()> {
         let b = self.len();
         for (what, rows) in &self.rows {
@@ -141,17 +141,17 @@ impl Batch {
     }
 }
 
-/// What is minimised, and by which networks.
+/// What is minimised, and the networks involved.
 pub struct Objective<'a> {
     /// The terms.
     pub terms: &'a terms::Objective,
-    /// What their squared errors are.
+    /// How the squared errors are normalised.
     pub norm: Norm,
     /// The trained network.
     pub theta: &'a UNet2DConditionModel,
     /// The frozen reference.
     pub base: &'a UNet2DConditionModel,
-    /// Whether blocks are computed again in the backward pass.
+    /// Whether blocks are recomputed in the backward pass.
     pub recompute: bool,
 }
 
@@ -160,7 +160,7 @@ impl Objective<'_> {
     /// of one part, the result is that of the whole up to rounding.
     ///
     /// # Errors
-    /// A batch that does not divide, or lacks what a term reads; tensor errors.
+    /// If the batch is not divisible, or lacks rows that a term reads; tensor errors.
     pub fn gradients(&self, batch: &Batch, parts: usize) -> Result<(Losses, GradStore)> {
         let rows = batch.len();
         if parts == 0 || rows == 0 || !rows.is_multiple_of(parts) {
@@ -199,7 +199,7 @@ impl Objective<'_> {
         let squares = Noised::mean_squares(&blocks, self.theta, Some(&tape))?;
         self.insert(&mut errors, Network::Trained, &trained, &squares, batch)?;
         let sum = self.terms.sum(&errors, share);
-        // The backward pass starts from the derivatives: this product has them, and no other, as its gradient.
+        // The backward pass starts from the derivatives: they are the gradient of this product.
         let mut slopes = Vec::with_capacity(trained.len() * batch.len());
         for (rows, block) in trained.iter().zip(&blocks) {
             let scale = self.norm.scale(block.elements()?);
@@ -216,7 +216,7 @@ impl Objective<'_> {
         Ok((losses, grads))
     }
 
-    /// Takes the errors of a pass apart, block by block.
+    /// Splits the errors of a pass into blocks.
     fn insert(
         &self,
         errors: &mut Errors,

@@ -11,7 +11,7 @@ use rpo_files::failure::OrBadInput;
 /// Reads or renders the subjects, in the plan's order.
 ///
 /// # Errors
-/// [`rpo_files::failure::BadInput`] about a folder that is not there, or a photo that cannot be read.
+/// [`rpo_files::failure::BadInput`] if a folder is missing or a photo cannot be read.
 pub fn read(plan: &Plan, layers: &Layers) -> Result<Vec<Subject>> {
     let s = &plan.experiment.subjects;
     let folder = || {
@@ -32,7 +32,7 @@ pub fn read(plan: &Plan, layers: &Layers) -> Result<Vec<Subject>> {
             .map(|folder| load(folder, None))
             .collect::<Result<_>>()?,
     };
-    // What the file says of them, which photos do not.
+    // Values that come from the experiment file, not from the photos.
     for (subject, planned) in found.iter_mut().zip(&plan.subjects) {
         subject.token.clone_from(&planned.token);
         subject.live = planned.live;

@@ -1,4 +1,4 @@
-//! What training reads and never changes: latents of references and negatives, text states, preference probabilities.
+//! The constant inputs of training: latents of references and negatives, text states, preference probabilities.
 
 use super::draw::{Drawer, Request};
 use super::setup::Setup;
@@ -17,7 +17,7 @@ use rpo_reward::{Lambda, Mean, Score};
 
 /// The inputs of one trajectory's training.
 pub struct TrainingSet {
-    /// The references, shorter side at the model's size; cut square when they are read.
+    /// The references, shorter side at the model's size; cropped square when read.
     pub references: Vec<RgbImage>,
     /// The reward encoder's embeddings of the centred references: labels, validation and test read the same squares.
     pub features: RefFeatures,
@@ -29,7 +29,7 @@ pub struct TrainingSet {
     pub negative_latents: Option<Posterior>,
     /// The negatives themselves.
     pub negatives: Vec<RgbImage>,
-    /// Negatives a prompt.
+    /// Negatives per prompt.
     pub per_prompt: usize,
     /// c of every reference, its caption or "a photo of \[V\] class".
     pub c: Conditioning,
@@ -45,7 +45,7 @@ pub struct TrainingSet {
 
 /// Rewards of references and negatives, from which labels come.
 pub struct Preference {
-    /// All pairs there are, reference by reference.
+    /// All possible pairs, by reference.
     pairs: PairSampler,
     /// `[prompt][reference]`
     reference: Vec<Vec<f64>>,
@@ -54,7 +54,7 @@ pub struct Preference {
 }
 
 impl Preference {
-    /// A pair of this reference, each with the same probability. A reference has the same number of pairs as any other.
+    /// A uniformly drawn pair of this reference. All references have the same number of pairs.
     pub fn draw(&self, reference: usize, rng: &mut impl RngCore) -> Pair {
         let count = self.pairs.count();
         let of_reference = count / self.reference[0].len();
@@ -72,7 +72,7 @@ impl Preference {
     }
 }
 
-/// Draws the negatives (or takes them from the cache) and turns everything into latents, text states and probabilities.
+/// Draws the negatives (or reads them from the cache) and computes latents, text states and probabilities.
 ///
 /// # Errors
 /// Sampling, scoring and I/O errors.
@@ -164,7 +164,7 @@ pub fn prepare(
             class_latents: encode(&class_pictures)?,
             preference,
         };
-        // Training reads the latents and texts above: VAE and text encoders need no memory meanwhile.
+        // Training reads only the latents and text states above: VAE and text encoders are released.
         setup.pipeline.release();
         Ok(set)
     })

@@ -1,4 +1,4 @@
-//! What keys of the experiment file are to the crates that compute.
+//! Converts keys of the experiment file to types of the crates that compute.
 
 use rpo_diffusion::SamplerConfig;
 use rpo_diffusion::lora::LoraConfig;

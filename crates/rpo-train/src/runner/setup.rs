@@ -1,4 +1,4 @@
-//! Loads everything a run reads, once: model, encoders, subjects; and hashes it, so that a run folder and the cache know their inputs.
+//! Loads everything a run reads, once: model, encoders, subjects; and hashes it, to identify the inputs of a run folder and the cache.
 
 use super::draw::Drawer;
 use super::photos;
@@ -6,7 +6,7 @@ use super::settings;
 use super::store::Store;
 use super::trainable::{self, Base, Trainable};
 use crate::device::Chosen;
-use crate::hub::{Environment, Kind};
+use crate::hub::{Content, Environment};
 use crate::memory::Sizes;
 use crate::{files, paths};
 use anyhow::Result;
@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-/// What a run works with.
+/// The loaded inputs of a run.
 pub struct Setup {
     /// The experiment with its arms, rules and cells; `setup.arms` is `setup.plan.arms`.
     pub plan: Plan,
@@ -43,17 +43,17 @@ pub struct Setup {
     pub base_weights: String,
     /// Hash of the model's other parts and of the U-Net's configuration.
     pub model_hash: String,
-    /// Hash of all inputs: model, encoders, subjects, arms with all presets resolved.
+    /// Hash of all inputs: model, encoders, subjects, arms with presets resolved.
     pub inputs_hash: String,
-    /// By key, the repositories and commits that the weights are copies of.
+    /// Repositories and commits that the weights are copies of, by key.
     pub sources: BTreeMap<String, Source>,
     /// Folder of the CLIP judge.
     pub clip: PathBuf,
     /// Folder of the ViT judge.
     pub vit: PathBuf,
-    /// The device in words; `None` is the CPU.
+    /// Description of the device; `None` is the CPU.
     pub device: Option<String>,
-    /// What an arm trains: [`trainable::of`], or one that is being tried.
+    /// What an arm trains: [`trainable::of`], or another one, for tests.
     pub trains: fn(&TrainingArm) -> Box<dyn Trainable>,
 }
 
@@ -77,20 +77,20 @@ impl Setup {
         let variant = experiment.model.variant();
         let environment = Environment::of_process();
         let mut sources = BTreeMap::new();
-        let mut place = |key: &str, name: &str, kind: Kind| -> Result<PathBuf> {
-            let variant = kind.variant(&experiment.model);
+        let mut place = |key: &str, name: &str, content: Content| -> Result<PathBuf> {
+            let variant = content.variant(&experiment.model);
             let pinned = layers.sources.get(key);
             let found =
-                paths::find_weights(name, &layers.folder, kind, variant, &environment, pinned)
+                paths::find_weights(name, &layers.folder, content, variant, &environment, pinned)
                     .map_err(|e| layers.error(key, &e.to_string()))?;
             sources.extend(found.source.map(|source| (key.to_owned(), source)));
             Ok(found.folder)
         };
-        let model = place("model.path", &experiment.model.path, Kind::Pipeline)?;
+        let model = place("model.path", &experiment.model.path, Content::Pipeline)?;
         let encoders = &experiment.encoders;
-        let reward = place("encoders.reward", &encoders.reward, Kind::Encoder)?;
-        let clip = place("encoders.clip", &encoders.clip, Kind::Encoder)?;
-        let vit = place("encoders.vit", &encoders.vit, Kind::Encoder)?;
+        let reward = place("encoders.reward", &encoders.reward, Content::Encoder)?;
+        let clip = place("encoders.clip", &encoders.clip, Content::Encoder)?;
+        let vit = place("encoders.vit", &encoders.vit, Content::Encoder)?;
         if let Some(variant) = variant {
             let found = folder::weight_files_of(&model.join("unet"), Some(variant));
             if found.is_ok_and(|found| found.variant.as_deref() != Some(variant)) {
@@ -147,7 +147,7 @@ impl Setup {
             plan.experiment.model.variant.as_bytes(),
         ]);
         let mut inputs = blake3::Hasher::new();
-        // The file names presets; what they stand for may change with the program.
+        // The file names presets, whose contents may change with the program.
         for arm in &plan.arms {
             let meant = TrainingArm {
                 training: arm.training.meaning(),
@@ -192,7 +192,7 @@ impl Setup {
         })
     }
 
-    /// The same inputs with the diffusion model and the reward's encoder on a device. What was hashed are the files' values.
+    /// The same inputs with the diffusion model and the reward's encoder on a device. Hashes are those of the files' values.
     ///
     /// # Errors
     /// Those of the device.
@@ -227,7 +227,7 @@ impl Setup {
         self.pipeline.unet_params.place()
     }
 
-    /// Where the U-Net computes on a GPU: bytes of a number there, and the bytes of its memory.
+    /// If the U-Net computes on a GPU: bytes per number there, and its memory in bytes.
     ///
     /// # Errors
     /// Those of the driver.
@@ -242,10 +242,10 @@ impl Setup {
         Ok(None)
     }
 
-    /// What memory estimates need to know.
+    /// Inputs of the memory estimate.
     ///
     /// # Errors
-    /// A folder that is gone.
+    /// If a folder is missing.
     pub fn sizes(&self) -> Result<Sizes<'_>> {
         let folders = [
             self.rewarder.encoder().folder(),
@@ -267,7 +267,7 @@ impl Setup {
         })
     }
 
-    /// The centre squares of a subject's references at the model's size: what is learned and compared with.
+    /// The centre squares of a subject's references at the model's size, for training and scoring.
     pub fn squares(&self, subject: &Subject) -> Vec<RgbImage> {
         subject
             .references
@@ -290,7 +290,7 @@ impl Setup {
     }
 }
 
-/// Hash of some byte strings one after the other.
+/// Hash of a sequence of byte strings.
 fn hash_bytes(parts: &[&[u8]]) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in parts {

@@ -1,4 +1,4 @@
-//! What a trajectory needs to go on after an interruption: weights and moments.
+//! The state a trajectory resumes from after an interruption: weights and moments.
 
 use crate::files;
 use anyhow::{Context, Result};
@@ -7,10 +7,10 @@ use rpo_files::{check_sums, write_sums};
 use rpo_nn::optim::AdamW;
 use rpo_nn::weights::Params;
 
-/// Saves weights and moments, then points `latest.json` at them, then removes older ones.
+/// Saves weights and moments, then points `latest.json` at them, then removes older states.
 ///
 /// # Errors
-/// I/O errors; the older state then still stands.
+/// I/O errors; the older state then stays valid.
 pub(super) fn save(
     folder: &Folder,
     step: usize,
@@ -32,7 +32,7 @@ pub(super) fn save(
     folder.point_to(step, done)
 }
 
-/// Loads what [`save`] saved and cuts the record back to it.
+/// Loads what [`save`] saved and truncates the record to that step.
 ///
 /// # Errors
 /// Damaged or missing files, by name.

@@ -1,4 +1,4 @@
-//! What one gradient step computes on: pairs, timesteps and noise from the step's own stream.
+//! The inputs of one gradient step: pairs, timesteps and noise from the step's own stream.
 
 use super::objective::{Batch, Noised};
 use super::prepare::TrainingSet;
@@ -38,7 +38,7 @@ impl Step<'_> {
                 .map(|_| random::below(rng, schedule.alphas_cumprod.len()))
                 .collect()
         };
-        // References, times and noise first: arms with and without preferences train on the same draws.
+        // References, timesteps and noise first: arms with and without preferences train on the same draws.
         let references = self.set.references.len();
         let index: Vec<usize> = (0..b).map(|_| random::below(rng, references)).collect();
         let places: Vec<u32> = index.iter().map(|i| *i as u32).collect();
@@ -87,7 +87,7 @@ impl Step<'_> {
         Ok(batch)
     }
 
-    /// x_0 of the drawn references, cropped anew where the recipe and the picture's shape ask for it.
+    /// x_0 of the drawn references, randomly cropped where the recipe and the picture's shape require it.
     fn reference_latents(&self, index: &[usize], rng: &mut ChaCha8Rng) -> Result<Tensor> {
         let latent = self.arm.recipe.latent;
         if !self.set.random_crop {

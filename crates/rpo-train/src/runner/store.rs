@@ -1,4 +1,4 @@
-//! Drawn pictures on the disk, one file each: PNG files that anything can show, with a hash of themselves behind their end.
+//! Drawn pictures on the disk, one ordinary PNG file each, with a hash of itself appended.
 
 use anyhow::{Context, Result, bail};
 use image::{ImageFormat, RgbImage};
@@ -9,10 +9,10 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Stands between a PNG's end and the hash; whoever reads the picture stops before it.
+/// Separates the PNG from the hash; PNG readers stop before it.
 const MARK: &[u8] = b"rpo picture 1\n";
 
-/// Letters of a key.
+/// Length of a key in characters.
 pub(super) const KEY: usize = 32;
 
 /// A folder of pictures by key.
@@ -21,17 +21,17 @@ pub struct Store {
     folder: PathBuf,
 }
 
-/// What a store holds.
+/// Contents of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// Files.
     pub files: usize,
-    /// Their bytes together.
+    /// Their total bytes.
     pub bytes: u64,
 }
 
 impl Store {
-    /// The store in `folder`, which is made when something is put there.
+    /// The store in `folder`, which is created with the first picture.
     pub fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
@@ -41,10 +41,10 @@ impl Store {
         self.folder.join(&key[..2]).join(format!("{key}.png"))
     }
 
-    /// The picture of a key, if it is there and whole.
+    /// The picture of a key, if it exists.
     ///
     /// # Errors
-    /// A file that is there and is not what was put there.
+    /// If the file is not as it was written.
     pub(super) fn get(&self, key: &str) -> Result<Option<RgbImage>> {
         let path = self.path(key);
         let bytes = match fs::read(&path) {
@@ -52,7 +52,7 @@ impl Store {
             read => read.with_context(|| path.display().to_string())?,
         };
         let picture = whole(&bytes).with_context(|| path.display().to_string())?;
-        // When it was last used, for pruning; a store that cannot be written still can be read.
+        // Time of last use, for pruning; a read-only store can still be read.
         let _ = File::options()
             .append(true)
             .open(&path)
@@ -60,7 +60,7 @@ impl Store {
         Ok(Some(picture))
     }
 
-    /// Keeps a picture.
+    /// Stores a picture.
     ///
     /// # Errors
     /// I/O errors, by path.
@@ -72,16 +72,16 @@ impl Store {
         output::write(&self.path(key), &bytes)
     }
 
-    /// What is in the store, and with `unused` removes what was used for the last time longer ago; returns both counts. Files
-    /// of other names are somebody else's.
+    /// Counts the store's files, and with `unused` removes those last used longer ago; returns both counts. Files with other names
+    /// are not ours and are ignored.
     ///
     /// # Errors
-    /// I/O errors, by path; a store that is not there is empty.
+    /// I/O errors, by path; a missing store counts as empty.
     pub fn look(&self, unused: Option<Duration>) -> Result<(Held, Held)> {
         let (mut held, mut removed) = (Held::default(), Held::default());
         let now = SystemTime::now();
         for path in self.files()? {
-            // Another process may have made room meanwhile.
+            // Another process may have pruned meanwhile.
             let about = match fs::metadata(&path) {
                 Err(e) if e.kind() == ErrorKind::NotFound => continue,
                 about => about.with_context(|| path.display().to_string())?,
@@ -116,7 +116,7 @@ impl Store {
                 };
                 found.extend(entries(&path)?.into_iter().filter(ours));
             } else if is_ours(&path, "safetensors") && begins_as_0_1_0_wrote(&path) {
-                // What version 0.1.0 kept, which nothing reads any more.
+                // Files of version 0.1.0, which are no longer read.
                 found.push(path);
             }
         }
@@ -132,7 +132,7 @@ fn is_ours(path: &Path, ending: &str) -> bool {
         && fs::symlink_metadata(path).is_ok_and(|about| about.is_file())
 }
 
-/// Whether a picture ends as [`Store::put`] writes it: other programs name files by hashes too.
+/// Whether a picture ends as [`Store::put`] writes it: other programs also name files by hashes.
 fn is_marked(path: &Path) -> bool {
     let end = MARK.len() + blake3::OUT_LEN;
     let mut bytes = Vec::new();
@@ -191,7 +191,7 @@ mod tests {
         store.put(&key(1), &picture).unwrap();
         assert_eq!(store.get(&key(1)).unwrap(), Some(picture));
         let path = store.path(&key(1));
-        // Anything shows it.
+        // An ordinary decoder reads it.
         assert!(image::open(&path).is_ok());
         let bytes = fs::read(&path).unwrap();
         for place in [30, bytes.len() / 2, bytes.len() - 1] {
@@ -225,7 +225,7 @@ mod tests {
             "notes.png".into(),
             "00/notes.png".into(),
             "readme".into(),
-            // As other programs name files.
+            // A name as other programs use.
             format!(
                 "00/{}.png",
                 key(0)
@@ -246,7 +246,7 @@ mod tests {
             let file = File::options().append(true).open(path).unwrap();
             file.set_modified(old).unwrap();
         }
-        // Use makes it young again.
+        // Reading renews the time of last use.
         store.get(&key(2)).unwrap();
         let (held, removed) = store.look(Some(Duration::from_secs(600))).unwrap();
         assert_eq!((held.files, removed.files), (4, 1));

@@ -1,4 +1,4 @@
-//! One trajectory: train, score at step 0 and every k steps, stop when every rule has stopped, keep the weights that win.
+//! One trajectory: train, score at step 0 and every k steps, stop when every rule has stopped, keep the chosen weights.
 
 use super::draw::{Drawer, Request};
 use super::objective::Objective;
@@ -27,17 +27,17 @@ use rpo_reward::select::{self, Validation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Trains a cell to its end, going on from where an earlier start was interrupted.
+/// Trains a cell to its end; resumes if an earlier start was interrupted.
 ///
 /// # Errors
-/// A loss that is not finite, a parameter without gradient, sampling and I/O errors.
+/// A non-finite loss, a parameter without gradient, sampling and I/O errors.
 pub(super) fn train(
     setup: &Setup,
     cell: &Cell,
     folder: &Folder,
     progress: &mut Progress,
 ) -> Result<()> {
-    // Before anything is removed.
+    // Checked before anything is removed.
     let latest = folder.checked().with_context(|| cell.id.clone())?;
     folder.sweep(latest.as_ref())?;
     if latest.is_some_and(|l| l.done) {
@@ -135,7 +135,7 @@ impl Training<'_> {
                     finished || step == limit,
                 )?;
                 self.folder.write_times(&progress.taken())?;
-                // Last, so that a replay after a kill finds every checkpoint it may still want.
+                // Last, so that a replay after a kill finds every checkpoint it may need.
                 checkpoint::keep(self.setup, self.cell, self.folder, &keep)?;
                 saved = Instant::now();
                 if finished && step < limit {

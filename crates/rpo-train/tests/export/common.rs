@@ -1,4 +1,4 @@
-//! The program, and a small run that its exports are of.
+//! The program, and a small run to export from.
 
 use rpo_nn::weights::{Archive, Params};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ pub(crate) fn workspace(path: &str) -> PathBuf {
         .unwrap()
 }
 
-/// Where these tests have the embedded model unpacked.
+/// Where these tests unpack the embedded model.
 pub(crate) fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("rpo-cache")
 }

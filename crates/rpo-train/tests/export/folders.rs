@@ -24,7 +24,7 @@ fn a_folder_has_the_trained_unet_and_the_rest_of_the_base_model() {
     for (name, bytes) in &written {
         assert!(base[name] == *bytes, "{}", name.display());
     }
-    // Configurations, tokenizer, weights of VAE and text encoder; not the reward's encoder beside them.
+    // Configurations, tokenizer, weights of VAE and text encoder; not the reward's encoder.
     let expected = base.keys().filter(|n| n.components().count() == 2);
     let parts = ["unet", "vae", "text_encoder", "tokenizer", "scheduler"];
     let expected = expected.filter(|n| parts.iter().any(|p| n.starts_with(p)));

@@ -1,4 +1,4 @@
-//! Whole models written from a run: as a diffusers folder, as a single file, and the way back from one.
+//! Whole models exported from a run: as a diffusers folder, as a single file, and import of one.
 
 mod common;
 mod folders;

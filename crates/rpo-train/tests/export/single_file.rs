@@ -1,4 +1,4 @@
-//! Single files, from runs and models, and the way back.
+//! Single files, exported from runs and models, and imported.
 
 use super::common::{WHOLE, archived, copy, export, kept, refused, succeeds, values, workspace};
 use rpo_diffusion::Pipeline;
@@ -58,7 +58,7 @@ fn a_single_file_becomes_the_same_folder_again() {
     }
     refused(&import, &["nothing is overwritten"]);
 
-    // Half the size on request; the same type again when it comes back.
+    // f16 on request; import keeps the dtype.
     let half = folder.path().join("half.safetensors");
     let mut args = WHOLE.to_vec();
     args.extend(["--dtype", "bf16"]);

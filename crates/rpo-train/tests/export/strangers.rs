@@ -1,10 +1,10 @@
-//! Models that nobody vouches for.
+//! Untrusted models.
 
 use super::common::{copy, files, refused, run, succeeds, workspace};
 use std::path::Path;
 use tempfile::TempDir;
 
-/// A model from a stranger: names that lead out of its folder, and links that do.
+/// Names and links that lead out of the model's folder.
 #[cfg(unix)]
 #[test]
 fn nothing_outside_of_a_strangers_model_is_written_or_copied() {
@@ -57,7 +57,7 @@ fn nothing_outside_of_a_strangers_model_is_written_or_copied() {
     std::fs::rename(model.join("vae"), at("vae")).unwrap();
     symlink(at("vae"), model.join("vae")).unwrap();
     both(&model, &["vae/config.json", "not followed"]);
-    // Links within the folder, and those of the hub's cache, are.
+    // Links within the folder, and those of the hub's cache, are followed.
     std::fs::remove_file(model.join("vae")).unwrap();
     std::fs::rename(at("vae"), model.join("the vae")).unwrap();
     symlink("the vae", model.join("vae")).unwrap();

@@ -1,11 +1,11 @@
 //! No two files of a crate need each other.
 //!
 //! The rule, read from the sources of each crate by itself:
-//! - A file *uses* another where it says, in a `use` or in a path, a name that the other defines.
-//!   A name that is passed on (`pub use`) counts for the file that defines it, wherever it is taken from.
-//! - Declaring a module and passing on what is in it is no use of it: a parent may list its children.
+//! - A file *uses* another where it mentions, in a `use` or in a path, a name that the other defines.
+//!   A re-exported name (`pub use`) counts for the file that defines it, wherever it is imported from.
+//! - Declaring a module and re-exporting its names is no use of it: a parent may list its children.
 //! - A child that uses what its parent itself defines, while the parent uses the child, is a circle like any other.
-//! - Methods are not followed (their types are named somewhere), nor is what is compiled for tests alone.
+//! - Methods are not followed (their types are named somewhere), nor is test-only code.
 //!
 //! A circle is broken by moving what both need into a file of its own, below both, or the choice between them up.
 
@@ -61,7 +61,7 @@ fn circles(edges: &[Edge]) -> Vec<Vec<Edge>> {
     found
 }
 
-/// The shortest way from a file back to it, if there is one.
+/// The shortest path from a file back to itself, if any.
 fn circle(graph: &Graph, start: &Path) -> Vec<Edge> {
     let mut reached_by: BTreeMap<&Path, &Edge> = BTreeMap::new();
     let mut open = VecDeque::from([start]);
@@ -105,21 +105,21 @@ fn circles_are_told_from_what_is_passed_on() {
     );
     write("low.rs", "pub struct Plain;");
     write("room/mod.rs", "mod door;\npub use door::Door;\nstruct Own;");
-    // Its parent's own thing and a neighbour, while the parent only passes it on.
+    // It uses its parent's own item and a sibling, while the parent only re-exports.
     write(
         "room/door.rs",
         "use super::Own;\nuse crate::low;\npub struct Door(Own, low::Plain);",
     );
     write("side.rs", "struct Side(crate::Door);");
     assert_eq!(found(), Vec::<Vec<String>>::new());
-    // A parent that uses what it passes on.
+    // A parent that uses what it re-exports.
     write(
         "room/mod.rs",
         "mod door;\npub use door::Door;\nstruct Own(Box<Door>);",
     );
     assert_eq!(found(), [["room/door.rs", "room/mod.rs"]]);
     write("room/mod.rs", "mod door;\npub use door::Door;\nstruct Own;");
-    // Through a name that two others pass on.
+    // Through a name that two others re-export.
     write(
         "low.rs",
         "use crate::side::{self, Side as S};\npub struct Plain;",

@@ -4,7 +4,7 @@ use super::metadata::metadata;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What each crate may stand on; ARCHITECTURE.md draws it.
+/// The crates that each crate may depend on, as in ARCHITECTURE.md.
 const FLOORS: [(&str, &[&str]); 15] = [
     ("rpo-files", &[]),
     ("rpo-micro", &[]),
@@ -79,7 +79,7 @@ const FLOORS: [(&str, &[&str]); 15] = [
     ),
 ];
 
-/// The crates that each package needs when it runs, by name.
+/// The normal dependencies of each package, by name.
 fn needs(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
     let packages = metadata["packages"].as_array().expect("packages");
     let of = |package: &Value| {

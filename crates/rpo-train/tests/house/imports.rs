@@ -14,7 +14,7 @@ struct Module {
     paths: Vec<(Vec<String>, usize)>,
 }
 
-/// One name that a `use` brings in; of `use a::*` the name is `*`.
+/// One name that a `use` imports; for `use a::*` the name is `*`.
 #[derive(Clone)]
 struct Import {
     name: String,
@@ -29,7 +29,7 @@ enum Found {
     Item(usize),
 }
 
-/// `from` says in `line` a name that `to` defines.
+/// `from` mentions in `line` a name that `to` defines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Edge {
     pub(crate) from: PathBuf,
@@ -38,7 +38,7 @@ pub(crate) struct Edge {
     pub(crate) name: String,
 }
 
-/// Who uses whom in the crate whose sources are below `src`; paths of the answer are relative to it.
+/// Which file uses which in the crate whose sources are below `src`; returned paths are relative to it.
 pub(crate) fn edges(src: &Path) -> Vec<Edge> {
     let root = src.join("lib.rs");
     assert!(root.is_file(), "no library in {}", src.display());
@@ -50,7 +50,7 @@ pub(crate) fn edges(src: &Path) -> Vec<Edge> {
     };
     let mut found = BTreeMap::new();
     for (i, module) in modules.iter().enumerate() {
-        // What is said: every private import and every path. A public import is passed on, not used.
+        // Uses: every private import and every path. A public import is a re-export, not a use.
         let private = module.imports.iter().filter(|import| !import.public);
         let private = private.map(|import| (&import.path, import.line));
         for (path, line) in private.chain(module.paths.iter().map(|(path, line)| (path, *line))) {
@@ -123,7 +123,7 @@ fn items(tokens: &[Token], file: &Path) -> (BTreeSet<String>, Vec<String>) {
     (items, declared)
 }
 
-/// The imports of a file, and every other path that it says, of one name or more.
+/// The imports of a file, and every other path in it, of one name or more.
 fn imports(tokens: &[Token]) -> (Vec<Import>, Vec<(Vec<String>, usize)>) {
     let (mut imports, mut paths, mut i) = (Vec::new(), Vec::new(), 0);
     while i < tokens.len() {
@@ -149,7 +149,7 @@ fn imports(tokens: &[Token]) -> (Vec<Import>, Vec<(Vec<String>, usize)>) {
     (imports, paths)
 }
 
-/// Reads one tree of a `use` from `i` and says where it ends.
+/// Reads one tree of a `use` from `i` and returns where it ends.
 fn tree(
     tokens: &[Token],
     start: usize,
@@ -202,9 +202,9 @@ fn tree(
     }
 }
 
-/// What `path` means in module `here`; nothing where it is of another crate.
+/// What `path` refers to in module `here`; nothing if it belongs to another crate.
 fn resolve(modules: &[Module], here: usize, path: &[String], depth: usize) -> Option<Found> {
-    // `use rand::rand` within `rand` would ask for ever.
+    // `use rand::rand` within `rand` would recurse for ever.
     if depth > 8 {
         return None;
     }
@@ -232,7 +232,7 @@ fn resolve(modules: &[Module], here: usize, path: &[String], depth: usize) -> Op
                 } else if first {
                     return None;
                 } else {
-                    // Made by a macro there.
+                    // Defined by a macro.
                     return Some(Found::Item(at));
                 }
             }

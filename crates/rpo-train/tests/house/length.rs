@@ -1,4 +1,4 @@
-//! A file holds one concept, and that fits into 400 lines.
+//! A file holds one concept, which fits into 400 lines.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! What the workspace stands on comes from crates.io or lies in the tree, under a licence that `deny.toml` allows: the rule
-//! of `cargo deny`, where that is not installed, too.
+//! Dependencies come from crates.io or the tree, under a licence that `deny.toml` allows: the check of `cargo deny`, even
+//! where that is not installed.
 
 use super::metadata::metadata;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ fn root() -> PathBuf {
     root.canonicalize().expect("the workspace")
 }
 
-/// The licences of `deny.toml`: those that are allowed, and by crate those that are allowed to it besides.
+/// The licences of `deny.toml`: those allowed for all crates, and by crate the additional ones.
 fn allowed() -> (Vec<String>, BTreeMap<String, Vec<String>>) {
     let text = std::fs::read_to_string(root().join("deny.toml")).expect("deny.toml");
     let deny: toml::Table = text.parse().expect("TOML");
@@ -29,7 +29,7 @@ fn allowed() -> (Vec<String>, BTreeMap<String, Vec<String>>) {
     (texts(&deny["licenses"]["allow"]), exceptions.collect())
 }
 
-/// Whether an SPDX expression can be met by licences that `allows` says yes to. `/` is an older `OR`.
+/// Whether an SPDX expression can be satisfied by licences that `allows` accepts. `/` is an older `OR`.
 fn met(expression: &str, allows: &dyn Fn(&str) -> bool) -> bool {
     let spaced = expression.replace('/', " OR ");
     let spaced = spaced.replace('(', " ( ").replace(')', " ) ");
@@ -103,7 +103,7 @@ fn every_source_is_crates_io_or_the_tree() {
             }
         }
     }
-    // What only other platforms and features need, too.
+    // Including what only other platforms and features need.
     let lock = std::fs::read_to_string(root().join("Cargo.lock")).expect("Cargo.lock");
     let sources = lock.lines().filter_map(|l| l.strip_prefix("source = "));
     let sources: Vec<&str> = sources.collect();

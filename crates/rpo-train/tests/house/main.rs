@@ -1,4 +1,4 @@
-//! The rules of the house, read from the workspace itself.
+//! The house rules, checked on the workspace itself.
 
 mod circles;
 mod floors;

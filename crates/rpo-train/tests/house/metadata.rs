@@ -1,4 +1,4 @@
-//! What cargo says of the workspace and of all that it stands on.
+//! Cargo's metadata of the workspace and its dependencies.
 
 use serde_json::Value;
 use std::process::Command;

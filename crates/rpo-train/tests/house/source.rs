@@ -1,6 +1,6 @@
-//! Rust source as a list of words and marks: what a rule about names needs, and no more.
+//! Rust source as a list of words and punctuation, enough for a rule about names.
 
-/// A word or a mark, and the line it stands in.
+/// A word or punctuation mark, and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) text: String,
@@ -18,7 +18,7 @@ impl Token {
     }
 }
 
-/// The tokens of `text` without comments, texts, numbers, lifetimes, attributes and what is compiled for tests alone.
+/// The tokens of `text` without comments, string literals, numbers, lifetimes, attributes and test-only code.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
     without_attributes(&words(text))
 }
@@ -101,7 +101,7 @@ fn end_of_text(chars: &[char], quote: usize) -> Option<usize> {
     None
 }
 
-/// The quote and the number of `#` of a raw text that starts at `i`.
+/// The quote and the number of `#` of a raw string that starts at `i`.
 fn raw_marks(chars: &[char], i: usize) -> Option<(usize, usize)> {
     let before_r = usize::from(matches!(chars[i], 'b' | 'c'));
     if chars.get(i + before_r) != Some(&'r') {
@@ -132,7 +132,7 @@ fn without_attributes(all: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// The place of the bracket that closes the one at `open`.
+/// Index of the bracket that closes the one at `open`.
 pub(crate) fn closing(all: &[Token], open: usize) -> usize {
     let mut depth = 0;
     for (i, token) in all.iter().enumerate().skip(open) {
@@ -148,7 +148,7 @@ pub(crate) fn closing(all: &[Token], open: usize) -> usize {
     all.len() - 1
 }
 
-/// The place behind the item that starts at `start`.
+/// Index after the item that starts at `start`.
 fn end_of_item(all: &[Token], start: usize) -> usize {
     let mut i = start;
     while i < all.len() {

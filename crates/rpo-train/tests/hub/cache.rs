@@ -1,7 +1,7 @@
-//! What is found in a cache.
+//! Look-ups in a cache of the hub.
 
 use super::common::{COMMIT, OTHER, environment, publish, repository, workspace};
-use rpo_train::hub::{Absence, Gap, Kind, Repository, look_up};
+use rpo_train::hub::{Absence, Content, Gap, Repository, look_up};
 use rpo_train::{hub, paths};
 use tempfile::TempDir;
 
@@ -27,7 +27,7 @@ fn revisions_are_branches_tags_or_commits() {
     let folder = TempDir::new().unwrap();
     let cache = folder.path();
     let repo = publish(cache, "org/tiny", COMMIT, &workspace("assets/micro"));
-    let find = |text: &str| look_up(cache, &repository(text), Kind::Pipeline, None);
+    let find = |text: &str| look_up(cache, &repository(text), Content::Pipeline, None);
     let snapshot = repo.join("snapshots").join(COMMIT);
     std::fs::create_dir_all(repo.join("refs/refs/pr")).unwrap();
     // Some tools end the file with a newline.
@@ -67,21 +67,24 @@ fn revisions_are_branches_tags_or_commits() {
 #[test]
 fn unfinished_copies_are_not_taken() {
     for (file, kind) in [
-        ("model_index.json", Kind::Pipeline),
-        ("unet/config.json", Kind::Pipeline),
-        ("unet/diffusion_pytorch_model.safetensors", Kind::Pipeline),
-        ("text_encoder/model.safetensors", Kind::Pipeline),
-        ("scheduler/scheduler_config.json", Kind::Pipeline),
-        ("tokenizer/merges.txt", Kind::Pipeline),
-        ("reward/config.json", Kind::Encoder),
-        ("reward/model.safetensors", Kind::Encoder),
+        ("model_index.json", Content::Pipeline),
+        ("unet/config.json", Content::Pipeline),
+        (
+            "unet/diffusion_pytorch_model.safetensors",
+            Content::Pipeline,
+        ),
+        ("text_encoder/model.safetensors", Content::Pipeline),
+        ("scheduler/scheduler_config.json", Content::Pipeline),
+        ("tokenizer/merges.txt", Content::Pipeline),
+        ("reward/config.json", Content::Encoder),
+        ("reward/model.safetensors", Content::Encoder),
     ] {
         let folder = TempDir::new().unwrap();
         let from = match kind {
-            Kind::Pipeline | Kind::Configurations => workspace("assets/micro"),
-            Kind::Encoder => workspace("assets/micro/reward"),
+            Content::Pipeline | Content::Configurations => workspace("assets/micro"),
+            Content::Encoder => workspace("assets/micro/reward"),
         };
-        let file = if kind == Kind::Encoder {
+        let file = if kind == Content::Encoder {
             &file[7..]
         } else {
             file
@@ -90,7 +93,7 @@ fn unfinished_copies_are_not_taken() {
         let find = || look_up(folder.path(), &repository("org/tiny"), kind, None);
         let link = repo.join("snapshots").join(COMMIT).join(file);
         assert!(find().is_ok());
-        // The link is there, what it points to is not: a download that was interrupted.
+        // The link exists, its target does not: an interrupted download.
         let blob = link.canonicalize().unwrap();
         std::fs::rename(&blob, blob.with_extension("incomplete")).unwrap();
         let absent = find().unwrap_err();
@@ -119,7 +122,14 @@ fn repositories_that_moved_are_found_under_either_name() {
         "runwayml/stable-diffusion-v1-5",
         "stable-diffusion-v1-5/stable-diffusion-v1-5",
     );
-    let find = |name: &str| hub::find(&repository(name), Kind::Pipeline, None, &environment(cache));
+    let find = |name: &str| {
+        hub::find(
+            &repository(name),
+            Content::Pipeline,
+            None,
+            &environment(cache),
+        )
+    };
     for name in [old, new] {
         let message = find(name).unwrap_err();
         for word in [
@@ -160,7 +170,7 @@ fn local_folders_come_first_and_a_pin_beats_its_branch() {
         paths::find_weights(
             "org/tiny",
             folder.path(),
-            Kind::Pipeline,
+            Content::Pipeline,
             None,
             &environment(&cache),
             pinned,

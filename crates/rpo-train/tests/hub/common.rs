@@ -1,4 +1,4 @@
-//! A cache of the hub, filled as the Python package fills it.
+//! A cache of the hub in the layout of the Python package.
 
 use rpo_train::hub::{Environment, Repository};
 use std::os::unix::fs::symlink;

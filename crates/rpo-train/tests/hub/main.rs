@@ -1,4 +1,4 @@
-//! Weights from a cache of the Hugging Face hub, laid out as the Python package lays it out.
+//! Weights from a cache of the Hugging Face hub in the layout of the Python package.
 #![cfg(unix)]
 
 mod cache;

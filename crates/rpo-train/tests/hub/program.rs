@@ -42,7 +42,7 @@ const SIZE: [&str; 14] = [
     "sampler.steps=2",
 ];
 
-/// The experiment, run from the cache: the run folder knows the commits, and a run is what its inputs are, wherever they lie.
+/// The experiment, run from the cache: the run folder records the commits, and a run is identified by its inputs, not their paths.
 #[test]
 fn a_run_from_the_cache_records_its_commits_and_goes_on_when_branches_move() {
     let folder = TempDir::new().unwrap();
@@ -85,7 +85,7 @@ fn a_run_from_the_cache_records_its_commits_and_goes_on_when_branches_move() {
     assert_eq!(sources["model.path"]["commit"], COMMIT);
     assert_eq!(sources["encoders.vit"]["commit"], OTHER);
 
-    // The same inputs as from the folder itself: links are followed, the place does not count.
+    // The same inputs as from the folder itself: links are followed, the path does not count.
     let sets: Vec<String> = SIZE
         .iter()
         .filter(|s| **s != "--set")
@@ -97,7 +97,7 @@ fn a_run_from_the_cache_records_its_commits_and_goes_on_when_branches_move() {
     assert!(setup.sources.is_empty());
     assert_eq!(info()["inputs"], setup.inputs_hash.as_str());
 
-    // The branch moves to a model with another scheduler: what was begun goes on with what it began with.
+    // The branch moves to a model with another scheduler: a begun run resumes with the commit it began with.
     let changed = folder.path().join("changed");
     let copy = Command::new("cp")
         .args(["-r", micro.to_str().unwrap(), changed.to_str().unwrap()])

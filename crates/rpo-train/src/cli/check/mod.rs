@@ -7,7 +7,7 @@ use crate::device;
 use crate::hub::{self, Environment};
 use crate::memory::Sizes;
 use crate::paths;
-use crate::runner::{exam::Judges, photos, setup::Setup};
+use crate::runner::{photos, setup::Setup, test_pictures::Judges};
 use anyhow::Result;
 use print::print;
 use rpo_diffusion::UNetConfig;
@@ -16,7 +16,7 @@ use rpo_experiment::presets::{self, Preset};
 use rpo_experiment::{Experiment, Layers, SubjectSource};
 use rpo_files::failure::OrBadInput;
 
-/// Loads all inputs and prints the plan. Where the weights of a preset are not here, prints the plan from its configuration.
+/// Loads all inputs and prints the plan. Where the weights of a preset are missing, prints the plan from its configuration.
 pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
     let (experiment, layers) = file.read()?;
     let preset = presets::find(&experiment.model.preset);
@@ -53,24 +53,25 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
     Ok(())
 }
 
-/// The inputs that are not found here, as `key = value`.
+/// The inputs that are missing on this machine, as `key = value`.
 fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
-    // A plan fetches nothing.
+    // Planning downloads nothing.
     let environment = Environment {
         offline: true,
         ..Environment::of_process()
     };
     let weights = [
-        ("model.path", &e.model.path, hub::Kind::Pipeline),
-        ("encoders.reward", &e.encoders.reward, hub::Kind::Encoder),
-        ("encoders.clip", &e.encoders.clip, hub::Kind::Encoder),
-        ("encoders.vit", &e.encoders.vit, hub::Kind::Encoder),
+        ("model.path", &e.model.path, hub::Content::Pipeline),
+        ("encoders.reward", &e.encoders.reward, hub::Content::Encoder),
+        ("encoders.clip", &e.encoders.clip, hub::Content::Encoder),
+        ("encoders.vit", &e.encoders.vit, hub::Content::Encoder),
     ];
     let mut absent: Vec<(&str, &str)> = Vec::new();
-    for (key, name, kind) in weights {
-        let variant = kind.variant(&e.model);
+    for (key, name, content) in weights {
+        let variant = content.variant(&e.model);
         let pinned = layers.sources.get(key);
-        let found = paths::find_weights(name, &layers.folder, kind, variant, &environment, pinned);
+        let found =
+            paths::find_weights(name, &layers.folder, content, variant, &environment, pinned);
         if found.is_err() {
             absent.push((key, name));
         }
@@ -90,7 +91,7 @@ fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
 /// ALIGN with its running statistics, CLIP ViT-B/32 and DINO ViT-S/16, which all presets name, as transformers counts them.
 const ENCODERS: usize = 172_423_441 + 151_277_313 + 21_665_664;
 
-/// What the preset says of a model that is not here.
+/// What the preset says about a model whose weights are missing.
 fn planned<'a>(plan: &Plan, preset: &Preset, unet: &'a UNetConfig) -> Sizes<'a> {
     let size = match plan.experiment.model.size {
         0 => unet.sample_size.unwrap_or(64) * 8,

@@ -1,4 +1,4 @@
-//! What `check` says of a plan.
+//! What `check` prints about a plan.
 
 use crate::memory::{self, Memory, Sizes};
 use crate::runner::{settings, trainable};
@@ -14,10 +14,10 @@ use rpo_reward::select::Kind;
 /// Tokens of a text in CLIP's encoders, where the model's own is not here.
 const TOKENS: usize = 77;
 
-/// Subjects whose photos are told one by one.
+/// Up to this many subjects, photos are listed per subject.
 const SHOWN: usize = 4;
 
-/// Prints the plan and its costs. `subjects`: with their photos, where these are here; `pipeline`: where the model is.
+/// Prints the plan and its costs. `subjects`, with their photos, and `pipeline` are `None` where they are missing.
 pub(super) fn print(
     plan: &Plan,
     sizes: &Sizes,
@@ -142,7 +142,7 @@ pub(super) fn print(
     Ok(())
 }
 
-/// Photos and captions of each subject; of many, those of all together.
+/// Photos and captions of each subject; summed over all if there are many.
 fn about_photos(subjects: &[Subject]) -> Vec<String> {
     let of = |subjects: &[Subject]| {
         let all = || subjects.iter().flat_map(|s| &s.references);

@@ -1,4 +1,4 @@
-//! `rpo-train eval`: scores pictures that anybody drew.
+//! `rpo-train eval`: scores pictures from any source.
 
 mod prompts;
 mod result;
@@ -6,7 +6,7 @@ mod result;
 use super::output;
 use crate::device::DeviceArgs;
 use crate::files;
-use crate::hub::{Environment, Kind as Weights};
+use crate::hub::{Content, Environment};
 use crate::paths;
 use anyhow::Result;
 use clap::Args;
@@ -29,16 +29,16 @@ const LAMBDAS: [f64; 3] = [0.3, 0.5, 0.7];
 /// Arguments of `eval`.
 #[derive(Args)]
 pub(super) struct EvalArgs {
-    /// Folder of the subject's photos, or a folder with one such folder a subject
+    /// Folder of the subject's photos, or a folder with one such folder per subject
     #[arg(long)]
     references: PathBuf,
-    /// Folder of the pictures; with several subjects, one folder of the same name each
+    /// Folder of the pictures; with several subjects, one folder per subject, named alike
     #[arg(long)]
     pictures: PathBuf,
-    /// Prompts, or one file (.txt by place, .csv .json .jsonl by picture), or `dreambench`; without it, a text beside every picture
+    /// Prompts, or one file (.txt by index, .csv .json .jsonl by picture), or `dreambench`; default: a text file beside every picture
     #[arg(long, num_args = 1..)]
     prompts: Vec<String>,
-    /// Folders of CLIP models, each judged by apart; default: the embedded one if neither --clip, --vit nor --reward is given
+    /// Folders of CLIP models, each with its own columns; default: the embedded one if none of --clip, --vit, --reward is given
     #[arg(long, num_args = 1..)]
     clip: Vec<String>,
     /// Folder of a ViT, for example DINO's
@@ -50,17 +50,17 @@ pub(super) struct EvalArgs {
     /// The subject's token in the prompts
     #[arg(long, default_value = "[V]")]
     token: String,
-    /// The subject's class, for prompts with a place for it
+    /// The subject's class, for prompts with a `{class}` placeholder
     #[arg(long, default_value = "")]
     class: String,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Where to write the result, every picture's scores included
+    /// File for the result, with the scores of every picture
     #[arg(long, default_value = "eval.json")]
     out: PathBuf,
 }
 
-/// The encoders that look at the pictures.
+/// The encoders that score the pictures.
 struct Panel {
     clips: Vec<TextJudge>,
     vit: Option<ImageJudge>,
@@ -72,7 +72,7 @@ struct Panel {
 pub(super) fn eval(args: &EvalArgs) -> Result<()> {
     let subjects = subjects(args)?;
     let prompts = Prompts::read(&args.prompts)?;
-    // All that can be wrong with names is said before an encoder is loaded.
+    // Errors in names are reported before an encoder is loaded.
     let items: Vec<Vec<Item>> = subjects
         .iter()
         .map(|(subject, pictures)| prompts.assign(pictures, subject.live))
@@ -82,7 +82,7 @@ pub(super) fn eval(args: &EvalArgs) -> Result<()> {
             readings(&item.prompt, &subject.token, &subject.class)?;
         }
     }
-    // A result tells itself; of files that are read, only a table of prompts could look like one.
+    // A result is recognised by its content; of the inputs, only a table of prompts could look like one.
     let table = args.prompts.iter().map(Path::new);
     output::refuse_foreign("--out", &args.out, table, |start| {
         output::holds(start, "\"kernels_version\"")
@@ -106,7 +106,7 @@ pub(super) fn eval(args: &EvalArgs) -> Result<()> {
 fn subjects(args: &EvalArgs) -> Result<Vec<(Subject, PathBuf)>> {
     let what = "--references";
     let (photos, folders) = subject::list(&args.references).or_bad_input(what)?;
-    // DreamBench lists the classes; elsewhere only a prompt with a place for the class needs one.
+    // DreamBench lists the classes; elsewhere only a prompt with a class placeholder needs one.
     let load = |dir: &Path| {
         let given = (!args.class.is_empty()).then_some(args.class.as_str());
         subject::load_folder(dir, given, &args.token)
@@ -150,7 +150,7 @@ impl Panel {
             let found = paths::find_weights(
                 name,
                 Path::new("."),
-                Weights::Encoder,
+                Content::Encoder,
                 None,
                 &environment,
                 None,

@@ -1,4 +1,4 @@
-//! Which prompt each picture was drawn for.
+//! Assigns each picture its prompt.
 
 use anyhow::Result;
 use rpo_data::prompts::{dreambench, fill};
@@ -14,23 +14,23 @@ pub(super) struct Item {
     /// Relative to the folder of pictures.
     pub(super) file: String,
     pub(super) path: PathBuf,
-    /// As it was given: filled in or a template.
+    /// As given: filled in or a template.
     pub(super) prompt: String,
 }
 
-/// What `--prompts` says.
+/// The value of `--prompts`.
 #[derive(Debug)]
 pub(super) enum Prompts {
-    /// Nothing: a text beside every picture, or `metadata.jsonl` / `metadata.csv` among them.
+    /// Not given: a text file beside every picture, or `metadata.jsonl` / `metadata.csv` among them.
     Beside,
-    /// Prompts by their place.
+    /// Prompts by index.
     List(Vec<String>),
-    /// A prompt for every file.
+    /// One prompt per file.
     Rows {
         table: PathBuf,
         rows: BTreeMap<String, String>,
     },
-    /// DreamBench's 25 test prompts, those for objects or those for living subjects.
+    /// DreamBench's 25 test prompts, for objects or for living subjects.
     Dreambench,
 }
 
@@ -68,7 +68,7 @@ impl Prompts {
         })
     }
 
-    /// The pictures in `dir` with their prompts, in the order of their names.
+    /// The pictures in `dir` with their prompts, sorted by name.
     pub(super) fn assign(&self, dir: &Path, live: bool) -> Result<Vec<Item>> {
         let files = Files::list(dir)?;
         match self {
@@ -89,7 +89,7 @@ impl Prompts {
     }
 }
 
-/// A line of a table; the first names are this program's, the others those of image folders on the hub.
+/// A row of a table; the first names are this program's, the others those of image folders on the hub.
 #[derive(Deserialize)]
 struct Row {
     #[serde(alias = "file_name", alias = "file", alias = "image")]
@@ -134,7 +134,7 @@ fn rows(path: &Path) -> Result<BTreeMap<String, String>> {
     Ok(rows)
 }
 
-/// The pictures of a folder: flat, or in one folder a prompt.
+/// The pictures of a folder: flat, or in one folder per prompt.
 struct Files {
     /// Name of the inner folder, if there are any, and the picture.
     found: Vec<(Option<String>, PathBuf)>,
@@ -184,8 +184,8 @@ impl Files {
             .collect()
     }
 
-    /// One prompt is everybody's. Of several, the first number in the name of the picture's folder, or of a picture that lies
-    /// in none, is the prompt's place, counted from 0; folders without numbers stand in the order of the prompts.
+    /// A single prompt applies to all pictures. Of several, the first number in the name of the picture's folder, or of a picture
+    /// without one, is the prompt's index from 0; folders without numbers are in the order of the prompts.
     fn by_place(self, dir: &Path, list: &[String]) -> Result<Vec<Item>> {
         if let [one] = list {
             return self.items(dir, |_, _, _| Ok(one.clone()));
@@ -274,8 +274,8 @@ fn number(name: &str) -> Option<usize> {
     digits.parse().ok()
 }
 
-/// A prompt with the subject's token and without: places (`{}`, `{token}`, `{class}`) are filled, and a token that is
-/// written out is taken out with a space beside it.
+/// A prompt with the subject's token and without: placeholders (`{}`, `{token}`, `{class}`) are filled in, and a token that is
+/// written out is removed with one adjacent space.
 pub(super) fn readings(prompt: &str, token: &str, class: &str) -> Result<[String; 2]> {
     let template = prompt.replace(token, "{token}");
     if class.is_empty() && (template.contains("{}") || template.contains("{class}")) {

@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// An encoder, so that a figure is never without it.
+/// The encoder behind a score.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct EncoderInfo {
     /// `CLIP`, `ViT` or `reward`.
     pub(super) part: String,
-    /// As it was given.
+    /// As given.
     pub(super) folder: String,
     /// Hash of its configurations, tokenizer and weights.
     pub(super) hash: String,
@@ -35,7 +35,7 @@ impl EncoderInfo {
     }
 }
 
-/// A figure of a picture.
+/// A score of each picture.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Column {
     /// `CLIP-I`, `CLIP-T`, `ViT-I`, `ALIGN-I`, `ALIGN-T`, `0.3-Harmonic` …
@@ -44,7 +44,7 @@ pub(super) struct Column {
     encoder: String,
     /// Its hash.
     hash: String,
-    /// Whether the text that the encoder read has the subject's token; absent where it reads none.
+    /// Whether the text that the encoder read has the subject's token; absent if it reads no text.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_in_text: Option<bool>,
 }
@@ -77,7 +77,7 @@ pub(super) struct Summary {
     std_pictures: f64,
 }
 
-/// What one picture scored.
+/// The scores of one picture.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct PictureScores {
     pub(super) file: String,
@@ -87,7 +87,7 @@ pub(super) struct PictureScores {
     pub(super) scores: Vec<f64>,
 }
 
-/// What one subject's pictures scored.
+/// The scores of one subject's pictures.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct SubjectScores {
     pub(super) subject: String,
@@ -99,14 +99,14 @@ pub(super) struct SubjectScores {
 /// `eval.json`
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Evaluation {
-    /// Of the arithmetic: scores of different versions may differ in the last bits.
+    /// Version of the kernels: scores of different versions may differ in the last bits.
     kernels_version: u32,
-    /// Where the encoders computed, unless it is the CPU.
+    /// Device of the encoders; absent for the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<String>,
     token: String,
     encoders: Vec<EncoderInfo>,
-    /// Numbers of subjects, references, prompts (texts that differ) and pictures.
+    /// Numbers of subjects, references, prompts (distinct texts) and pictures.
     counts: Counts,
     table: Vec<Summary>,
     columns: Vec<Column>,
@@ -189,7 +189,7 @@ impl Evaluation {
         })
     }
 
-    /// A line a metric, then the encoders.
+    /// One line per metric, then the encoders.
     pub(super) fn to_text(&self) -> String {
         let Counts {
             subjects,

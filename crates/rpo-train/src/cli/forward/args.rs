@@ -1,4 +1,4 @@
-//! What `forward` is told.
+//! Arguments of `forward`.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -6,7 +6,7 @@ use rpo_files::failure::BadInput;
 use rpo_pref::recipe::Preset;
 use std::path::PathBuf;
 
-/// What is run.
+/// The part of a model to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Part {
     /// The denoiser
@@ -46,16 +46,16 @@ pub(in crate::cli) struct ForwardArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu", conflicts_with = "grad")]
     pub(super) device: String,
-    /// Of activations on a GPU (unet, vae-encode, vae-decode; encoders compute in f32): f32 or bf16
+    /// dtype of activations on a GPU (unet, vae-encode, vae-decode; encoders compute in f32): f32 or bf16
     #[arg(long, default_value = "f32")]
     pub(super) dtype: String,
     /// safetensors file for the results
     #[arg(long)]
     pub(super) output: PathBuf,
-    /// With `--part unet`: LoRA file, or the folder of a kept checkpoint, to lay over the weights
+    /// With `--part unet`: LoRA file, or the folder of a kept checkpoint, to apply to the weights
     #[arg(long, value_name = "FILE", conflicts_with = "grad")]
     pub(super) lora: Option<PathBuf>,
-    /// With `--lora`: how much it counts
+    /// With `--lora`: scale of the LoRA
     #[arg(
         long,
         default_value_t = 1.0,
@@ -69,13 +69,13 @@ pub(in crate::cli) struct ForwardArgs {
     /// With `--grad`: the recipe by name, the same as `--grad NAME`
     #[arg(long, requires = "grad")]
     pub(super) recipe: Option<String>,
-    /// With `--grad`: the frozen reference; by default the model itself, as at the first step
+    /// With `--grad`: the frozen reference; default: the model itself, as at the first step
     #[arg(long, requires = "grad")]
     pub(super) base: Option<PathBuf>,
-    /// With `--grad`: compute blocks again in the backward pass, with less memory
+    /// With `--grad`: recompute blocks in the backward pass, which saves memory
     #[arg(long, requires = "grad")]
     pub(super) recompute: bool,
-    /// With `--grad`: β in place of the recipe's
+    /// With `--grad`: β instead of the recipe's
     #[arg(long, requires = "grad")]
     pub(super) beta: Option<f64>,
 }

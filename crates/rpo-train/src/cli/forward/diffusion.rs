@@ -28,8 +28,8 @@ pub(super) fn pixels(latents: &Tensor) -> Result<usize> {
     Ok(8 * latents.dim(1)?)
 }
 
-/// `sample`, `timestep`, `encoder_hidden_states` (SDXL: `text_embeds`, `time_ids`) to `sample`; with `lora`, a file and how much
-/// it counts, laid over the weights.
+/// `sample`, `timestep`, `encoder_hidden_states` (SDXL: `text_embeds`, `time_ids`) to `sample`; `lora`: a file to apply to the
+/// weights, and its scale.
 pub(super) fn unet(
     model: &Path,
     lora: Option<(&Path, f64)>,

@@ -108,7 +108,7 @@ fn dual_tensors(
         results.insert("text_features".into(), features);
     }
     if !found {
-        // Says what there is and where the names are listed.
+        // Its error lists the tensors in the file and where the names are documented.
         inputs.raw("pixel_values")?;
     }
     Ok(())

@@ -83,7 +83,7 @@ pub(super) fn run(args: &ForwardArgs, inputs: &Inputs) -> Result<Results> {
     Ok(results)
 }
 
-/// Where the recipe's pairs have their references.
+/// The rows that hold the references of the recipe's pairs.
 fn reference(recipe: &Recipe) -> Rows {
     match recipe.reference_prompt {
         ReferencePrompt::C => Rows::Reference,
@@ -91,7 +91,7 @@ fn reference(recipe: &Recipe) -> Rows {
     }
 }
 
-/// The batch that the file describes, for the passes that the recipe makes.
+/// The batch that the file describes, for the recipe's passes.
 fn batch(inputs: &Inputs, schedule: &NoiseSchedule, terms: &terms::Objective) -> Result<Batch> {
     let rows = |side: &str, text: &str| -> Result<Noised> {
         let latents = inputs.nhwc(&format!("latents_{side}"))?;

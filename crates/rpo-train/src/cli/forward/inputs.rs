@@ -42,7 +42,7 @@ impl Inputs {
         ))
     }
 
-    /// The tensor `name` as it is stored.
+    /// The tensor `name` as stored.
     pub(super) fn raw(&self, name: &str) -> Result<&Tensor> {
         let tensor = self.tensors.get(name);
         tensor.ok_or_else(|| self.error(&format!("the tensor `{name}` is missing")))
@@ -66,7 +66,7 @@ impl Inputs {
         Ok(self.f32(name, 4)?.permute((0, 2, 3, 1))?.contiguous()?)
     }
 
-    /// Numbers: a scalar, or one a sample.
+    /// Numbers: a scalar, or one per sample.
     pub(super) fn numbers(&self, name: &str) -> Result<Vec<f64>> {
         let numbers = self
             .raw(name)?
@@ -75,7 +75,7 @@ impl Inputs {
         numbers.or_bad_input(name)
     }
 
-    /// Whole numbers that are not negative.
+    /// Non-negative integers.
     pub(super) fn whole_numbers(&self, name: &str) -> Result<Vec<usize>> {
         let whole = |x: f64| (x >= 0.0 && x.fract() == 0.0).then_some(x as usize);
         let numbers: Option<Vec<usize>> = self.numbers(name)?.into_iter().map(whole).collect();

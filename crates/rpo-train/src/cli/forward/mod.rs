@@ -1,4 +1,4 @@
-//! `rpo-train forward`: any part of any model on given inputs, so that anybody can hold it against a reference.
+//! `rpo-train forward`: any part of any model on given inputs, for comparison with a reference.
 
 mod args;
 mod diffusion;

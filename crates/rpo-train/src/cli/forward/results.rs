@@ -8,7 +8,7 @@ use std::path::Path;
 
 pub(super) type Results = HashMap<String, Tensor>;
 
-/// Streams the tensors to a temporary file and renames it: an earlier result is whole until the new one is.
+/// Streams the tensors to a temporary file and renames it: an earlier result stays whole until the new one is complete.
 pub(super) fn write(path: &Path, results: &Results) -> Result<()> {
     let metadata = HashMap::from([("rpo".to_owned(), "forward".to_owned())]);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());

@@ -1,4 +1,4 @@
-//! Low-rank adapters over the base's own tensors, kept as both kinds of LoRA file.
+//! Low-rank adapters on the base's own tensors, saved in both LoRA formats.
 
 use super::contract::{Base, Trainable, Trained, Unit};
 use crate::files;
@@ -10,15 +10,15 @@ use rpo_files::failure::OrBadInput;
 use rpo_nn::weights::Params;
 use std::path::Path;
 
-/// The adapters for diffusers: the file that is read back.
+/// The adapters for diffusers: the file that this program reads back.
 const PEFT_FILE: &str = "diffusers/pytorch_lora_weights.safetensors";
 
-/// The model card, and the preview that it shows.
+/// The model card.
 pub const CARD: &str = "README.md";
-/// See [`CARD`].
+/// The preview that the model card shows.
 pub const PREVIEW: &str = "preview.png";
 
-/// The adapters for all other programs: with a name of its own, because A1111 calls a LoRA by the name of its file.
+/// The adapters for all other programs, with a distinctive file name, because A1111 names a LoRA after its file.
 pub fn kohya_file(name: &str) -> String {
     format!("{name}.safetensors")
 }
@@ -63,10 +63,10 @@ impl Trainable for Adapted {
     }
 }
 
-/// The base with the adapters of a LoRA file over it, `scale` times.
+/// The base with the adapters of a LoRA file, scaled by `scale`.
 ///
 /// # Errors
-/// A missing or damaged file, or one for another model, by path.
+/// If the file is missing, damaged or for another model, by path.
 pub fn load_lora(base: Base, path: &Path, scale: f64) -> Result<Box<dyn Trained>> {
     let layers = base.pipeline.unet_config.layers(0);
     let lora = Lora::read(path, layers).or_bad_input("LoRA")?;
@@ -82,10 +82,10 @@ pub fn load_lora(base: Base, path: &Path, scale: f64) -> Result<Box<dyn Trained>
     }))
 }
 
-/// The base with adapters over it. Its own tensors are not copied: this network, the frozen one and the reference read them.
+/// The base with adapters. Base tensors are not copied: this network, the frozen one and the reference share them.
 struct Over {
     adapters: Adapters,
-    /// What the file of the experiment asked for, where it is known.
+    /// The targets that the experiment file asked for, where known.
     targets: Option<Vec<String>>,
     scale: f64,
     tensors: Params,
@@ -150,7 +150,7 @@ impl Trained for Over {
         })
     }
 
-    /// The masks of dropout.
+    /// Sets the dropout masks.
     fn begin_step(&self, key: u64) {
         self.adapters.set_dropout_key(Some(key));
     }

@@ -1,6 +1,6 @@
 //! What a method trains and keeps: the [`Trainable`] of an arm.
 //!
-//! A new one is a module beside [`whole`] and [`adapters`], its keys in `rpo-experiment/src/arms.rs`, and a line in [`of`].
+//! To add one: a module beside [`whole`] and [`adapters`], its keys in `rpo-experiment/src/arms.rs`, and a line in [`of`].
 
 mod adapters;
 mod contract;
@@ -11,7 +11,7 @@ use rpo_experiment::TrainingArm;
 pub use adapters::{CARD, PREVIEW, kohya_file, load_lora};
 pub use contract::{Base, Trainable, Trained, Unit};
 
-/// The way of an arm.
+/// The training method of an arm.
 pub fn of(arm: &TrainingArm) -> Box<dyn Trainable> {
     match &arm.lora {
         Some(keys) => Box::new(adapters::Adapted::new(keys)),

@@ -1,4 +1,4 @@
-//! The whole U-Net: a copy of its tensors, kept as a folder that diffusers reads.
+//! Trains the whole U-Net: a copy of its tensors, saved as a diffusers folder.
 
 use super::contract::{Base, Trainable, Trained, Unit};
 use crate::files;
@@ -78,7 +78,7 @@ impl Trained for Copied {
     }
 
     fn save(&self, base: Base, place: &Path, _about: &About) -> Result<Vec<String>> {
-        // The configuration as it was read, so that the folder opens wherever the base model's does.
+        // The unchanged configuration, so that the folder opens wherever the base model's does.
         let config = std::fs::read(base.pipeline.folder.join("unet").join(CONFIG))?;
         files::write(&place.join(CONFIG), &config)?;
         let path = place.join(WEIGHTS);

@@ -1,4 +1,4 @@
-//! The test: pictures on test prompts and test noise from the checkpoints that rules chose. Every result comes from here.
+//! The test: pictures on test prompts and test noise from the checkpoints that rules chose. All results come from here.
 
 use super::checkpoint;
 use super::draw::Request;
@@ -21,7 +21,7 @@ impl Judges {
     /// Loads the judges of a setup.
     ///
     /// # Errors
-    /// Names the folder.
+    /// With the folder of the judge.
     pub fn load(setup: &Setup) -> Result<Self> {
         let (place, e) = (setup.place(), &setup.experiment.encoders);
         Ok(Self(vec![
@@ -43,7 +43,7 @@ impl Judges {
 ///
 /// # Errors
 /// Sampling, scoring and I/O errors.
-pub fn examine(
+pub fn test(
     setup: &Setup,
     judges: &Judges,
     cell: &Cell,
