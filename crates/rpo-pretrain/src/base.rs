@@ -1,4 +1,4 @@
-//! What a training begins with: a pipeline, first weights, and hashes of both.
+//! The starting point of a training: a pipeline, initial weights, and hashes of both.
 
 use anyhow::Result;
 use rpo_diffusion::{Pipeline, load_unet};
@@ -7,10 +7,10 @@ use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::weights::Params;
 use std::path::{Path, PathBuf};
 
-/// A pipeline, and the hash of all its samples depend on: VAE, text encoder, tokenizer, schedule, the U-Net's configuration.
+/// A pipeline, and the hash of everything that samples depend on: VAE, text encoder, tokenizer, schedule, the U-Net's configuration.
 ///
 /// # Errors
-/// [`BadInput`]: a folder that cannot be read.
+/// [`BadInput`] if the folder cannot be read.
 pub fn pipeline(model: &Path) -> Result<(Pipeline, String)> {
     let pipeline = Pipeline::load(model).or_bad_input("--model")?;
     let mut files = vec![
@@ -31,7 +31,7 @@ pub fn pipeline(model: &Path) -> Result<(Pipeline, String)> {
 /// The weights of a `unet` folder, which must be of the pipeline's own configuration, and their hash.
 ///
 /// # Errors
-/// [`BadInput`]: a folder that cannot be read, or of another configuration.
+/// [`BadInput`] if the folder cannot be read or has another configuration.
 pub fn first_weights(from: &Path, pipeline: &Pipeline) -> Result<(Params, String)> {
     let (config, weights) = load_unet(from, None).or_bad_input("--from")?;
     if config != pipeline.unet_config {

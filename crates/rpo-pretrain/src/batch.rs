@@ -1,4 +1,4 @@
-//! What the network is given in a step and should say.
+//! Inputs and targets of the network in a step.
 
 use crate::data::Sample;
 use anyhow::Result;
@@ -20,7 +20,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// `noise`: as many values as the latents have; `t`: a timestep a sample.
+    /// `noise`: as many values as the latents have; `t`: one timestep per sample.
     ///
     /// # Errors
     /// Shapes that do not fit together.
@@ -50,7 +50,7 @@ impl Batch {
         self.t.iter().map(|&t| t as f64).collect()
     }
 
-    /// Squared errors, one a sample, and the gradients of their mean, weighted by `weights` of the timesteps.
+    /// Squared errors, one per sample, and the gradients of their mean, weighted by `weights` of the timesteps.
     ///
     /// # Errors
     /// Those of the network.
@@ -74,7 +74,7 @@ impl Batch {
     }
 }
 
-/// Pictures that training does not see, with fixed noise and timesteps spread evenly: the same batch for ever.
+/// Pictures that training does not see, with fixed noise and evenly spread timesteps: always the same batch.
 pub struct HeldOut(Vec<Batch>);
 
 /// Samples of the held-out set.
@@ -142,9 +142,9 @@ impl std::fmt::Display for Loss {
     }
 }
 
-/// The random draws of a step: timesteps, whose captions are dropped, noise.
+/// The random draws of a step: timesteps, dropped captions, noise.
 pub struct Draws {
-    /// A timestep a sample.
+    /// One timestep per sample.
     pub t: Vec<usize>,
     /// Whether its caption is dropped.
     pub dropped: Vec<bool>,
@@ -152,7 +152,7 @@ pub struct Draws {
     pub noise: Vec<f32>,
 }
 
-/// The part of captions that is dropped, so that the model also knows pictures without one and can be guided.
+/// Fraction of captions that are dropped, so that the model also learns unconditional prediction and can be guided.
 const DROPPED: f64 = 0.1;
 
 impl Draws {

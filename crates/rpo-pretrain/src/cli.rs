@@ -33,11 +33,11 @@ struct Cli {
 enum Verb {
     /// Train at a constant rate; the same command resumes
     Unet(UnetArgs),
-    /// Decay the rate to 0 on the side of a training and write the averaged weights; the same command resumes
+    /// Decay the rate to 0 on a copy of a training's state and write the averaged weights; the same command resumes
     Release(ReleaseArgs),
-    /// Draw 608 pictures and a sheet and score them beside true renders of the same captions
+    /// Draw 608 pictures and a contact sheet and score them against true renders of the same captions
     Score(ScoreArgs),
-    /// Print what the VAE keeps of pictures with looks, in dB
+    /// Print the PSNR of the VAE on pictures with looks, in dB
     Vae(VaeArgs),
 }
 
@@ -46,25 +46,25 @@ struct UnetArgs {
     /// diffusers folder: VAE, text encoder, schedule, U-Net configuration
     #[arg(long, default_value = "assets/micro")]
     model: PathBuf,
-    /// U-Net folder with the first weights; by default the model's own. A state folder that has a save goes on from that
+    /// U-Net folder with the initial weights; default: the model's own. A state folder with a save resumes from it
     #[arg(long)]
     from: Option<PathBuf>,
-    /// Folder of the state, outside of the source tree
+    /// Folder of the state, outside the source tree
     #[arg(long)]
     state: PathBuf,
-    /// Minutes of this start
+    /// Duration of this start in minutes
     #[arg(long, default_value_t = f64::INFINITY)]
     minutes: f64,
-    /// Last step, all starts together; none by default
+    /// Last step, over all starts; default: none
     #[arg(long)]
     until: Option<u64>,
-    /// Threads of the networks; 0: as many as there are cores
+    /// Threads of the networks; 0: one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Names every random stream
+    /// Seed of all random streams
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Samples a step
+    /// Samples per step
     #[arg(long, default_value_t = 16)]
     batch: usize,
     /// Constant learning rate
@@ -76,16 +76,16 @@ struct UnetArgs {
     /// Decay of the averaged weights
     #[arg(long, default_value_t = 0.9995)]
     ema: f64,
-    /// Part of the pictures whose sticker has a look of its own
+    /// Fraction of pictures whose sticker has its own look
     #[arg(long, default_value_t = 0.3)]
     looks: f64,
-    /// Pictures that are drawn and encoded at a time
+    /// Pictures drawn and encoded at a time
     #[arg(long, default_value_t = 1024)]
     window: usize,
-    /// How often a picture is used
+    /// Number of times each picture is used
     #[arg(long, default_value_t = 2)]
     uses: usize,
-    /// γ of min-SNR weights; 0: plain ones
+    /// γ of min-SNR weights; 0: unweighted
     #[arg(long, default_value_t = 0.)]
     min_snr: f64,
     /// Minutes between lines of progress, each with a held-out loss
@@ -94,17 +94,17 @@ struct UnetArgs {
     /// Minutes between saves
     #[arg(long, default_value_t = 5.)]
     save_every: f64,
-    /// Minutes between sheets of pictures; 0: none
+    /// Minutes between contact sheets; 0: none
     #[arg(long, default_value_t = 15.)]
     sheet_every: f64,
 }
 
 #[derive(Args)]
 struct ReleaseArgs {
-    /// diffusers folder, as the training had it
+    /// diffusers folder, the same as in the training
     #[arg(long, default_value = "assets/micro")]
     model: PathBuf,
-    /// Folder of the training's state; it is not changed
+    /// Folder of the training's state, which is not changed
     #[arg(long)]
     state: PathBuf,
     /// Folder of this release's own state
@@ -113,7 +113,7 @@ struct ReleaseArgs {
     /// Steps of the decay
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
-    /// Threads of the networks; 0: as many as there are cores
+    /// Threads of the networks; 0: one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Folder to write: a diffusers `unet` folder in f16
@@ -126,7 +126,7 @@ struct ScoreArgs {
     /// diffusers folder
     #[arg(long, default_value = "assets/micro")]
     model: PathBuf,
-    /// U-Net folder to score; by default the model's own
+    /// U-Net folder to score; default: the model's own
     #[arg(long)]
     unet: Option<PathBuf>,
     /// Folder of the CLIP judge
@@ -135,7 +135,7 @@ struct ScoreArgs {
     /// Folder of the ViT judge
     #[arg(long, default_value = "assets/micro/eval_dino")]
     vit: PathBuf,
-    /// Threads of the networks; 0: as many as there are cores
+    /// Threads of the networks; 0: one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Folder to write: `sheet.png` without captions, `sheet.txt` with its key, `score.json`
@@ -148,7 +148,7 @@ struct VaeArgs {
     /// diffusers folder
     #[arg(long, default_value = "assets/micro")]
     model: PathBuf,
-    /// Threads of the networks; 0: as many as there are cores
+    /// Threads of the networks; 0: one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
 }
@@ -156,7 +156,7 @@ struct VaeArgs {
 /// Runs the program with this process's arguments.
 ///
 /// # Errors
-/// What went wrong; [`rpo_files::failure::exit_code`] tells bad input from failure. Wrong arguments end the process with code 2.
+/// Any failure; [`rpo_files::failure::exit_code`] tells bad input from other failures. Wrong arguments end the process with code 2.
 pub fn main() -> Result<()> {
     let verb = Cli::parse().verb;
     let (Verb::Unet(UnetArgs { threads, .. })
@@ -178,7 +178,7 @@ fn unet(args: &UnetArgs) -> Result<()> {
         .map(|save| Record::read(&save))
         .transpose()?;
     let (first, first_weights) = match (&args.from, kept) {
-        // What it began with has no part in what follows.
+        // The initial weights no longer matter.
         (None, Some(kept)) => (pipeline.unet_params.clone(), kept.settings.first_weights),
         (Some(from), _) => base::first_weights(from, &pipeline)?,
         (None, None) => base::first_weights(&args.model.join("unet"), &pipeline)?,
@@ -225,7 +225,7 @@ fn release(args: &ReleaseArgs) -> Result<()> {
         }
         None => (Some((record.step, args.steps)), record.step),
     };
-    // Another training, a longer one, another length: not what was begun in this folder.
+    // Another training, a longer one, or another length than this folder was begun with.
     if decay != Some((record.step, args.steps)) {
         return Err(BadInput::new(format!(
             "{}: the decay there is of step {of} in {} steps, asked for is step {} in {}\n  hint: name another --decay-state folder",

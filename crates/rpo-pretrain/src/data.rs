@@ -1,7 +1,7 @@
-//! Captioned pictures without end: drawn on a thread of their own, encoded when they are needed.
+//! Unlimited captioned pictures: drawn on a separate thread, encoded when needed.
 //!
-//! Picture `i` of a seed is a pure function of both, so training that is resumed sees the pictures it would have seen.
-//! Pictures come in windows of [`Order::window`]; each is used [`Order::uses`] times, in a new order each time, before the next window is taken.
+//! Picture `i` of a seed is a pure function of both, so a resumed training sees the same pictures as an uninterrupted one.
+//! Pictures come in windows of [`Order::window`]; each is used [`Order::uses`] times, in a new order each time, before the next window.
 
 use anyhow::{Context, Result};
 use image::RgbImage;
@@ -11,10 +11,10 @@ use rpo_diffusion::Pipeline;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-/// Pictures that are encoded together.
+/// Pictures encoded per batch.
 const CHUNK: usize = 64;
 
-/// A picture as the U-Net's training sees it.
+/// A picture as the U-Net is trained on it.
 pub struct Sample {
     /// Scaled latents `[h, w, C]`: the mean of the VAE's posterior.
     pub latent: Vec<f32>,
@@ -22,7 +22,7 @@ pub struct Sample {
     pub text: Vec<f32>,
 }
 
-/// The captioned pictures of these numbers: `looks` of them have a look of their own.
+/// The captioned pictures with these numbers; a fraction `looks` of them has its own look.
 pub fn pictures(
     seed: u64,
     purpose: &str,
@@ -69,16 +69,16 @@ fn rows(x: &candle_core::Tensor) -> Result<Vec<Vec<f32>>> {
     Ok(all.chunks(width).map(<[f32]>::to_vec).collect())
 }
 
-/// Which pictures a step takes.
+/// The order in which steps use pictures.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
-    /// Names the stream.
+    /// Seed of the stream.
     pub seed: u64,
     /// Pictures in a window.
     pub window: usize,
-    /// Samples of a step; divides the window.
+    /// Samples per step; divides the window.
     pub batch: usize,
-    /// How often a picture is used.
+    /// Number of times each picture is used.
     pub uses: usize,
 }
 
@@ -109,7 +109,7 @@ impl Windows {
         let (send, drawn) = sync_channel(1);
         std::thread::spawn(move || {
             let mut w = first;
-            // Ends when nobody listens any more.
+            // Ends when the receiver is gone.
             let size = order.window as u64;
             let draw = |w| {
                 pictures(
@@ -130,14 +130,14 @@ impl Windows {
         }
     }
 
-    /// The samples of window `w`, which is the one of the last call or the next.
+    /// The samples of window `w`, which is that of the last call or the next one.
     ///
     /// # Errors
     /// Those of [`encode`].
     pub fn samples(&mut self, pipeline: &Pipeline, w: u64) -> Result<&[Sample]> {
         while self.current.as_ref().is_none_or(|(have, _)| *have < w) {
             let pictures = self.drawn.recv().context("the thread that draws ended")?;
-            // A window that is passed over is not encoded.
+            // A skipped window is not encoded.
             let samples = match self.next {
                 next if next == w => encode(pipeline, pictures)?,
                 _ => Vec::new(),

@@ -1,7 +1,7 @@
 //! The program that trains and scores the U-Net of the embedded model.
 //!
-//! Pictures and captions are StickerBench's, drawn while it trains ([`data`]); VAE and text encoder are frozen. The learning
-//! rate is constant, so that training can be resumed for ever; a release decays it on the side ([`cli`]).
+//! Pictures and captions are StickerBench's, drawn during training ([`data`]); VAE and text encoder are frozen. The learning
+//! rate is constant, so that training can always be continued; a release decays it on a copy of the state ([`cli`]).
 
 pub mod base;
 pub mod batch;

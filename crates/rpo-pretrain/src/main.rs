@@ -1,4 +1,4 @@
-//! `rpo-pretrain unet` trains the U-Net of the embedded model, `release` decays and writes it, `score` judges it.
+//! `rpo-pretrain unet` trains the U-Net of the embedded model, `release` decays the rate and writes it, `score` scores it.
 
 use std::process::ExitCode;
 
@@ -6,9 +6,9 @@ use std::process::ExitCode;
 static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
 
 fn main() -> ExitCode {
-    // candle's elementwise thread pool spins while it waits; the kernels bring their own threads.
+    // candle's elementwise thread pool spins while waiting; the kernels have their own threads.
     if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
-        // SAFETY: nothing else runs yet, so no other thread can read the environment meanwhile.
+        // SAFETY: no other thread exists yet, so none can read the environment meanwhile.
         unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     }
     match rpo_pretrain::cli::main() {

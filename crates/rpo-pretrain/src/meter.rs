@@ -1,4 +1,4 @@
-//! What happened since the last line of progress.
+//! Statistics since the last line of progress.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Begins at `step`.
+    /// Starts at `step`.
     pub fn new(step: u64) -> Self {
         Self {
             since: Instant::now(),
@@ -32,12 +32,12 @@ impl Meter {
         self.since.elapsed().as_secs_f64() / 60.
     }
 
-    /// Adds time that was spent on windows and batches.
+    /// Adds time spent on windows and batches.
     pub fn add_data(&mut self, time: Duration) {
         self.data += time.as_secs_f64();
     }
 
-    /// Takes in a step: its samples' errors and the norm of its gradients.
+    /// Adds a step: its samples' errors and the norm of its gradients.
     pub fn take(&mut self, errors: &[f32], norm: f64) {
         self.sum += errors.iter().map(|&e| f64::from(e)).sum::<f64>();
         self.count += errors.len();
@@ -45,7 +45,7 @@ impl Meter {
         self.steps += 1;
     }
 
-    /// Mean error of the samples, if there were any.
+    /// Mean error of the samples, if any.
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum / self.count as f64)
     }
@@ -55,12 +55,12 @@ impl Meter {
         self.norms / self.steps.max(1) as f64
     }
 
-    /// The part of the time that windows and batches took.
+    /// Fraction of the time spent on windows and batches.
     pub fn data_share(&self) -> f64 {
         self.data / 60. / self.minutes().max(1e-9)
     }
 
-    /// Steps a minute up to `step`.
+    /// Steps per minute up to `step`.
     pub fn steps_per_minute(&self, step: u64) -> f64 {
         (step - self.step) as f64 / self.minutes().max(1e-9)
     }

@@ -1,7 +1,7 @@
-//! A state folder on disk: one save at a time, always whole, and one program at a time.
+//! A state folder on disk: one complete save at a time, and one program at a time.
 //!
-//! A save is a folder `step-000000123`, filled under another name and renamed. The newest one counts; older ones are taken out of
-//! the way after it. A kill at any moment leaves the last save.
+//! A save is a folder `step-000000123`, written under another name and renamed. The newest one counts; older ones are removed
+//! after it. A kill at any moment leaves the last save intact.
 
 use anyhow::{Context, Result};
 use rpo_files::failure::BadInput;
@@ -10,16 +10,16 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// A file that is in every whole save.
+/// A file that every complete save has.
 pub const RECORD: &str = "record.json";
 
 const SAVE: &str = "step-";
 
-/// A state folder that no other program works in.
+/// A locked state folder.
 pub struct Saves(Lock);
 
 impl Saves {
-    /// Makes the folder if need be, takes its lock and removes what a kill left half-written.
+    /// Creates the folder if needed, takes its lock and removes unfinished files left by a kill.
     ///
     /// # Errors
     /// [`BadInput`] if another program holds it; I/O errors naming the path.
@@ -37,10 +37,10 @@ impl Saves {
         self.0.folder()
     }
 
-    /// Adds the save of `step`, which `fill` writes into the folder it is given, and removes those before it.
+    /// Adds the save of `step`, which `fill` writes into the given folder, and removes earlier saves.
     ///
     /// # Errors
-    /// Those of `fill`, and I/O errors; the older saves are untouched then.
+    /// Those of `fill`, and I/O errors; the older saves are then untouched.
     pub fn add(&self, step: u64, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let folder = self.folder();
         let inner = || -> Result<()> {
@@ -54,7 +54,7 @@ impl Saves {
             fs::rename(new.keep(), &whole)?;
             sync(folder)?;
             for older in saves(folder)?.into_iter().filter(|p| *p < whole) {
-                // A removal that is cut short must not leave something that looks like a save.
+                // An interrupted removal must not leave something that looks like a save.
                 let aside = temporary_folder(folder)?;
                 fs::rename(&older, aside.path().join("older"))?;
             }
@@ -66,17 +66,17 @@ impl Saves {
     }
 }
 
-/// The newest save in `folder`, if there is one. Nothing is changed.
+/// The newest save in `folder`, if any. Changes nothing.
 ///
 /// # Errors
-/// A folder that cannot be read.
+/// If the folder cannot be read.
 pub fn newest(folder: &Path) -> Result<Option<PathBuf>> {
     let mut found = saves(folder)?;
     found.retain(|p| p.join(RECORD).is_file());
     Ok(found.pop())
 }
 
-/// Writes a file that is whole or not there, and on the disk when this returns.
+/// Writes a file atomically; it is on the disk when this returns.
 ///
 /// # Errors
 /// I/O errors naming the path.
@@ -84,7 +84,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     rpo_files::write(path, bytes).with_context(|| format!("{}: cannot write", path.display()))
 }
 
-/// The folders of saves, sorted; none in a folder that does not exist.
+/// The folders of saves, sorted; none if `folder` does not exist.
 fn saves(folder: &Path) -> Result<Vec<PathBuf>> {
     let inner = || -> std::io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
@@ -92,7 +92,7 @@ fn saves(folder: &Path) -> Result<Vec<PathBuf>> {
             let entry = entry?;
             let file_name = entry.file_name();
             let step = file_name.to_str().and_then(|n| n.strip_prefix(SAVE));
-            // Other names are somebody else's.
+            // Other names are not ours.
             let ours = step.and_then(|n| n.parse().ok()).map(name);
             if ours.is_some_and(|ours| *file_name == *ours) {
                 found.push(entry.path());
@@ -111,7 +111,7 @@ fn name(step: u64) -> String {
     format!("{SAVE}{step:09}")
 }
 
-/// Puts a folder's entries on the disk, where folders can be synced.
+/// Syncs a folder's entries to the disk, where that is supported.
 fn sync(folder: &Path) -> std::io::Result<()> {
     if cfg!(unix) {
         fs::File::open(folder)?.sync_all()?;
@@ -136,7 +136,7 @@ mod tests {
         lock.add(5, record).unwrap();
         lock.add(12, record).unwrap();
         assert!(!path.join("step-000000005").exists());
-        // A folder without a record is none, and a save that fails changes nothing.
+        // A folder without a record is not a save, and a failed save changes nothing.
         fs::create_dir(path.join("step-000000099")).unwrap();
         assert!(lock.add(13, |_| anyhow::bail!("full")).is_err());
         assert_eq!(newest(path).unwrap().unwrap(), path.join("step-000000012"));

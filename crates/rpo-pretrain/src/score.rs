@@ -1,7 +1,7 @@
-//! How well a U-Net draws what captions ask for, by the embedded judges, beside true renders of the same captions.
+//! How well a U-Net draws its captions, by the embedded judges, compared with true renders of the same captions.
 //!
-//! 76 nouns, eight pictures each. A judge *names* the noun, scene, colour or accessory of a picture if, of the same captions
-//! with that word exchanged, it finds the asked one nearest. The nearest class mean of ViT features needs no text.
+//! 76 nouns, eight pictures each. A judge *names* the noun, scene, colour or accessory of a picture if, among captions that
+//! differ in that word, the true one is nearest. The nearest class mean of ViT features needs no text.
 
 use crate::sheet;
 use anyhow::{Result, bail};
@@ -17,13 +17,13 @@ use rpo_encoders::dual::DualEncoder;
 use rpo_encoders::vit::VitEncoder;
 use serde::Serialize;
 
-/// Pictures of each noun.
+/// Pictures per noun.
 pub const PER_NOUN: usize = 8;
 
-/// Renders of each noun behind its mean of ViT features.
+/// Renders per noun for its mean of ViT features.
 const VIEWS: usize = 16;
 
-/// The captions that are scored.
+/// The scored captions.
 pub fn captions() -> Vec<Caption> {
     let mut rng = random::stream(sheet::SEED, "scored captions", &[]);
     NOUNS
@@ -42,7 +42,7 @@ pub fn renders(captions: &[Caption], purpose: &str) -> Vec<RgbImage> {
     captions.iter().enumerate().map(render).collect()
 }
 
-/// A caption with one word exchanged for each of its kind, and which of them is the asked one.
+/// A caption in variants that differ in one word, and the index of the true one.
 struct Question {
     picture: usize,
     asked: usize,
@@ -66,7 +66,7 @@ fn exchanged<T: Copy + PartialEq>(
     captions.iter().enumerate().filter_map(question).collect()
 }
 
-/// The questions of one kind with their texts' embeddings.
+/// The questions about one kind of word, with the embeddings of their texts.
 struct Asked {
     picture: Vec<usize>,
     asked: Vec<usize>,
@@ -83,13 +83,13 @@ impl Asked {
         })
     }
 
-    /// The part of the questions whose answer is the asked word: nearer than every other, a tie does not count.
-    fn named(&self, pictures: &Array2<f32>) -> Part {
+    /// The fraction of questions answered with the true word: nearer than every other, without ties.
+    fn named(&self, pictures: &Array2<f32>) -> Proportion {
         let right = (0..self.asked.len()).filter(|&i| {
             let scores = self.texts[i].dot(&pictures.row(self.picture[i]));
             wins(&scores.to_vec(), self.asked[i])
         });
-        Part {
+        Proportion {
             part: right.count() as f64 / self.asked.len().max(1) as f64,
             of: self.asked.len(),
             chance: 1. / self.texts.first().map_or(1, Array2::nrows) as f64,
@@ -102,49 +102,49 @@ fn wins(scores: &[f32], asked: usize) -> bool {
     others.map(|(_, s)| s).all(|s| *s < scores[asked])
 }
 
-/// A part of some trials.
+/// A proportion of trials.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Part {
+pub struct Proportion {
     /// From 0 to 1.
     pub part: f64,
     /// Trials.
     pub of: usize,
-    /// What guessing gives.
+    /// The proportion by chance.
     pub chance: f64,
 }
 
-impl Part {
+impl Proportion {
     /// Standard error of a proportion.
     pub fn error(self) -> f64 {
         (self.part * (1. - self.part) / self.of.max(1) as f64).sqrt()
     }
 }
 
-impl std::fmt::Display for Part {
+impl std::fmt::Display for Proportion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.3} ±{:.3}", self.part, self.error())
     }
 }
 
-/// What a set of pictures scored.
+/// Scores of a set of pictures.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scores {
     /// Nouns that CLIP names, of 76.
-    pub noun: Part,
+    pub noun: Proportion,
     /// Nouns by the nearest class mean of ViT features.
-    pub noun_without_text: Part,
+    pub noun_without_text: Proportion,
     /// Scenes that CLIP names, of 16.
-    pub scene: Part,
-    /// Colours that CLIP names, of 8, where one is asked for.
-    pub colour: Part,
-    /// Accessories that CLIP names, of 5, where one is asked for.
-    pub accessory: Part,
+    pub scene: Proportion,
+    /// Colours that CLIP names, of 8, in captions with a colour.
+    pub colour: Proportion,
+    /// Accessories that CLIP names, of 5, in captions with an accessory.
+    pub accessory: Proportion,
     /// Mean cosine of picture and caption.
     pub clip_t: f64,
 }
 
 impl Scores {
-    fn parts(&self) -> [(&'static str, Part); 5] {
+    fn parts(&self) -> [(&'static str, Proportion); 5] {
         [
             ("noun", self.noun),
             ("noun, no text", self.noun_without_text),
@@ -155,7 +155,7 @@ impl Scores {
     }
 }
 
-/// Scores as text: a row a set of pictures, and rows of the trials and of what guessing gives. After ± stands the standard error.
+/// Scores as text: one row per set of pictures, and rows for the trials and for chance. After ± is the standard error.
 pub fn table(rows: &[(&str, Scores)]) -> String {
     let Some((_, first)) = rows.first() else {
         return String::new();
@@ -186,7 +186,7 @@ pub fn table(rows: &[(&str, Scores)]) -> String {
     )
 }
 
-/// The judges, with everything about the captions that does not depend on pictures.
+/// The judges, with everything precomputed that depends on the captions only.
 pub struct Judges {
     clip: DualEncoder,
     vit: VitEncoder,
@@ -200,7 +200,7 @@ pub struct Judges {
 }
 
 impl Judges {
-    /// Judges of pictures of `captions`.
+    /// Judges for pictures of `captions`.
     ///
     /// # Errors
     /// Those of the encoders.
@@ -255,7 +255,7 @@ impl Judges {
         })
     }
 
-    /// Scores pictures of the captions, in their order.
+    /// Scores one picture per caption, in the same order.
     ///
     /// # Errors
     /// Those of the encoders.
@@ -275,7 +275,7 @@ impl Judges {
         let own = (&by_clip * &self.own).sum_axis(Axis(1));
         Ok(Scores {
             noun: self.nouns.named(&by_clip),
-            noun_without_text: Part {
+            noun_without_text: Proportion {
                 part: (0..n).filter(found).count() as f64 / n.max(1) as f64,
                 of: n,
                 chance: 1. / NOUNS.len() as f64,
@@ -288,7 +288,7 @@ impl Judges {
     }
 }
 
-/// The unit mean of the ViT features of true renders of each noun, as `sheet::caption` asks for them.
+/// The unit mean of the ViT features of true renders of each noun, with captions of `sheet::caption`.
 fn class_means(vit: &VitEncoder) -> Result<Array2<f32>> {
     let mut rng = random::stream(sheet::SEED, "class mean captions", &[]);
     let asked: Vec<Caption> = NOUNS

@@ -1,4 +1,4 @@
-//! What a run means: fixed when its state folder is made.
+//! Settings that identify a run: fixed when its state folder is created.
 
 use anyhow::Result;
 use rpo_files::failure::BadInput;
@@ -9,9 +9,9 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Names every random stream.
+    /// Seed of all random streams.
     pub seed: u64,
-    /// Samples a step; divides the window.
+    /// Samples per step; divides the window.
     pub batch: usize,
     /// The constant learning rate.
     pub learning_rate: f64,
@@ -19,17 +19,17 @@ pub struct Settings {
     pub warmup: u64,
     /// Decay of the averages.
     pub ema: f64,
-    /// Part of the pictures whose sticker has a look of its own.
+    /// Fraction of pictures whose sticker has its own look.
     pub looks: f64,
     /// Pictures in a window.
     pub window: usize,
-    /// How often a picture is used.
+    /// Number of times each picture is used.
     pub uses: usize,
-    /// γ of min-SNR weights; 0 for plain ones.
+    /// γ of min-SNR weights; 0: unweighted.
     pub min_snr: f64,
     /// Hash of VAE, text encoder, tokenizer, schedule and the U-Net's configuration.
     pub encoders: String,
-    /// Hash of the U-Net's first weights.
+    /// Hash of the U-Net's initial weights.
     pub first_weights: String,
     /// First step and number of steps of the decay of a release.
     pub decay: Option<(u64, u64)>,
@@ -39,7 +39,7 @@ impl Settings {
     /// Checks every value.
     ///
     /// # Errors
-    /// [`BadInput`] naming the option, its value and its range.
+    /// [`BadInput`] with the option, its value and its range.
     pub fn check(&self) -> Result<()> {
         let numbers = [
             (
@@ -58,7 +58,7 @@ impl Settings {
             ),
         ];
         for (option, value, range, words) in numbers {
-            // The lower end of a range that takes 0 stands below it.
+            // A range that includes 0 has a lower end below 0.
             let low = range.start < 0.0 && value == 0.0 || value > range.start.max(0.0);
             if !(low && value < range.end) {
                 return Err(BadInput::new(format!(
@@ -80,10 +80,10 @@ impl Settings {
         Ok(())
     }
 
-    /// Checks that a state folder is one of these settings.
+    /// Checks that a state folder has these settings.
     ///
     /// # Errors
-    /// [`BadInput`] naming the folder and the setting that differs.
+    /// [`BadInput`] with the folder and the setting that differs.
     pub fn check_same(&self, kept: &Self, folder: &Path) -> Result<()> {
         let (kept, asked) = (serde_json::to_value(kept)?, serde_json::to_value(self)?);
         let (Some(kept), Some(asked)) = (kept.as_object(), asked.as_object()) else {

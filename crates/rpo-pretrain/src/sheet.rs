@@ -1,4 +1,4 @@
-//! A sheet of drawn pictures, without captions, so that somebody can say what is on them before reading the key.
+//! A contact sheet of drawn pictures without captions, so that a viewer can name their content before reading the key.
 
 use crate::saves;
 use anyhow::Result;
@@ -11,15 +11,15 @@ use rpo_data::stickerbench::sprites::{Accessory, NOUNS};
 use rpo_diffusion::{Pipeline, SamplerConfig, Solver, UNet2DConditionModel, sample};
 use std::path::Path;
 
-/// Seed of captions and noise of everything that is looked at or scored.
+/// Seed of the captions and noise of all sheets and scores.
 pub const SEED: u64 = 0;
 
-/// Pictures of a sheet.
+/// Pictures per sheet.
 pub const PICTURES: usize = 64;
 
 const COLUMNS: usize = 8;
 
-/// What a picture of `noun` is asked to be; the `k`-th of several: every fourth in a colour, every fourth with an accessory.
+/// The caption of the `k`-th picture of `noun`: every fourth has a colour, every fourth an accessory.
 pub fn caption(noun: &str, k: usize, rng: &mut impl rand::RngCore) -> Caption {
     let scene = *random::choose(rng, &Scene::ALL);
     let colour = *random::choose(rng, &ColourWord::ALL);
@@ -35,7 +35,7 @@ pub fn caption(noun: &str, k: usize, rng: &mut impl rand::RngCore) -> Caption {
     }
 }
 
-/// Draws one picture a caption: 15 steps of DPM-Solver++(2M), guidance 3, noise named by `purpose` and the picture's number.
+/// Draws one picture per caption: 15 steps of DPM-Solver++(2M), guidance 3, noise named by `purpose` and the picture's number.
 ///
 /// # Errors
 /// Those of the networks.
@@ -93,7 +93,7 @@ pub fn draw(pipeline: &Pipeline, unet: &UNet2DConditionModel, path: &Path) -> Re
     saves::write(path, &rpo_data::picture::png_bytes(&grid(&drawn)))
 }
 
-/// Pictures at twice their size, eight a row.
+/// Pictures at twice their size, eight per row.
 fn grid(pictures: &[RgbImage]) -> RgbImage {
     let (side, gap) = (128, 4);
     let rows = pictures.len().div_ceil(COLUMNS) as u32;

@@ -1,4 +1,4 @@
-//! What is trained, and how it is saved.
+//! The state of a training, and how it is saved.
 
 use crate::batch::Loss;
 use crate::saves::{self, RECORD, Saves};
@@ -15,11 +15,11 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Point {
-    /// Steps made.
+    /// Steps done.
     pub step: u64,
     /// Samples seen.
     pub samples: u64,
-    /// Seconds of steps and of their data, all starts together; without held-out losses, sheets and saves.
+    /// Seconds of steps and of their data over all starts, without held-out losses, sheets and saves.
     pub seconds: f64,
     /// Mean error of the training samples since the last point.
     pub training: f64,
@@ -31,23 +31,23 @@ pub struct Point {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// What the run means.
+    /// The settings that identify the run.
     pub settings: Settings,
-    /// What the last bits depend on: version of the kernels and instruction set.
+    /// Version of the kernels and instruction set, on which the last bits depend.
     pub computed_with: String,
-    /// Steps made.
+    /// Steps done.
     pub step: u64,
-    /// Seconds of steps and of their data, all starts together.
+    /// Seconds of steps and of their data over all starts.
     pub seconds: f64,
     /// Held-out losses so far.
     pub curve: Vec<Point>,
 }
 
 impl Record {
-    /// That of a save.
+    /// Reads the record of a save.
     ///
     /// # Errors
-    /// [`BadInput`] naming the file.
+    /// [`BadInput`] with the file.
     pub fn read(save: &Path) -> Result<Self> {
         let path = save.join(RECORD);
         let text = fs::read(&path).or_bad_input(path.display())?;
@@ -60,30 +60,30 @@ impl Record {
     }
 }
 
-/// What is trained.
+/// The state of a training.
 pub struct State {
     /// Settings, steps and curve.
     pub record: Record,
-    /// The weights, as variables.
+    /// The trained weights, as variables.
     pub weights: Params,
-    /// Their averages.
+    /// Their moving averages.
     pub averages: Params,
     /// The optimiser.
     pub optimizer: AdamW,
-    /// Keeps the averages.
+    /// Updates the averages.
     pub ema: Ema,
 }
 
-/// Folders of a save in diffusers layout: what `--from` and `score --unet` take.
+/// Folders of a save in diffusers layout, which `--from` and `score --unet` accept.
 const WEIGHTS: &str = "weights";
 const AVERAGES: &str = "averages";
 /// Moments of the optimiser.
 const OPTIMIZER: &str = "optimizer.safetensors";
-/// Weights of a `unet` folder.
+/// The file of weights in a `unet` folder.
 const FILE: &str = "diffusion_pytorch_model.safetensors";
 
 impl State {
-    /// A state whose weights are those of `start`. `build` builds a network on them: variables are known after it.
+    /// A state with the weights of `start`. `build` builds a network on them, after which the variables are known.
     ///
     /// # Errors
     /// Those of `build`.
@@ -117,10 +117,10 @@ impl State {
         })
     }
 
-    /// Takes over what `save` holds. Tells if its last bits were computed in another way than those to come.
+    /// Loads `save`. Prints a note if its last bits were computed with other kernels or instructions.
     ///
     /// # Errors
-    /// [`BadInput`]: files that are missing, broken or of another network.
+    /// [`BadInput`] if files are missing, broken or of another network.
     pub fn load(&mut self, save: &Path) -> Result<()> {
         let mut load = || -> candle_core::Result<()> {
             self.weights.load_values(&save.join(WEIGHTS).join(FILE))?;
@@ -146,7 +146,7 @@ impl State {
     /// Adds a save; `config` is the `config.json` of the U-Net.
     ///
     /// # Errors
-    /// I/O errors; the older saves are untouched then.
+    /// I/O errors; the older saves are then untouched.
     pub fn save(&self, lock: &Saves, config: &Path) -> Result<()> {
         lock.add(self.record.step, |to| {
             write_unet(&self.weights, Precision::F32, config, &to.join(WEIGHTS))?;
@@ -157,10 +157,10 @@ impl State {
     }
 }
 
-/// Begins the state folder of a release with what `save` holds, under another record.
+/// Begins the state folder of a release with the contents of `save` and another record.
 ///
 /// # Errors
-/// I/O errors: the training may have made a newer save and removed this one.
+/// I/O errors; the training may have written a newer save and removed this one.
 pub fn copy(save: &Path, record: &Record, lock: &Saves) -> Result<()> {
     lock.add(record.step, |to| {
         for part in [WEIGHTS, AVERAGES] {
@@ -184,7 +184,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<()> {
 /// Writes weights as a `unet` folder in diffusers layout: `config.json` and one safetensors file, each whole or untouched.
 ///
 /// # Errors
-/// I/O errors naming the file.
+/// I/O errors, by path.
 pub fn write_unet(weights: &Params, precision: Precision, config: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| to.display().to_string())?;
     write(&to.join(FILE), &weights.items(), precision, &pt())?;

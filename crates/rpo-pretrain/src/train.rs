@@ -1,4 +1,4 @@
-//! Trains the whole U-Net, at a constant rate for as long as it is let, or through the decay of a release.
+//! Trains the whole U-Net, at a constant rate without limit, or through the decay of a release.
 
 use crate::batch::{Batch, Draws, HeldOut, Loss, Pair};
 use crate::data::{Order, Sample, Windows, texts};
@@ -14,24 +14,24 @@ use rpo_nn::weights::Params;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Where gradients are cut.
+/// Global norm at which gradients are clipped.
 const MAX_NORM: f64 = 1.0;
 
-/// How long a start of the training lasts and what it tells.
+/// Duration and reporting of one start of the training.
 pub struct Start {
-    /// Minutes of this start.
+    /// Duration of this start in minutes.
     pub minutes: f64,
-    /// Steps after which the run ends, all starts together.
+    /// Step at which the run ends, over all starts.
     pub until: Option<u64>,
     /// Minutes between lines of progress, each with a held-out loss.
     pub report_every: f64,
     /// Minutes between saves.
     pub save_every: f64,
-    /// Minutes between sheets of pictures; 0: none.
+    /// Minutes between contact sheets; 0: none.
     pub sheet_every: f64,
 }
 
-/// The parts of a run in memory.
+/// A run in memory.
 pub struct Run {
     start: Start,
     lock: Saves,
@@ -45,10 +45,10 @@ pub struct Run {
 }
 
 impl Run {
-    /// The run in the state folder that is locked, resumed from its newest save, or else begun with `first`.
+    /// The run in the locked state folder: resumed from its newest save, else begun with `first`.
     ///
     /// # Errors
-    /// Settings out of range, or other ones than those of the state folder; a save that cannot be read.
+    /// If settings are out of range or differ from those of the state folder, or a save cannot be read.
     pub fn open(
         start: Start,
         settings: Settings,
@@ -82,10 +82,10 @@ impl Run {
         })
     }
 
-    /// Trains until the time is up or the last step is made, and saves.
+    /// Trains until the time is up or the last step is done, then saves.
     ///
     /// # Errors
-    /// Losses or gradients that are not finite; I/O errors.
+    /// Non-finite losses or gradients; I/O errors.
     pub fn train(&mut self) -> Result<()> {
         let order = Order {
             seed: self.state.record.settings.seed,
@@ -163,7 +163,7 @@ impl Run {
         let norm = optim::global_norm(&grads, &vars)?;
         if !norm.is_finite() {
             anyhow::bail!(
-                "step {step}: the gradient is not finite\n  hint: the last save is whole; a new --state --from its averages, with a lower --learning-rate, goes on from there"
+                "step {step}: the gradient is not finite\n  hint: the last save is whole; start a new --state with --from its averages and a lower --learning-rate"
             )
         }
         self.state.optimizer.set_lr(self.rate.at(step));
@@ -212,7 +212,7 @@ impl Run {
         self.pipeline.folder.join("unet/config.json")
     }
 
-    /// Held-out loss of the weights themselves and of their averages.
+    /// Held-out losses of the weights and of their averages.
     ///
     /// # Errors
     /// Those of the network.

@@ -1,4 +1,4 @@
-//! What the VAE keeps of pictures with looks.
+//! Reconstruction quality of the VAE on pictures with looks.
 
 use anyhow::Result;
 use image::RgbImage;
@@ -8,15 +8,15 @@ use rpo_data::stickerbench::world::{self, Picture};
 use rpo_data::stickerbench::{SIDE, subjects};
 use rpo_diffusion::Pipeline;
 
-/// Pictures that are judged.
+/// Number of pictures.
 const PICTURES: usize = 150;
 
 /// Peak signal-to-noise ratios of round trips through a VAE, in dB.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoundTrips {
-    /// Mean over 150 pictures of random subjects, each with a look.
+    /// Mean over 150 pictures of random subjects with looks.
     pub mean: f64,
-    /// Mean of the worst tenth of them.
+    /// Mean over the worst tenth of them.
     pub worst_tenth: f64,
     /// The references of the quickstart's subject.
     pub quickstart: Vec<f64>,
@@ -31,7 +31,7 @@ pub fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
     10. * (255f64.powi(2) * a.as_raw().len() as f64 / sum).log10()
 }
 
-/// Encodes and decodes pictures that no training has seen.
+/// Encodes and decodes held-out pictures.
 ///
 /// # Errors
 /// Those of the VAE.

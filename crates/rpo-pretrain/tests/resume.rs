@@ -1,4 +1,4 @@
-//! Training that is stopped or killed ends with the bits of training that was not; a release leaves it untouched.
+//! A training that is stopped or killed and resumed ends with the same bits as an uninterrupted one; a release leaves it untouched.
 
 use rpo_diffusion::load_unet;
 use serde_json::Value;
@@ -37,7 +37,7 @@ fn done(command: &mut Command) -> Output {
     output
 }
 
-/// The newest save; a program that ended has left no other.
+/// The newest save; a finished program leaves no other.
 fn save(state: &Path) -> PathBuf {
     let names = fs::read_dir(state).unwrap().map(|e| e.unwrap().path());
     let is_save = |p: &PathBuf| p.file_name().is_some_and(|n| *n > *"step-");
@@ -60,7 +60,7 @@ fn record(state: &Path) -> Value {
     serde_json::from_slice(&fs::read(save(state).join("record.json")).unwrap()).unwrap()
 }
 
-/// Kills the program once it has made its first save.
+/// Kills the program after its first save.
 fn kill_after_a_save(mut child: Child, state: &Path) {
     let begin = Instant::now();
     let saved = || {
@@ -99,7 +99,7 @@ fn killed_and_stopped_training_ends_with_the_same_bits() {
         killed_at < 9,
         "killed too late to tell anything: {killed_at}"
     );
-    // What a kill in the middle of a save leaves.
+    // Left by a kill in the middle of a save.
     fs::create_dir_all(parts.join(".rpo-unfinished-abcdef")).unwrap();
     done(&mut train(&parts, &["--until", "9", "--threads", "1"]));
     done(&mut train(&parts, &["--until", "12"]));
@@ -112,7 +112,7 @@ fn killed_and_stopped_training_ends_with_the_same_bits() {
     assert!(weights(&whole) == weights(&parts), "other bits");
     assert_eq!(record(&whole)["step"], 12);
 
-    // A last step that is past is no error and no step.
+    // A last step in the past is no error and does no step.
     done(&mut train(&whole, &["--until", "3"]));
     assert!(weights(&whole) == weights(&parts), "other bits");
     refused(
@@ -142,7 +142,7 @@ fn releases(state: &Path, folder: &Path) {
         serde_json::json!([12, 3])
     );
 
-    // What was written are the averages, rounded.
+    // The written weights are the averages, rounded.
     let (_, written) = load_unet(&to, None).unwrap();
     let (_, averages) = load_unet(&save(&own).join("averages"), None).unwrap();
     let pairs = written.tensors_sorted().unwrap();
@@ -156,14 +156,14 @@ fn releases(state: &Path, folder: &Path) {
         }
     }
 
-    // The same command again does nothing; another length, or a longer training, is another release.
+    // The same command again does nothing; another length or a longer training is another release.
     let released = fs::read(to.join(FILE)).unwrap();
     done(&mut release("3"));
     assert!(fs::read(to.join(FILE)).unwrap() == released);
     refused(&mut release("4"), &["step 12 in 3 steps", "--decay-state"]);
     done(&mut train(state, &["--until", "15"]));
     refused(&mut release("3"), &["step 12 in 3 steps", "step 15 in 3"]);
-    // At the constant rate the same steps lead elsewhere.
+    // At the constant rate the same steps give other weights.
     assert!(
         weights(state)[0] != weights(&own)[0],
         "the rate did not decay"

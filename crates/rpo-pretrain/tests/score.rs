@@ -1,4 +1,4 @@
-//! The judges name what true renders show, and do not name it on pictures of something else.
+//! The judges name the content of true renders, and not on pictures of something else.
 
 use rpo_diffusion::Pipeline;
 use rpo_encoders::dual::DualEncoder;
@@ -31,7 +31,7 @@ fn true_renders_are_named_and_others_are_not() {
     let truth = judges.score(&pictures).unwrap();
     let named = [truth.noun, truth.scene, truth.colour, truth.accessory];
     assert!(named.iter().all(|p| p.part >= 0.8), "{truth:?}");
-    // All of these stickers are tinted or wear something: features that see looks find fewer of their nouns.
+    // All of these stickers are tinted or wear something: features sensitive to looks find fewer of their nouns.
     assert!(truth.noun_without_text.part >= 0.3, "{truth:?}");
     assert!(truth.clip_t > 0.25, "{truth:?}");
 
