@@ -1,6 +1,6 @@
-//! What a run says: tables, the page, TensorBoard events. No model and no tensor.
+//! Reports of a run: tables, the page, TensorBoard events. No model and no tensor.
 //!
-//! - [`collect`]: all of it from a run folder.
+//! - [`collect`]: all of these from a run folder.
 //! - [`table`]: arms x metrics with intervals and comparisons, as text, CSV and JSON.
 //! - [`page`]: one self-contained HTML file.
 //! - [`tensorboard`]: event files.

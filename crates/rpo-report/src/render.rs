@@ -6,7 +6,7 @@ use crate::table::Table;
 use rpo_stats::{Comparison, Interval};
 
 impl Table {
-    /// Aligned text: the means with half the width of their intervals and the paper's std, then one block a
+    /// Aligned text: the means with half the width of their intervals and the paper's std, then one block per
     /// baseline with the differences, then the encoders and the notes.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -55,7 +55,7 @@ impl Table {
         text
     }
 
-    /// One line a row, metric and baseline (a line with empty baseline columns where there is none).
+    /// One line per row, metric and baseline (with empty baseline columns if there is none).
     #[must_use]
     pub fn to_csv(&self) -> String {
         let mut csv = String::from(
@@ -102,7 +102,7 @@ impl Table {
     /// The whole table, indented.
     ///
     /// # Errors
-    /// Those of serde_json; none are expected, all figures are finite.
+    /// Those of serde_json; none are expected, as all values are finite.
     pub fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
     }
@@ -167,7 +167,7 @@ fn field(text: &str) -> String {
     }
 }
 
-/// Columns padded to their widest entry, the first to the left, the others to the right.
+/// Columns padded to their widest entry, the first left-aligned, the others right-aligned.
 fn aligned(lines: Vec<Vec<String>>) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {

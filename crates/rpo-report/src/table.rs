@@ -9,12 +9,12 @@ use rpo_stats::{
     Comparison, Interval, SameCheckpoint, Sample, by_subject, compare, holm, paper_std,
 };
 
-/// A metric and what computed it: a figure without its encoder means nothing.
+/// A metric and the encoder that computed it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Metric {
     /// `CLIP-I`, `CLIP-T`, `ViT-I`, `diversity`, `0.5-harmonic` …
     pub name: String,
-    /// The encoder, and whatever else the figure depends on: `micro eval_clip, without [V]`.
+    /// The encoder, and whatever else the value depends on: `micro eval_clip, without [V]`.
     pub encoder: String,
 }
 
@@ -28,13 +28,13 @@ impl Metric {
     }
 }
 
-/// What an arm brings to the table.
+/// The data of an arm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Arm {
-    /// Its name, one of a kind in the table.
+    /// Its name, unique in the table.
     pub name: String,
-    /// From each subject and seed to the checkpoint whose pictures were scored: the training's id and the step.
-    /// Equal strings mean the same weights (step 0 of any training is the base model). Empty where nothing was chosen.
+    /// Maps each subject and seed to the checkpoint whose pictures were scored: the training's id and the step.
+    /// Equal strings mean the same weights (step 0 of any training is the base model). Empty if nothing was chosen.
     pub chosen: BTreeMap<String, String>,
     /// The samples of every metric, in the order of the table's metrics.
     pub samples: Vec<Vec<Sample>>,
@@ -47,7 +47,7 @@ pub struct Cell {
     pub mean: Interval,
     /// The paper's std over subjects and prompts; `None` for a single cell.
     pub paper_std: Option<f64>,
-    /// One a baseline other than the arm itself.
+    /// One per baseline other than the arm itself.
     pub comparisons: Vec<Comparison>,
 }
 
@@ -56,33 +56,33 @@ pub struct Cell {
 pub struct Row {
     /// The arm's name.
     pub arm: String,
-    /// One a metric.
+    /// One per metric.
     pub cells: Vec<Cell>,
 }
 
 /// The result of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {
-    /// What the figures are of: the subjects, the prompts, the recipe.
+    /// The subjects, prompts and recipe behind the values.
     pub title: String,
     /// The columns.
     pub metrics: Vec<Metric>,
     /// The rows, in the order of the arms.
     pub rows: Vec<Row>,
-    /// What has to be said of it: a single subject, cells that are missing.
+    /// Notes: a single subject, missing cells.
     pub notes: Vec<String>,
-    /// Which arms hold the same checkpoints.
+    /// Which arms have the same checkpoints.
     #[serde(default)]
     pub shared: Vec<String>,
 }
 
 impl Table {
     /// Averages by subject, compares every arm with every baseline named in `against`, and corrects the p-values
-    /// of one metric and baseline over the arms (Holm). Arms that hold the baseline's checkpoints everywhere are
-    /// no test of their own: they have p = 1 and do not enter the correction.
+    /// of each metric and baseline over the arms (Holm). Arms with the baseline's checkpoints everywhere are not
+    /// tested: they have p = 1 and are excluded from the correction.
     ///
     /// # Errors
-    /// Arms without samples or with different subjects, two arms of one name, a baseline that is no arm.
+    /// Arms without samples or with different subjects, two arms with the same name, a baseline that is not an arm.
     pub fn build(
         title: impl Into<String>,
         metrics: Vec<Metric>,
@@ -232,7 +232,7 @@ fn column(index: usize, arms: &[Arm], against: &[&str]) -> Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// The same checkpoint everywhere, and so the same pictures: there is nothing to test.
+/// Whether all checkpoints, and so all pictures, are the same: there is nothing to test.
 fn one_model(difference: &Interval, same: Option<SameCheckpoint>) -> bool {
     same.is_some_and(SameCheckpoint::everywhere) && difference.mean == 0.0 && difference.std == 0.0
 }

@@ -1,15 +1,15 @@
-//! TensorBoard event files: scalars and pictures, for those who watch their runs there.
+//! TensorBoard event files: scalars and pictures.
 //!
 //! An event file is a sequence of TFRecords, each a protocol buffer `tensorflow.Event`
 //! (`tensorflow/core/util/event.proto`, `tensorflow/core/framework/summary.proto`). Nothing here reads a
-//! clock: every time is the caller's, in seconds since 1970, so that the same run writes the same bytes.
+//! clock: the caller gives all times, in seconds since 1970, so that the same run writes the same bytes.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use prost::Message;
 
-/// `tensorflow.Event`, as far as it is written here.
+/// The fields of `tensorflow.Event` that are written here.
 #[derive(Clone, PartialEq, Message)]
 struct Event {
     #[prost(double, tag = "1")]
@@ -67,19 +67,19 @@ struct Image {
 
 /// Writes one event file.
 ///
-/// Events may come in any order of steps. They are on disk after [`EventWriter::flush`], which writes the whole file anew:
-/// who reads meanwhile sees the one before.
+/// Events may come in any order of steps. They are on disk after [`EventWriter::flush`], which rewrites the whole file
+/// atomically: readers see the old file or the new one.
 pub struct EventWriter {
     bytes: Vec<u8>,
     path: PathBuf,
 }
 
 impl EventWriter {
-    /// Starts `events.out.tfevents.<clock>.rpo` in `dir`, which is made with the file. A file of that
+    /// Starts `events.out.tfevents.<clock>.rpo` in `dir`, which is created with the file. A file of that
     /// name is replaced; files of other clocks stay, and TensorBoard shows them together.
     ///
     /// # Errors
-    /// When `clock` is no time.
+    /// If `clock` is not a valid time.
     pub fn create(dir: &Path, clock: f64) -> Result<Self> {
         if !clock.is_finite() || clock < 0.0 {
             bail!("TensorBoard events: {clock} is no time in seconds since 1970");
@@ -93,7 +93,7 @@ impl EventWriter {
         Ok(writer)
     }
 
-    /// Where the events go.
+    /// Path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -125,7 +125,7 @@ impl EventWriter {
         self.summary(tag, step, Value::Image(image), clock)
     }
 
-    /// Hands everything written so far to the disk.
+    /// Writes all events so far to disk.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -163,7 +163,7 @@ fn record(data: &[u8]) -> Vec<u8> {
     record
 }
 
-/// CRC-32C, rotated and shifted, so that a checksum of data that holds checksums stays a good one.
+/// CRC-32C, rotated and offset, so that it stays reliable for data that contains checksums.
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -175,7 +175,7 @@ fn crc32c(data: &[u8]) -> u32 {
     })
 }
 
-/// What each byte does to the remainder.
+/// Remainder of each byte.
 const CRC_TABLE: [u32; 256] = {
     let mut table = [0u32; 256];
     let mut byte = 0;

@@ -1,4 +1,4 @@
-//! The table: what is averaged, compared and corrected, what is said of equal arms, and the three ways to write it.
+//! The table: averages, comparisons, corrections, notes about equal arms, and the three formats.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ fn metrics() -> Vec<Metric> {
     ]
 }
 
-/// An arm whose subjects have the given figures in the first metric and twice that in the second, two pictures each.
+/// An arm whose subjects have the given values in the first metric and twice that in the second, two pictures each.
 fn arm(name: &str, step: usize, subjects: &[(&str, f64)]) -> Arm {
     let samples = |factor: f64| -> Vec<Sample> {
         let of_subject = |&(subject, value): &(&str, f64)| {
@@ -64,7 +64,7 @@ fn cells_are_paired_by_subject_and_corrected_over_arms() {
         .collect();
     assert_eq!(adjusted, holm(&p));
     assert!(table.rows[0].cells[0].comparisons.is_empty());
-    // Twice the figures: twice the differences, the same p.
+    // Twice the values: twice the differences, the same p.
     let other = &table.rows[1].cells[1].comparisons[0];
     assert_eq!(
         other.difference.mean,
@@ -89,7 +89,7 @@ fn arms_with_the_same_checkpoints_are_said_to_be_one() {
         table.shared
     );
     assert!(table.to_text().contains("same"));
-    // The equal arm is no test: the family of h.3 is step 0 and last.
+    // The equal arm is not tested: the family of h.3 is step 0 and last.
     let p = |row: usize| {
         table.rows[row].cells[0]
             .comparisons
@@ -99,7 +99,7 @@ fn arms_with_the_same_checkpoints_are_said_to_be_one() {
     };
     let family = holm(&[p(0).difference.p, p(3).difference.p]);
     assert_eq!([p(0).p_holm, p(3).p_holm], [family[0], family[1]]);
-    // Equal names of checkpoints with unequal figures are no reason to claim p = 1.
+    // Equal names of checkpoints with unequal values are no reason to claim p = 1.
     let mut wrong = arms();
     wrong[2].samples[0][0].value += 0.1;
     let table = Table::build("t", metrics(), &wrong, &["h.3"]).unwrap();

@@ -1,4 +1,4 @@
-//! The event file against one that the `tensorboard` package has read (`scripts/golden/tensorboard_read.py`).
+//! The event file against one verified with the `tensorboard` package (`scripts/golden/tensorboard_read.py`).
 //!
 //! `RPO_EVENTS_TO=DIR cargo test -p rpo-report --test tensorboard` writes the file again, to be read there.
 #![allow(

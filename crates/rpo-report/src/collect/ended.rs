@@ -1,9 +1,9 @@
-//! When a run was last worked on.
+//! When a run last changed.
 
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::Run;
 
-/// When the last trajectory was written, in UTC.
+/// When the latest trajectory was written, in UTC.
 pub(super) fn ended(plan: &Plan, run: &Run) -> String {
     let written = |cell: &Cell| {
         let about = std::fs::metadata(run.trajectory(cell).times_path());

@@ -1,30 +1,30 @@
-//! Which cells of a run are finished, at any moment of it, and what their files say.
+//! The finished cells of a run, complete or not, and the contents of their files.
 
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::{Folder, Run, Tested};
 
-/// A cell that figures can be computed of.
+/// A finished cell.
 pub(super) struct Finished<'a> {
-    /// It.
+    /// The cell.
     pub(super) cell: &'a Cell,
-    /// Where it lies.
+    /// Its folder.
     pub(super) folder: Folder,
-    /// All that its files say: read once, here.
+    /// The contents of its files, read once, here.
     pub(super) tested: Tested,
-    /// Whether its subject and seed are finished in every arm: rows are compared on the same ones.
+    /// Whether its subject and seed are finished in every arm: rows are compared on the same subjects and seeds.
     compared: bool,
 }
 
-/// What of a run is finished.
+/// The finished part of a run.
 pub(super) struct AllFinished<'a> {
-    /// Its cells that are trained, chosen and tested.
+    /// The cells that are trained, chosen and tested.
     pub(super) cells: Vec<Finished<'a>>,
-    /// What is missing or damaged, in words.
+    /// Descriptions of what is missing or damaged.
     pub(super) missing: Vec<String>,
 }
 
 impl<'a> AllFinished<'a> {
-    /// Reads the records of every cell. One that is damaged does not hide the others.
+    /// Reads the records of every cell. A damaged one does not hide the others.
     pub(super) fn of(plan: &'a Plan, run: &Run) -> Self {
         let (mut cells, mut missing) = (Vec::new(), Vec::new());
         for cell in &plan.cells {

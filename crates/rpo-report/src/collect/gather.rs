@@ -53,7 +53,7 @@ pub(super) fn data(
             None => Vec::new(),
         },
         settings: toml::to_string_pretty(e)?,
-        // Rows say themselves which checkpoints they share.
+        // The rows themselves list shared checkpoints.
         notes: tested
             .into_iter()
             .flat_map(|(.., table)| table.notes.clone())

@@ -1,6 +1,6 @@
-//! What a run says, from its plan and its records alone: the test table (text, CSV, JSON), the page, TensorBoard events.
+//! The report of a run, from its plan and its records alone: the test table (text, CSV, JSON), the page, TensorBoard events.
 //!
-//! Every figure here is computed from test pictures; validation scores are shown as what they are, the reason of a choice.
+//! All results are computed from test pictures; validation scores are shown only as the reason for a choice.
 
 mod ended;
 mod events;
@@ -20,11 +20,11 @@ use rpo_experiment::plan::Plan;
 use rpo_experiment::run::{Run, RunInfo};
 use rpo_files::output;
 
-/// The report's data, kept so that it can be rendered again.
+/// File of the report's data, from which it can be rendered again.
 pub const REPORT_DATA: &str = "report.json";
 
-/// Writes `eval.json`, `table.txt`, `table.csv`, `report.html` and the event files; returns the table as text. At any moment of a
-/// run: what is not finished, or damaged, is left out and told.
+/// Writes `eval.json`, `table.txt`, `table.csv`, `report.html` and the event files; returns the table as text. Works on unfinished
+/// runs: unfinished or damaged cells are left out and listed.
 ///
 /// # Errors
 /// I/O errors, by path.
@@ -48,7 +48,7 @@ pub fn collect(plan: &Plan, info: &RunInfo, run: &Run) -> Result<String> {
         for missing in &finished.missing {
             text += &format!("{missing}\n");
         }
-        // Tables of an earlier moment would contradict the page.
+        // Earlier tables would contradict the page.
         write("table.txt", &text)?;
         for name in ["eval.json", "table.csv"] {
             let path = run.path.join(name);

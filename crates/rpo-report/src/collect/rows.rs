@@ -1,4 +1,4 @@
-//! The rows of the test table: the base model, then every rule of every arm, then what one gets without a rule.
+//! The rows of the test table: the base model, then every rule of every arm, then the last step.
 
 use super::finished::Finished;
 use crate::table::{Arm, Metric, Table};
@@ -17,9 +17,9 @@ pub(super) const STEP_0: &str = "step 0";
 pub(super) struct Row<'a> {
     /// Its name in the table.
     pub(super) name: String,
-    /// Place of the arm.
+    /// Index of the arm.
     pub(super) arm: usize,
-    /// Place of the rule; `None` for the base model.
+    /// Index of the rule; `None` for the base model.
     pub(super) rule: Option<usize>,
     /// For every cell of its arm: the chosen step and its test result.
     pub(super) results: Vec<(&'a Cell, &'a StepResult)>,
@@ -61,15 +61,15 @@ pub(super) fn rows<'a>(plan: &Plan, cells: &[&'a Finished<'a>]) -> Vec<Row<'a>> 
 
 /// The table's columns: those of the judges, then the λ-harmonic mean of the reward's pair for every λ of the rules.
 pub(super) struct Columns {
-    /// What each is, in order.
+    /// The columns, in order.
     pub(super) all: Vec<Column>,
     lambdas: Vec<Lambda>,
 }
 
 impl Columns {
-    /// Those that all results have.
+    /// The columns that all results have.
     pub(super) fn of(plan: &Plan, rows: &[Row]) -> Self {
-        // Cells that were tested by programs with other judges are compared in what they have in common.
+        // Cells tested by programs with other judges are compared in their common columns.
         let mut results = rows.iter().flat_map(|row| &row.results);
         let mut all = match results.next() {
             Some((_, first)) => first.columns.clone(),
@@ -98,7 +98,7 @@ impl Columns {
         Self { all, lambdas }
     }
 
-    /// The values of a picture of `result` in all of them.
+    /// The values of a picture of `result` in all columns.
     pub(super) fn values(&self, result: &StepResult, picture: &PictureResult) -> Vec<f64> {
         let harmonic = self
             .lambdas
@@ -108,9 +108,9 @@ impl Columns {
         judged.map(|i| picture.values[i]).chain(harmonic).collect()
     }
 
-    /// The column that the page's answer is about: the λ-harmonic mean whose λ is nearest to one half.
+    /// The column of the page's answer: the λ-harmonic mean with λ nearest to one half.
     pub(super) fn primary(&self) -> usize {
-        // In thousandths: .3 and .7 are equally far, and then the first is taken.
+        // In thousandths: .3 and .7 are then equally far, and the first is taken.
         let far = |l: &Lambda| (1000.0 * (l.get() - 0.5).abs()).round();
         let judged = self.all.len() - self.lambdas.len();
         let nearest = self.lambdas.iter().enumerate();
@@ -119,7 +119,7 @@ impl Columns {
     }
 }
 
-/// Where a result has a column. What is said of it may be worded anew.
+/// Index of a column in a result. Its explanation may differ in wording.
 fn place(result: &StepResult, column: &Column) -> Option<usize> {
     let same = |c: &Column| c.name == column.name && c.computed_by == column.computed_by;
     result.columns.iter().position(same)

@@ -8,10 +8,10 @@ use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_reward::select::Kind;
 
-/// Test prompts of a subject whose pictures are shown.
+/// Number of test prompts per subject whose pictures are shown.
 pub(super) const SAMPLE_PROMPTS: usize = 6;
 
-/// Some test prompts of every trajectory, one picture a row of the table.
+/// Some test prompts of every trajectory, one picture per row of the table.
 pub(super) fn samples(
     plan: &Plan,
     thumbnails: &Thumbnails,
@@ -35,7 +35,7 @@ pub(super) fn samples(
         let Some((_, first)) = of_cell.first() else {
             continue;
         };
-        // Where there is room for a few: the base model, the first rule of the arm and what one gets without a rule.
+        // If there is room for a few only: the base model, the first rule of the arm and the last step.
         let last = |r: &Row| r.rule.is_some_and(|i| plan.rules[i].kind == Kind::Last);
         let shown = |r: &Row| !thumbnails.few || matches!(r.rule, None | Some(0)) || last(r);
         for prompt in spread(first.prompts.len(), prompts) {

@@ -1,4 +1,4 @@
-//! What a run was set to, for the head of the page.
+//! The settings of a run, for the head of the page.
 
 use crate::page::data::{self, Encoder};
 use rpo_experiment::plan::{Plan, Purpose};

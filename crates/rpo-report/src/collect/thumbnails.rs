@@ -1,4 +1,4 @@
-//! Pictures inside the page: within a budget, each with a link to the whole one beside it.
+//! Thumbnails inside the page, within a budget, each with a link to the full picture.
 
 use super::finished::{AllFinished, Finished};
 use crate::page::data::Picture;
@@ -8,25 +8,25 @@ use rpo_experiment::plan::{Plan, Purpose};
 use rpo_experiment::run::Run;
 use std::path::{Path, PathBuf};
 
-/// Bytes of pictures that a page holds at most, about; in base64 they are 30 MB.
+/// Approximate maximum of bytes of pictures in a page; 30 MB in base64.
 const BUDGET: f64 = 22e6;
-/// Bytes a pixel of a PNG file, about.
+/// Approximate bytes per pixel of a PNG file.
 const BYTES: f64 = 2.0;
-/// Sides of thumbnails, the largest first.
+/// Sides of thumbnails, largest first.
 const SIDES: [u32; 7] = [256, 192, 128, 96, 64, 48, 32];
-/// Pictures of a cell where all of them would be too many: a reference and three samples.
+/// Pictures per cell where all of them would be too many: a reference and three samples.
 const FEW: usize = 4;
 
-/// What a page shows of a run's pictures.
+/// How a page shows a run's pictures.
 pub(super) struct Thumbnails {
     root: PathBuf,
     side: u32,
-    /// Whether a cell shows [`FEW`] pictures alone.
+    /// Whether each cell shows only [`FEW`] pictures.
     pub(super) few: bool,
 }
 
 impl Thumbnails {
-    /// Chooses for the finished cells of a run; `strip`: pictures of a validation, `samples`: of a cell's test.
+    /// Chooses for the finished cells of a run; `strip`: pictures per validation, `samples`: per test of a cell.
     pub(super) fn of(
         plan: &Plan,
         run: &Run,
@@ -50,7 +50,7 @@ impl Thumbnails {
             let side = f64::from(side.min(own));
             count as f64 * side * side * BYTES <= BUDGET
         };
-        // Small thumbnails of everything say less than larger ones of a few.
+        // Larger thumbnails of a few pictures show more than small ones of all.
         let few = !fits(all, 96);
         let count = if few { FEW * finished.cells.len() } else { all };
         let side = SIDES.into_iter().find(|side| fits(count, *side));
@@ -61,24 +61,24 @@ impl Thumbnails {
         }
     }
 
-    /// What to say where not all is shown.
+    /// The note if not all pictures are shown.
     pub(super) fn note(&self) -> Option<String> {
         self.few.then(|| {
             format!("The page shows at most {FEW} pictures of a cell; all of them lie beside it, in trajectories/")
         })
     }
 
-    /// A picture of the run; a grey point in place of one that somebody has removed.
+    /// A picture of the run; a grey pixel in place of a removed one.
     ///
     /// # Errors
-    /// A file that cannot be read or is no picture, by path.
+    /// If a file cannot be read or is no picture, by path.
     pub(super) fn read(&self, path: &Path) -> Result<Picture> {
         if !path.exists() {
             let grey = image::RgbImage::from_pixel(1, 1, image::Rgb([128; 3]));
             return Picture::png(&picture::png_bytes(&grey));
         }
         let named = || path.display().to_string();
-        // The header alone: most pictures are small enough as they are.
+        // Only the header: most pictures are small enough already.
         let (w, h) = image::image_dimensions(path).with_context(named)?;
         let scale = f64::from(self.side) / f64::from(w.max(h));
         let bytes = if scale < 1.0 {
@@ -93,7 +93,7 @@ impl Thumbnails {
     /// All PNG files of a folder by name, or the first one.
     ///
     /// # Errors
-    /// A file that is no picture, by path.
+    /// If a file is no picture, by path.
     pub(super) fn folder(&self, folder: &Path, few: usize) -> Result<Vec<Picture>> {
         let Ok(entries) = std::fs::read_dir(folder) else {
             return Ok(Vec::new());
@@ -111,7 +111,7 @@ impl Thumbnails {
     }
 }
 
-/// `count` places spread over `0..n`.
+/// `count` indices spread over `0..n`.
 pub(super) fn spread(n: usize, count: usize) -> Vec<usize> {
     let count = count.min(n);
     (0..count).map(|i| i * n / count).collect()

@@ -1,4 +1,4 @@
-//! A trajectory as the page shows it: scores, pictures, losses, and what the rules made of them.
+//! A trajectory for the page: scores, pictures, losses, and the outcomes of the rules.
 
 use super::finished::Finished;
 use super::thumbnails::{Thumbnails, spread};
@@ -9,7 +9,7 @@ use rpo_experiment::run::Record;
 use rpo_reward::mean_reward;
 use rpo_reward::select::{Kind, gain_over_first};
 
-/// Pictures of a validation that the strip shows.
+/// Pictures per validation in the strip.
 pub(super) const STRIP: usize = 3;
 /// Points of a loss curve.
 const CURVE: usize = 120;
@@ -106,7 +106,7 @@ pub(super) fn trajectory(
     })
 }
 
-/// Losses, averaged over equal stretches of steps.
+/// Losses, averaged over equal intervals of steps.
 fn curve(records: &[Record]) -> Vec<TrainingPoint> {
     let points: Vec<TrainingPoint> = records
         .iter()

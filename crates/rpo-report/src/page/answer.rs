@@ -1,18 +1,18 @@
-//! The answer at the head of the page, composed from the test table and nothing else.
+//! The answer at the head of the page, composed from the test table only.
 
 use serde::Serialize;
 
 use super::data::{Difference, Metric, ReportData, RowKind, TestRow, TestTable};
 use super::facts::count;
 
-/// The sentence a hurried reader takes away, and those that qualify it.
+/// The headline sentence, and those that qualify it.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Answer {
     pub(super) lead: String,
     pub(super) more: Vec<String>,
 }
 
-/// Composes the answer. It speaks of the first chosen row of the table; the others are in the table.
+/// Composes the answer, which is about the first chosen row of the table.
 pub(super) fn answer(data: &ReportData) -> Answer {
     let mut more = Vec::new();
     let lead = match data
@@ -39,7 +39,7 @@ fn headline_row(test: &TestTable) -> Option<&TestRow> {
         .find(|r| r.kind == RowKind::Chosen && r.cells[test.primary].mean.is_some())
 }
 
-/// The row of that kind in the same arm; the base model is every arm's.
+/// The row of that kind in the same arm; the base model belongs to every arm.
 fn other_row<'a>(test: &'a TestTable, row: &TestRow, kind: RowKind) -> Option<&'a TestRow> {
     let mut of_kind = test.rows.iter().filter(|r| r.kind == kind);
     of_kind
@@ -99,7 +99,7 @@ fn against_base(test: &TestTable, row: &TestRow) -> String {
     }
 }
 
-/// How many subjects a row is over, whatever the number of seeds.
+/// Number of subjects of a row, whatever the number of seeds.
 fn subjects(row: &TestRow) -> usize {
     let name = |s: &super::data::SubjectValues| {
         let name = s.subject.split(" (seed ").next().unwrap_or_default();
@@ -132,7 +132,7 @@ fn against_last(test: &TestTable, row: &TestRow) -> Option<String> {
     })
 }
 
-/// The other metrics against the base model, sorted into what their intervals say.
+/// The other metrics against the base model, grouped by what their intervals show.
 fn other_metrics(test: &TestTable, row: &TestRow) -> Option<String> {
     let base = other_row(test, row, RowKind::Base)?;
     let mut groups: [(&str, Vec<String>); 3] = [
@@ -175,7 +175,7 @@ fn better(metric: &Metric, difference: f64) -> Option<bool> {
     metric.higher_is_better.map(|up| (difference > 0.0) == up)
 }
 
-/// How many trainings ended before the limit.
+/// Number of trajectories that ended before the limit.
 fn stops(data: &ReportData) -> Option<String> {
     let total = data.trajectories.len();
     let mut early: Vec<_> = data
@@ -198,7 +198,7 @@ fn holds_zero([low, high]: [f64; 2]) -> bool {
     low <= 0.0 && high >= 0.0
 }
 
-/// Three decimals, with a minus sign that is one.
+/// Three decimals, with a true minus sign.
 pub(super) fn number(value: f64) -> String {
     let text = format!("{:.3}", value.abs());
     let zero = text.bytes().all(|b| b == b'0' || b == b'.');

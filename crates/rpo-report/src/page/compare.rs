@@ -1,4 +1,4 @@
-//! Several runs on one page: all their rows in one table, then each run's own table.
+//! Several runs on one page: all rows in one table, then each run's own table.
 
 use anyhow::{Context, Result};
 use minijinja::context;
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::data::{Cell, Metric, ReportData, Rule, TestRow, TestTable};
 use super::{CHARTS, CHOOSE, CSS, RESULTS, answer, check, embedded_json, environment, facts};
 
-/// What the comparing page's script reads.
+/// Data of the comparison page's script.
 #[derive(Serialize)]
 struct Compared<'a> {
     combined: TestTable,
@@ -20,7 +20,7 @@ struct Run<'a> {
     rules: &'a [Rule],
 }
 
-/// A page that holds several runs against each other.
+/// A page that compares several runs.
 ///
 /// # Errors
 /// As [`render`](super::render).
@@ -58,7 +58,7 @@ pub fn compare(runs: &[ReportData]) -> Result<String> {
         .context("rendering the comparison")
 }
 
-/// All rows of all runs, one group of rows a run. Two columns are one only if name and network agree.
+/// All rows of all runs, one group of rows per run. Two columns are merged only if name and network agree.
 /// Differences are dropped: rows of different runs are not paired.
 fn combine(runs: &[ReportData]) -> TestTable {
     let mut metrics: Vec<Metric> = Vec::new();

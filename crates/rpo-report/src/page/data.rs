@@ -1,6 +1,6 @@
-//! What a report is made of: plain values, no paths, nothing to look up.
+//! The data of a report: plain values, no paths.
 //!
-//! [`ReportData`] is the only input of [`render`](super::render). It is serialised to JSON as it stands and
+//! [`ReportData`] is the only input of [`render`](super::render). It is serialised to JSON unchanged and
 //! read by the page's script, so field names here are the names used in `page.js`. A number that could not
 //! be computed is `None`, never NaN.
 
@@ -13,34 +13,34 @@ pub use rpo_reward::select::Kind as RuleKind;
 pub use super::picture::Picture;
 pub use super::table::{Cell, Difference, Metric, RowKind, SubjectValues, TestRow, TestTable};
 
-/// One finished (or interrupted) run, ready to be shown.
+/// The report of one finished or interrupted run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ReportData {
     /// Heading of the page, e.g. "λ ablation".
     pub title: String,
-    /// Name of the experiment file without its ending, e.g. `ablation_lambda`.
+    /// Name of the experiment file without its extension, e.g. `ablation_lambda`.
     pub name: String,
     /// First line of the experiment file: the table or figure that it reproduces.
     pub description: String,
-    /// When the run ended, as the caller wants it read, e.g. `2025-03-01 14:02 UTC`.
+    /// When the run ended, as shown, e.g. `2025-03-01 14:02 UTC`.
     pub created: String,
     /// Version of the program that made the run.
     pub version: String,
     /// What was run, on what.
     pub setup: Setup,
-    /// Where the time went.
+    /// Time by phase.
     pub times: Times,
-    /// Every selection rule; its place in this list fixes its colour everywhere.
+    /// Every selection rule; its index fixes its colour everywhere.
     pub rules: Vec<Rule>,
     /// One entry for each arm, subject and seed.
     pub trajectories: Vec<Trajectory>,
-    /// Results on test prompts and test noise; `None` while they are not computed.
+    /// Results on test prompts and test noise; `None` until they are computed.
     pub test: Option<TestTable>,
     /// Test pictures by subject and prompt.
     pub samples: Vec<SampleRow>,
     /// The resolved experiment file, every key written out.
     pub settings: String,
-    /// Things a reader has to know: warnings, what was skipped.
+    /// Notes for the reader: warnings, what was skipped.
     pub notes: Vec<String>,
 }
 
@@ -51,13 +51,13 @@ pub struct Setup {
     pub model: String,
     /// Recipes of the arms, e.g. `paper`.
     pub recipes: Vec<String>,
-    /// The networks that score, and what each stands for.
+    /// The networks that score, and what each one replaces.
     pub encoders: Vec<Encoder>,
     /// Where it ran, e.g. `cpu, 2 threads, avx512f`.
     pub device: String,
     /// Seeds of the run.
     pub seeds: Vec<u64>,
-    /// The most gradient steps a trajectory may take.
+    /// Maximum number of gradient steps per trajectory.
     pub steps: usize,
     /// Gradient steps between two validations.
     pub validation_interval: usize,
@@ -83,18 +83,18 @@ pub struct Setup {
 /// A network that scores pictures.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Encoder {
-    /// What the run uses it for: `reward`, `CLIP`, `ViT`.
+    /// Its role in the run: `reward`, `CLIP`, `ViT`.
     pub role: String,
     /// Its name, e.g. `micro reward`.
     pub name: String,
-    /// What it stands for, e.g. `in place of ALIGN (kakaobrain/align-base)`.
+    /// What it replaces, e.g. `in place of ALIGN (kakaobrain/align-base)`.
     pub stands_for: String,
 }
 
-/// Seconds of all cells together, which may have run side by side. The parts need not add up to the total.
+/// Total seconds of all cells, which may have run in parallel. The parts need not add up to the total.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Times {
-    /// From the start of each cell to its end, over all resumptions; loading the model is not in it.
+    /// From the start of each cell to its end, over all starts, without loading the model.
     pub total: f64,
     /// Drawing negatives and scoring them.
     pub negatives: f64,
@@ -115,15 +115,15 @@ pub struct Rule {
     pub label: String,
     /// Best or last.
     pub kind: RuleKind,
-    /// Mean of the reward. Of no meaning for [`RuleKind::Last`].
+    /// Mean of the reward. Unused for [`RuleKind::Last`].
     pub mean: Mean,
-    /// Weight of the image, λ_val. Of no meaning for [`RuleKind::Last`].
+    /// Weight of the image, λ_val. Unused for [`RuleKind::Last`].
     pub lambda: f64,
-    /// Validations without a new highest reward after which the rule stops; `None`: it never does.
+    /// Consecutive validations without a new highest reward after which the rule stops; `None`: it never stops.
     pub patience: Option<usize>,
 }
 
-/// One training of one subject under one arm and seed.
+/// One training of one subject with one arm and seed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Trajectory {
     /// Unique name of the trajectory.
@@ -136,26 +136,26 @@ pub struct Trajectory {
     pub arm: String,
     /// Seed.
     pub seed: u64,
-    /// How many pictures the model learns from; 0 in reports of earlier versions, which show all of them.
+    /// Number of the subject's photos; 0 in reports of earlier versions, which show all of them.
     #[serde(default)]
     pub photos: usize,
     /// The subject's own pictures.
     pub references: Vec<Picture>,
-    /// Some of the negatives drawn from the base model.
+    /// Some of the negatives, drawn with the base model.
     pub negatives: Vec<Picture>,
-    /// Validation prompts, filled in; [`PictureScore::prompt`] counts in this list.
+    /// Validation prompts, filled in; [`PictureScore::prompt`] is an index into this list.
     pub validation_prompts: Vec<String>,
     /// Prompts of the pictures shown in every [`Validation::strip`], in the same order.
     pub strip_prompts: Vec<String>,
     /// Validations in order of steps; step 0 is the base model.
     pub validations: Vec<Validation>,
-    /// Losses, thinned by the caller as it likes.
+    /// Losses, thinned by the caller.
     pub training: Vec<TrainingPoint>,
     /// Steps whose weights are on disk.
     pub kept_steps: Vec<usize>,
     /// The step at which training ended.
     pub stopped_step: usize,
-    /// What each rule did, in the order of [`ReportData::rules`].
+    /// The outcome of each rule, in the order of [`ReportData::rules`].
     pub outcomes: Vec<RuleOutcome>,
 }
 
@@ -164,9 +164,9 @@ pub struct Trajectory {
 pub struct Validation {
     /// Gradient steps taken.
     pub step: usize,
-    /// One entry a picture.
+    /// One entry per picture.
     pub pictures: Vec<PictureScore>,
-    /// A few of the pictures, same prompts and same noise at every step.
+    /// A few of the pictures, with the same prompts and noise at every step.
     pub strip: Vec<Picture>,
 }
 
@@ -187,16 +187,16 @@ pub struct PictureScore {
 pub struct TrainingPoint {
     /// Gradient step, from 1.
     pub step: usize,
-    /// The terms of the loss without their weights, by name: `sim` (L_sim, Eq. 7), `pref` (L_pref, Eq. 8), `prior`.
+    /// The unweighted terms of the loss by name: `sim` (L_sim, Eq. 7), `pref` (L_pref, Eq. 8), `prior`.
     #[serde(default)]
     pub terms: BTreeMap<String, f64>,
-    /// What was minimised.
+    /// The minimised loss.
     pub loss: f64,
     /// Global norm of the gradient before clipping.
     pub grad_norm: f64,
 }
 
-/// A point as this version writes it, or as 0.1.0 did, which knew two terms.
+/// A point as this version writes it, or as 0.1.0 did, which had two terms.
 #[derive(Deserialize)]
 struct Point {
     step: usize,
@@ -222,16 +222,16 @@ impl From<Point> for TrainingPoint {
     }
 }
 
-/// What a rule did on one trajectory.
+/// The outcome of a rule on one trajectory.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RuleOutcome {
     /// [`Rule::id`].
     pub rule: String,
-    /// Step of the checkpoint it took.
+    /// Step of the chosen checkpoint.
     pub chosen_step: usize,
-    /// Step of the validation at which it stopped; `None`: it read to the end.
+    /// Step of the validation at which it stopped; `None`: it did not stop early.
     pub stopped_at_step: Option<usize>,
-    /// Why, in words.
+    /// The reason, as a sentence.
     pub reason: String,
     /// Mean validation reward at the chosen step; `None` for [`RuleKind::Last`].
     pub reward_chosen: Option<f64>,
@@ -248,7 +248,7 @@ pub struct SampleRow {
     pub trajectory: String,
     /// Test prompt, filled in.
     pub prompt: String,
-    /// One entry a row of the test table.
+    /// One entry per row of the test table.
     pub pictures: Vec<Sample>,
 }
 

@@ -1,4 +1,4 @@
-//! The strip of facts below the headline: what was run, on what, for how long.
+//! The facts below the headline: what was run, on what, for how long.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::data::ReportData;
 use rpo_experiment::words::describe_guidance;
 
-/// A fact and what there is to add to it.
+/// A fact and its details.
 #[derive(Debug, Serialize)]
 pub(super) struct Fact {
     name: &'static str,
@@ -15,7 +15,7 @@ pub(super) struct Fact {
     more: String,
 }
 
-/// The facts of a run in the order in which they are shown.
+/// The facts of a run in the order shown.
 pub(super) fn facts(data: &ReportData) -> Vec<Fact> {
     let setup = &data.setup;
     let subjects: BTreeSet<_> = data.trajectories.iter().map(|t| &t.subject).collect();
@@ -81,7 +81,7 @@ fn recipes(recipes: &[String]) -> String {
     }
 }
 
-/// Where the time went: validation, which early stopping pays for, then the rest, largest first.
+/// Time by phase: validation, the cost of early stopping, first, then the rest, largest first.
 fn shares(data: &ReportData) -> Vec<String> {
     let times = &data.times;
     let share = |name, seconds: f64| {
@@ -108,7 +108,7 @@ pub(super) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Seconds as a person says them.
+/// A readable duration.
 pub(super) fn duration(seconds: f64) -> String {
     let whole = seconds.round().max(0.0) as u64;
     match (whole / 3600, whole / 60 % 60, whole % 60) {

@@ -1,7 +1,7 @@
-//! The report: one self-contained HTML file that a person enjoys reading.
+//! The report: one self-contained HTML file.
 //!
 //! [`render`] puts [`ReportData`] into a page as JSON, together with the page's style and scripts
-//! (`page/`). The page asks the network for nothing, and a policy in its head forbids it to.
+//! (`page/`). The page makes no network requests, and a policy in its head forbids them.
 
 mod answer;
 mod compare;
@@ -22,7 +22,7 @@ const CHOOSE: &str = include_str!("../../page/choose.js");
 const CHARTS: &str = include_str!("../../page/charts.js");
 const RESULTS: &str = include_str!("../../page/results.js");
 
-/// The scripts of a run's page, in the order in which they need each other.
+/// The scripts of a run's page, in the order of their dependencies.
 const SCRIPTS: [&str; 6] = [
     CHOOSE,
     CHARTS,
@@ -35,7 +35,7 @@ const SCRIPTS: [&str; 6] = [
 /// The page of one run.
 ///
 /// # Errors
-/// When a picture is no PNG data URI, a trajectory or a table contradicts itself, or a value cannot be
+/// If a picture is no PNG data URI, a trajectory or a table is inconsistent, or a value cannot be
 /// written as JSON.
 pub fn render(data: &ReportData) -> Result<String> {
     check(data)?;
@@ -62,8 +62,8 @@ pub fn render(data: &ReportData) -> Result<String> {
         .context("rendering the report")
 }
 
-/// What the page's script reads: the report with its pictures gathered in one list, so that one that is
-/// shown in several places is written once.
+/// Data of the page's script: the report with its pictures collected in one list, so that a repeated
+/// picture is stored once.
 #[derive(Serialize)]
 struct Embedded<'a> {
     #[serde(flatten)]
@@ -71,7 +71,7 @@ struct Embedded<'a> {
     pictures: &'a [String],
 }
 
-/// Refuses what the script would stumble over.
+/// Refuses data that the script cannot handle.
 fn check(data: &ReportData) -> Result<()> {
     for t in &data.trajectories {
         for v in &t.validations {
@@ -108,7 +108,7 @@ fn check(data: &ReportData) -> Result<()> {
     Ok(())
 }
 
-/// Moves every picture into one list and leaves its place in that list behind.
+/// Moves every picture into one list and replaces it by its index.
 fn pool_pictures(data: &mut ReportData) -> Result<Vec<String>> {
     let mut pool = picture::Pool::default();
     for t in &mut data.trajectories {
@@ -125,7 +125,7 @@ fn pool_pictures(data: &mut ReportData) -> Result<Vec<String>> {
     Ok(pool.into_uris())
 }
 
-/// JSON that can stand inside a script element whatever the strings in it are.
+/// JSON that is safe inside a script element, whatever its strings contain.
 fn embedded_json(value: &impl Serialize) -> Result<String> {
     let json = serde_json::to_string(value).context("writing the report's data")?;
     Ok(json
@@ -136,7 +136,7 @@ fn embedded_json(value: &impl Serialize) -> Result<String> {
         .replace('\u{2029}', "\\u2029"))
 }
 
-/// A template engine with one template in it, which escapes everything not marked safe.
+/// A template engine with one template, which escapes everything not marked safe.
 fn environment<'a>(name: &'a str, source: &'a str) -> Result<Environment<'a>> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);

@@ -16,7 +16,7 @@ impl Picture {
     /// Wraps the bytes of a PNG file.
     ///
     /// # Errors
-    /// When the bytes do not begin as a PNG file does.
+    /// If the bytes do not begin like a PNG file.
     pub fn png(bytes: &[u8]) -> Result<Self> {
         if !bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
             bail!(
@@ -30,8 +30,8 @@ impl Picture {
         )))
     }
 
-    /// As [`Picture::png`], with the place of the whole picture as seen from the page: it stands behind the URI as a fragment,
-    /// which browsers leave to the page.
+    /// As [`Picture::png`], with the path of the full picture relative to the page, stored as a fragment of the URI, which
+    /// browsers ignore.
     ///
     /// # Errors
     /// As [`Picture::png`].
@@ -52,7 +52,7 @@ impl Picture {
         Ok(Self(format!("{uri}#{link}")))
     }
 
-    /// The data URI, with its link if it has one.
+    /// The data URI, with its link if any.
     #[must_use]
     pub fn uri(&self) -> &str {
         &self.0
@@ -72,12 +72,12 @@ impl Picture {
     }
 }
 
-/// Whether a byte of a path stands for itself in a link.
+/// Whether a byte of a path needs no escape in a link.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
-/// Every different picture of a page, once.
+/// The distinct pictures of a page.
 #[derive(Default)]
 pub(super) struct Pool {
     uris: Vec<String>,
@@ -85,16 +85,16 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Takes a picture in and leaves its place in the list behind.
+    /// Moves a picture into the list and replaces it by its index.
     ///
     /// # Errors
-    /// When it is not a PNG data URI (one that was read from a file may be any string).
+    /// If it is not a PNG data URI (one read from a file may be any string).
     pub(super) fn take(&mut self, picture: &mut Picture) -> Result<()> {
         if !picture.is_png() {
             let start: String = picture.0.chars().take(40).collect();
             bail!("a picture of the report is not a PNG data URI: it begins with {start:?}");
         }
-        // Equal pictures in several places are written once, with a link to the first of them.
+        // Equal pictures are stored once, with a link to the first of them.
         let uri = std::mem::take(&mut picture.0);
         let bytes = uri.split('#').next().unwrap_or_default().to_owned();
         let place = *self.places.entry(bytes).or_insert_with(|| {
@@ -110,7 +110,7 @@ impl Pool {
     }
 }
 
-/// How every picture of a report begins.
+/// Prefix of every picture of a report.
 const PNG_URI: &str = "data:image/png;base64,";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The test table: the only results of a run.
+//! The test table: all results of a run.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 pub struct TestTable {
     /// Columns.
     pub metrics: Vec<Metric>,
-    /// Index in `metrics` of the one the headline speaks of.
+    /// Index in `metrics` of the metric in the headline.
     pub primary: usize,
     /// Rows.
     pub rows: Vec<TestRow>,
-    /// How intervals and p were computed, in a sentence or two.
+    /// How intervals and p were computed, as text.
     pub statistics: String,
 }
 
@@ -24,11 +24,11 @@ pub struct Metric {
     pub encoder: String,
     /// What it measures, in a sentence.
     pub explanation: String,
-    /// Whether more is better; `None` where neither is.
+    /// Whether higher is better; `None` if neither direction is.
     pub higher_is_better: Option<bool>,
 }
 
-/// What a row of the test table stands for.
+/// Kind of a row of the test table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RowKind {
@@ -54,13 +54,13 @@ pub struct TestRow {
     pub arm: String,
     /// [`Rule::id`](super::data::Rule::id) where a rule chose the checkpoints.
     pub rule: Option<String>,
-    /// What it stands for.
+    /// Its kind.
     pub kind: RowKind,
-    /// One entry a metric.
+    /// One entry per metric.
     pub cells: Vec<Cell>,
-    /// Values of each subject, the units of every interval above.
+    /// Values of each subject, the unit of every interval above.
     pub subjects: Vec<SubjectValues>,
-    /// Median of the steps that the row's checkpoints come from.
+    /// Median step of the row's checkpoints.
     pub median_step: Option<f64>,
     /// E.g. "same checkpoint as λ = 0.5 harmonic in 7 of 8".
     pub same_checkpoint: Option<String>,
@@ -99,6 +99,6 @@ pub struct SubjectValues {
     pub subject: String,
     /// Step of its checkpoint.
     pub step: Option<usize>,
-    /// One value a metric.
+    /// One value per metric.
     pub values: Vec<Option<f64>>,
 }

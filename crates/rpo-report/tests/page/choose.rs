@@ -10,10 +10,10 @@ use crate::{between, invented, scripts};
 
 const CHOOSE: &str = include_str!("../../page/choose.js");
 
-/// Runs a script; `None`, with a line that says so, where there is no node.
+/// Runs a script; `None`, with a message, if node is missing.
 fn node(script: &str) -> Option<Value> {
     if Command::new("node").arg("--version").output().is_err() {
-        // Past the capture of a passing test: CI counts these lines.
+        // Not captured in a passing test: CI counts these lines.
         let _ = writeln!(
             std::io::stderr(),
             "skipped: node is not installed, the page's script was not run"
@@ -29,7 +29,7 @@ fn node(script: &str) -> Option<Value> {
     Some(serde_json::from_slice(&output.stdout).expect("JSON from the script"))
 }
 
-/// Score tables of every kind that matters: noise, plateaus of exact ties (marked `true`), zeros, a single
+/// Score tables of all relevant kinds: noise, plateaus of exact ties (marked `true`), zeros, a single
 /// validation.
 fn tables() -> Vec<(bool, Vec<Vec<Score>>)> {
     let mut dice = invented::Dice(7);
@@ -60,7 +60,7 @@ fn the_page_chooses_as_the_program_does() {
             })
             .collect();
         for mean in [Mean::Harmonic, Mean::Arithmetic, Mean::Geometric] {
-            // `powf` is not rounded alike everywhere, so sums that tie only on paper may fall either way.
+            // `powf` is not rounded identically everywhere, so mathematical ties may be decided either way.
             if mean == Mean::Geometric && exact {
                 continue;
             }
@@ -106,7 +106,7 @@ fn every_script_of_the_page_can_be_read() {
     let mut sources = scripts(&html);
     let compared = rpo_report::page::compare(&[invented::run()]).expect("a page");
     sources.push(between(&compared, "// Several runs", "</script>"));
-    // Without its first line: the split above has taken the start of a comment.
+    // Without its first line: the split above has removed the start of a comment.
     let list: Vec<_> = sources
         .iter()
         .map(|s| s.trim_start_matches(|c| c != '\n'))

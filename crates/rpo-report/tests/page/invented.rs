@@ -1,5 +1,5 @@
-//! An invented run: 8 subjects, up to 9 validations, early stopping, small drawn pictures. It looks like a
-//! real one and is none; the page is tested and looked at on it.
+//! An invented run to test and view the page: 8 subjects, up to 9 validations, early stopping, small
+//! drawn pictures.
 
 mod table;
 
@@ -37,7 +37,7 @@ const SUBJECTS: [(&str, &str); 8] = [
 const LIMIT: usize = 320;
 const EVERY: usize = 40;
 
-/// The reward, written plainly; λ strictly between 0 and 1 and positive scores only.
+/// The reward, written independently; only for λ strictly between 0 and 1 and positive scores.
 fn reward(rule: &Rule, s: &PictureScore) -> f64 {
     let l = rule.lambda;
     match rule.mean {
@@ -70,7 +70,7 @@ fn rules() -> Vec<Rule> {
     ]
 }
 
-/// A round thing before a landscape: the further trained, the more like the subject.
+/// A disc before a landscape: the longer trained, the more similar to the subject.
 fn draw(subject: usize, scene: usize, likeness: f64, jitter: u64) -> Picture {
     let hue = |k: usize| {
         [
@@ -107,7 +107,7 @@ fn likeness(step: usize) -> f64 {
     1.0 - (-(step as f64) / 90.0).exp()
 }
 
-/// Rewards read up to the rule's stop: index of the first highest, and of the stop.
+/// Reads rewards up to the rule's stop: index of the first highest, and of the stop.
 fn decide(rewards: &[f64], patience: Option<usize>) -> (usize, Option<usize>) {
     let mut best = 0;
     for i in 0..rewards.len() {

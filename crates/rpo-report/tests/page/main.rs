@@ -1,6 +1,6 @@
-//! The page: what it holds, what no name can do to it, and that its script selects as the program does.
+//! The page: its contents, that no name can break it, and that its script selects as the program does.
 //!
-//! `RPO_REPORT_TO=page.html cargo test -p rpo-report --test page` also writes the page, to look at it.
+//! `RPO_REPORT_TO=page.html cargo test -p rpo-report --test page` also writes the page, to view it.
 #![allow(
     clippy::disallowed_methods,
     reason = "a variable names a file to be looked at"
@@ -11,7 +11,7 @@ mod invented;
 
 use rpo_report::page::{self, ReportData, data::Picture};
 
-/// What stands between two strings.
+/// The text between two strings.
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
     let from = text.find(start).expect("the start is there") + start.len();
     &text[from..from + text[from..].find(end).expect("the end is there")]
@@ -32,19 +32,19 @@ fn the_page_is_one_file_that_names_cannot_break() {
         std::fs::write(path, &html).expect("the page is written");
     }
 
-    // One JSON element and six scripts; those in names and settings stay text.
+    // One JSON element and six scripts; script tags in names and settings stay text.
     assert_eq!(html.matches("<script").count(), 7);
     assert_eq!(html.matches("</script").count(), 7);
     assert_eq!(html.matches("</pre>").count(), 1);
     assert!(html.contains("&lt;script&gt;alert(2)"));
 
-    // Nothing is fetched: the one address is the name of SVG's namespace.
+    // Nothing is fetched: the only address is the name of SVG's namespace.
     let addresses: Vec<_> = html.match_indices("://").collect();
     assert_eq!(addresses.len(), 1);
     assert!(html.contains("http://www.w3.org/2000/svg"));
     assert!(html.contains("default-src 'none'"));
 
-    // What the script reads is what was given, each different picture once.
+    // The script reads what was given, each distinct picture once.
     let json = between(
         &html,
         "<script type=\"application/json\" id=\"data\">",
@@ -72,7 +72,7 @@ fn the_page_is_one_file_that_names_cannot_break() {
     assert_eq!(pictures[place], run.trajectories[1].references[3].uri());
 }
 
-/// Two arms and two seeds: what every section has to keep apart.
+/// Two arms and two seeds, which every section has to separate.
 fn with_arms() -> ReportData {
     let mut run = invented::run();
     let once = std::mem::take(&mut run.trajectories);
@@ -125,7 +125,7 @@ fn an_answer_stays_within_its_arm() {
     assert!(html.contains("λ = 0.3 harmonic (λ_train = 0) chooses"));
     assert!(html.contains("8 subjects, 2 arms"));
     let first = between(&html, "Against the last step, ", "</p>").to_owned();
-    // With the first arm gone the second one answers, against its own last step.
+    // Without the first arm the answer is about the second one, against its own last step.
     let test = run.test.as_mut().expect("a table");
     test.rows.retain(|r| r.arm != "λ_train = 0");
     let html = page::render(&run).expect("a page");
