@@ -26,8 +26,8 @@ fn main() {
     std::fs::write(variable("OUT_DIR").join("files.rs"), list).expect("cargo's folder for it");
 }
 
-/// Adds the files below `folder` with their names from the model's folder. What file managers and editors hide is none of the
-/// model's.
+/// Adds the files below `folder` with their names relative to the model's folder. Hidden files of file managers and editors are
+/// not part of the model.
 fn walk(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) {
     println!("cargo:rerun-if-changed={}", folder.display());
     let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
@@ -35,7 +35,7 @@ fn walk(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) {
         let path = entry.expect("a folder that can be read").path();
         let name = path.file_name().unwrap_or_default();
         let name = name.to_str().expect("the model's names are ASCII");
-        // What a program that was killed while it wrote has left is none of it either.
+        // Neither are unfinished files of a killed program.
         if name.starts_with('.') || name.ends_with(".part") {
             continue;
         }

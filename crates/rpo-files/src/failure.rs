@@ -1,8 +1,8 @@
-//! Two ways to end badly: the input is wrong (exit code 2) or the work failed (exit code 1).
+//! Two kinds of failure: bad input (exit code 2) and everything else (exit code 1).
 
 use std::fmt;
 
-/// The user's input is at fault: a file, a key or a value. The message names it and says what helps.
+/// The user's input is wrong: a file, a key or a value. The message names it and gives a hint.
 #[derive(Debug)]
 pub struct BadInput(String);
 
@@ -15,7 +15,7 @@ impl fmt::Display for BadInput {
 impl std::error::Error for BadInput {}
 
 impl BadInput {
-    /// A message that names what is wrong and the hint, as an [`anyhow::Error`].
+    /// A message with the cause and a hint, as an [`anyhow::Error`].
     #[expect(
         clippy::new_ret_no_self,
         reason = "it is only ever used as an anyhow::Error"
@@ -25,9 +25,9 @@ impl BadInput {
     }
 }
 
-/// Marks every error of a computation over the user's files as bad input.
+/// Marks errors of a computation on the user's files as bad input.
 pub trait OrBadInput<T> {
-    /// Turns the error into [`BadInput`], with `what` in front of its message.
+    /// Turns the error into [`BadInput`], with `what` before its message.
     ///
     /// # Errors
     /// The same error, marked.

@@ -7,7 +7,7 @@ use std::path::Path;
 /// Reads a JSON file.
 ///
 /// # Errors
-/// Names the path.
+/// By path.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     serde_json::from_slice(&bytes).with_context(|| path.display().to_string())

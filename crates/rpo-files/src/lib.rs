@@ -1,5 +1,4 @@
-//! Files that are whole or not there, and locks on folders: what every crate that writes to a disk shares; and the two
-//! ways to end badly.
+//! Atomic writes, checksums and locks on folders, for every crate that writes to disk; and the two kinds of failure.
 
 pub mod failure;
 pub mod input;

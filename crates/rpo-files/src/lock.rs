@@ -1,9 +1,9 @@
-//! One writer to a folder at a time.
+//! One writer per folder at a time.
 //!
 //! The lock is the operating system's, on a file `.rpo-lock` in the folder (`flock`; on NFS from version 4, or 3 with its lock
 //! manager, Linux turns it into a lock of the server, which other hosts see). It ends with the process, killed or not, so a
-//! crash leaves none behind. The file's text says who holds it, for people: it decides nothing. Where a file system has no
-//! locks at all, that is an error and not a silent pass.
+//! crash leaves none behind. The file's text names the holder, for users only. On a file system without locks, taking the
+//! lock is an error.
 
 use crate::refuse_unless_plain;
 use crate::temporary::named;
@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = ".rpo-lock";
 
-/// A held lock; it is let go of when this is dropped.
+/// A held lock, released on drop.
 #[derive(Debug)]
 pub struct Lock {
     folder: PathBuf,
     file: File,
 }
 
-/// Why there is no lock.
+/// Why a lock could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another program holds it.
@@ -28,19 +28,19 @@ pub enum LockError {
     Held {
         /// The folder.
         folder: PathBuf,
-        /// `process 123 on host`, as far as it is known.
+        /// `process 123 on host`, as far as known.
         holder: String,
     },
-    /// The file cannot be made, opened or locked.
+    /// The file cannot be created, opened or locked.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
 impl Lock {
-    /// Makes the folder if need be and takes its lock without waiting.
+    /// Creates the folder if needed and takes its lock without waiting.
     ///
     /// # Errors
-    /// [`LockError::Held`] if another program has it; I/O errors, by path.
+    /// [`LockError::Held`] if another program holds it; I/O errors, by path.
     pub fn take(folder: &Path) -> Result<Self, LockError> {
         let path = folder.join(NAME);
         let open = || {
@@ -55,7 +55,7 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                // Who it is helps; that somebody holds it is known without.
+                // Best effort: the holder's name is only informative.
                 let _ = file.read_to_string(&mut text);
                 let line = text.lines().next().unwrap_or_default().trim();
                 let known = !line.is_empty() && line.chars().all(|c| !c.is_control());
@@ -86,12 +86,12 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // An empty file says that nobody works here; the lock itself ends with the file.
+        // An empty file means that nobody holds it; the lock itself ends with the file handle.
         let _ = self.file.set_len(0);
     }
 }
 
-/// ` on tower`, where a machine's name can be read.
+/// ` on tower`, if the machine's name can be read.
 fn on_host() -> String {
     match fs::read_to_string("/proc/sys/kernel/hostname") {
         Ok(name) if !name.trim().is_empty() => format!(" on {}", name.trim()),

@@ -1,4 +1,4 @@
-//! Writing results, with errors that say what helps.
+//! Writing results, with hints in the errors.
 
 use crate::failure::BadInput;
 use anyhow::Result;
@@ -6,11 +6,11 @@ use serde::Serialize;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Writes `bytes` to `path` by a temporary file beside it.
+/// Writes `bytes` to `path` via a temporary file beside it.
 ///
 /// # Errors
-/// [`BadInput`] if something at `path` is no plain file; I/O errors (a full disk among them) naming the path. An older file at
-/// `path` is then untouched.
+/// [`BadInput`] if `path` is not a regular file; I/O errors (also a full disk), by path. An older file at `path` is then
+/// untouched.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     crate::write(path, bytes).map_err(|e| match e.kind() {
         ErrorKind::InvalidInput => BadInput::new(e.to_string()),
@@ -21,7 +21,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// What to say when a file cannot be written.
+/// The message about a file that cannot be written.
 pub fn cannot_write(path: &Path) -> String {
     format!(
         "{}: cannot write\n  hint: free some space, then run the same command again; it resumes",

@@ -1,4 +1,4 @@
-//! Checksums of the files of a folder, in a file beside them that `b3sum --check` reads too.
+//! Checksums of the files of a folder, in a file beside them that `b3sum --check` can read.
 
 use crate::output;
 use anyhow::{Context, Result, bail};
@@ -22,8 +22,8 @@ pub fn write_sums(folder: &Path, files: &[impl AsRef<str>]) -> Result<()> {
     output::write(&folder.join(SUMS), text.as_bytes())
 }
 
-/// Writes one file below `folder`, its checksum before it: where a kill comes between, the file is not there, or still the one
-/// before, which [`check_sums`] then names.
+/// Writes one file below `folder` after its checksum: after a kill in between, the file is missing or still the older one,
+/// which [`check_sums`] then reports.
 ///
 /// # Errors
 /// I/O errors, by path; checksums of other files that cannot be read.
@@ -42,7 +42,7 @@ pub fn write_summed(folder: &Path, file: &str, bytes: &[u8]) -> Result<()> {
     output::write(&folder.join(file), bytes)
 }
 
-/// Holds one file of `folder` to its checksum; one without any is not checked.
+/// Checks one file of `folder` against its checksum; a file without a checksum passes.
 ///
 /// # Errors
 /// If it has changed, by path.
@@ -58,7 +58,7 @@ pub fn check_sum(folder: &Path, file: &str) -> Result<()> {
     }
 }
 
-/// The file of a line.
+/// The file name in a line.
 fn named(line: &str) -> Option<&str> {
     line.split_once("  ").map(|(_, file)| file)
 }
@@ -74,10 +74,10 @@ fn compare(line: &str, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Holds the files of `folder` to its checksums; a folder without any is not checked.
+/// Checks the files of `folder` against its checksums; a folder without checksums passes.
 ///
 /// # Errors
-/// A file that is missing or has changed, by path.
+/// If a file is missing or has changed, by path.
 pub fn check_sums(folder: &Path) -> Result<()> {
     let path = folder.join(SUMS);
     if !path.exists() {

@@ -1,15 +1,15 @@
-//! What is not whole yet: files and folders under names that nobody else would choose.
+//! Unfinished files and folders, under names that nobody else would choose.
 
 use std::fs;
 use std::io::{ErrorKind, Result};
 use std::path::Path;
 use tempfile::{Builder, NamedTempFile, TempDir};
 
-/// How their names begin; a random end of [`RANDOM`] letters and digits follows.
+/// Prefix of their names, followed by [`RANDOM`] random letters and digits.
 const PREFIX: &str = ".rpo-unfinished-";
 const RANDOM: usize = 6;
 
-/// A folder in the making inside `parent`, to be renamed when it is whole; it is removed if it is dropped before.
+/// A temporary folder in `parent`, to be renamed when complete; removed if dropped before.
 ///
 /// # Errors
 /// I/O errors.
@@ -17,12 +17,12 @@ pub fn temporary_folder(parent: &Path) -> Result<TempDir> {
     builder(0o777).tempdir_in(parent)
 }
 
-/// A file in the making inside `parent`.
+/// A temporary file in `parent`.
 pub(crate) fn temporary_file(parent: &Path) -> Result<NamedTempFile> {
     builder(0o666).tempfile_in(parent)
 }
 
-/// `mode`: readable by others as far as the umask allows, where tempfile's own default is for secrets.
+/// `mode`: readable by others as far as the umask allows, unlike tempfile's default for secrets.
 #[cfg_attr(not(unix), expect(unused_variables, reason = "modes are of unix"))]
 fn builder(mode: u32) -> Builder<'static, 'static> {
     let mut builder = Builder::new();
@@ -37,11 +37,11 @@ fn is_ours(name: &str) -> bool {
         .is_some_and(|end| end.len() == RANDOM && end.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
-/// Removes the unfinished files and folders that a kill left in `folder` and below it, and nothing else. Links are not
-/// followed. Whoever calls it holds the folder's [`Lock`](crate::Lock): another program's unfinished files are its own.
+/// Removes the unfinished files and folders that a kill left in and below `folder`, and nothing else. Links are not
+/// followed. The caller must hold the folder's [`Lock`](crate::Lock), as another program may still be writing.
 ///
 /// # Errors
-/// I/O errors, by path; a folder that is not there has nothing to remove.
+/// I/O errors, by path; a missing folder is no error.
 pub fn sweep(folder: &Path) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
@@ -62,7 +62,7 @@ pub fn sweep(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The same error with the path in front of it, unless it is there already.
+/// The same error with the path in front, unless it already has it.
 pub(crate) fn named(path: &Path, error: std::io::Error) -> std::io::Error {
     let (said, path) = (error.to_string(), path.display().to_string());
     if said.contains(&path) {
@@ -75,7 +75,7 @@ pub(crate) fn named(path: &Path, error: std::io::Error) -> std::io::Error {
 mod tests {
     use super::*;
 
-    /// Names that users and other programs give.
+    /// Names of users and other programs.
     const THEIRS: [&str; 6] = [
         "video.part",
         ".tmp-abcdef",

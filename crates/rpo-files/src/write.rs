@@ -1,11 +1,11 @@
-//! Writing a file: under a temporary name, onto the disk, renamed. Whoever reads sees the old file or the whole new one.
+//! Atomic writes: under a temporary name, synced to the disk, renamed. Readers see the old file or the whole new one.
 
 use crate::temporary::{named, temporary_file};
 use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::path::Path;
 
-/// Writes `bytes` to `path`, whose folder is made.
+/// Writes `bytes` to `path` and creates its folder.
 ///
 /// # Errors
 /// As [`write_with`].
@@ -13,11 +13,11 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |file| file.write_all(bytes))
 }
 
-/// Writes what `fill` writes to `path`, whose folder is made.
+/// Writes the output of `fill` to `path` and creates its folder.
 ///
 /// # Errors
-/// Those of `fill`; I/O errors (a full disk among them); something at `path` that is no plain file. What was at `path` is
-/// then untouched, and nothing is left beside it.
+/// Those of `fill`; I/O errors (also a full disk); if `path` is not a regular file. An older file is then untouched, and
+/// nothing is left beside it.
 pub fn write_with<E: From<Error>>(
     path: &Path,
     fill: impl FnOnce(&mut File) -> std::result::Result<(), E>,
@@ -36,10 +36,10 @@ pub fn write_with<E: From<Error>>(
     Ok(())
 }
 
-/// Refuses a path where a rename would replace something that is no plain file: a device, a pipe, a link, a folder.
+/// Refuses a path where a rename would replace a device, a pipe, a link or a folder.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] that says what it is; I/O errors of looking at it. Nothing at `path` is no error.
+/// [`ErrorKind::InvalidInput`] with what `path` is; I/O errors of inspecting it. A missing `path` is no error.
 pub fn refuse_unless_plain(path: &Path) -> Result<()> {
     let kind = match fs::symlink_metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
@@ -60,7 +60,7 @@ pub fn refuse_unless_plain(path: &Path) -> Result<()> {
     ))
 }
 
-/// Whether two paths are one file, by whatever names or links. A path where nothing is, is no other.
+/// Whether two paths are the same file, under any names or links. False if one does not exist.
 pub fn same_file(a: &Path, b: &Path) -> bool {
     #[cfg(unix)]
     {

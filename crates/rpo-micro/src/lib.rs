@@ -1,7 +1,7 @@
-//! The bytes of the embedded model, `assets/micro`, and nothing else: who reads them, and where they are unpacked, is for others.
+//! The bytes of the embedded model, `assets/micro`, and nothing else: other crates unpack and read them.
 //!
-//! They are stored as they are. Trained weights in 16 bits hardly compress: of the 20.9 MB, `zstd -19` leaves 19.2 MB and `gzip -9`
-//! 19.2 MB, 92 % (each weight file 91 to 92 %), which is not worth a decoder and the time it takes at every start.
+//! They are stored uncompressed. Trained weights in 16 bits hardly compress: of the 20.9 MB, `zstd -19` leaves 19.2 MB and `gzip -9`
+//! 19.2 MB, 92 % (each weight file 91 to 92 %), which is not worth a decoder and its time at every start.
 
 /// A file of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct File {
     pub bytes: &'static [u8],
 }
 
-/// All files of the model, those of its folders included, sorted by path.
+/// All files of the model, including those in its folders, sorted by path.
 pub static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
 
 #[cfg(test)]

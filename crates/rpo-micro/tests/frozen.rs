@@ -1,9 +1,9 @@
-//! Reward, judges, VAE and text encoder are frozen: a figure is not made better by changing what measures it.
+//! Reward, judges, VAE and text encoder are frozen: results must not improve by changing what measures them.
 
 use rpo_micro::FILES;
 use std::collections::BTreeMap;
 
-/// The hashes that stand in the model's README: lines of BLAKE3 and path.
+/// The hashes in the model's README: lines of BLAKE3 and path.
 fn written_down() -> BTreeMap<String, String> {
     let readme = FILES.iter().find(|f| f.path == "README.md").unwrap();
     let text = std::str::from_utf8(readme.bytes).unwrap();
