@@ -1,7 +1,7 @@
-//! JPEG by libjpeg, the decoder that Pillow has: bit for bit the pixels on which encoders' scores are computed elsewhere.
+//! JPEG by libjpeg, Pillow's decoder: bit for bit the pixels on which other programs compute encoder scores.
 //!
-//! Decoders may differ in the last bits of the cosine transform and in how chroma of half size is brought up. That is a
-//! third of a level on average and moves embeddings by as much as 1e-4 of a cosine.
+//! Decoders may differ in the last bits of the cosine transform and in the upsampling of chroma. The difference is a third
+//! of a level on average and changes cosines of embeddings by up to 1e-4.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,10 +9,10 @@ use anyhow::{Result, anyhow, ensure};
 use image::RgbImage;
 use mozjpeg::{ColorSpace, Decompress};
 
-/// The pixels of a grey or YCbCr file, not yet turned; `None` for other models of colour.
+/// The pixels of a grey or YCbCr file, without EXIF rotation; `None` for other colour models.
 ///
 /// # Errors
-/// What libjpeg says of a damaged file; a file that ends before its picture does.
+/// libjpeg's error about a damaged file; a file that ends before its picture does.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Option<RgbImage>> {
     // libjpeg would fill the rest with grey.
     ensure!(is_whole(bytes), "the file ends before the picture does");
@@ -37,12 +37,12 @@ fn pixels(bytes: &[u8]) -> Result<Option<RgbImage>> {
     Ok(RgbImage::from_raw(width, height, values))
 }
 
-/// Whether an end of image comes after the last start of a scan. Scans cannot contain these markers.
+/// Whether an end-of-image marker follows the last start of a scan. Scans cannot contain these markers.
 fn is_whole(bytes: &[u8]) -> bool {
     let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
     match (last([0xff, 0xda]), last([0xff, 0xd9])) {
         (Some(scan), Some(end)) => end > scan,
-        // Without a scan libjpeg says what is wrong.
+        // Without a scan libjpeg reports the error.
         (scan, _) => scan.is_none(),
     }
 }

@@ -1,11 +1,11 @@
-//! Pictures and words: everything a run reads before a tensor exists.
+//! Pictures, prompts, subjects and random streams: the inputs of a run before tensors.
 //!
-//! - [`random`]: named random streams; a draw depends on its name, never on what was drawn before it.
-//! - [`picture`]: decoding photos as a person sees them, square crops, antialiased resizing, PNG files that are whole or absent.
+//! - [`random`]: named random streams; a draw depends on its name, never on earlier draws.
+//! - [`picture`]: decoding photos with EXIF rotation, square crops, antialiased resizing, PNG files written atomically.
 //! - [`resample`]: Pillow's antialiased resizing.
 //! - [`subject`]: a folder of photos as a subject with references.
 //! - [`prompts`]: prompt templates and the DreamBench prompt sets.
-//! - [`stickerbench`]: an endless miniature of DreamBench: 64 x 64 scenes with one Twemoji sticker and an exact caption.
+//! - [`stickerbench`]: an unlimited miniature of DreamBench: 64 x 64 scenes with one Twemoji sticker and an exact caption.
 
 mod jpeg;
 pub mod picture;

@@ -1,4 +1,4 @@
-//! Pictures: decoding as Pillow does it, square crops, antialiased resizing, whole files.
+//! Pictures: decoding as Pillow does, square crops, antialiased resizing, atomic writes.
 
 use std::fs;
 use std::io::Cursor;
@@ -16,12 +16,11 @@ use crate::resample::{Filter, resize_rgb};
 /// `convert("RGB")`, which drops transparency and shows the colours below it, repeats grey, takes the upper half of
 /// 16-bit values and computes CMYK. The format is taken from the content, not from the file's name.
 ///
-/// Encoders were trained on pictures read like this, and scores are compared with scores of pictures read like this.
-/// Where a transparent background hides colours that matter, put the picture on a background before. One difference is
-/// meant: of 16-bit grey Pillow makes white.
+/// Encoders were trained on pictures read this way, and published scores use it. If a transparent background hides colours
+/// that matter, composite the picture onto a background first. One difference is intended: Pillow turns 16-bit grey white.
 ///
 /// # Errors
-/// If the file is missing, is no picture this build decodes, or is damaged; the message names the path and the hint.
+/// If the file is missing, damaged or of a format that this build cannot decode; with the path and a hint.
 pub fn load(path: impl AsRef<Path>) -> Result<RgbImage> {
     let path = path.as_ref();
     let bytes =
@@ -35,7 +34,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<RgbImage> {
     let reader = ImageReader::new(Cursor::new(&bytes))
         .with_guessed_format()
         .with_context(|| format!("cannot read the picture {}", path.display()))?;
-    // `with_guessed_format` falls back on nothing but the content here, as no path was given.
+    // `with_guessed_format` uses only the content here, as no path was given.
     if reader.format().is_none() {
         bail!(
             "{} is not a picture in a format this build reads (JPEG, PNG, WebP, BMP, GIF, TIFF): convert it to JPEG or PNG, or remove it",
@@ -118,7 +117,7 @@ pub fn png_bytes(picture: &RgbImage) -> Vec<u8> {
 /// Writes `picture` as PNG to a temporary file beside `path` and renames it: the file is whole or absent.
 ///
 /// # Errors
-/// If the folder is missing or cannot be written to; the message names the path.
+/// If the folder is missing or not writable, with the path.
 pub fn save_png(path: impl AsRef<Path>, picture: &RgbImage) -> Result<()> {
     let path = path.as_ref();
     if picture.width() == 0 || picture.height() == 0 {

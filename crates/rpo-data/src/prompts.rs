@@ -1,7 +1,7 @@
 //! Prompt templates and prompt sets.
 //!
-//! A template names two places: `{token}` for the subject's rare token (`[V]`) and `{class}` for its class ("dog").
-//! `{}` is short for `{token} {class}`. [`fill`] puts the words in, or takes the token out without a trace:
+//! A template has two placeholders: `{token}` for the subject's rare token (`[V]`) and `{class}` for its class ("dog").
+//! `{}` is short for `{token} {class}`. [`fill`] inserts the words, or removes the token together with a space:
 //!
 //! ```
 //! use rpo_data::prompts::fill;
@@ -20,7 +20,7 @@ pub use dreambench::dreambench;
 /// The prompts of one benchmark, as templates. The sets share no prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromptSet {
-    /// Prompts of the negatives, that is of the preference pairs.
+    /// Prompts of the negatives, and so of the preference pairs.
     pub train: Vec<String>,
     /// Prompts whose reward chooses the checkpoint.
     pub validation: Vec<String>,
@@ -28,7 +28,7 @@ pub struct PromptSet {
     pub test: Vec<String>,
 }
 
-/// Puts `token` and `class` into `template`; without a token the place of `{token}` and one space beside it go too.
+/// Inserts `token` and `class` into `template`; without a token, `{token}` is removed with one adjacent space.
 pub fn fill(template: &str, token: Option<&str>, class: &str) -> String {
     let template = template.replace("{}", "{token} {class}");
     let template = match token {
@@ -41,10 +41,10 @@ pub fn fill(template: &str, token: Option<&str>, class: &str) -> String {
     template.replace("{class}", class)
 }
 
-/// Checks that a template has a place for the class, at most one for the token, and no other braces.
+/// Checks that a template has a placeholder for the class, at most one for the token, and no other braces.
 ///
 /// # Errors
-/// Names the template and the hint.
+/// With the template and a hint.
 pub fn check(template: &str) -> Result<()> {
     let long = template.replace("{}", "{token} {class}");
     let (tokens, classes) = (

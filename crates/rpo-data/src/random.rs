@@ -1,9 +1,9 @@
 //! Named random streams.
 //!
 //! Every draw in a run belongs to a stream named by the seed, a purpose ("negatives", "validation") and the names of what is
-//! drawn (subject, prompt, picture). Resuming, reordering or adding something else changes no stream.
-//! ChaCha8 is specified bit for bit and the draws below use nothing but its 64-bit words, so a stream is the same on every
-//! machine and with every version of the `rand` crate.
+//! drawn (subject, prompt, picture). Resuming, reordering or adding draws changes no other stream.
+//! ChaCha8 is specified bit for bit and the draws below use only its 64-bit words, so a stream is the same on every machine
+//! and with every version of the `rand` crate.
 
 use rand::RngCore;
 use rand::SeedableRng;
@@ -50,7 +50,7 @@ pub fn uniform(rng: &mut impl RngCore, low: f64, high: f64) -> f64 {
 /// A uniform draw from `0..n`, without bias (words beyond the last full multiple of `n` are drawn again).
 ///
 /// # Panics
-/// If `n` is 0: there is nothing to draw.
+/// If `n` is 0.
 pub fn below(rng: &mut impl RngCore, n: usize) -> usize {
     assert!(n > 0, "a draw from an empty range");
     let n = n as u64;
@@ -72,7 +72,7 @@ pub fn between(rng: &mut impl RngCore, low: i32, high: i32) -> i32 {
     low + below(rng, (high - low) as usize + 1) as i32
 }
 
-/// One of `items`, each as likely.
+/// One of `items`, uniformly.
 ///
 /// # Panics
 /// If `items` is empty.
@@ -85,7 +85,7 @@ pub fn chance(rng: &mut impl RngCore, p: f64) -> bool {
     unit(rng) < p
 }
 
-/// Fisher-Yates: every order of `items` is as likely.
+/// Fisher-Yates: all orders of `items` are equally likely.
 pub fn shuffle<T>(rng: &mut impl RngCore, items: &mut [T]) {
     for last in (1..items.len()).rev() {
         items.swap(last, below(rng, last + 1));

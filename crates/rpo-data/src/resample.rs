@@ -1,10 +1,10 @@
-//! Resizing as Pillow's `Image.resize` does it, bit for bit: scores of published encoders were made with it.
+//! Resizing as Pillow's `Image.resize`, bit for bit: published encoder scores were computed with it.
 //!
 //! After `libImaging/Resample.c` and `Convert.c` of Pillow (MIT-CMU licence), with which diffusers and transformers resize
 //! photos: two passes, horizontal and then vertical, 22-bit coefficients, 8 bits between the passes. Pictures with
 //! transparency are multiplied by alpha before and divided by it afterwards.
-//! Pillow 13 takes the vertical pass first for some shapes that shrink more in height than in width; next to hard edges those
-//! differ by a few levels. A square resized to a square never does.
+//! Pillow 13 does the vertical pass first for some shapes that shrink more in height than in width; next to hard edges those
+//! differ by a few levels. A square resized to a square never differs.
 
 use std::f64::consts::PI;
 
@@ -13,7 +13,7 @@ use image::{Rgb, RgbImage, Rgba, RgbaImage};
 /// Pillow's filters; the number is the `resample` key of a `preprocessor_config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// 0: the pixel that lies nearest.
+    /// 0: the nearest pixel.
     Nearest,
     /// 1: sinc windowed by a wider sinc, window 3.
     Lanczos,
@@ -28,7 +28,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// The filter that Pillow numbers `code`, if there is one.
+    /// The filter with Pillow's number `code`, if any.
     pub fn from_code(code: u64) -> Option<Self> {
         Some(match code {
             0 => Self::Nearest,
@@ -126,7 +126,7 @@ fn resize<const C: usize>(
 }
 
 fn nearest<const C: usize>(pixels: &[u8], from: (u32, u32), to: (u32, u32)) -> Vec<u8> {
-    // Pillow adds the step up instead of multiplying; so do we, for the same rounding.
+    // Pillow accumulates the step instead of multiplying; so do we, for the same rounding.
     let places = |from: u32, to: u32| -> Vec<usize> {
         let step = f64::from(from) / f64::from(to);
         let mut at = step * 0.5;
@@ -220,7 +220,7 @@ pub(crate) fn premultiplied(picture: &RgbaImage) -> RgbaImage {
     out
 }
 
-/// Colours divided by alpha, cut off.
+/// Colours divided by alpha, truncated.
 pub(crate) fn unpremultiplied(mut picture: RgbaImage) -> RgbaImage {
     for Rgba([r, g, b, a]) in picture.pixels_mut() {
         if *a != 0 && *a != 255 {

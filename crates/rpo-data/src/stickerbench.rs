@@ -1,15 +1,15 @@
-//! StickerBench: DreamBench in miniature, endless, free and exact.
+//! StickerBench: a miniature DreamBench, unlimited, free and exact.
 //!
-//! A picture is 64 x 64 pixels: one Twemoji sticker in a drawn scene, with a caption that says exactly what is there
-//! ([`caption::Caption`]). A **subject** is a sticker with a look that no caption word names: a hue and a pattern laid over
-//! its opaque pixels. Its references lie in two scenes ([`REFERENCE_SCENES`]) which no prompt uses, so that a model which
-//! copies their background shows it.
+//! A picture is 64 x 64 pixels: one Twemoji sticker in a drawn scene, with a caption that describes it exactly
+//! ([`caption::Caption`]). A **subject** is a sticker with a look that no caption word names: a hue and a pattern over its
+//! opaque pixels. Its references are in two scenes ([`REFERENCE_SCENES`]) which no prompt uses, so that copying their
+//! background is visible.
 //!
 //! Everything random about a picture is a value in a parameter struct ([`world::Picture`]); drawing is a pure function of
 //! it, equal to the Python prototype `scripts/micro/world.py` pixel by pixel (Pillow's resampling, rotation,
-//! compositing and drawing are rebuilt in [`crate::resample`], [`rotate`] and [`raster`]).
+//! compositing and drawing are reimplemented in [`crate::resample`], [`rotate`] and [`raster`]).
 //!
-//! Twemoji graphics: Copyright Twitter, Inc and other contributors, CC-BY 4.0, by way of the crate `twemoji-assets`.
+//! Twemoji graphics: Copyright Twitter, Inc and other contributors, CC-BY 4.0, from the crate `twemoji-assets`.
 
 pub mod caption;
 pub mod prompts;

@@ -1,4 +1,4 @@
-//! A subject: a few photos of one thing, its class, and the token that stands for it.
+//! A subject: a few photos of it, its class, and the token that stands for it.
 
 mod folder;
 
@@ -6,10 +6,10 @@ use image::RgbImage;
 
 pub use folder::{Found, list, load_folder, look};
 
-/// One thing to learn.
+/// A subject to learn.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// What results and folders call it, e.g. "dog6".
+    /// Its name in results and folders, e.g. "dog6".
     pub name: String,
     /// Its class word in prompts, e.g. "dog".
     pub class: String,
@@ -24,16 +24,16 @@ pub struct Subject {
 /// One photo of a subject.
 #[derive(Clone, Debug)]
 pub struct Reference {
-    /// The file's name without its ending, e.g. "00".
+    /// The file's name without extension, e.g. "00".
     pub name: String,
     /// The whole photo, uncropped.
     pub picture: RgbImage,
-    /// The text beside the photo (`00.txt`), if there is one; without one the prompt of the class is used.
+    /// The text beside the photo (`00.txt`), if any; without one the prompt of the class is used.
     pub caption: Option<String>,
 }
 
-/// Whether a class names an animal, so that "wearing a red hat" makes sense for it. DreamBench's living subjects are dogs
-/// and cats; the rest of the list serves one's own folders.
+/// Whether a class names an animal, so that "wearing a red hat" makes sense. DreamBench's living subjects are dogs and cats;
+/// the rest of the list is for users' own folders.
 pub fn is_live(class: &str) -> bool {
     const ANIMALS: [&str; 41] = [
         "alpaca",

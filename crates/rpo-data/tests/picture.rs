@@ -12,14 +12,14 @@ use proptest::prelude::*;
 use rpo_data::picture::{center_square, load, png_bytes, resize, save_png, square_at, square_box};
 use rpo_data::resample::{Filter, resize_rgb};
 
-/// A picture of 6 x 4 in which every pixel is different.
+/// A 6 x 4 picture in which all pixels differ.
 fn sample() -> RgbImage {
     RgbImage::from_fn(6, 4, |x, y| {
         Rgb([x as u8 * 40, y as u8 * 60, (x * y) as u8 * 10])
     })
 }
 
-/// The TIFF block that says "turn by 90 degrees clockwise to see it upright" (orientation 6).
+/// The TIFF block for a rotation by 90 degrees clockwise (orientation 6).
 fn turned() -> Vec<u8> {
     let mut exif = b"II*\0\x08\0\0\0\x01\0".to_vec();
     exif.extend([0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
@@ -96,7 +96,7 @@ fn every_kind_of_pixel_becomes_rgb() {
         0,
     );
     check("grey.jpg", encoded(grey, ImageFormat::Jpeg), [90; 3], 1);
-    // Transparency is dropped, as `convert("RGB")` does.
+    // Transparency is dropped, as by `convert("RGB")`.
     let grey_alpha = image::GrayAlphaImage::from_pixel(4, 4, LumaA([70, 51]));
     check(
         "grey_alpha.png",
@@ -139,7 +139,7 @@ fn every_kind_of_pixel_becomes_rgb() {
             4,
         );
     }
-    // Red in CMYK, as an image program writes it.
+    // Red in CMYK, as written by an image program.
     let cmyk = load(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/golden/cmyk.jpg"
@@ -257,7 +257,7 @@ fn a_jpeg_that_ends_early_is_refused() {
         error.contains("half.jpg") && error.contains("ends before"),
         "{error}"
     );
-    // Bytes after the end, as some phones write them, do no harm.
+    // Bytes after the end, as some phones write them, are ignored.
     let mut longer = whole.clone();
     longer.extend(b"trailer");
     let (_keep, path) = file("longer.jpg", &longer);
@@ -265,7 +265,7 @@ fn a_jpeg_that_ends_early_is_refused() {
     assert_eq!(load(path).unwrap(), load(plain).unwrap());
 }
 
-/// Every file of the golden folder has beside it what Pillow reads from it, as `<file>.rgb.png`.
+/// Every file of the golden folder has Pillow's reading of it beside it, as `<file>.rgb.png`.
 #[test]
 fn files_are_read_as_pillow_reads_them() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pictures");

@@ -78,7 +78,7 @@ fn dreambench_as_published() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../shared/dreambench/dataset/prompts_and_classes.txt");
     let Ok(text) = std::fs::read_to_string(path) else {
-        // Past the capture of a passing test: CI counts these lines.
+        // Not captured in a passing test: CI counts these lines.
         let _ = writeln!(
             std::io::stderr(),
             "skipped: DreamBench's lists are not here"
@@ -106,7 +106,7 @@ fn dreambench_as_published() {
 }
 
 proptest! {
-    /// Taking the token out equals never having had one: no double, leading or trailing spaces.
+    /// Removing the token equals never having had one: no double, leading or trailing spaces.
     #[test]
     fn no_trace_of_the_token(before in "([a-z]+ )?", between in "( [a-z]+)?", after in "( [a-z]+){0,3}") {
         let template = format!("{before}{{token}}{between} {{class}}{after}");

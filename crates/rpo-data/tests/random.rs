@@ -1,4 +1,4 @@
-//! Streams are fixed for ever: their first words are pinned, and no two names share a stream.
+//! Streams never change: their first words are pinned, and no two names share a stream.
 
 use proptest::prelude::*;
 use rand::RngCore;
@@ -9,7 +9,7 @@ fn words(seed: u64, purpose: &str, names: &[&str]) -> [u64; 4] {
     std::array::from_fn(|_| rng.next_u64())
 }
 
-/// If this fails, every run of the past can no longer be reproduced.
+/// If this fails, past runs can no longer be reproduced.
 #[test]
 fn first_words_are_pinned() {
     let mut rng = stream(0, "", &[]);

@@ -1,4 +1,4 @@
-//! StickerBench against the Python prototype (`scripts/golden/stickers.py`), and what its subjects and prompts promise.
+//! StickerBench against the Python prototype (`scripts/golden/stickers.py`), and the properties of its subjects and prompts.
 
 use std::collections::HashSet;
 
@@ -102,7 +102,7 @@ fn subjects_lie_in_two_scenes_and_are_their_own() {
     );
 }
 
-/// Looks are drawn from all patterns and stand out from the plain sticker.
+/// Looks are drawn from all patterns and are distinct from the plain sticker.
 #[test]
 fn looks_stand_out() {
     let looks = subjects::looks(0, 24);
@@ -166,7 +166,7 @@ fn prompt_sets_share_nothing() {
     }
 }
 
-/// Outside the mask a picture is its scene alone; inside it is not.
+/// Outside the mask a picture equals its scene alone; inside it does not.
 #[test]
 fn masks_tell_sticker_from_scene() {
     for look in subjects::looks(0, 8) {

@@ -170,7 +170,7 @@ fn living_subjects() {
 fn dreambench_folders() {
     let dataset = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/dreambench/dataset");
     if !dataset.is_dir() {
-        // Past the capture of a passing test: CI counts these lines.
+        // Not captured in a passing test: CI counts these lines.
         let _ = writeln!(
             std::io::stderr(),
             "skipped: DreamBench's photos are not here"

@@ -4,13 +4,13 @@
 //! <https://github.com/google/dreambooth>, file `dataset/prompts_and_classes.txt`, CC-BY 4.0), wording unchanged.
 //! Training prompts: Miao et al., *Subject-driven Text-to-Image Generation via Preference-based Reinforcement Learning*,
 //! NeurIPS 2024, wording unchanged.
-//! Validation prompts: this project's own, in DreamBench's style. The paper and its code have none and choose by the
-//! training prompts; a recipe that does so reads [`PromptSet::train`].
+//! Validation prompts: this project's own, in DreamBench's style. The paper and its code have none and validate on the
+//! training prompts; a recipe that does so uses [`PromptSet::train`].
 
 use super::PromptSet;
 
-/// DreamBench's prompts for things (objects) or living subjects: 25 for the test and 8 for training, and 8 held-out ones
-/// of this project's own for validation. No prompt is in two of the sets.
+/// DreamBench's prompts for objects or living subjects: 25 for the test and 8 for training, and this project's 8 held-out
+/// ones for validation. The sets share no prompt.
 pub fn dreambench(live: bool) -> PromptSet {
     let own = |prompts: &[&str]| prompts.iter().map(|p| p.to_string()).collect::<Vec<_>>();
     let (train, validation, test) = if live {
@@ -25,7 +25,7 @@ pub fn dreambench(live: bool) -> PromptSet {
     }
 }
 
-/// The 8 training prompts of things.
+/// The 8 training prompts of objects.
 pub const OBJECT_TRAIN: [&str; 8] = [
     "a {} in Vincent Van Gogh rendition",
     "a {} on the Moon",
@@ -49,7 +49,7 @@ pub const LIVE_TRAIN: [&str; 8] = [
     "a green {}",
 ];
 
-/// 8 validation prompts of things, this project's own: no place, prop or colour of the training or test prompts.
+/// 8 validation prompts of objects, this project's own: no place, prop or colour of the training or test prompts.
 pub const OBJECT_VALIDATION: [&str; 8] = [
     "a {} in the desert",
     "a {} on a park bench",
@@ -73,7 +73,7 @@ pub const LIVE_VALIDATION: [&str; 8] = [
     "a golden {}",
 ];
 
-/// The 25 test prompts of things.
+/// The 25 test prompts of objects.
 pub const OBJECT_TEST: [&str; 25] = [
     "a {} in the jungle",
     "a {} in the snow",

@@ -64,12 +64,12 @@ impl ColourWord {
     }
 }
 
-/// What a caption says. [`fmt::Display`] writes it, [`Caption::parse`] reads it.
+/// The content of a caption. [`fmt::Display`] writes it, [`Caption::parse`] reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caption {
     /// Whether it begins "a photo of a".
     pub photo: bool,
-    /// Whether it carries the token `[v]`.
+    /// Whether it has the token `[v]`.
     pub token: bool,
     /// A colour.
     pub colour: Option<ColourWord>,
@@ -84,7 +84,7 @@ pub struct Caption {
 }
 
 impl Caption {
-    /// Reads a caption, of which the token may be in either case (`[V]`); `None` for a text the grammar does not know.
+    /// Parses a caption, with the token in either case (`[V]`); `None` for a text outside the grammar.
     pub fn parse(text: &str) -> Option<Caption> {
         let (photo, mut rest) = match text.strip_prefix("a photo of a ") {
             Some(rest) => (true, rest),

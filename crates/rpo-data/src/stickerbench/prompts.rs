@@ -1,11 +1,11 @@
 //! The prompt sets of StickerBench.
 //!
-//! No prompt uses a reference scene, and no scene, colour or accessory of one set is found in another: the test asks for
-//! nothing that the negatives or the choice of the checkpoint have seen.
+//! No prompt uses a reference scene, and no two sets share a scene, colour or accessory: the test contains nothing that the
+//! negatives or the choice of the checkpoint have used.
 
 use crate::prompts::PromptSet;
 
-/// 8 training, 8 validation and 17 test prompts, each a mixture of scenes, colours, accessories and pairs of them.
+/// 8 training, 8 validation and 17 test prompts, with scenes, colours, accessories and pairs of these.
 pub fn prompts() -> PromptSet {
     let own = |prompts: &[&str]| prompts.iter().map(|p| p.to_string()).collect::<Vec<_>>();
     PromptSet {

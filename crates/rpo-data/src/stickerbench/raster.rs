@@ -1,11 +1,11 @@
 //! Pillow's `ImageDraw` on an RGBA picture: points, lines, rectangles, ellipses, triangles, and `alpha_composite`.
 //!
-//! Pixel for pixel after `libImaging/Draw.c` and `AlphaComposite.c` of Pillow 13 (MIT-CMU licence), for the cases StickerBench
-//! draws: opaque colours, filled shapes, outlines of width 1. Coordinates may lie outside the picture.
+//! Pixel for pixel after `libImaging/Draw.c` and `AlphaComposite.c` of Pillow 13 (MIT-CMU licence), for the cases that
+//! StickerBench uses: opaque colours, filled shapes, outlines of width 1. Coordinates may lie outside the picture.
 
 use image::{Rgba, RgbaImage};
 
-/// A colour; what is drawn is opaque.
+/// An opaque colour.
 pub type Colour = [u8; 3];
 
 /// One pixel.
@@ -101,7 +101,7 @@ impl Iterator for Quarter {
             return Some(now);
         }
         let mut best = (x, y + 2);
-        // Pillow asks the *candidate* x, which is the current one here.
+        // Pillow tests the *candidate* x, which is the current one here.
         if x > 1 {
             for next in [(x - 2, y + 2), (x - 2, y)] {
                 if self.deviation(best) > self.deviation(next) {
@@ -159,8 +159,8 @@ fn draw_ellipse(to: &mut RgbaImage, [x0, y0, x1, y1]: [i32; 4], width: i32, colo
     }
 }
 
-/// A filled polygon by scan lines (`polygon_generic` in `Draw.c`), for polygons of which no two horizontal edges follow one
-/// another, such as triangles. A corner that is one of the ends of two edges is drawn as Pillow draws it.
+/// A filled polygon by scan lines (`polygon_generic` in `Draw.c`), for polygons without consecutive horizontal edges, such as
+/// triangles. A corner shared by two edges is drawn as Pillow draws it.
 pub fn polygon(to: &mut RgbaImage, corners: &[(i32, i32)], colour: Colour) {
     struct Edge {
         x0: i32,
@@ -249,7 +249,7 @@ fn round_half_down(x: f32) -> i32 {
     ((x.abs() - 0.5).ceil() as i32) * if x < 0.0 { -1 } else { 1 }
 }
 
-/// Lays `over` on `to` with its upper left corner at `(x, y)`; what hangs over the border is cut off.
+/// Composites `over` onto `to` with its upper left corner at `(x, y)`; parts outside are clipped.
 pub fn alpha_composite(to: &mut RgbaImage, over: &RgbaImage, (x, y): (i32, i32)) {
     for (ox, oy, &source) in over.enumerate_pixels() {
         let (tx, ty) = (x + ox as i32, y + oy as i32);

@@ -26,7 +26,7 @@ pub fn rotate(picture: &RgbaImage, degrees: f64, center: (f64, f64)) -> RgbaImag
     unpremultiplied(out)
 }
 
-/// Python's `round(x, 15)`, by way of the decimal digits as Python does it.
+/// Python's `round(x, 15)`, via the decimal digits as Python does.
 fn round15(x: f64) -> f64 {
     format!("{x:.15}")
         .parse()
@@ -52,7 +52,7 @@ fn bicubic(source: &RgbaImage, x: f64, y: f64) -> Rgba<u8> {
     }
     Rgba(std::array::from_fn(|c| {
         let rows = near.map(|row| cubic(row.map(|pixel| f64::from(pixel[c])), dx));
-        // The cast cuts off as C's does, and clamps.
+        // The cast truncates as C's does, and clamps.
         cubic(rows, dy) as u8
     }))
 }

@@ -13,7 +13,7 @@ pub use params::{Building, SceneParams, TreeParams, sample};
 
 const SIDE: i32 = super::SIDE as i32;
 
-/// Where the sticker stands.
+/// A scene.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Scene {
     /// "in the jungle"
@@ -109,8 +109,8 @@ impl Scene {
         }
     }
 
-    /// Colours from top to bottom of the sky and, where there is a horizon, of the ground. Each gradient spans the whole
-    /// picture; the horizon only chooses between the two.
+    /// Colours from top to bottom of the sky and, if there is a horizon, of the ground. Each gradient spans the whole picture;
+    /// the horizon only selects between the two.
     fn colours(self) -> ([Colour; 2], Option<[Colour; 2]>) {
         match self {
             Scene::Jungle => (
@@ -174,7 +174,7 @@ impl Scene {
         }
     }
 
-    /// How many trees stand here, and of which kinds.
+    /// Number and kinds of trees.
     fn trees(self) -> (usize, &'static [Tree]) {
         match self {
             Scene::Jungle => (5, &[Tree::Palm, Tree::Tree]),

@@ -1,4 +1,4 @@
-//! The stickers: 72 x 72 RGBA pictures of Twemoji by their everyday nouns.
+//! The stickers: 72 x 72 RGBA pictures of Twemoji, by noun.
 //!
 //! Graphics: Copyright Twitter, Inc and other contributors, CC-BY 4.0.
 
@@ -12,7 +12,7 @@ use twemoji_assets::png::{PngTwemojiAsset, codes};
 /// Side of a sticker in pixels.
 pub const STICKER_SIDE: u32 = 72;
 
-/// The nouns captions know, in alphabetical order.
+/// The nouns of captions, in alphabetical order.
 pub const NOUNS: [&str; 76] = {
     let mut nouns = [""; 76];
     let mut i = 0;
@@ -109,7 +109,7 @@ static STICKERS: LazyLock<HashMap<&'static str, RgbaImage>> = LazyLock::new(|| {
         .collect()
 });
 
-/// The plain sticker of a noun, if captions know the noun.
+/// The plain sticker of a noun, if it is one of [`NOUNS`].
 pub fn sticker(noun: &str) -> Option<&'static RgbaImage> {
     STICKERS.get(noun)
 }

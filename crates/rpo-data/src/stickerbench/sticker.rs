@@ -1,4 +1,4 @@
-//! A sticker: its look (tint and pattern), what it wears, and where it stands.
+//! A sticker: its look (tint and pattern), its accessory and its placement.
 
 use image::{GrayImage, Luma, RgbaImage};
 use rand::RngCore;
@@ -73,7 +73,7 @@ impl PatternKind {
     }
 }
 
-/// A coloured pattern laid over a sticker: a subject's own look.
+/// A coloured pattern over a sticker: a subject's own look.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pattern {
     /// Stripes, spots, checks or halves.
@@ -116,7 +116,7 @@ impl Pattern {
         }
     }
 
-    /// Where the pattern lies, a pixel of light `l` becomes the pattern's colour times `0.35 + 0.65 l`.
+    /// Within the pattern, a pixel of light `l` becomes the pattern's colour times `0.35 + 0.65 l`.
     pub fn apply(&self, picture: &RgbaImage) -> RgbaImage {
         let colour = hsv_to_rgb(self.hue, 0.9, 0.95).map(|c| c * 255.0);
         let mut out = picture.clone();
@@ -132,7 +132,7 @@ impl Pattern {
     }
 }
 
-/// What a sticker is made of, before it is placed.
+/// The appearance of a sticker before placement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Look {
     /// Which sticker: one of [`super::sprites::NOUNS`].
@@ -146,7 +146,7 @@ pub struct Look {
 }
 
 impl Look {
-    /// The sticker as Twemoji drew it.
+    /// The original Twemoji sticker.
     pub fn plain(noun: &str) -> Look {
         Look {
             noun: noun.to_string(),
@@ -155,7 +155,7 @@ impl Look {
         }
     }
 
-    /// The 72 x 72 sticker in this look; empty (transparent) for a noun that is none of ours.
+    /// The 72 x 72 sticker in this look; empty (transparent) for an unknown noun.
     pub fn draw(&self) -> RgbaImage {
         let mut picture = sticker(&self.noun)
             .cloned()
@@ -170,9 +170,9 @@ impl Look {
     }
 }
 
-/// Where and how a sticker stands: every random draw of its placement.
+/// Every random draw of a sticker's placement.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Placement {
     /// Mirrored left to right.
     pub mirrored: bool,
     /// Side in pixels, 34 to 46.
@@ -185,10 +185,10 @@ pub struct Place {
     pub foot: i32,
 }
 
-impl Place {
-    /// Draws a place.
-    pub fn sample(rng: &mut impl RngCore) -> Place {
-        Place {
+impl Placement {
+    /// Draws a placement.
+    pub fn sample(rng: &mut impl RngCore) -> Placement {
+        Placement {
             mirrored: chance(rng, 0.5),
             size: between(rng, 34, 46),
             angle: uniform(rng, -10.0, 10.0),
@@ -198,7 +198,7 @@ impl Place {
     }
 }
 
-/// A sticker in its place.
+/// A placed sticker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StickerParams {
     /// Its look.
@@ -206,8 +206,8 @@ pub struct StickerParams {
     /// What it wears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accessory: Option<Accessory>,
-    /// Where it stands.
-    pub place: Place,
+    /// Its placement.
+    pub place: Placement,
 }
 
 /// The sticker alone, on a transparent picture of 64 x 64 pixels.
@@ -241,7 +241,7 @@ pub fn layer(p: &StickerParams) -> RgbaImage {
     out
 }
 
-/// How much of each pixel the sticker (with what it wears) covers, 0 to 255.
+/// Coverage of each pixel by the sticker and its accessory, 0 to 255.
 pub fn mask(p: &StickerParams) -> GrayImage {
     let layer = layer(p);
     GrayImage::from_fn(layer.width(), layer.height(), |x, y| {

@@ -10,18 +10,18 @@ use crate::picture;
 use crate::random::{choose, shuffle, stream, unit};
 use crate::subject::{Reference, Subject, is_live};
 
-/// The token of the subjects; the micro model's tokenizer knows it (in lower case) and its base model ignores it.
+/// The token of the subjects; the embedded model's tokenizer has it (in lower case) and its base U-Net ignores it.
 pub const TOKEN: &str = "[V]";
 
 /// Reference pictures of a subject.
 pub const REFERENCES: usize = 5;
 
-/// Not a subject: it is an accessory too, and "wearing a crown" asks for a second one.
+/// Not a subject: it is also an accessory, and "wearing a crown" would need a second one.
 const LEFT_OUT: [&str; 1] = ["crown"];
 
-/// The looks of the first `count` subjects of `seed`: distinct nouns (75 at most), each with a pattern that stands out.
+/// The looks of the first `count` subjects of `seed`: distinct nouns (75 at most), each with a distinctive pattern.
 ///
-/// A subject depends on the seed and its noun only, and asking for more subjects changes none.
+/// A subject depends on the seed and its noun only; a larger `count` changes no subject.
 pub fn looks(seed: u64, count: usize) -> Vec<Look> {
     let nouns = names(seed, count);
     nouns.iter().map(|noun| look(seed, noun)).collect()
@@ -57,7 +57,7 @@ fn look(seed: u64, noun: &str) -> Look {
     best.map_or_else(|| Look::plain(noun), |(_, look)| look)
 }
 
-/// A look stands out if it changes the opaque pixels by this much on average (of 255); orange stripes on a carrot do not.
+/// A look is distinctive if it changes the opaque pixels by this much on average (of 255); orange stripes on a carrot are not.
 const STANDS_OUT: f64 = 40.0;
 
 /// Mean absolute difference of the colours where `plain` is opaque.
@@ -76,8 +76,8 @@ fn mean_change(plain: &RgbaImage, changed: &RgbaImage) -> f64 {
     if count > 0.0 { sum / count } else { 0.0 }
 }
 
-/// The first `count` subjects of `seed` (75 at most; see [`looks`]), each with 5 references that lie in two scenes,
-/// on a wooden floor and on a street. References have no caption: the prompt of the class is used.
+/// The first `count` subjects of `seed` (75 at most; see [`looks`]), each with 5 references in two scenes, on a wooden floor
+/// and on a street. References have no caption: the prompt of the class is used.
 ///
 /// Pictures are 64 x 64, or resized (Lanczos) to `size`.
 pub fn subjects(seed: u64, count: usize, size: u32) -> Vec<Subject> {

@@ -8,7 +8,7 @@ use super::caption::{Caption, ColourWord};
 use super::raster::alpha_composite;
 use super::scene::{self, Scene, SceneParams};
 use super::sprites::{Accessory, NOUNS};
-use super::sticker::{self, Look, Pattern, PatternKind, Place, StickerParams, Tint};
+use super::sticker::{self, Look, Pattern, PatternKind, Placement, StickerParams, Tint};
 use crate::random::{chance, choose, uniform, unit};
 
 /// Every random draw of a picture.
@@ -21,7 +21,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Draws the scene's details and the sticker's place; look, accessory and scene are given.
+    /// Draws the scene's details and the sticker's placement; look, accessory and scene are given.
     pub fn sample(
         look: Look,
         accessory: Option<Accessory>,
@@ -34,12 +34,12 @@ impl Picture {
             sticker: StickerParams {
                 look,
                 accessory,
-                place: Place::sample(rng),
+                place: Placement::sample(rng),
             },
         }
     }
 
-    /// What a caption asks for, with the sticker in `look` (for the truth of a prompt about a subject: its own look).
+    /// The picture of a caption, with the sticker in `look` (for the true picture of a subject: its own look).
     /// The caption's colour tints the sticker under the look's pattern; a caption without a scene gets any scene.
     pub fn of_caption(caption: &Caption, mut look: Look, rng: &mut impl RngCore) -> Picture {
         if let Some(colour) = caption.colour {
@@ -63,9 +63,8 @@ pub fn draw(p: &Picture) -> RgbImage {
 /// One captioned picture for pretraining: a quarter of the stickers in a colour that the caption names, a fifth with an
 /// accessory; 8 % of the captions leave out the scene, 10 % carry the token `[v]`.
 ///
-/// With probability `looks` the sticker has a look of its own, which the caption names in three cases of ten only: encoders
-/// learn from it that "a dog" may look like anything (0.5 for them), and a diffusion model to draw what it can be steered to
-/// (0.3).
+/// With probability `looks` the sticker has its own look, which the caption names in only 30 % of these cases: encoders learn
+/// that "a dog" may have any look (`looks` = 0.5 for them), and a diffusion model learns to draw looks (0.3).
 pub fn sample(rng: &mut impl RngCore, looks: f64) -> (Picture, Caption) {
     let mut look = Look::plain(choose::<&str>(rng, &NOUNS));
     let scene = *choose(rng, &Scene::ALL);
@@ -101,7 +100,7 @@ pub fn sample(rng: &mut impl RngCore, looks: f64) -> (Picture, Caption) {
     (Picture::sample(look, accessory, scene, rng), caption)
 }
 
-/// A random look, for training encoders on views of one subject: a tint in six cases of ten, a pattern in six of ten.
+/// A random look, for training encoders on views of one subject: a tint with probability 0.6, a pattern with 0.6.
 pub fn any_look(rng: &mut impl RngCore) -> Look {
     let mut look = Look::plain(choose::<&str>(rng, &NOUNS));
     look.tint = chance(rng, 0.6).then(|| any_tint(rng));

@@ -8,26 +8,25 @@ use anyhow::{Context, Result, bail};
 use super::{Reference, Subject, is_live};
 use crate::picture;
 
-/// Endings of files that are taken for photos.
+/// Extensions of photos.
 const READ: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
-/// Endings of photos that this build cannot decode. Skipping them in silence would train on half a subject.
+/// Extensions of photos that this build cannot decode. Skipping them silently would train on part of a subject.
 const REFUSED: [&str; 10] = [
     "heic", "heif", "avif", "jxl", "jp2", "raw", "dng", "cr2", "nef", "arw",
 ];
 
-/// Reads the subject in `dir`: its photos in the order of their names, with captions from `photo.txt` beside `photo.jpg`.
+/// Reads the subject in `dir`: its photos sorted by name, with captions from `photo.txt` beside `photo.jpg`.
 ///
 /// Layouts:
 /// - a flat folder of photos; the class is `class`;
 /// - DreamBench, `dataset/<subject>/00.jpg`: without `class`, it is read from `dataset/prompts_and_classes.txt`;
-/// - kohya, `N_token class/`, given as this folder or as the folder around it: without `class`, token and class are read
-///   from the folder's name, and with it `token` and `class` are used. `N`, its number of repeats, does not apply here.
+/// - kohya, `N_token class/`, given as this folder or its parent: without `class`, token and class are read from the folder's
+///   name, else `token` and `class` are used. `N`, its number of repeats, is ignored.
 ///
-/// The subject is named after `dir`. Hidden files, text files and files with the endings of no picture are passed over.
+/// The subject is named after `dir`. Hidden files, text files and other non-pictures are skipped.
 ///
 /// # Errors
-/// If the folder is missing or holds no photo, a photo cannot be decoded, or the class is not known; each message names
-/// the path and the hint.
+/// If the folder is missing or has no photo, a photo cannot be decoded, or the class is unknown; with the path and a hint.
 pub fn load_folder(dir: impl AsRef<Path>, class: Option<&str>, token: &str) -> Result<Subject> {
     let found = look(dir.as_ref(), class, token)?;
     let references = found.photos.iter().map(|path| reference(path));
@@ -40,7 +39,7 @@ pub fn load_folder(dir: impl AsRef<Path>, class: Option<&str>, token: &str) -> R
     })
 }
 
-/// A subject's folder as [`load_folder`] reads it, its photos not decoded.
+/// A subject's folder as [`load_folder`] reads it, without decoding the photos.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The subject's name.
@@ -49,14 +48,14 @@ pub struct Found {
     pub class: String,
     /// Its token.
     pub token: String,
-    /// Its photos, in the order of their names.
+    /// Its photos, sorted by name.
     pub photos: Vec<PathBuf>,
 }
 
 /// Lists the subject in `dir`; see [`load_folder`].
 ///
 /// # Errors
-/// As [`load_folder`], but for photos that cannot be decoded.
+/// As [`load_folder`], except for undecodable photos.
 pub fn look(dir: &Path, class: Option<&str>, token: &str) -> Result<Found> {
     let name = folder_name(dir)?;
     let (mut photos, inner) = list(dir)?;
@@ -139,10 +138,10 @@ fn reference(path: &Path) -> Result<Reference> {
     })
 }
 
-/// The photos and the folders in `dir`, each sorted by name; hidden ones are passed over.
+/// The photos and the folders in `dir`, each sorted by name, without hidden ones.
 ///
 /// # Errors
-/// No such folder; a photo of a kind that this build cannot decode.
+/// If the folder is missing, or a photo is of a format that this build cannot decode.
 pub fn list(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     if !dir.exists() {
         bail!(
@@ -194,7 +193,7 @@ pub fn list(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     Ok((photos, folders))
 }
 
-/// The last part of a path; of "." and the like, the part it stands for.
+/// The last component of a path, with "." and the like resolved.
 fn folder_name(dir: &Path) -> Result<String> {
     let whole = match dir.file_name() {
         Some(_) => dir.to_path_buf(),

@@ -92,7 +92,7 @@ fn backdrop(p: &SceneParams) -> RgbaImage {
         } else {
             sky
         };
-        // Rounded as numpy's linspace and astype("uint8") do.
+        // Rounded as by numpy's linspace and astype("uint8").
         let a = if row == SIDE - 1 {
             1.0
         } else {
@@ -103,7 +103,7 @@ fn backdrop(p: &SceneParams) -> RgbaImage {
     })
 }
 
-/// Houses from the left border on, with lit windows.
+/// Houses from the left border, with lit windows.
 fn houses(to: &mut RgbaImage, p: &SceneParams) {
     let hz = p.horizon;
     let mut x = 0;
@@ -123,7 +123,7 @@ fn houses(to: &mut RgbaImage, p: &SceneParams) {
     }
 }
 
-/// What lies or grows on the ground.
+/// Objects and plants on the ground.
 fn ground(to: &mut RgbaImage, scene: Scene, hz: i32) {
     match scene {
         Scene::WoodenFloor => {

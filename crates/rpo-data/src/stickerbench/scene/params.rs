@@ -7,7 +7,7 @@ use super::{SIDE, Scene, draw};
 use crate::random::{below, between, choose};
 use crate::stickerbench::sprites::Tree;
 
-/// Every random draw of a scene; what a scene has none of is empty.
+/// Every random draw of a scene; empty for what a scene does not have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SceneParams {
