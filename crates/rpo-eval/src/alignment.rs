@@ -5,7 +5,7 @@ use ndarray::{ArrayView1, ArrayView2};
 /// `(cos + 1) / 2` of two unit vectors, in `[0, 1]`. NaN if one of them holds a NaN.
 #[must_use]
 pub fn alignment(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
-    // Embeddings are f32: the cosine of a picture with itself may pass 1 by a rounding.
+    // Embeddings are f32: the cosine of a picture with itself may exceed 1 by rounding.
     ((cosine(a, b) + 1.0) / 2.0).clamp(0.0, 1.0)
 }
 
@@ -28,8 +28,8 @@ pub fn align_i(picture: ArrayView1<'_, f32>, references: ArrayView2<'_, f32>) ->
     sum / references.nrows() as f64
 }
 
-/// ALIGN-I of reference `index` with the other references only: its alignment with itself is 1 whatever it shows,
-/// which favours it by `1 / n` of the distance to 1. NaN for a single reference.
+/// ALIGN-I of reference `index` with the other references only: its alignment with itself is always 1, which favours it by
+/// `1 / n` of the distance to 1. NaN for a single reference.
 #[must_use]
 pub fn align_i_leave_one_out(index: usize, references: ArrayView2<'_, f32>) -> f64 {
     let own = references.row(index);

@@ -1,7 +1,7 @@
-//! Figures of pictures: how like the references, how like the prompt, how unlike each other.
+//! Metrics of pictures: similarity to the references, similarity to the prompt, diversity.
 //!
-//! All are plain cosines of unit embeddings, in `[-1, 1]`, one a picture. What they are called in a table is the
-//! caller's choice (`rpo_report::table::Metric`) and has to name the encoder.
+//! All are plain cosines of unit embeddings, in `[-1, 1]`, one per picture. The caller chooses their names in tables
+//! (`rpo_report::table::Metric`), which have to include the encoder.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use rpo_encoders::vit::VitEncoder;
 use rpo_nn::Place;
 
 /// The mean cosine of every picture to the references; both are rows of unit length.
-/// NaN where there are no references.
+/// NaN without references.
 #[must_use]
 pub fn image_similarity(
     pictures: ArrayView2<'_, f32>,
@@ -40,7 +40,7 @@ pub fn text_similarity(pictures: ArrayView2<'_, f32>, texts: ArrayView2<'_, f32>
         .collect()
 }
 
-/// How unlike the pictures of one prompt are: the mean over all pairs of `1 - cos`, in `[0, 2]`.
+/// Diversity of the pictures of one prompt: the mean over all pairs of `1 - cos`, in `[0, 2]`.
 /// `None` for fewer than two pictures.
 #[must_use]
 pub fn diversity(pictures: ArrayView2<'_, f32>) -> Option<f64> {
@@ -63,7 +63,7 @@ impl ImageJudge {
     /// Reads a `ViTModel` folder, whose encoder computes at `place`.
     ///
     /// # Errors
-    /// A folder that holds none, or not all of it.
+    /// If the folder has no complete one.
     pub fn load(dir: &Path, place: &Place) -> Result<Self> {
         Ok(Self(VitEncoder::load(dir, place).with_context(|| {
             format!("image judge in {}", dir.display())
@@ -96,7 +96,7 @@ impl ImageJudge {
         &self.0
     }
 
-    /// How unlike the pictures of one prompt are; `None` for fewer than two.
+    /// Diversity of the pictures of one prompt; `None` for fewer than two.
     ///
     /// # Errors
     /// A picture that cannot be embedded.
@@ -113,7 +113,7 @@ impl TextJudge {
     /// Reads a `CLIPModel` (or `AlignModel`) folder, whose encoder computes at `place`.
     ///
     /// # Errors
-    /// A folder that holds none, or not all of it.
+    /// If the folder has no complete one.
     pub fn load(dir: &Path, place: &Place) -> Result<Self> {
         Ok(Self(DualEncoder::load(dir, place).with_context(|| {
             format!("text judge in {}", dir.display())
@@ -128,12 +128,12 @@ impl TextJudge {
         Ok(self.0.embed_images(pictures)?)
     }
 
-    /// The mean cosine of every picture to the references, and its cosine with its own text in each reading of the texts:
-    /// `readings[r][i]` belongs to `pictures[i]`. Texts are read as they are; a table has to say whether they hold the
-    /// subject's token. Pictures are embedded once.
+    /// The mean cosine of every picture to the references, and its cosine with its own text in each version of the texts:
+    /// `readings[r][i]` belongs to `pictures[i]`. Texts are read unchanged; a table has to say whether they contain the subject's
+    /// token. Pictures are embedded once.
     ///
     /// # Errors
-    /// No reference, not as many texts as pictures, something that cannot be embedded.
+    /// If there is no reference, the numbers of texts and pictures differ, or something cannot be embedded.
     pub fn scores(
         &self,
         pictures: &[RgbImage],
@@ -168,12 +168,12 @@ impl TextJudge {
     }
 }
 
-/// What a [`TextJudge`] says of some pictures, one value a picture.
+/// Scores by a [`TextJudge`], one value per picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextScores {
     /// Mean cosine to the references: "CLIP-I".
     pub image: Vec<f64>,
-    /// Cosine with its text, for every reading of the texts: "CLIP-T".
+    /// Cosine with its text, for every version of the texts: "CLIP-T".
     pub texts: Vec<Vec<f64>>,
 }
 

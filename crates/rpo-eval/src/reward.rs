@@ -1,4 +1,4 @@
-//! The reward model: pictures, references and prompts become scores.
+//! The reward model: scores of pictures from references and prompts.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use rpo_reward::Score;
 
 /// Scores pictures by a two-tower encoder, ALIGN in the paper. The features of a prompt are computed once.
 ///
-/// Prompts are read as they are given: whether they hold the subject's token is the caller's choice.
+/// Prompts are read unchanged: whether they contain the subject's token is the caller's choice.
 #[derive(Debug)]
 pub struct Rewarder {
     encoder: DualEncoder,
@@ -27,7 +27,7 @@ pub struct Rewarder {
 pub struct RefFeatures(Array2<f32>);
 
 impl RefFeatures {
-    /// How many references.
+    /// Number of references.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.nrows()
@@ -38,14 +38,14 @@ impl Rewarder {
     /// Reads the encoder of a folder, which computes at `place`.
     ///
     /// # Errors
-    /// A folder that holds no `AlignModel` or `CLIPModel`, or not all of it.
+    /// If the folder has no complete `AlignModel` or `CLIPModel`.
     pub fn load(dir: &Path, place: &Place) -> Result<Self> {
         Ok(Self::new(DualEncoder::load(dir, place).with_context(
             || format!("reward encoder in {}", dir.display()),
         )?))
     }
 
-    /// Scores by this encoder.
+    /// Scores with this encoder.
     #[must_use]
     pub fn new(encoder: DualEncoder) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Rewarder {
     /// The embeddings of a subject's references.
     ///
     /// # Errors
-    /// No reference, or one that cannot be embedded.
+    /// If there is no reference, or one cannot be embedded.
     pub fn references(&self, pictures: &[RgbImage]) -> Result<RefFeatures> {
         ensure!(
             !pictures.is_empty(),
@@ -75,7 +75,7 @@ impl Rewarder {
     /// The pair (ALIGN-I, ALIGN-T) of every picture with its own prompt: `prompts[i]` belongs to `pictures[i]`.
     ///
     /// # Errors
-    /// Not as many prompts as pictures; something that cannot be embedded.
+    /// If the numbers of prompts and pictures differ, or something cannot be embedded.
     pub fn score(
         &self,
         references: &RefFeatures,
@@ -106,12 +106,12 @@ impl Rewarder {
         scores.collect()
     }
 
-    /// The pairs of the references themselves with every prompt, `[prompt][reference]`, for the labels of Eq. 6.
+    /// The pairs of scores of the references themselves with every prompt, `[prompt][reference]`, for the labels of Eq. 6.
     ///
-    /// With `leave_one_out` a reference is compared with the others only; as the paper has it, with itself too.
+    /// With `leave_one_out` a reference is compared with the others only; in the paper also with itself.
     ///
     /// # Errors
-    /// `leave_one_out` for a single reference; a prompt that cannot be embedded.
+    /// For `leave_one_out` with a single reference; if a prompt cannot be embedded.
     pub fn score_references(
         &self,
         references: &RefFeatures,

@@ -1,4 +1,4 @@
-//! Scorers: whatever looks at pictures and gives columns of figures.
+//! Scorers: they give pictures columns of scores.
 
 use crate::metrics::{ImageJudge, TextJudge};
 use anyhow::Result;
@@ -21,10 +21,10 @@ pub trait Scorer: Send + Sync {
     /// The columns, in the order of [`Scorer::values`].
     fn columns(&self) -> Vec<Column>;
 
-    /// For each column, one value a picture.
+    /// For each column, one value per picture.
     ///
     /// # Errors
-    /// Something that cannot be scored.
+    /// If something cannot be scored.
     fn values(&self, scored: Scored<'_>) -> Result<Vec<Vec<f64>>>;
 }
 
@@ -33,9 +33,9 @@ pub trait Scorer: Send + Sync {
 pub struct ImageColumn {
     /// The encoder.
     pub judge: ImageJudge,
-    /// `ViT-I`, or `DINO` where it is.
+    /// `ViT-I`, or `DINO` if it is DINO.
     pub name: String,
-    /// The encoder in words.
+    /// Description of the encoder.
     pub computed_by: String,
 }
 
@@ -61,9 +61,9 @@ impl Scorer for ImageColumn {
 pub struct ClipColumns {
     /// The encoder.
     pub judge: TextJudge,
-    /// The encoder in words.
+    /// Description of the encoder.
     pub computed_by: String,
-    /// What its texts are, in words: `token removed`.
+    /// Description of its texts: `token removed`.
     pub reading: String,
 }
 

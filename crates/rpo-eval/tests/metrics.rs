@@ -1,4 +1,4 @@
-//! The figures by hand on small vectors, and what must hold for the micro judges whatever their weights are.
+//! The metrics by hand on small vectors, and properties of the embedded judges that hold for any weights.
 
 use std::path::{Path, PathBuf};
 use std::slice::from_ref;
@@ -54,7 +54,7 @@ fn the_image_judge_knows_a_picture_again() {
         (alone[0] - 1.0).abs() < 1e-6 && alone[1] < 1.0 - 1e-4,
         "{alone:?}"
     );
-    // The mean over the references is the mean of the figures with each.
+    // The mean over the references is the mean of the scores with each.
     let both = judge
         .similarity(from_ref(&c), &[a.clone(), b.clone()])
         .unwrap()[0];

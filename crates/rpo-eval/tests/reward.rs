@@ -1,4 +1,4 @@
-//! The reward model on the micro encoder: what must hold whatever its weights are, and alignments worked by hand.
+//! The reward model on the embedded encoder: properties that hold for any weights, and alignments worked by hand.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ fn rewarder() -> Rewarder {
     .unwrap()
 }
 
-/// Pictures that differ: a disc of some colour and size on a ground.
+/// Different pictures: a disc of some colour and size on a background.
 fn picture(seed: u8) -> RgbImage {
     let radius = 12 + u32::from(seed) * 3;
     RgbImage::from_fn(64, 64, |x, y| {
@@ -42,7 +42,7 @@ fn alignments_worked_by_hand() {
     assert_eq!(align_i(references.row(0), references.view()), 0.5);
     assert_eq!(align_i_leave_one_out(0, references.view()), 0.25);
     assert_eq!(align_i_leave_one_out(1, references.view()), 0.5);
-    // A row a rounding too long: no score above 1.
+    // A row slightly too long by rounding: no score above 1.
     let long = array![1.000_000_1f32, 0.0];
     assert_eq!(alignment(long.view(), long.view()), 1.0);
 }
@@ -68,7 +68,7 @@ fn scores_do_not_depend_on_company_or_order() {
     for (a, b) in all.iter().zip(&again) {
         assert!((a.image - b.image).abs() < 1e-6);
     }
-    // Texts do matter.
+    // The text matters.
     let other = rewarder
         .score(&references, &pictures[..1], &texts(&["a pizza at night"]))
         .unwrap()[0];

@@ -1,4 +1,4 @@
-//! Scorers as columns: the judges, and a metric that nobody here knows.
+//! Scorers as columns: the judges, and a metric unknown to the crate.
 
 use anyhow::Result;
 use image::{Rgb, RgbImage};
