@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LabelKind {
-    /// `y ~ Bernoulli(p)`, drawn anew for every step (paper, official).
+    /// `y ~ Bernoulli(p)`, drawn anew in every step (paper, official).
     Sampled,
-    /// `y = p`: the same gradient on average, without the coin.
+    /// `y = p`: the same expected gradient, without sampling.
     Expected,
 }
 
 /// `P(reference > generated) = σ((r_ref - r_gen) / τ)`. The paper has no temperature: τ = 1.
 ///
-/// `tau` is positive ([`crate::Recipe::check`] sees to it). The result is in `[0, 1]`.
+/// `tau` must be positive ([`crate::Recipe::check`] ensures it). The result is in `[0, 1]`.
 #[must_use]
 pub fn probability(r_ref: f64, r_gen: f64, tau: f64) -> f64 {
     sigmoid((r_ref - r_gen) / tau)

@@ -1,9 +1,9 @@
 //! Bradley-Terry labels, pair sampling, L_sim and L_pref.
 //!
 //! - [`labels`]: the probability that a reference is preferred (Eq. 6), and the label drawn from it.
-//! - [`pairs`]: which reference meets which generated picture, and whose reward makes the label.
+//! - [`pairs`]: which reference is paired with which generated picture, and whose rewards determine the label.
 //! - [`loss`]: ℓ, L_pref (Eq. 8) and L_sim (Eq. 7) from per-sample squared errors, with their derivatives.
-//! - [`terms`]: what a step minimises as a list of named terms (Eq. 9): its passes and records follow from it.
+//! - [`terms`]: the objective of a step as a list of named terms (Eq. 9), from which its passes and records follow.
 //! - [`recipe`]: `paper`, `official`, `dreambooth`, `ours`: every known difference is one key.
 //!
 //! Everything is arithmetic on `f64`: no tensor, no network, no file, no picture.

@@ -1,12 +1,12 @@
 //! The losses over per-sample squared errors, in f64, each with its derivative in closed form.
 //!
-//! The networks' side ends in one number a sample; what follows here is arithmetic on B numbers, from whose derivative the
-//! networks' backward pass starts.
+//! The networks give one number per sample; this is arithmetic on these B numbers, and its derivative is where the networks'
+//! backward pass starts.
 
 use crate::labels::sigmoid;
 use serde::{Deserialize, Serialize};
 
-/// What `||·||²` means over the C · H · W numbers of a prediction.
+/// The meaning of `||·||²` over the C · H · W numbers of a prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Norm {
@@ -17,7 +17,7 @@ pub enum Norm {
 }
 
 impl Norm {
-    /// What a mean squared error over `elements` = C · H · W numbers is multiplied with.
+    /// Factor on a mean squared error over `elements` = C · H · W numbers.
     #[must_use]
     pub fn scale(self, elements: usize) -> f64 {
         match self {
@@ -32,7 +32,7 @@ impl Norm {
 pub struct Value {
     /// The loss.
     pub value: f64,
-    /// ∂ value / ∂ argument, one a sample.
+    /// ∂ value / ∂ argument, one per sample.
     pub slopes: Vec<f64>,
 }
 
@@ -48,7 +48,7 @@ pub fn mean(errors: &[f64]) -> Value {
 
 /// ℓ of Eq. 8: `(base_ref - theta_ref) - (base_gen - theta_gen)`, each a squared error of one sample.
 ///
-/// Positive where training has improved the reference more than the generated picture.
+/// Positive if training has improved the reference more than the generated picture.
 #[must_use]
 pub fn ell(base_ref: f64, theta_ref: f64, base_gen: f64, theta_gen: f64) -> f64 {
     (base_ref - theta_ref) - (base_gen - theta_gen)
@@ -56,7 +56,7 @@ pub fn ell(base_ref: f64, theta_ref: f64, base_gen: f64, theta_gen: f64) -> f64 
 
 /// L_pref of Eq. 8 over ℓ: the mean over samples of `-[y log σ(βℓ) + (1 - y) log σ(-βℓ)]`, with the slope `β (σ(βℓ) - y) / B`.
 ///
-/// As many labels as ℓ, each in `[0, 1]`. Finite for every finite βℓ.
+/// One label in `[0, 1]` per ℓ. Finite for every finite βℓ.
 #[must_use]
 pub fn l_pref(ell: &[f64], labels: &[f64], beta: f64) -> Value {
     debug_assert_eq!(ell.len(), labels.len());

@@ -1,4 +1,4 @@
-//! Which reference meets which generated picture in ℓ, and whose rewards make the label.
+//! Which reference is paired with which generated picture in ℓ, and whose rewards determine the label.
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ pub enum Pairs {
     /// Every reference with every generated picture, uniformly (paper).
     Uniform,
     /// Pair i is (reference i, prompt i, picture i), and only the first `max(1, n_ref)` of them exist (official,
-    /// on one GPU): 5 of 640 for a subject of five references. Indices wrap around where there are fewer.
+    /// on one GPU): 5 of 640 for a subject with five references. Indices wrap around where there are fewer.
     Official,
 }
 
@@ -25,14 +25,14 @@ pub struct Pair {
     pub picture: usize,
 }
 
-/// Whose rewards make the label of a pair.
+/// Whose rewards determine the label of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LabelReward {
     /// The pair's own two pictures (paper).
     Pair,
-    /// Whatever picture the pair shows: the prompt's picture 0, against the one reference that was scored with
-    /// that prompt, number `prompt mod n_ref` (official, on one GPU).
+    /// Always the prompt's picture 0, against the one reference that was scored with that prompt, number
+    /// `prompt mod n_ref` (official, on one GPU).
     FirstOfPrompt,
 }
 
@@ -60,7 +60,7 @@ pub struct PairSampler {
     negatives: usize,
 }
 
-/// A subject from which no pair can be made.
+/// A subject without pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no pair can be made of {references} references, {prompts} training prompts and {negatives} generated pictures a prompt: each must be at least 1"
@@ -70,7 +70,7 @@ pub struct NoPairs {
     pub references: usize,
     /// Number of training prompts.
     pub prompts: usize,
-    /// Number of generated pictures a prompt.
+    /// Number of generated pictures per prompt.
     pub negatives: usize,
 }
 
@@ -100,7 +100,7 @@ impl PairSampler {
         })
     }
 
-    /// How many different pairs there are.
+    /// Number of different pairs.
     #[must_use]
     pub fn count(&self) -> usize {
         match self.pairs {
@@ -109,7 +109,7 @@ impl PairSampler {
         }
     }
 
-    /// Pair `index` of [`count`](Self::count); for [`Pairs::Uniform`] the picture counts fastest, then the prompt.
+    /// Pair `index` of [`count`](Self::count); for [`Pairs::Uniform`] the picture varies fastest, then the prompt.
     #[must_use]
     pub fn pair(&self, index: usize) -> Pair {
         let index = index % self.count();
@@ -127,8 +127,8 @@ impl PairSampler {
         }
     }
 
-    /// One pair, each with the same probability, independent of those before it.
-    /// (The official loader shuffles its few pairs anew for every epoch: the same frequencies.)
+    /// One pair, drawn uniformly and independently.
+    /// (The official loader shuffles its few pairs in every epoch: the same frequencies.)
     pub fn draw<R: Rng + ?Sized>(&self, rng: &mut R) -> Pair {
         self.pair(rng.random_range(0..self.count()))
     }

@@ -18,14 +18,14 @@ pub use preset::Preset;
 /// Declares [`Recipe`] and, with the same keys, all optional, [`RecipeKeys`].
 macro_rules! recipe {
     ($($(#[doc = $doc:literal])+ $key:ident: $type:ty $(, $with:literal, $present:literal)?;)+) => {
-        /// How one training goes: losses, labels, pairs and data. Complete: no key is left to a default.
+        /// The method of one training: losses, labels, pairs and data. Complete: no key has a default.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct Recipe {
             $($(#[doc = $doc])+ $(#[serde(with = $with)])? pub $key: $type,)+
         }
 
-        /// A preset and the keys in which an experiment differs from it, as an experiment file has them.
+        /// A preset and the keys in which an experiment differs from it, as in an experiment file.
         #[derive(Clone, Debug, PartialEq, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct RecipeKeys {
@@ -38,7 +38,7 @@ macro_rules! recipe {
             /// The preset with these keys, checked.
             ///
             /// # Errors
-            /// [`RecipeError`] names the first key that is out of range.
+            /// [`RecipeError`] with the first key that is out of range.
             pub fn resolve(&self) -> Result<Recipe, RecipeError> {
                 let preset = self.preset.recipe();
                 let recipe = Recipe { $($key: self.$key.unwrap_or(preset.$key),)+ };
@@ -56,7 +56,7 @@ macro_rules! recipe {
 }
 
 recipe! {
-    /// What `||·||²` is in L_sim and ℓ.
+    /// The meaning of `||·||²` in L_sim and ℓ.
     norm: Norm;
     /// The prompt of x_ref in ℓ.
     reference_prompt: ReferencePrompt;
@@ -66,17 +66,17 @@ recipe! {
     pair_noise: Sharing;
     /// How pairs are drawn.
     pairs: Pairs;
-    /// Whose rewards make the label.
+    /// Whose rewards determine the label.
     label_reward: LabelReward;
     /// Pictures that the base model draws for each training prompt.
     negatives_per_prompt: usize;
-    /// Largest global norm of the gradient; `"none"` clips nothing.
+    /// Maximum global norm of the gradient; `"none"`: no clipping.
     clip_grad_norm: Option<f64>, "rpo_reward::optional", "rpo_reward::optional::present";
-    /// The subject's token in the text that the reward model reads.
+    /// Whether the text that the reward model reads has the subject's token.
     token_in_reward: TokenInReward;
-    /// How references are cut to a square.
+    /// How references are cropped to a square.
     crop: Crop;
-    /// What the VAE makes of a picture.
+    /// Which latent of the VAE's posterior is used.
     latent: Latent;
     /// The noise of validation pictures.
     validation_noise: ValidationNoise;
@@ -84,11 +84,11 @@ recipe! {
     validation_prompts: ValidationPrompts;
     /// β of Eq. 8. The official `train.py` parses one and uses 1.
     beta: f64;
-    /// τ in `σ((r_ref - r_gen) / τ)`; the paper has none, that is 1.
+    /// τ in `σ((r_ref - r_gen) / τ)`; the paper has none, so 1.
     tau: f64;
     /// How a probability becomes a label.
     label: LabelKind;
-    /// λ of the rewards that make the labels, 0 to 1.
+    /// λ of the rewards for the labels, 0 to 1.
     lambda_train: f64;
     /// Weight of L_sim.
     l_sim_weight: f64;
@@ -96,11 +96,11 @@ recipe! {
     l_pref_weight: f64;
     /// Weight of DreamBooth's prior preservation: the squared error on the base model's pictures of [`class_prompt`].
     prior_weight: f64;
-    /// How many such pictures are drawn. DreamBooth's paper draws 1000, its diffusers example 200.
+    /// Number of class pictures. DreamBooth's paper draws 1000, its diffusers example 200.
     class_pictures: usize;
 }
 
-/// A key of a recipe with a value that makes no sense.
+/// A key of a recipe with an invalid value.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{key} = {value}: {hint}")]
 pub struct RecipeError {
@@ -108,11 +108,11 @@ pub struct RecipeError {
     pub key: &'static str,
     /// Its value.
     pub value: String,
-    /// What it may be.
+    /// The allowed values.
     pub hint: &'static str,
 }
 
-/// How often the U-Net runs in one step.
+/// Number of U-Net passes in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passes {
     /// With gradients.
@@ -122,8 +122,8 @@ pub struct Passes {
 }
 
 impl Recipe {
-    /// The paper as it is written. Squared norms are sums, as printed. Steps, learning rate and the validation
-    /// interval depend on the model and are no part of a recipe; the paper runs all steps (no patience).
+    /// The paper as written. Squared norms are sums, as printed. Steps, learning rate and the validation interval depend on the
+    /// model and are not part of a recipe; the paper runs all steps (no patience).
     #[must_use]
     pub fn paper() -> Self {
         Self {
@@ -151,7 +151,7 @@ impl Recipe {
         }
     }
 
-    /// What the published `train.py` does on one GPU, its slips included. It runs all steps (no patience).
+    /// What the published `train.py` does on one GPU, including its errors. It runs all steps (no patience).
     #[must_use]
     pub fn official() -> Self {
         Self {
@@ -172,8 +172,8 @@ impl Recipe {
     }
 
     /// What the published `train_sdxl.py` does on one GPU: timestep and noise of a pair shared, each pair's own reward, four
-    /// negatives a prompt, clipping that clips. The script has no reward validation; here held-out prompts with fixed noise
-    /// choose its checkpoint, as in [`Recipe::ours`]. Its LoRA is no part of a recipe.
+    /// negatives per prompt, effective clipping. The script has no reward validation; here held-out prompts with fixed noise
+    /// choose its checkpoint, as in [`Recipe::ours`]. Its LoRA is not part of a recipe.
     #[must_use]
     pub fn official_sdxl() -> Self {
         Self {
@@ -201,11 +201,11 @@ impl Recipe {
         }
     }
 
-    /// The paper with what costs nothing and hides nothing: errors as means, so that L_sim and L_pref do not depend on the
-    /// picture's size; one pass for both losses; expected labels in place of near coin flips; held-out validation prompts.
+    /// The paper with improvements that cost nothing: errors as means, so that L_sim and L_pref do not depend on the picture's
+    /// size; one pass for both losses; expected labels instead of near coin flips; held-out validation prompts.
     ///
-    /// τ stays 1. On the embedded model τ = 0.05 with β from 1 to 50 was seen to lose text alignment within 200 steps (one or two
-    /// subjects each, one seed: an observation, its cause not established). β and τ are open.
+    /// τ stays 1. On the embedded model τ = 0.05 with β from 1 to 50 lost text alignment within 200 steps (one or two subjects
+    /// each, one seed: an observation without an established cause). The best β and τ are not known.
     #[must_use]
     pub fn ours() -> Self {
         Self {
@@ -217,10 +217,10 @@ impl Recipe {
         }
     }
 
-    /// Whether every key is in its range.
+    /// Checks that every key is in its range.
     ///
     /// # Errors
-    /// [`RecipeError`] names the first that is not, and what it may be.
+    /// [`RecipeError`] with the first key that is not, and its allowed values.
     pub fn check(&self) -> Result<(), RecipeError> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let weight = |value: f64| value.is_finite() && value >= 0.0;
@@ -288,7 +288,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// What a step minimises (Eq. 9): `sim`, `pref`, `prior`, each where it has a weight.
+    /// The objective of a step (Eq. 9): `sim`, `pref`, `prior`, each if its weight is not 0.
     #[must_use]
     pub fn objective(&self) -> Objective {
         let reference = match self.reference_prompt {
@@ -306,7 +306,7 @@ impl Recipe {
             .with(mean("prior", Rows::Class), self.prior_weight)
     }
 
-    /// How often the U-Net runs in one step of batch 1, frozen passes counted as if nothing was cached.
+    /// Number of U-Net passes in one step of batch 1, counting frozen passes as if nothing was cached.
     #[must_use]
     pub fn passes(&self) -> Passes {
         let objective = self.objective();
@@ -316,7 +316,7 @@ impl Recipe {
         }
     }
 
-    /// The recipe in words for tables and reports: the preset's name and the keys that differ from it,
+    /// Description of the recipe for tables and reports: the preset's name and the keys that differ from it,
     /// `paper, norm = "mean", beta = 50.0`.
     #[must_use]
     pub fn describe(&self, preset: Preset) -> String {

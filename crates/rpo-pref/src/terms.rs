@@ -1,13 +1,13 @@
 //! An objective is a weighted sum of named terms over per-sample errors (Eq. 9: L = L_sim + L_pref).
 //!
-//! A term says which rows it reads of which network. The passes of a step, what they cost and what is recorded follow from
-//! that, so a new loss is a new [`Term`] in [`Recipe::objective`](crate::Recipe::objective) and nothing else.
+//! A term declares which rows of which network it reads. The passes of a step, their cost and the records follow from that,
+//! so a new loss needs only a new [`Term`] in [`Recipe::objective`](crate::Recipe::objective).
 
 use crate::loss::{self, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
-/// Rows of a step's batch: noised latents under a text. In the order in which a pass stacks them.
+/// Rows of a step's batch: noised latents with a text. In the order in which a pass stacks them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rows {
     /// The references under c, their captions.
@@ -20,7 +20,7 @@ pub enum Rows {
     Class,
 }
 
-/// Which network's errors.
+/// Network whose errors are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Network {
     /// θ, with gradients.
@@ -38,7 +38,7 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// None yet, of pairs with these labels.
+    /// No errors yet, for pairs with these labels.
     #[must_use]
     pub fn new(labels: Vec<f64>) -> Self {
         Self {
@@ -52,13 +52,13 @@ impl Errors {
         self.errors.insert((network, rows), errors);
     }
 
-    /// The errors of one network on some rows; none where these were not computed.
+    /// The errors of one network on some rows; empty if they were not computed.
     #[must_use]
     pub fn get(&self, network: Network, rows: Rows) -> &[f64] {
         self.errors.get(&(network, rows)).map_or(&[], Vec::as_slice)
     }
 
-    /// ℓ of every pair whose reference is in `reference`.
+    /// ℓ of every pair, with its references in `reference`.
     #[must_use]
     pub fn ell(&self, reference: Rows) -> Vec<f64> {
         let of = |network, rows| self.get(network, rows).iter().copied();
@@ -77,10 +77,10 @@ pub trait Term: Debug + Send + Sync {
     /// Its name in records: `sim`, `pref`, `prior`.
     fn name(&self) -> &'static str;
 
-    /// The rows that it reads, of which network.
+    /// The rows that it reads, with their network.
     fn reads(&self) -> Vec<(Network, Rows)>;
 
-    /// Its value, and the slope in the trained network's error of each row that it reads there.
+    /// Its value, and its derivative in each error of the trained network that it reads.
     fn value(&self, errors: &Errors) -> (f64, BTreeMap<Rows, Vec<f64>>);
 }
 
@@ -111,7 +111,7 @@ impl Term for Mean {
 /// L_pref (Eq. 8).
 #[derive(Clone, Copy, Debug)]
 pub struct Preference {
-    /// Where the references of the pairs are.
+    /// The rows of the pairs' references.
     pub reference: Rows,
     /// β.
     pub beta: f64,
@@ -131,14 +131,14 @@ impl Term for Preference {
     fn value(&self, errors: &Errors) -> (f64, BTreeMap<Rows, Vec<f64>>) {
         let ell = errors.ell(self.reference);
         let Value { value, slopes } = loss::l_pref(&ell, &errors.labels, self.beta);
-        // ℓ falls with the error on the reference and rises with that on the generated picture.
+        // ℓ decreases with the error on the reference and increases with that on the generated picture.
         let fall = slopes.iter().map(|slope| -slope).collect();
         let slopes = BTreeMap::from([(self.reference, fall), (Rows::Generated, slopes)]);
         (value, slopes)
     }
 }
 
-/// What a step minimises: Σ weight · term.
+/// The objective of a step: Σ weight · term.
 #[derive(Debug, Default)]
 pub struct Objective {
     terms: Vec<(Box<dyn Term>, f64)>,
@@ -149,14 +149,14 @@ pub struct Objective {
 pub struct Sum {
     /// Σ weight · term.
     pub total: f64,
-    /// The terms without their weights, by name.
+    /// The unweighted terms by name.
     pub terms: BTreeMap<&'static str, f64>,
     /// ∂ total / ∂ error of the trained network, by rows.
     pub slopes: BTreeMap<Rows, Vec<f64>>,
 }
 
 impl Objective {
-    /// Adds a term. One of weight 0 is left away: it costs no pass.
+    /// Adds a term. A term of weight 0 is omitted, so that it costs no pass.
     #[must_use]
     pub fn with(mut self, term: impl Term + 'static, weight: f64) -> Self {
         if weight != 0.0 {
@@ -165,7 +165,7 @@ impl Objective {
         self
     }
 
-    /// The rows that a network predicts in a step, in their order.
+    /// The rows that a network predicts in a step, in order.
     #[must_use]
     pub fn rows(&self, network: Network) -> BTreeSet<Rows> {
         let all = self.terms.iter().flat_map(|(term, _)| term.reads());
@@ -174,7 +174,7 @@ impl Objective {
             .collect()
     }
 
-    /// The terms and their sum, each multiplied by `share`: 1, or one part of a batch that is computed in parts.
+    /// The terms and their sum, each multiplied by `share`: 1, or the share of one part of a batch.
     #[must_use]
     pub fn sum(&self, errors: &Errors, share: f64) -> Sum {
         let mut sum = Sum {

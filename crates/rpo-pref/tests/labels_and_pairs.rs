@@ -1,4 +1,4 @@
-//! Labels and pairs: the Bradley-Terry model, and which pictures meet.
+//! Labels and pairs: the Bradley-Terry model, and which pictures are paired.
 
 #[allow(dead_code, reason = "labels need no more of it than the sigmoid")]
 mod oracle;
@@ -22,7 +22,7 @@ proptest! {
         prop_assert!((0.0..=1.0).contains(&p));
         prop_assert!((p + probability(j, i, tau) - 1.0).abs() < 1e-15);
         prop_assert!((p - oracle::sigmoid((i - j) / tau)).abs() < 1e-14);
-        // A smaller τ makes a label surer, never turns it round.
+        // A smaller τ makes a label more certain and never flips it.
         prop_assert!((probability(i, j, tau / 2.0) - 0.5).abs() >= (p - 0.5).abs() - 1e-15);
         prop_assert!((p - 0.5) * (i - j) >= 0.0);
     }
@@ -90,7 +90,7 @@ fn uniform_pairs_are_all_pairs() {
     for _ in 0..32_000 {
         *counts.entry(sampler.draw(&mut rng)).or_default() += 1;
     }
-    // 200 draws a pair; six standard deviations.
+    // 200 draws per pair; six standard deviations.
     assert_eq!(counts.len(), 160);
     assert!(counts.values().all(|&n| n.abs_diff(200) < 85), "{counts:?}");
 }
@@ -108,7 +108,7 @@ fn official_pairs_are_as_many_as_references() {
         } = sampler.draw(&mut rng);
         assert!(reference < 5 && prompt == reference && picture == reference);
     }
-    // Nine references and eight prompts: the ninth meets the first prompt.
+    // Nine references and eight prompts: the ninth is paired with the first prompt.
     let sampler = PairSampler::new(Pairs::Official, 9, 8, 16).unwrap();
     let ninth = sampler.pair(8);
     assert_eq!(
@@ -119,7 +119,7 @@ fn official_pairs_are_as_many_as_references() {
             picture: 8
         }
     );
-    // Its label is made of reference 0 and picture 0.
+    // Its label comes from reference 0 and picture 0.
     assert_eq!(
         LabelReward::FirstOfPrompt.compared(ninth, 9),
         Pair {

@@ -1,5 +1,5 @@
-//! The losses against the scalar oracle, their slopes against finite differences of the oracle, and their behaviour at the
-//! ends; then the sum of terms, and a new one.
+//! The losses against the scalar oracle, their slopes against finite differences of the oracle, and their limits; then the
+//! sum of terms, and a new term.
 
 mod oracle;
 
@@ -197,7 +197,7 @@ fn passes_follow_from_the_terms() {
         let passes = preset.recipe().passes();
         (passes.trainable, passes.frozen)
     };
-    // c_mod asks for a pass of its own on the references.
+    // c_mod needs a separate pass on the references.
     assert_eq!(passes(Preset::Paper), (3, 2));
     assert_eq!(passes(Preset::Official), (2, 2));
     assert_eq!(passes(Preset::Dreambooth), (2, 0));
@@ -208,7 +208,7 @@ fn passes_follow_from_the_terms() {
     assert_eq!((alone.passes().trainable, alone.passes().frozen), (2, 2));
 }
 
-/// A loss that nobody here knows, in one place: DCO's, `-log σ(-β (e_θ - e_base))` on the references alone, means first.
+/// A loss unknown to the crate, in one place: DCO's, `-log σ(-β (e_θ - e_base))` on the references alone, means first.
 #[derive(Debug)]
 struct Dco {
     beta: f64,

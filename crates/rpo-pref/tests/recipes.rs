@@ -1,4 +1,4 @@
-//! The recipes, row by row, and how an experiment file changes them.
+//! The recipes, key by key, and how an experiment file changes them.
 
 use rpo_pref::recipe::{
     Crop, Latent, Passes, Recipe, RecipeKeys, ReferencePrompt, Sharing, TokenInReward,

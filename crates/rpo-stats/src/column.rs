@@ -1,16 +1,16 @@
-//! Columns: figures of pictures, one value a picture, that say themselves what they are.
+//! Columns: named scores of pictures, one value per picture.
 
 use serde::{Deserialize, Serialize};
 
-/// A figure of a picture. Nothing else knows its name: tables, pages and files carry it through.
+/// A score of each picture. Its name is not known elsewhere: tables, pages and files pass it through.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
-    /// `CLIP-I`, `ViT-I`, `0.5-Harmonic`: one of a kind in a table.
+    /// `CLIP-I`, `ViT-I`, `0.5-Harmonic`: unique in a table.
     pub name: String,
-    /// The encoder, and whatever else the figure depends on: `micro eval_clip, token removed`.
+    /// The encoder, and whatever else the score depends on: `micro eval_clip, token removed`.
     pub computed_by: String,
-    /// A sentence about it.
+    /// An explanation in one sentence.
     pub explanation: String,
-    /// Which way is better; `None` where neither is.
+    /// Whether higher is better; `None` if neither direction is.
     pub higher_is_better: Option<bool>,
 }

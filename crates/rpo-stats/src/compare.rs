@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::paired::Interval;
 
-/// One figure of one test picture (or of one prompt, where the metric is a figure of a set of pictures).
+/// The value of a metric for one test picture (or for one prompt, if the metric is of a set of pictures).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// The subject, the unit of every comparison.
     pub subject: String,
     /// The test prompt.
     pub prompt: String,
-    /// The figure.
+    /// The value.
     pub value: f64,
 }
 
-/// The mean of each subject's samples: over seeds, prompts and pictures alike.
+/// The mean of each subject's samples over seeds, prompts and pictures.
 ///
 /// # Errors
-/// A value that is not finite, named by subject and prompt.
+/// If a value is not finite, with subject and prompt.
 pub fn by_subject(samples: &[Sample]) -> Result<BTreeMap<String, f64>> {
     means(samples, |sample| sample.subject.clone())
 }
@@ -29,7 +29,7 @@ pub fn by_subject(samples: &[Sample]) -> Result<BTreeMap<String, f64>> {
 /// The paper's "std over subjects and prompts": the standard deviation (denominator n - 1) over all
 /// (subject, prompt) cells of the cell's mean over its pictures. `None` for fewer than two cells.
 ///
-/// It says how much the figure varies between cells, not how well the mean is known.
+/// It measures the variation between these cells, not the uncertainty of the mean.
 ///
 /// # Errors
 /// A value that is not finite.
@@ -68,15 +68,15 @@ fn means<K: Ord>(samples: &[Sample], key: impl Fn(&Sample) -> K) -> Result<BTree
 /// In how many trajectories two arms chose the same checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SameCheckpoint {
-    /// The same in so many …
+    /// Number with the same checkpoint …
     pub same: usize,
-    /// … of so many.
+    /// … out of this many.
     pub of: usize,
 }
 
 impl SameCheckpoint {
-    /// Compares the choices of two arms, each from subject and seed to the chosen checkpoint.
-    /// What only one of them has is not counted. `None` if there are none in common.
+    /// Compares the choices of two arms, each a map from subject and seed to the chosen checkpoint.
+    /// Entries of only one arm are ignored. `None` if there is none in common.
     #[must_use]
     pub fn count(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Option<Self> {
         let common: Vec<bool> = a
@@ -90,7 +90,7 @@ impl SameCheckpoint {
         })
     }
 
-    /// The two arms are one and the same model.
+    /// Whether the two arms are the same models.
     #[must_use]
     pub fn everywhere(self) -> bool {
         self.same == self.of
@@ -103,7 +103,7 @@ impl std::fmt::Display for SameCheckpoint {
     }
 }
 
-/// An arm against a baseline in one metric: paired by subject.
+/// An arm against a baseline in one metric, paired by subject.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The baseline's name.
@@ -112,13 +112,13 @@ pub struct Comparison {
     pub difference: Interval,
     /// p after Holm's correction over the arms compared with this baseline in this metric.
     pub p_holm: Option<f64>,
-    /// How often both chose the same checkpoint, where that is known.
+    /// How often both chose the same checkpoint, if known.
     pub same_checkpoint: Option<SameCheckpoint>,
 }
 
 /// Pairs two arms by subject: the mean of `arm - baseline` with its interval and p.
 ///
-/// Where all differences are 0 (the same checkpoint everywhere) p is 1. With one subject there is no interval and no p.
+/// If all differences are 0 (the same checkpoint everywhere), p is 1. With one subject there is no interval and no p.
 ///
 /// # Errors
 /// Arms with different subjects, or none.

@@ -5,11 +5,11 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// A mean with its 95 % interval and the p-value of the two-sided test of "the mean is 0".
 ///
-/// Never NaN. With a single unit there is no spread to judge by: `interval` and `p` are `None`.
-/// Differences that are all the same number have a zero-width interval; p is 1 if that number is 0, else 0.
+/// Never NaN. With a single unit there is no spread: `interval` and `p` are `None`.
+/// If all values are the same number, the interval has width zero; p is 1 if that number is 0, else 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// How many units.
+    /// Number of units.
     pub n: usize,
     /// Mean of the units' values.
     pub mean: f64,
@@ -21,7 +21,7 @@ pub struct Interval {
     pub p: Option<f64>,
 }
 
-/// Why no mean could be given.
+/// Why there is no mean.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PairedError {
     /// There is nothing to average.
@@ -37,13 +37,13 @@ pub enum PairedError {
     NotFinite {
         /// Its position.
         index: usize,
-        /// What it was.
+        /// The value.
         value: f64,
     },
 }
 
 impl Interval {
-    /// The mean of `values`, one value a unit.
+    /// The mean of `values`, one value per unit.
     ///
     /// # Errors
     /// No value, or one that is not finite.
@@ -66,7 +66,7 @@ impl Interval {
             });
         }
         if values.iter().all(|&v| v == values[0]) {
-            // Taken apart because rounding in the mean would leave a spread of 1e-17 here, and a t of any size.
+            // A separate case because rounding in the mean would leave a spread of 1e-17, and an arbitrary t.
             let mean = values[0];
             let p = if mean == 0.0 { 1.0 } else { 0.0 };
             return Ok(Self {
@@ -104,7 +104,7 @@ impl Interval {
         Self::of(&differences)
     }
 
-    /// Whether the interval leaves out 0. False where there is no interval.
+    /// Whether the interval excludes 0. False without an interval.
     #[must_use]
     pub fn excludes_zero(&self) -> bool {
         self.interval

@@ -1,4 +1,4 @@
-//! The statistics against scipy, and what they say where there is nothing to test.
+//! The statistics against scipy, and the cases without a test.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ fn holm_steps_down() {
             assert!(close(ours.unwrap(), expected), "{:?}", case.p);
         }
     }
-    // A test that could not be made does not count.
+    // A test without a p-value does not count.
     assert_eq!(
         holm(&[Some(0.01), None, Some(0.04)]),
         [Some(0.02), None, Some(0.04)]
@@ -128,7 +128,7 @@ fn nothing_is_ever_nan() {
         (same.mean, same.std, same.interval, same.p),
         (0.0, 0.0, Some((0.0, 0.0)), Some(1.0))
     );
-    // 0.1 is no binary fraction: the mean of many is off by a rounding, which must not become a spread.
+    // 0.1 is not a binary fraction: the mean of many is off by rounding, which must not count as a spread.
     let constant = Interval::of(&[0.1; 7]).unwrap();
     assert_eq!(
         (constant.mean, constant.std, constant.interval, constant.p),

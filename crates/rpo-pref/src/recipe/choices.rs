@@ -1,4 +1,4 @@
-//! The words that a recipe's keys may hold.
+//! The values of a recipe's keys.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,61 +12,61 @@ pub enum ReferencePrompt {
     C,
 }
 
-/// Whether the two pictures of a pair have something in common.
+/// Whether the two pictures of a pair share a draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sharing {
     /// One draw for both.
     Shared,
-    /// A draw for each.
+    /// One draw for each.
     Independent,
 }
 
-/// What happens to the subject's token in the text that the reward model reads.
+/// Treatment of the subject's token in the text that the reward model reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenInReward {
-    /// It stays (official).
+    /// Kept (official).
     Keep,
-    /// It is taken out.
+    /// Removed.
     Remove,
 }
 
-/// How a picture that is not square, or too large, is cut.
+/// How a picture that is not square, or too large, is cropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Crop {
     /// The centre square.
     Centre,
-    /// A random square, anew at every step (official).
+    /// A random square, drawn in every step (official).
     Random,
 }
 
-/// Which latent the VAE's posterior stands for.
+/// Which latent of the VAE's posterior is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Latent {
     /// Its mean, computed once.
     Mean,
-    /// A sample, anew at every step (official).
+    /// A sample, drawn in every step (official).
     Sample,
 }
 
-/// The noise that validation pictures start from.
+/// The noise of validation pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValidationNoise {
-    /// The same at every validation: checkpoints differ by their weights alone.
+    /// The same at every validation, so that checkpoints differ only by their weights.
     Fixed,
-    /// New at every validation (official, where the seed is 0 or none).
+    /// New at every validation (official, if the seed is 0 or absent).
     Fresh,
 }
 
-/// The prompts that checkpoints are validated on.
+/// The prompts of validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValidationPrompts {
-    /// Those that training uses (paper, official).
+    /// Those of training (paper, official).
     Training,
     /// Held-out ones.
     Validation,

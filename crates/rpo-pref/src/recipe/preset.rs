@@ -1,10 +1,10 @@
-//! Recipes by their names.
+//! Named recipes.
 
 use serde::{Deserialize, Serialize};
 
 use super::Recipe;
 
-/// A recipe by its name.
+/// A named recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
@@ -21,7 +21,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// All of them.
+    /// All presets.
     pub const ALL: [Preset; 5] = [
         Preset::Paper,
         Preset::Official,
@@ -30,7 +30,7 @@ impl Preset {
         Preset::Ours,
     ];
 
-    /// The recipe of this name.
+    /// The recipe of this preset.
     #[must_use]
     pub fn recipe(self) -> Recipe {
         match self {
@@ -42,7 +42,7 @@ impl Preset {
         }
     }
 
-    /// The name as it is written in experiment files and tables.
+    /// Its name in experiment files and tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,11 +1,11 @@
-//! The losses once more, as plain f64 sums over every element, written from Eq. 6-9 without looking at the tensors'.
+//! An independent implementation of the losses from Eq. 6-9: plain f64 sums over every element.
 
-/// σ by the hyperbolic tangent, a form that neither overflows nor is used by the library.
+/// σ by the hyperbolic tangent, which does not overflow and differs from the library's form.
 pub(crate) fn sigmoid(z: f64) -> f64 {
     0.5 + 0.5 * (0.5 * z).tanh()
 }
 
-/// log σ(z), by whichever side keeps its digits.
+/// log σ(z), by the numerically stable side.
 pub(crate) fn log_sigmoid(z: f64) -> f64 {
     if z < 0.0 {
         z - z.exp().ln_1p()
