@@ -1,8 +1,8 @@
 //! λ-Harmonic and related means, selection and stopping rules: pure f64.
 //!
-//! - [`mean`]: a picture's two scores become one reward (Eq. 5).
-//! - [`optional`]: how files write that there is no number.
-//! - [`select`]: which checkpoint of a trajectory is kept, and when it may stop.
+//! - [`mean`]: one reward from a picture's two scores (Eq. 5).
+//! - [`optional`]: an absent number in files.
+//! - [`select`]: which checkpoint of a trajectory is kept, and when the trajectory may stop.
 //!
 //! Everything is arithmetic on `f64`: no tensor, no file, no clock, no generator.
 

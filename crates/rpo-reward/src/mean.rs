@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The weight λ of the image score, in `[0, 1]`; the text score weighs `1 - λ`.
+/// The weight λ of the image score, in `[0, 1]`; the text score has weight `1 - λ`.
 ///
 /// Serialised as a plain number; a number outside the range is refused.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -17,17 +17,17 @@ pub struct LambdaOutOfRange(pub f64);
 impl Lambda {
     /// λ = 0: only the text score counts (the paper's default for labels).
     pub const TEXT: Lambda = Lambda(0.0);
-    /// λ = 0.5: both scores count alike (the paper's headline row).
+    /// λ = 0.5: both scores count equally (the paper's headline row).
     pub const HALF: Lambda = Lambda(0.5);
     /// λ = 1: only the image score counts.
     pub const IMAGE: Lambda = Lambda(1.0);
 
-    /// Accepts a number of `[0, 1]`.
+    /// Accepts a number in `[0, 1]`.
     ///
     /// # Errors
     /// [`LambdaOutOfRange`] for any other number, NaN included.
     pub fn try_new(value: f64) -> Result<Self, LambdaOutOfRange> {
-        // `+ 0.0` turns -0.0 into 0.0, so that equal weights print alike.
+        // `+ 0.0` turns -0.0 into 0.0, so that equal weights print equally.
         if (0.0..=1.0).contains(&value) {
             Ok(Self(value + 0.0))
         } else {
@@ -70,7 +70,7 @@ impl std::fmt::Display for Lambda {
 
 /// The pair (ALIGN-I, ALIGN-T) of one picture, both in `[0, 1]`.
 ///
-/// It is the pair that is stored, never a reward, so that any λ and mean may be asked for afterwards.
+/// The pair is stored, never a reward, so that any λ and mean can be computed later.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// ALIGN-I: mean over the references of `(cos + 1) / 2`.
@@ -87,7 +87,7 @@ pub struct Score {
 pub struct ScoreOutOfRange {
     /// `"image"` or `"text"`.
     pub component: &'static str,
-    /// What it was.
+    /// The score.
     pub value: f64,
 }
 
@@ -116,13 +116,13 @@ impl Score {
     }
 }
 
-/// How the image score I and the text score T become one reward. For every pair H ≤ G ≤ A.
+/// How the image score I and the text score T are combined into one reward. For every pair H ≤ G ≤ A.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Mean {
-    /// `1 / (λ/I + (1-λ)/T)`, Eq. 5: a picture that fails one of the two is not saved by the other.
+    /// `1 / (λ/I + (1-λ)/T)`, Eq. 5: a high score cannot make up for a low one.
     #[default]
     Harmonic,
     /// `λI + (1-λ)T`.
@@ -134,7 +134,7 @@ pub enum Mean {
 impl Mean {
     /// The reward of one picture, in `[min(I, T), max(I, T)]`.
     ///
-    /// A component whose weight is zero is not looked at: λ = 0 gives T and λ = 1 gives I, whatever the other is.
+    /// A component with weight zero is ignored: λ = 0 gives T and λ = 1 gives I, whatever the other is.
     /// A zero component with a positive weight makes the harmonic and the geometric mean 0, their limit.
     #[must_use]
     pub fn reward(self, score: Score, lambda: Lambda) -> f64 {
@@ -154,7 +154,7 @@ impl Mean {
         }
     }
 
-    /// The name as it is written in experiment files and tables.
+    /// Its name in experiment files and tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

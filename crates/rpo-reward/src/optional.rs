@@ -1,4 +1,4 @@
-//! A number, or `"none"`: TOML has no null, and a key left out means the default.
+//! A number, or `"none"`: TOML has no null, and an omitted key means the default.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -38,7 +38,7 @@ pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     }
 }
 
-/// For a key that may be left out: present is `Some`, whatever it holds.
+/// For an optional key: present is `Some`, whatever its value.
 ///
 /// # Errors
 /// As [`deserialize`].

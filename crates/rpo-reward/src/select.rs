@@ -1,7 +1,7 @@
 //! Which checkpoint of a trajectory is kept, and when the trajectory may stop.
 //!
-//! A rule reads the validations in order and never looks past its own stop. So its decision is a function of the
-//! validations up to there: it stays the same when another rule keeps the trajectory alive.
+//! A rule reads the validations in order and never past its own stop. So its decision is a function of the validations up
+//! to its stop and does not change when another rule keeps the trajectory running.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ pub use rule::{DEFAULT_PATIENCE, Kind, Rule};
 pub struct Validation {
     /// Gradient steps done; the first validation is the base model at step 0.
     pub step: usize,
-    /// One pair a picture.
+    /// One pair per picture.
     pub scores: Vec<Score>,
 }
 
@@ -34,23 +34,23 @@ impl Validation {
     }
 }
 
-/// What a rule says of the validations so far.
+/// The decision of a rule on the validations so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// Index of the chosen validation; provisional until the rule has stopped.
     pub chosen: usize,
     /// Index of the validation at which the rule stopped; `None` while it still runs.
     pub stopped_at: Option<usize>,
-    /// The same as `stopped_at.is_some()`: nothing that follows changes this decision.
+    /// The same as `stopped_at.is_some()`: later validations do not change this decision.
     pub finished: bool,
     /// One sentence for the report, with steps and rewards.
     pub reason: String,
 }
 
-/// Why a rule cannot decide. Only what lies before the rule's own stop is looked at.
+/// Why a rule cannot decide. Only validations before the rule's own stop are checked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SelectError {
-    /// Nothing was validated.
+    /// There is no validation.
     #[error("no validation to choose from: the base model at step 0 is always validated first")]
     NoValidation,
     /// A validation without pictures.
@@ -68,7 +68,7 @@ pub enum SelectError {
     Uneven {
         /// Its step.
         step: usize,
-        /// Its number of pictures.
+        /// Number of its pictures.
         found: usize,
         /// That of the first validation.
         expected: usize,
@@ -83,8 +83,8 @@ pub enum SelectError {
         /// The one before it.
         before: usize,
     },
-    /// A score that is NaN or out of range: the model has diverged, or an encoder is broken. It stops the choice
-    /// instead of being passed over, because everything after it comes from the same broken state.
+    /// A score that is NaN or out of range: the model has diverged, or an encoder is broken. It is an error and is not skipped,
+    /// because everything after it comes from the same broken state.
     #[error("step {step}, picture {picture}: {source}")]
     Score {
         /// The step of the validation.
@@ -101,9 +101,9 @@ pub enum SelectError {
     Patience(String),
 }
 
-/// What `rule` says of `validations`, the trajectory so far; `limit_reached` tells that no more will follow.
+/// The decision of `rule` on `validations`, the trajectory so far; `limit_reached`: no more will follow.
 ///
-/// - [`Kind::Best`] chooses the highest mean reward up to its own stop, step 0 included, the earliest of equals.
+/// - [`Kind::Best`] chooses the highest mean reward up to its own stop, including step 0, the earliest of equals.
 ///   It stops at the validation that is the `patience`-th in a row without a new strict maximum, or at the limit.
 /// - [`Kind::Last`] chooses the latest validation and stops at the limit.
 ///
@@ -173,8 +173,8 @@ pub fn decide(
     })
 }
 
-/// The validations that have the highest reward of all for some λ of [`Lambda::grid`] under the harmonic or the
-/// arithmetic mean. Once a validation is not in the set it never comes back, so its weights may be deleted.
+/// The validations with the highest reward for some λ of [`Lambda::grid`] under the harmonic or the arithmetic mean. A
+/// validation that leaves the set never returns, so its weights may be deleted.
 ///
 /// # Errors
 /// As [`decide`].
@@ -201,8 +201,8 @@ pub fn winners_on_grid(validations: &[Validation]) -> Result<BTreeSet<usize>, Se
     Ok(winners)
 }
 
-/// The validations whose weights must stay: what the rules have chosen, and the winners on the grid.
-/// A validation left out here is never asked for later, neither by a rule nor by the grid.
+/// The validations whose weights must be kept: the choices of the rules, and the winners on the grid.
+/// No other validation is needed later, neither by a rule nor by the grid.
 ///
 /// # Errors
 /// As [`decide`].
@@ -218,11 +218,11 @@ pub fn kept(
     Ok(kept)
 }
 
-/// By how much the chosen validation beats the first one (step 0) in the rule's own reward: the mean of the
-/// per-picture differences, each pair drawn from the same noise, with its Student t interval over pictures.
+/// Gain of the chosen validation over the first one (step 0) in the rule's own reward: the mean of the per-picture
+/// differences, each pair drawn from the same noise, with its Student t interval over pictures.
 ///
-/// It tells noise from gain on this validation set. It is no result: the choice was made on the same pictures,
-/// so the difference is biased upwards, and pictures of one subject say nothing of other subjects.
+/// It distinguishes noise from gain on this validation set. It is not a result: the choice was made on the same pictures,
+/// so the difference is biased upwards, and pictures of one subject say nothing about other subjects.
 ///
 /// # Errors
 /// A validation that is missing, unpaired, or not finite.

@@ -1,4 +1,4 @@
-//! The means: the paper's worked example, limits, order, monotonicity, and what serde accepts.
+//! The means: the paper's worked example, limits, order, monotonicity, and serde.
 
 use proptest::prelude::*;
 use rpo_reward::{Lambda, Mean, Score, mean_reward};

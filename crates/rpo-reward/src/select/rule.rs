@@ -1,10 +1,10 @@
-//! What a rule is, and how it is written in a file.
+//! Selection rules and their form in files.
 
 use serde::{Deserialize, Serialize};
 
 use crate::mean::{Lambda, Mean};
 
-/// What a rule looks for.
+/// What a rule chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -21,21 +21,21 @@ pub enum Kind {
 pub struct Rule {
     /// Its name in tables and files.
     pub name: String,
-    /// What it looks for.
+    /// What it chooses.
     #[serde(default)]
     pub kind: Kind,
-    /// How a picture's two scores become one reward.
+    /// How a picture's two scores are combined into one reward.
     #[serde(default)]
     pub mean: Mean,
-    /// λ_val. [`Kind::Last`] reads it for nothing but its reports.
+    /// λ_val. [`Kind::Last`] uses it only in reports.
     pub lambda: Lambda,
-    /// How many validations in a row may bring no new maximum before the rule stops; `None` (written `"none"`):
-    /// it runs to the limit, as the paper and the official code do. [`Kind::Last`] ignores it.
+    /// Consecutive validations without a new maximum after which the rule stops; `None` (written `"none"`): it runs to the
+    /// limit, as the paper and the official code do. [`Kind::Last`] ignores it.
     #[serde(default = "default_patience", with = "patience")]
     pub patience: Option<usize>,
 }
 
-/// Validations without a new maximum that a rule waits for when nothing else is asked.
+/// The default patience.
 pub const DEFAULT_PATIENCE: usize = 3;
 
 fn default_patience() -> Option<usize> {
@@ -54,7 +54,7 @@ impl Rule {
         }
     }
 
-    /// The last step of the limit.
+    /// The last step before the limit.
     pub fn last(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -72,7 +72,7 @@ impl Rule {
     }
 }
 
-/// [`crate::optional`], of numbers above 0.
+/// [`crate::optional`] for numbers above 0.
 mod patience {
     pub(super) use crate::optional::serialize;
     use serde::{Deserializer, de::Error};

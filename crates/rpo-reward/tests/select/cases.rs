@@ -168,7 +168,7 @@ fn reasons_name_steps_and_rewards() {
 
 #[test]
 fn lambda_and_mean_change_the_choice() {
-    // Faithful to the text, to the image, and to both in part. The arithmetic mean at λ = .5 likes the extremes.
+    // Faithful to the text, to the image, and partly to both. The arithmetic mean at λ = .5 prefers the extremes.
     let scores = [(0.2, 0.9), (0.95, 0.2), (0.5, 0.55)];
     let validations: Vec<Validation> = scores
         .iter()

@@ -3,7 +3,7 @@
 use rpo_reward::select::{Rule, Validation};
 use rpo_reward::{Lambda, Mean, Score};
 
-/// One picture a validation, both of whose scores are the reward: every mean and λ gives it back.
+/// One picture per validation, with both scores equal to the reward, which every mean and λ returns.
 pub(crate) fn plain(rewards: &[f64]) -> Vec<Validation> {
     let validation = |(i, &r)| Validation {
         step: 40 * i,

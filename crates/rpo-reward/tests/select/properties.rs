@@ -1,4 +1,4 @@
-//! What holds of any rule on any trajectory.
+//! Properties of any rule on any trajectory.
 
 use proptest::prelude::*;
 use rpo_reward::select::{Decision, Kind, Rule, Validation, decide, kept, winners_on_grid};
@@ -63,7 +63,7 @@ proptest! {
     fn a_rule_ignores_scores_after_its_stop(rule in any_rule(), a in trajectory(), b in trajectory()) {
         let before = decide(&rule, &a, false).unwrap();
         prop_assume!(before.finished);
-        // Another trajectory's scores in place of all that follows the stop.
+        // Another trajectory's scores in place of everything after the stop.
         let stop = before.stopped_at.unwrap();
         let mut other = a[..=stop].to_vec();
         let pictures = a[0].scores.len();
