@@ -1,4 +1,4 @@
-//! What the U-Net is conditioned on besides the timestep: text states, and SDXL's pooled text and picture sizes.
+//! Conditioning of the U-Net besides the timestep: text states, and SDXL's pooled text and picture sizes.
 
 use candle_core::{Device, Result, Tensor, bail};
 
@@ -21,7 +21,7 @@ pub struct Added {
 }
 
 impl Added {
-    /// Pooled texts `[B, P]` of square pictures of `size` pixels, not cropped.
+    /// For uncropped square pictures of `size` pixels with pooled texts `[B, P]`.
     ///
     /// # Errors
     /// If the texts are not a matrix.
@@ -68,7 +68,7 @@ impl Conditioning {
         Ok(batch)
     }
 
-    /// The same function of every part.
+    /// Applies a function to every part.
     fn map(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         let added = |a: &Added| -> Result<Added> {
             Ok(Added {
@@ -82,7 +82,7 @@ impl Conditioning {
         })
     }
 
-    /// Some rows, in this order; a row may be taken more than once.
+    /// Some rows, in this order; rows may repeat.
     ///
     /// # Errors
     /// If a row does not exist.
@@ -94,7 +94,7 @@ impl Conditioning {
     /// `n` rows from `start` on.
     ///
     /// # Errors
-    /// If they do not exist.
+    /// If the rows do not exist.
     pub fn narrow(&self, start: usize, n: usize) -> Result<Self> {
         self.map(|t| t.narrow(0, start, n)?.contiguous())
     }
@@ -111,10 +111,10 @@ impl Conditioning {
         self.select(&vec![0; n])
     }
 
-    /// All rows, one set after the other.
+    /// Concatenation of all rows.
     ///
     /// # Errors
-    /// If the sets have other shapes, or only some have SDXL's added parts.
+    /// If the shapes differ, or only some have SDXL's added parts.
     pub fn cat(all: &[&Self]) -> Result<Self> {
         let parts = |f: fn(&Self) -> Option<&Tensor>| -> Result<Option<Tensor>> {
             let some: Vec<&Tensor> = all.iter().filter_map(|c| f(c)).collect();
@@ -140,7 +140,7 @@ impl Conditioning {
         })
     }
 
-    /// Zeros of the same shapes, but the sizes as they are: what SDXL's guidance starts from
+    /// Zeros of the same shapes, with the sizes unchanged: SDXL's unconditional input
     /// (`force_zeros_for_empty_prompt`).
     ///
     /// # Errors

@@ -1,11 +1,11 @@
-//! Configuration keys that are accepted only while they say nothing.
+//! Configuration keys that are accepted only with values that have no effect.
 
 use std::path::Path;
 
 use candle_core::{Error, Result, bail};
 use serde_json::{Map, Value};
 
-/// The text of a configuration file; the error names it and the hint.
+/// The text of a configuration file; the error has its path and a hint.
 pub(crate) fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|e| {
         Error::msg(format!(
@@ -15,7 +15,7 @@ pub(crate) fn read(path: &Path) -> Result<String> {
     })
 }
 
-/// A key outside the supported part of a configuration, with the values that do not matter.
+/// A key outside the supported part of a configuration, with the values that have no effect.
 pub(crate) struct Neutral {
     key: &'static str,
     /// Accepted values as JSON texts; empty: any.
@@ -28,7 +28,7 @@ impl Neutral {
         Self { key, values }
     }
 
-    /// The key has no influence here.
+    /// The key has no effect here.
     pub(crate) const fn any(key: &'static str) -> Self {
         Self { key, values: &[] }
     }
@@ -45,8 +45,8 @@ impl Neutral {
     }
 }
 
-/// Errors on the first key of `rest` that would change the network or the schedule. Keys that start with `_`, and
-/// unknown keys that are null or false, pass.
+/// Errors on the first key of `rest` that would change the network or the schedule. Keys that start with `_`, and unknown
+/// keys that are null or false, are accepted.
 pub(crate) fn refuse_others(
     label: &str,
     rest: &Map<String, Value>,

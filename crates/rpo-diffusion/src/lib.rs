@@ -1,7 +1,7 @@
 //! U-Net, VAE, noise schedule and samplers read from a diffusers folder.
 //!
-//! Pictures and latents are `[B, H, W, C]` f32, texts a [`Conditioning`]. Nothing here knows of rewards or training
-//! recipes: the crate serves as a plain Stable Diffusion 1.x / 2.x / XL library whose U-Net can be trained.
+//! Pictures and latents are `[B, H, W, C]` f32, texts a [`Conditioning`]. Nothing here depends on rewards or training
+//! recipes: the crate is a plain Stable Diffusion 1.x / 2.x / XL library whose U-Net can be trained.
 
 pub mod checkpoint;
 mod conditioning;

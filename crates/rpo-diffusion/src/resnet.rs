@@ -1,4 +1,4 @@
-//! The convolutional blocks that the U-Net and the VAE share. Activations are `[B, H, W, C]`.
+//! The convolutional blocks shared by the U-Net and the VAE. Activations are `[B, H, W, C]`.
 
 use candle_core::{Result, Tensor};
 use rpo_nn::layers::{Conv2d, GroupNorm, Linear};

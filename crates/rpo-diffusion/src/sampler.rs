@@ -7,7 +7,7 @@ use crate::schedule::NoiseSchedule;
 use crate::solver::{Plan, Solver};
 use crate::unet::UNet2DConditionModel;
 
-/// How to sample.
+/// Settings of sampling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplerConfig {
     /// The solver.
@@ -28,7 +28,7 @@ pub struct SamplerConfig {
 }
 
 impl SamplerConfig {
-    /// The solver's plan on a model's schedule. Errors as [`Solver::plan`] does.
+    /// The solver's plan on a model's schedule. Errors as [`Solver::plan`].
     pub fn plan(&self, schedule: &NoiseSchedule) -> Result<Plan> {
         self.solver.plan(schedule, self.steps, self.eta)
     }
@@ -48,13 +48,13 @@ impl SamplerConfig {
     }
 }
 
-/// From noise `latents` `[N, h, w, C]` (standard normal) to scaled latents of the same shape. `cond`: one row a
-/// picture; `uncond`: the one row of the negative prompt.
+/// From noise `latents` `[N, h, w, C]` (standard normal) to scaled latents of the same shape. `cond`: one row per
+/// picture; `uncond`: the single row of the negative prompt.
 ///
 /// `noise(i, k)` returns the standard normal noise that a stochastic solver adds to picture `i` of the N at step `k`
-/// of its plan, `h w C` values in this order; other solvers do not ask. A picture depends on its own noise and text
-/// only, not on how the pictures are batched. `progress` is told the number of picture steps done, out of N times the
-/// length of the plan, after each network evaluation.
+/// of its plan, `h w C` values in this order; other solvers do not call it. A picture depends on its own noise and text
+/// only, not on the batches. `progress` is called after each network evaluation with the number of picture steps done, out
+/// of N times the length of the plan.
 pub fn sample(
     unet: &UNet2DConditionModel,
     schedule: &NoiseSchedule,
@@ -92,7 +92,7 @@ pub fn sample(
     for start in (0..pictures).step_by(config.batch) {
         let n = config.batch.min(pictures - start);
         let cond = cond.narrow(start, n)?;
-        // What no evaluation reads is not prepared.
+        // Only inputs that some evaluation reads are prepared.
         let (mut both, mut alone) = (None, None);
         if guided.contains(&true) {
             both = Some(unet.prepare_text(&Conditioning::cat(&[&uncond.repeat(n)?, &cond])?)?);

@@ -1,4 +1,4 @@
-//! A picture's bits do not depend on the batch that it is drawn in: it can be kept by itself and used again.
+//! A picture's bits do not depend on the batch that it is drawn in, so it can be cached by itself.
 
 mod support;
 
@@ -72,7 +72,7 @@ fn a_picture_is_the_same_in_any_batch() -> Result<()> {
                 "batches of {batch}"
             );
         }
-        // In other company, and alone.
+        // With others, and alone.
         let some = drawn(&pipeline, &config(16), &[5, 1])?;
         assert!(some[0] == together[5] && some[1] == together[1]);
         assert!(drawn(&pipeline, &config(16), &[6])?[0] == together[6]);

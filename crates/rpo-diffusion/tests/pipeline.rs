@@ -1,4 +1,4 @@
-//! From prompts to pictures, as diffusers does it; and what is said about broken folders.
+//! From prompts to pictures, as in diffusers; and messages about broken folders.
 
 mod support;
 
@@ -82,7 +82,7 @@ fn equal_prompts_and_pictures_back() -> Result<()> {
     assert!(support::relative(&first, &three.get(1)?)? > 0.1);
     assert!(pipeline.encode_prompts::<&str>(&[], 64).is_err());
 
-    // The golden picture's values lie on no byte grid; one in bytes is encoded by hand.
+    // The golden picture's values are not on the byte grid; a picture in bytes is encoded by hand.
     let bytes: Vec<u8> = (0..64 * 64 * 3).map(|i| (i * 7 % 256) as u8).collect();
     let picture = RgbImage::from_raw(64, 64, bytes.clone()).unwrap();
     let values: Vec<f32> = bytes
@@ -121,7 +121,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The message of loading a copy of the micro model after `damage`.
+/// The message of loading a copy of the embedded model after `damage`.
 fn message(damage: impl FnOnce(&Path)) -> String {
     let dir = tempfile::tempdir().unwrap();
     fs::copy(

@@ -1,4 +1,4 @@
-//! Whole sampling runs of the micro model against diffusers.
+//! Whole sampling runs of the embedded model against diffusers.
 
 mod support;
 
@@ -54,7 +54,7 @@ fn trajectories_end_where_those_of_diffusers_do() -> Result<()> {
     Ok(())
 }
 
-/// Values of a golden noise `[2, 4, 16, 16]` as the sampler asks for them: `[16, 16, 4]` of picture i.
+/// Values of a golden noise `[2, 4, 16, 16]` in the sampler's layout: `[16, 16, 4]` of picture i.
 fn golden_noise(i: usize, k: usize) -> Vec<f32> {
     let size = 4 * 16 * 16;
     let picture = &step_noise(2 * size, k)[i * size..(i + 1) * size];
@@ -160,7 +160,7 @@ fn guidance_on_a_part_of_the_trajectory() -> Result<()> {
     let (unet, schedule) = (unet()?, micro_schedule()?);
     let latents = golden.nhwc("sample.latents")?;
     let (cond, uncond) = (golden.text("cond")?, golden.text("uncond")?);
-    // What the unconditional half would spread if it were computed.
+    // NaN that would spread if the unconditional half were computed.
     let nothing = Conditioning::from((&uncond.hidden_states * f64::NAN)?);
     for (solver, steps, evaluations) in [
         (Solver::Ddim, 5, 5),
@@ -192,13 +192,13 @@ fn guidance_on_a_part_of_the_trajectory() -> Result<()> {
             "{solver:?}"
         );
 
-        // No evaluation lies in it: the unconditional half is never asked for.
+        // No evaluation is in the interval: the unconditional half is never used.
         let none = config(3., Some([0.01, 0.02]));
         assert_eq!(none.passes(evaluations), evaluations);
         let plain = bits(&run(&config(1., None), &uncond)?)?;
         assert_eq!(plain, bits(&run(&none, &nothing)?)?, "{solver:?}");
 
-        // The first and the last part, against the solver on networks of two and of one row a picture.
+        // The first and the last part, against the solver on networks with two rows and with one row per picture.
         for interval in [[0., 0.5], [0.5, 1.]] {
             let part = config(3., Some(interval));
             let (mut k, mut rows) = (0, 0);

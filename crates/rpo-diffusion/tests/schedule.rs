@@ -1,4 +1,4 @@
-//! The noise schedule in training, and what its file may say.
+//! The noise schedule in training, and its file.
 
 mod support;
 
@@ -171,7 +171,7 @@ fn a_plan_that_cannot_be_is_refused_with_the_hint() {
 }
 
 /// From `diffusers.training_utils.compute_snr` of diffusers 0.42.1 on the micro model's DDIMScheduler, with γ = 5:
-/// `minimum(snr, 5) / snr`, and `/ (snr + 1)` for the velocity, as its training scripts weigh the error.
+/// `minimum(snr, 5) / snr`, and `/ (snr + 1)` for the velocity, as its training scripts weight the error.
 #[test]
 fn min_snr_weights_are_those_of_diffusers() -> Result<()> {
     const AT: [usize; 5] = [0, 100, 300, 600, 999];

@@ -13,7 +13,7 @@ use support::{f64s, golden_path, step_noise};
 struct Case {
     name: String,
     file: Value,
-    /// Whether `StableDiffusionPipeline` opened the file.
+    /// Whether `StableDiffusionPipeline` loaded the file.
     pipeline: bool,
     alphas_cumprod: Vec<(usize, f64)>,
     runs: Vec<Run>,
@@ -81,7 +81,7 @@ fn runs_are_those_of_diffusers() -> Result<()> {
             );
             let plan = run.solver.plan(&schedule, run.steps, run.eta)?;
             let t: Vec<f64> = plan.steps.iter().map(|s| s.t).collect();
-            // Timesteps of Karras sigmas hang on the last bit of a logarithm in f32.
+            // Timesteps of Karras sigmas depend on the last bit of a logarithm in f32.
             let near = |(a, b): (&f64, &f64)| a == b || (b.fract() != 0. && (a - b).abs() < 1e-3);
             assert!(
                 t.len() == run.t.len() && t.iter().zip(&run.t).all(near),
@@ -90,7 +90,7 @@ fn runs_are_those_of_diffusers() -> Result<()> {
             );
             let (end, inputs) = made_up(&plan)?;
             let figure = off(&end, &run.end).max(off(&inputs, &run.input));
-            // From sigma 4096 down, an f32 keeps three digits less of what is left at the end.
+            // Starting from sigma 4096, f32 loses three digits of the final sample.
             let far = plan.init_noise_sigma > 1000.;
             // diffusers rounds the beta = 1 - a / a' of DDPM's steps in f32.
             let tolerance = match run.solver {

@@ -1,4 +1,4 @@
-//! A whole training step and a whole sampling run of the embedded model: no bit depends on the number of threads.
+//! No bit of a training step or a sampling run of the embedded model depends on the number of threads.
 
 mod support;
 
@@ -10,7 +10,7 @@ use rpo_nn::optim::{self, AdamW, AdamWConfig};
 use rpo_nn::{Tape, ops};
 use support::micro;
 
-/// Numbers in [-2, 2) without any pattern that matters.
+/// Pseudo-random numbers in [-2, 2).
 fn numbers(dims: &[usize], salt: u32) -> Result<Tensor> {
     let n = dims.iter().product::<usize>() as u32;
     let value = |i: u32| {
@@ -25,7 +25,7 @@ fn bits(t: &Tensor) -> Result<Vec<u32>> {
     Ok(values.into_iter().map(f32::to_bits).collect())
 }
 
-/// Everything that comes of the work, by name.
+/// All results of the work, by name.
 type Outcome = BTreeMap<String, Vec<u32>>;
 
 /// Runs `work` on pools of 1, 2 and 3 threads.

@@ -83,7 +83,7 @@ fn tiny(name: &str) -> Result<()> {
         let (others, again) = of(tape)?;
         assert_eq!(loss, again, "{way}");
         for (key, grad) in &grads {
-            // The same products and sums; only edges of the graph are added up in another order.
+            // The same products and sums; only edges of the graph are summed in another order.
             let figure = relative(&others[key], grad)?;
             assert!(figure <= 1e-5, "{name}: {key} {way}: {figure:e}");
         }
@@ -252,13 +252,13 @@ fn frozen_weights_record_nothing_and_see_every_step() -> Result<()> {
     let before = frozen.forward(&x, &[500.], &hidden)?;
     assert!(!before.track_op());
     for (_, var) in params.vars() {
-        // In place, as the optimiser does it.
+        // In place, as the optimiser does.
         let tensor = var.as_tensor();
         var.set(&(tensor * 1.5)?)?;
     }
     let moved = frozen.forward(&x, &[500.], &hidden)?;
     assert!(relative(&moved, &before)? > 1e-2);
-    // One timestep for all, or the same one each.
+    // One timestep for all, or the same one for each.
     let each = frozen.forward(&x, &[500.; 3], &hidden)?;
     assert_eq!(f64s(&each)?, f64s(&moved)?);
     Ok(())

@@ -4,7 +4,7 @@ use candle_core::{Result, bail};
 use rpo_nn::weights::Item;
 use std::collections::BTreeMap;
 
-/// What happens to a tensor's values or shape on the way.
+/// Conversion of a tensor's values or shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Nothing.
@@ -15,22 +15,22 @@ pub enum Change {
     Transpose,
 }
 
-/// Where a tensor of the folder is in the file.
+/// The counterpart in the file of a tensor of the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A tensor of its own.
+pub enum Counterpart {
+    /// A whole tensor.
     Whole(String, Change),
-    /// Rows of a tensor that holds query, key and value one below the other: its name, and 0, 1 or 2.
+    /// Rows of a tensor that stacks query, key and value: its name, and 0, 1 or 2.
     Third(String, usize),
 }
 
-/// The names of one part. Modules are listed; what follows a module's name (`.weight`, `.bias`, the inside of a
+/// The names of one part. Modules are listed; the rest of a tensor's name (`.weight`, `.bias`, the inside of a
 /// transformer) is the same on both sides.
 #[derive(Clone, Debug, Default)]
 pub struct NameMap {
     /// What all names of the part begin with in the file.
     prefix: String,
-    /// What the folder's names begin with, if the writer of the folder was transformers before version 5.
+    /// Prefix of the folder's names, if the folder was written by transformers before version 5.
     wrapper: &'static str,
     to_file: BTreeMap<String, String>,
     to_folder: BTreeMap<String, String>,
@@ -92,10 +92,11 @@ impl NameMap {
         &self.prefix
     }
 
-    /// Where the folder's tensor `name` is in the file; `None` if the part has no such tensor.
-    pub fn place(&self, name: &str) -> Option<Place> {
+    /// The counterpart in the file of the folder's tensor `name`; `None` if the part has no such tensor.
+    pub fn counterpart(&self, name: &str) -> Option<Counterpart> {
         let name = name.strip_prefix(self.wrapper).unwrap_or(name);
-        let whole = |file: String, change| Place::Whole(format!("{}{file}", self.prefix), change);
+        let whole =
+            |file: String, change| Counterpart::Whole(format!("{}{file}", self.prefix), change);
         if let Some((_, file)) = self.transposed.iter().find(|(folder, _)| folder == name) {
             return Some(whole(file.clone(), Change::Transpose));
         }
@@ -108,7 +109,7 @@ impl NameMap {
             };
             let (module, leaf) = rest.split_once('.')?;
             if let Some(third) = QKV.iter().position(|qkv| *qkv == module) {
-                return Some(Place::Third(
+                return Some(Counterpart::Third(
                     format!("{}{file}.in_proj_{leaf}", self.prefix),
                     third,
                 ));
@@ -120,12 +121,12 @@ impl NameMap {
         Some(whole(format!("{file}{}", &name[module.len()..]), change))
     }
 
-    /// Which tensors of the folder the file's tensor `name` is: one, or query, key and value; `None` if it is none of this part.
+    /// The tensors of the folder in the file's tensor `name`: one, or query, key and value; `None` if it is not of this part.
     pub fn origin(&self, name: &str) -> Option<(Vec<String>, Change)> {
         let name = name.strip_prefix(&self.prefix)?;
         let wrapped = |folder: &str| format!("{}{folder}", self.wrapper);
         if let Some((folder, _)) = self.transposed.iter().find(|(_, file)| file == name) {
-            // transformers keeps the projection outside of the wrapper.
+            // transformers keeps the projection outside the wrapper.
             return Some((vec![folder.clone()], Change::Transpose));
         }
         for (folder, file) in &self.fused {
@@ -144,28 +145,28 @@ impl NameMap {
     /// The tensors of the file for the tensors of a folder.
     ///
     /// # Errors
-    /// A tensor without a place, or query, key and value that do not fit together; `label` names the folder.
+    /// A tensor without a counterpart, or query, key and value that do not fit together; `label` names the folder.
     pub fn to_file<'a>(&self, items: Vec<Item<'a>>, label: &str) -> Result<Vec<Item<'a>>> {
         let mut out = Vec::new();
         let mut fused: BTreeMap<String, [Option<Item<'a>>; 3]> = BTreeMap::new();
         for item in items {
-            match self.place(&item.name) {
+            match self.counterpart(&item.name) {
                 None => bail!(
                     "{label}: tensor {} has no place in a single-file checkpoint",
                     item.name
                 ),
-                Some(Place::Third(name, i)) => {
+                Some(Counterpart::Third(name, i)) => {
                     fused.entry(name).or_default()[i] = Some(item);
                 }
-                Some(Place::Whole(name, Change::None)) => out.push(item.renamed(name)),
-                Some(Place::Whole(name, Change::Kernel)) => {
+                Some(Counterpart::Whole(name, Change::None)) => out.push(item.renamed(name)),
+                Some(Counterpart::Whole(name, Change::Kernel)) => {
                     let mut item = item.renamed(name);
                     if item.shape.len() == 2 {
                         item.shape.extend([1, 1]);
                     }
                     out.push(item);
                 }
-                Some(Place::Whole(name, Change::Transpose)) => {
+                Some(Counterpart::Whole(name, Change::Transpose)) => {
                     out.push(transposed(item, name, label)?)
                 }
             }
@@ -186,10 +187,10 @@ impl NameMap {
         Ok(out)
     }
 
-    /// The tensors of the folder for those tensors of a file that belong to the part; `rest` takes the others.
+    /// The tensors of the folder for the tensors of a file that belong to the part; `rest` receives the others.
     ///
     /// # Errors
-    /// A tensor whose shape cannot be that of its place.
+    /// A tensor with an impossible shape.
     pub fn to_folder<'a>(
         &self,
         items: Vec<Item<'a>>,
@@ -238,7 +239,7 @@ impl NameMap {
     }
 }
 
-/// The entry whose key is the longest beginning of `name`, up to a dot or its end.
+/// The entry whose key is the longest prefix of `name` that ends at a dot or its end.
 fn longest<'m>(map: &'m BTreeMap<String, String>, name: &str) -> Option<(&'m String, &'m String)> {
     let ends = name.match_indices('.').map(|(i, _)| i).chain([name.len()]);
     let mut ends: Vec<usize> = ends.collect();

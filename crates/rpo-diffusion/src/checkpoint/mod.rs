@@ -1,5 +1,5 @@
-//! Single-file checkpoints, as the original code of Stable Diffusion, ComfyUI and A1111 read them: all parts of a model in one
-//! safetensors file, under other names than in a diffusers folder.
+//! Single-file checkpoints, as read by the original code of Stable Diffusion, ComfyUI and A1111: all parts of a model in one
+//! safetensors file, with other names than in a diffusers folder.
 //!
 //! | part | names in the file begin with | differences in values |
 //! |---|---|---|
@@ -25,11 +25,11 @@ use rpo_encoders::clip::ClipTextConfig;
 use crate::unet::UNetConfig;
 use crate::vae::VaeConfig;
 
-pub use map::{Change, NameMap, Place};
+pub use map::{Change, Counterpart, NameMap};
 pub use model_spec::model_spec;
 pub use single_file::{Folders, family, to_file, to_folders};
 
-/// Which text encoders a file has, and under which names.
+/// Family of a model: which text encoders a file has, and under which names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// Stable Diffusion 1.x: CLIP.
@@ -50,7 +50,7 @@ impl std::fmt::Display for Family {
     }
 }
 
-/// The names of a whole model: what its configurations decide.
+/// The names of a whole model, as determined by its configurations.
 #[derive(Clone, Debug)]
 pub struct Names {
     /// Its family.
@@ -60,7 +60,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// The names of a model with these configurations. `layers`: those of the text encoder that the file has as OpenCLIP does.
+    /// The names of a model with these configurations. `layers`: number of layers of the text encoder in OpenCLIP's format.
     pub fn new(family: Family, unet: &UNetConfig, vae: &VaeConfig, layers: usize) -> Self {
         let mut parts = vec![("unet", unet::names(unet)), ("vae", vae::names(vae))];
         match family {
@@ -87,7 +87,7 @@ impl Names {
     /// The names of the diffusers folder `dir`, from its configurations: XL has a second text encoder, 2.x linear projections.
     ///
     /// # Errors
-    /// A configuration that is missing or not supported, by file and key.
+    /// If a configuration is missing or not supported, by file and key.
     pub fn of_folder(dir: &Path) -> Result<Self> {
         let unet = UNetConfig::load(&dir.join("unet/config.json"))?;
         let vae = VaeConfig::load(&dir.join("vae/config.json"))?;

@@ -1,11 +1,11 @@
-//! The metadata that ModelSpec 1.0.1 asks of a single-file checkpoint.
+//! The metadata of a single-file checkpoint by ModelSpec 1.0.1.
 
 use std::collections::BTreeMap;
 
 use super::Family;
 use crate::schedule::PredictionType;
 
-/// `modelspec.*`: what ComfyUI, A1111 and model managers show. `size`: side of the pictures in pixels.
+/// `modelspec.*`, which ComfyUI, A1111 and model managers show. `size`: side of the pictures in pixels.
 pub fn model_spec(
     family: Family,
     prediction: PredictionType,
@@ -23,7 +23,7 @@ pub fn model_spec(
     [
         ("sai_model_spec", "1.0.1"),
         ("architecture", architecture),
-        // The code whose names the tensors have.
+        // The implementation whose tensor names are used.
         (
             "implementation",
             "https://github.com/Stability-AI/generative-models",

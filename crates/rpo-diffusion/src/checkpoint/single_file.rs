@@ -1,12 +1,12 @@
-//! All parts of a model to one file and back.
+//! Conversion of all parts of a model to one file and back.
 
 use candle_core::{Result, bail};
 use rpo_nn::weights::{Archive, Item};
 
 use super::{Family, Names};
 
-/// Beginnings of names that are neither weights of a part nor unknown: averages of the U-Net that training kept, what follows from
-/// the noise schedule, and the VAE's training loss.
+/// Prefixes of known tensors that are not weights of a part: moving averages of the U-Net from training, tables of the noise
+/// schedule, and the VAE's training loss.
 const BESIDES: [&str; 12] = [
     "model_ema.",
     "first_stage_model.loss.",
@@ -22,10 +22,10 @@ const BESIDES: [&str; 12] = [
     "global_step",
 ];
 
-/// Ends of names that follow from the configuration or that Stable Diffusion does not read.
+/// Suffixes of tensors that follow from the configuration or that Stable Diffusion does not read.
 const UNREAD: [&str; 3] = [".position_ids", ".logit_scale", ".attn_mask"];
 
-/// The tensors of a file, part by part.
+/// The tensors of a file by part.
 #[derive(Debug)]
 pub struct Folders<'a> {
     /// Folder and tensors of each part.
@@ -34,10 +34,10 @@ pub struct Folders<'a> {
     pub passed_over: Vec<String>,
 }
 
-/// Which family a file belongs to.
+/// The family of a file.
 ///
 /// # Errors
-/// A file that is no checkpoint of Stable Diffusion 1.x, 2.x or XL base, with what it seems to be.
+/// If the file is not a checkpoint of Stable Diffusion 1.x, 2.x or XL base, with what it seems to be.
 pub fn family(archive: &Archive) -> Result<Family> {
     let label = archive.label();
     let has = |prefix: &str| archive.names().any(|name| name.starts_with(prefix));
@@ -81,7 +81,7 @@ pub fn family(archive: &Archive) -> Result<Family> {
 /// The tensors of a file for those of all parts of a folder, named `(part, tensors)`.
 ///
 /// # Errors
-/// A tensor without a place in the file; a part that is missing.
+/// If a tensor has no name in the file, or a part is missing.
 pub fn to_file<'a>(names: &Names, mut parts: Vec<(&str, Vec<Item<'a>>)>) -> Result<Vec<Item<'a>>> {
     let mut out = Vec::new();
     for (part, map) in &names.parts {
@@ -96,7 +96,7 @@ pub fn to_file<'a>(names: &Names, mut parts: Vec<(&str, Vec<Item<'a>>)>) -> Resu
 /// The tensors of all parts of a folder for those of a file.
 ///
 /// # Errors
-/// A part of which the file holds nothing, or a tensor that belongs to a part whose configuration has no place for it.
+/// If the file has no tensor of a part, or a tensor that does not fit its part's configuration.
 pub fn to_folders<'a>(names: &Names, archive: &'a Archive) -> Result<Folders<'a>> {
     let label = archive.label();
     let mut items = archive.items();
@@ -132,12 +132,12 @@ pub fn to_folders<'a>(names: &Names, archive: &'a Archive) -> Result<Folders<'a>
     Ok(Folders { parts, passed_over })
 }
 
-/// Whether a tensor is known to be of no use here.
+/// Whether a tensor is known not to be needed.
 fn is_unread(names: &Names, name: &str) -> bool {
     if BESIDES.iter().any(|b| name.starts_with(b)) || UNREAD.iter().any(|u| name.ends_with(u)) {
         return true;
     }
-    // Stable Diffusion 2.x reads OpenCLIP's last layer but one: folders leave the last layer and the projection away.
+    // Stable Diffusion 2.x reads OpenCLIP's penultimate layer: folders omit the last layer and the projection.
     names.family == Family::Sd2
         && name
             .strip_prefix("cond_stage_model.model.")

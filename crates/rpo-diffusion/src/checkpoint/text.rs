@@ -2,7 +2,7 @@
 
 use super::NameMap;
 
-/// The part of a folder's name that transformers before version 5 writes and later ones may leave away.
+/// The part of a folder's names that transformers before version 5 writes and later versions may omit.
 const WRAPPER: &str = "text_model.";
 
 /// Modules of an OpenCLIP layer.
@@ -14,7 +14,7 @@ const LAYER: [(&str, &str); 5] = [
     ("self_attn.out_proj", "attn.out_proj"),
 ];
 
-/// The names of a text encoder that is in the file under its own names, below `prefix`.
+/// The names of a text encoder with the same names in the file, below `prefix`.
 pub(super) fn clip_names(prefix: &str) -> NameMap {
     let mut map = NameMap::new(prefix, WRAPPER);
     for module in ["embeddings", "encoder", "final_layer_norm"] {
@@ -25,8 +25,8 @@ pub(super) fn clip_names(prefix: &str) -> NameMap {
     map
 }
 
-/// The names of a text encoder of `layers` layers that is in the file as OpenCLIP has it, below `prefix`; `projected` if the
-/// folder's encoder has a text projection.
+/// The names of a text encoder of `layers` layers that is in OpenCLIP's format in the file, below `prefix`; `projected` if
+/// the folder's encoder has a text projection.
 pub(super) fn open_clip_names(prefix: &str, layers: usize, projected: bool) -> NameMap {
     let mut map = NameMap::new(prefix, WRAPPER);
     map.add("embeddings.token_embedding", "token_embedding");

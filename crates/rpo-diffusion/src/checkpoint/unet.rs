@@ -13,7 +13,7 @@ const RESNET: [(&str, &str); 6] = [
     ("conv_shortcut", "skip_connection"),
 ];
 
-/// Modules outside of the blocks.
+/// Modules outside the blocks.
 const OUTER: [(&str, &str); 8] = [
     ("time_embedding.linear_1", "time_embed.0"),
     ("time_embedding.linear_2", "time_embed.2"),
@@ -32,7 +32,7 @@ fn resnet(map: &mut NameMap, folder: &str, file: &str) {
 }
 
 /// The names of a U-Net of this configuration. The file counts `input_blocks` and `output_blocks` through all resolutions: a ResNet
-/// (`.0`) with its transformer (`.1`) is one, a downsampling is one of its own, an upsampling is the last module of its block.
+/// (`.0`) with its transformer (`.1`) is one block, a downsampling is a separate block, an upsampling is the last module of its block.
 pub(super) fn names(config: &UNetConfig) -> NameMap {
     let mut map = NameMap::new("model.diffusion_model.", "");
     for (ours, theirs) in OUTER {

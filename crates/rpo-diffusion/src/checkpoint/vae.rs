@@ -26,7 +26,7 @@ fn resnet(map: &mut NameMap, folder: &str, file: &str) {
     }
 }
 
-/// The names of a VAE of this configuration. The file counts the decoder's blocks from the picture in, the folder from the latent out.
+/// The names of a VAE of this configuration. The file numbers the decoder's blocks from the picture side, the folder from the latent side.
 pub(super) fn names(config: &VaeConfig) -> NameMap {
     let mut map = NameMap::new("first_stage_model.", "");
     for same in ["quant_conv", "post_quant_conv"] {

@@ -1,4 +1,4 @@
-//! The family of models that a LoRA belongs to, as metadata name it.
+//! The family of models that a LoRA belongs to, as named in metadata.
 
 use rpo_nn::lora::LoraModule;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub enum BaseModel {
 }
 
 impl BaseModel {
-    /// The family of a U-Net. Small networks of a like build count as the family whose build they have.
+    /// The family of a U-Net. Small networks count as the family with the same structure.
     pub fn of(config: &UNetConfig, prediction_type: PredictionType) -> Self {
         match (
             config.takes_added(),
@@ -35,8 +35,8 @@ impl BaseModel {
         }
     }
 
-    /// The family that the modules of a file tell: SDXL by an attention of several transformer blocks or text states of width
-    /// 2048, SD 2.x by text states of width 1024 (of its two kinds the one that predicts noise), else SD 1.x.
+    /// The family inferred from the modules of a file: SDXL by an attention of several transformer blocks or text states of width
+    /// 2048, SD 2.x by text states of width 1024 (assumed to predict noise), else SD 1.x.
     pub fn guess(modules: &BTreeMap<String, LoraModule>) -> Self {
         let second = |name: &String| name.contains(".transformer_blocks.1.");
         let text = modules
@@ -70,7 +70,7 @@ impl BaseModel {
         }
     }
 
-    /// ModelSpec's implementation: whose module names the kohya file has.
+    /// ModelSpec's implementation, whose module names the kohya file has.
     pub(super) fn implementation(self) -> &'static str {
         match self {
             Self::Sdxl => "https://github.com/Stability-AI/generative-models",
@@ -78,7 +78,7 @@ impl BaseModel {
         }
     }
 
-    /// sd-scripts' `ss_base_model_version`; A1111 takes what starts with `sdxl_` for SDXL.
+    /// sd-scripts' `ss_base_model_version`; A1111 takes values that start with `sdxl_` for SDXL.
     pub(super) fn version(self) -> &'static str {
         match self {
             Self::Sd1 => "sd_v1",

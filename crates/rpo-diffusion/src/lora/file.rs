@@ -1,4 +1,4 @@
-//! A LoRA of a U-Net, apart from the file it stands in.
+//! A LoRA of a U-Net, independent of its file format.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use candle_core::{DType, Result};
 use rpo_nn::lora::{Adapters, LoraModule};
 use rpo_nn::weights::Params;
 
-/// The names that a file's keys have.
+/// The key format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `lora_unet_….lora_down.weight`, `.lora_up.weight`, `.alpha`.
@@ -15,12 +15,12 @@ pub enum Format {
     Peft,
     /// `unet.….lora.down.weight`, `lora.up`: diffusers' training scripts of 2023.
     DiffusersScript,
-    /// `unet.….processor.to_q_lora.down.weight`: diffusers' first form.
+    /// `unet.….processor.to_q_lora.down.weight`: diffusers' first format.
     DiffusersProcessor,
 }
 
 impl Format {
-    /// A name for messages.
+    /// Its name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kohya => "kohya",
@@ -38,16 +38,16 @@ pub struct Lora {
     pub modules: BTreeMap<String, LoraModule>,
     /// The text in the file's header.
     pub metadata: BTreeMap<String, String>,
-    /// The names its keys had.
+    /// The key format of the file.
     pub format: Format,
-    /// The type its values were stored in.
+    /// The dtype of the stored values.
     pub dtype: DType,
-    /// Modules of text encoders, which are left out: only U-Nets are adapted here.
+    /// Modules of text encoders, which are ignored: only U-Nets are adapted here.
     pub text_encoder: Vec<String>,
 }
 
 impl Lora {
-    /// The adapters of a trained set, with its metadata still to be given.
+    /// The trained adapters, without metadata.
     ///
     /// # Errors
     /// If memory cannot be read back as f32, which does not happen for tensors of this type.
@@ -64,22 +64,22 @@ impl Lora {
     /// The modules as adapters of a U-Net with the tensors `base`, frozen.
     ///
     /// # Errors
-    /// If a module is not one of the U-Net's, or of another size; the message names it.
+    /// If a module is not in the U-Net or has another size, with its name.
     pub fn adapters(&self, base: &Params) -> Result<Adapters> {
         Adapters::from_modules(base, &self.modules, false)
     }
 
-    /// The rank of all modules, if they have the same.
+    /// The rank of all modules, if it is the same.
     pub fn rank(&self) -> Option<usize> {
         one(self.modules.values().map(|m| m.a.dims()[0]))
     }
 
-    /// α of all modules, if they have the same.
+    /// α of all modules, if it is the same.
     pub fn alpha(&self) -> Option<f64> {
         one(self.modules.values().map(|m| m.alpha))
     }
 
-    /// What to say of the parts that are left out, if there are any.
+    /// The note about ignored parts, if any.
     pub fn left_out(&self) -> Option<String> {
         let first = self.text_encoder.first()?;
         Some(format!(

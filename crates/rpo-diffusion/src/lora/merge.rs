@@ -1,4 +1,4 @@
-//! A LoRA worked into the weights of a U-Net, or taken out of them.
+//! Merging a LoRA into the weights of a U-Net, or removing it.
 
 use candle_core::{Result, bail};
 use rpo_nn::weights::{Archive, Item};
@@ -6,11 +6,11 @@ use rpo_nn::weights::{Archive, Item};
 use super::file::Lora;
 
 impl Lora {
-    /// All tensors of `unet`, those of the LoRA's modules with `scale` · α/r · B A added: with `-scale` a merged U-Net gives back the
-    /// base, exact to rounding. Sums are made in f32 when the tensor is written, so the network is never in memory as a whole.
+    /// All tensors of `unet`, with `scale` · α/r · B A added to those of the LoRA's modules: `-scale` turns a merged U-Net back into
+    /// the base, exact up to rounding. Sums are computed in f32 when a tensor is written, so the network is never in memory as a whole.
     ///
     /// # Errors
-    /// If a module is not one of the U-Net's, or of another size; the message names it.
+    /// If a module is not in the U-Net or has another size, with its name.
     pub fn merged<'a>(&'a self, unet: &'a Archive, scale: f64) -> Result<Vec<Item<'a>>> {
         for (name, module) in &self.modules {
             let shape = unet.shape(&format!("{name}.weight"));

@@ -1,4 +1,4 @@
-//! What the header of a LoRA file says: kohya's keys, which A1111, ComfyUI's tools and sites read, ModelSpec 1.0.1, and our own.
+//! Metadata in the header of a LoRA file: kohya's keys, which A1111, ComfyUI's tools and websites read, ModelSpec 1.0.1, and our own.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use sha2::{Digest, Sha256};
 use super::base::BaseModel;
 use super::file::Lora;
 
-/// The hashes of values: they belong to one file.
+/// Hash of the values, valid for one file only.
 const MODELSPEC_HASH: &str = "modelspec.hash_sha256";
 const MODEL_HASH: &str = "sshs_model_hash";
 const LEGACY_HASH: &str = "sshs_legacy_hash";
 
-/// What is known of a training.
+/// Metadata of a training.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// Name of the file without its ending.
+    /// Name of the file without extension.
     pub name: String,
     /// Family of the base model.
     pub base: BaseModel,
@@ -26,7 +26,7 @@ pub struct About {
     pub base_name: String,
     /// Side of the pictures in pixels; 0 for the family's own.
     pub resolution: u32,
-    /// The words that call the subject: `[v] dog`.
+    /// The words that invoke the subject: `[v] dog`.
     pub trigger: String,
     /// Seed of the training.
     pub seed: u64,
@@ -34,28 +34,28 @@ pub struct About {
     pub learning_rate: f64,
     /// Gradient steps taken.
     pub steps: usize,
-    /// Pictures that were learned from.
+    /// Number of training pictures.
     pub images: usize,
     /// Captions of the pictures.
     pub captions: Vec<String>,
-    /// Keys of our own, without the prefix `rpo.`.
+    /// Our own keys, without the prefix `rpo.`.
     pub rpo: BTreeMap<String, String>,
 }
 
 impl Lora {
-    /// Writes down what the file itself tells, where nothing was said before: for a file of another program.
+    /// Adds metadata that follows from the file itself where it is missing: for a file of another program.
     pub fn identify(&mut self, base: BaseModel, name: &str) {
         for (key, value) in self.identity(base, name) {
             self.metadata.entry(key.into()).or_insert(value);
         }
     }
 
-    /// What follows from the modules, the family and the name.
+    /// Metadata that follow from the modules, the family and the name.
     fn identity(&self, base: BaseModel, name: &str) -> Vec<(&'static str, String)> {
         let v2 = matches!(base, BaseModel::Sd2 | BaseModel::Sd2V);
         let or_dynamic = |value: Option<String>| value.unwrap_or_else(|| "Dynamic".into());
         vec![
-            // Python's words, because the readers compare with them.
+            // Python's spelling, which readers compare with.
             ("ss_v2", if v2 { "True" } else { "False" }.into()),
             ("ss_base_model_version", base.version().into()),
             ("ss_network_module", "networks.lora".into()),
@@ -81,7 +81,7 @@ impl Lora {
         ]
     }
 
-    /// sd-scripts counts 3x3 convolutions apart.
+    /// sd-scripts lists 3x3 convolutions separately.
     fn network_args(&self) -> String {
         let kernel = |m: &LoraModule| m.a.dims().get(2).is_some_and(|k| *k > 1);
         match self.modules.values().find(|m| kernel(m)) {
@@ -93,7 +93,7 @@ impl Lora {
         }
     }
 
-    /// Writes down what is known, over what was there.
+    /// Adds the metadata of a training, replacing existing keys.
     pub fn describe(&mut self, about: &About) {
         let side = match about.resolution {
             0 => about.base.side(),
@@ -130,7 +130,7 @@ impl Lora {
     }
 }
 
-/// Metadata without the hashes that belong to another file's values.
+/// Metadata without the hashes of another file's values.
 #[must_use]
 pub fn without_hashes(mut metadata: BTreeMap<String, String>) -> BTreeMap<String, String> {
     for key in [MODELSPEC_HASH, MODEL_HASH, LEGACY_HASH] {
@@ -139,8 +139,8 @@ pub fn without_hashes(mut metadata: BTreeMap<String, String>) -> BTreeMap<String
     metadata
 }
 
-/// A file with the hashes of its values in its metadata. ModelSpec and sd-webui-additional-networks both take SHA-256 over all
-/// bytes behind the header; the latter's older hash is over 64 KiB from 1 MiB on, in a file with kohya's metadata alone.
+/// A file with the hashes of its values in its metadata. ModelSpec and sd-webui-additional-networks both use SHA-256 over all
+/// bytes after the header; the latter's older hash is over 64 KiB from offset 1 MiB, in a file with only kohya's metadata.
 pub(super) fn with_hashes(
     items: &[Item],
     precision: Precision,

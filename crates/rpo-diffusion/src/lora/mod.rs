@@ -1,7 +1,7 @@
 //! LoRA files of Stable Diffusion U-Nets: kohya's keys, which every program reads, and PEFT's, which diffusers writes.
 //!
-//! [`Lora::read`] takes either, and the two older forms of diffusers; [`Lora::to_kohya`] and [`Lora::to_peft`] give the bytes
-//! of a file. [`Lora::adapters`] fits the modules onto a U-Net's tensors, to be laid over them or merged into them.
+//! [`Lora::read`] reads either, and diffusers' two older formats; [`Lora::to_kohya`] and [`Lora::to_peft`] return the bytes of a
+//! file. [`Lora::adapters`] matches the modules to a U-Net's tensors, to be applied on top or merged.
 
 mod base;
 mod file;

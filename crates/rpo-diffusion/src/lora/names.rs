@@ -1,14 +1,14 @@
 //! Names of modules: diffusers' with dots, kohya's with underscores, and for SDXL the numbering of the released checkpoint.
 //!
-//! kohya's names lose the dots, so the way back needs the words that have an underscore of their own. Every adaptable module of
-//! the Stable Diffusion U-Nets is made of these words and of words without one.
+//! kohya's names lose the dots, so the inverse needs the list of words that contain an underscore. The names of all adaptable
+//! modules of the Stable Diffusion U-Nets consist of these words and of words without underscores.
 
 use candle_core::{Result, bail};
 
-/// The start of every U-Net key in a kohya file.
+/// Prefix of every U-Net key in a kohya file.
 pub(super) const KOHYA: &str = "lora_unet_";
 
-/// Words with underscores, longest first where one begins another.
+/// Words with underscores, longer ones first where one is a prefix of another.
 const WORDS: [&str; 30] = [
     "transformer_blocks",
     "skip_connection",
@@ -37,7 +37,7 @@ const WORDS: [&str; 30] = [
     "to_q",
     "to_k",
     "to_v",
-    // Of other adapters of attention, so that their names are at least told as they are.
+    // Of other attention adapters, so that messages show their names correctly.
     "add_k_proj",
     "add_q_proj",
     "add_v_proj",
@@ -68,7 +68,7 @@ pub enum Numbering {
     Diffusers,
     /// `lora_unet_input_blocks_4_1_…`: SDXL, whose U-Net sd-scripts builds as the released checkpoint does.
     Checkpoint {
-        /// ResNet blocks a down block: 2 in SDXL.
+        /// ResNet blocks per down block: 2 in SDXL.
         layers_per_block: usize,
     },
 }
@@ -88,11 +88,11 @@ pub fn to_kohya(name: &str, numbering: Numbering) -> Result<String> {
     Ok(format!("{KOHYA}{}", name.replace('.', "_")))
 }
 
-/// The diffusers module that a kohya key means, in whichever numbering it is: the inverse of [`to_kohya`].
-/// `layers_per_block` is read for the checkpoint's numbering alone.
+/// The diffusers module of a kohya key in either numbering: the inverse of [`to_kohya`].
+/// `layers_per_block` is used for the checkpoint's numbering only.
 ///
 /// # Errors
-/// If it is no key of a U-Net or its block does not exist.
+/// If it is not a key of a U-Net or its block does not exist.
 pub fn from_kohya(key: &str, layers_per_block: usize) -> Result<String> {
     let Some(flat) = key.strip_prefix(KOHYA) else {
         bail!("{key}: a U-Net's key in a kohya file starts with {KOHYA}")
@@ -116,7 +116,7 @@ pub fn from_kohya(key: &str, layers_per_block: usize) -> Result<String> {
     }
 }
 
-/// Underscores to dots, but not inside a word that has one.
+/// Underscores to dots, except inside words with underscores.
 fn dots(flat: &str) -> String {
     let mut out = String::new();
     let mut rest = flat;

@@ -1,4 +1,4 @@
-//! Reading a LoRA file, whatever names its keys have.
+//! Reading a LoRA file in any of the key formats.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::file::{Format, Lora};
 use super::names::{KOHYA, from_kohya};
 use super::write::ADAPTER_METADATA;
 
-/// Ends of keys: what stands before them is the module.
+/// Suffixes of keys, after the module's name.
 const ENDS: [(&str, Part, Format); 8] = [
     (".lora_down.weight", Part::A, Format::Kohya),
     (".lora_up.weight", Part::B, Format::Kohya),
@@ -24,10 +24,10 @@ const ENDS: [(&str, Part, Format); 8] = [
     ("_lora.up.weight", Part::B, Format::DiffusersProcessor),
 ];
 
-/// Starts of the keys of text encoders.
+/// Prefixes of the keys of text encoders.
 const TEXT: [&str; 4] = ["lora_te_", "lora_te1_", "lora_te2_", "text_encoder"];
 
-/// Other adapters than plain low-rank products, by a mark in their keys.
+/// Adapters other than plain low-rank products, by a part of their keys.
 const OTHERS: [(&str, &str); 7] = [
     ("dora_scale", "DoRA"),
     ("lora_magnitude_vector", "DoRA"),
@@ -52,12 +52,12 @@ struct Found {
 }
 
 impl Lora {
-    /// Reads a safetensors file, or the only one in a folder; f16, bf16 and f32 become f32. `layers_per_block` is the U-Net's, for SDXL's numbering in kohya
-    /// files: 2 in every released model.
+    /// Reads a safetensors file, or the only one in a folder; f16, bf16 and f32 become f32. `layers_per_block` is the U-Net's, for
+    /// SDXL's numbering in kohya files: 2 in every released model.
     ///
     /// # Errors
-    /// If the file cannot be read or is not safetensors, holds something else than a plain LoRA, or half a module; the message
-    /// names the file and the key.
+    /// If the file cannot be read, is not safetensors, is not a plain LoRA, or has an incomplete module; with the file and the
+    /// key.
     pub fn read(path: &Path, layers_per_block: usize) -> Result<Self> {
         let path = &lora_file(path)?;
         let label = path.display().to_string();
@@ -71,7 +71,7 @@ impl Lora {
         Self::from_bytes(&bytes, &label, layers_per_block)
     }
 
-    /// As [`Self::read`], from the bytes of a file; `label` stands for its name in messages.
+    /// As [`Self::read`], from the bytes of a file; `label` is its name in messages.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -185,7 +185,7 @@ fn collect(
     })
 }
 
-/// The diffusers name of the module at `place`, a key without its end.
+/// The diffusers name of the module `place`, a key without its suffix.
 fn module_name(place: &str, layers_per_block: usize) -> Result<String> {
     if place.starts_with(KOHYA) {
         return from_kohya(place, layers_per_block);
@@ -239,7 +239,7 @@ fn module(
             .unwrap_or(rank);
         let alpha = pattern(config, "alpha_pattern", name).unwrap_or(plain);
         match config.get("use_rslora") {
-            // Rank-stabilised: the product counts α / √r times.
+            // Rank-stabilised: the product is scaled by α / √r.
             Some(Value::Bool(true)) => alpha * rank.sqrt(),
             _ => alpha,
         }
@@ -250,7 +250,7 @@ fn module(
     Ok(LoraModule { a, b, alpha })
 }
 
-/// The value for `name` in a table of peft's by ends of names.
+/// The value for `name` in a peft table, which is keyed by suffixes of names.
 fn pattern(config: &Map<String, Value>, table: &str, name: &str) -> Option<f64> {
     let table = config.get(table)?.as_object()?;
     let fits = |key: &str| {

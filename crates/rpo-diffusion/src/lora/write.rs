@@ -9,15 +9,15 @@ use super::file::Lora;
 use super::metadata::with_hashes;
 use super::names::to_kohya;
 
-/// Where diffusers keeps peft's configuration. It must never stand in a kohya file: diffusers would take it for the α of the
-/// whole file and refuse the file's own.
+/// Key of peft's configuration in diffusers' files. It must never be in a kohya file: diffusers would take α from it and refuse
+/// the file's own α.
 pub(super) const ADAPTER_METADATA: &str = "lora_adapter_metadata";
 
 impl Lora {
     /// The main file: kohya's keys, with `metadata` and the hashes of the values in its header.
     ///
     /// # Errors
-    /// If SDXL's checkpoint has no such module, or the values cannot be converted to the file's type.
+    /// If SDXL's checkpoint has no such module, or the values cannot be converted to the file's dtype.
     pub fn to_kohya(&self, base: BaseModel, layers_per_block: usize) -> Result<Vec<u8>> {
         let numbering = base.numbering(layers_per_block);
         let mut items = Vec::with_capacity(3 * self.modules.len());
@@ -34,11 +34,11 @@ impl Lora {
         with_hashes(&items, self.precision(), metadata)
     }
 
-    /// The file for diffusers: PEFT's keys and peft's configuration. `targets`, if given, are the ends of names that the modules
-    /// were chosen by; else each module is named whole.
+    /// The file for diffusers: PEFT's keys and peft's configuration. `targets`, if given, are the suffixes that selected the
+    /// modules; else each module is listed by its full name.
     ///
     /// # Errors
-    /// If the values cannot be converted to the file's type.
+    /// If the values cannot be converted to the file's dtype.
     pub fn to_peft(&self, targets: Option<&[String]>) -> Result<Vec<u8>> {
         let mut items = Vec::with_capacity(2 * self.modules.len());
         for (name, module) in &self.modules {
@@ -54,7 +54,7 @@ impl Lora {
         with_hashes(&items, self.precision(), metadata)
     }
 
-    /// What peft's `LoraConfig` is made of: an unknown key would be refused, so there are the needed ones alone.
+    /// The fields of peft's `LoraConfig`: only the needed ones, as unknown keys would be refused.
     fn adapter_config(&self, targets: Option<&[String]>) -> Value {
         let rank = |m: &rpo_nn::lora::LoraModule| m.a.dims()[0];
         let first = self.modules.values().next();
@@ -100,7 +100,7 @@ fn item(name: String, tensor: &Tensor) -> Item<'_> {
     })
 }
 
-/// A whole number without a point, as peft writes it.
+/// A whole number without a decimal point, as peft writes it.
 fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 1e15 {
         json!(value as i64)

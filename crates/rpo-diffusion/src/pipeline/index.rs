@@ -1,4 +1,4 @@
-//! `model_index.json`: which pipeline a folder holds, and whether its parts are there.
+//! `model_index.json`: which pipeline a folder holds, and whether its parts exist.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::config_check;
 
-/// The classes that can be read, with their parts and the classes that these may have.
+/// The supported pipeline classes, with their parts and the allowed classes of these.
 const PIPELINES: [(&str, &[(&str, &str)]); 2] = [
     (
         "StableDiffusionPipeline",
@@ -33,12 +33,12 @@ const PIPELINES: [(&str, &[(&str, &str)]); 2] = [
     ),
 ];
 
-/// What `model_index.json` says.
+/// The content of `model_index.json`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Index {
     /// SDXL: two text encoders and added conditioning.
     pub(super) xl: bool,
-    /// Guidance starts from zeros in place of the empty prompt's states.
+    /// Guidance uses zeros instead of the empty prompt's states.
     pub(super) zeros_for_empty_prompt: bool,
 }
 
@@ -63,7 +63,7 @@ impl Index {
         };
         for (part, expected) in *parts {
             match index[part][1].as_str() {
-                // The part itself says which schedulers there are.
+                // Scheduler classes are checked when the part is loaded.
                 Some(_) if *part == "scheduler" => {}
                 Some(class) if class.trim_end_matches("Fast") == *expected => {}
                 Some(class) => bail!("{label}: {part} is a {class}, only {expected} is supported"),

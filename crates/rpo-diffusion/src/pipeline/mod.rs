@@ -23,19 +23,19 @@ use texts::Texts;
 
 pub use texts::xl as xl_conditioning;
 
-/// Pixels in one batch of the VAE, which holds about a thousand numbers for each: one picture of 512 x 512.
+/// Pixels in one batch of the VAE, which holds about a thousand numbers per pixel: one picture of 512 x 512.
 pub const PIXEL_BATCH: usize = 512 * 512;
 
-/// The loaded folder. All weights are frozen; a U-Net to be trained is built by [`Pipeline::unet`] on a trainable
-/// copy of `unet_params`. VAE and text encoders can leave memory by [`Pipeline::release`] and come back when needed.
+/// The loaded folder. All weights are frozen; a U-Net to be trained is built by [`Pipeline::unet`] on a trainable copy of
+/// `unet_params`. [`Pipeline::release`] frees the memory of VAE and text encoders, which are loaded again when needed.
 pub struct Pipeline {
-    /// Where it was loaded from.
+    /// The folder it was loaded from.
     pub folder: PathBuf,
     /// The U-Net's configuration.
     pub unet_config: UNetConfig,
     /// The base U-Net's weights.
     pub unet_params: Params,
-    /// The same as they were read, in f32 on the CPU.
+    /// The same as read, in f32 on the CPU.
     read: Params,
     /// The VAE's configuration.
     pub vae_config: VaeConfig,
@@ -49,12 +49,12 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Loads a folder in diffusers layout. Errors name the folder, the file or tensor, and what to do.
+    /// Loads a folder in diffusers layout. Errors name the folder, the file or tensor, and have a hint.
     pub fn load(dir: &Path) -> Result<Self> {
         Self::load_variant(dir, None)
     }
 
-    /// As [`Pipeline::load`], from the weights of a `variant` in the parts that have it; see [`folder::weight_files_of`].
+    /// As [`Pipeline::load`], with the weights of a `variant` in the parts that have it; see [`folder::weight_files_of`].
     pub fn load_variant(dir: &Path, variant: Option<&str>) -> Result<Self> {
         let index = Index::load(dir)?;
         let (unet_config, unet_params) = load_unet(&dir.join("unet"), variant)?;
@@ -130,7 +130,7 @@ impl Pipeline {
         Ok(self)
     }
 
-    /// A copy of the base U-Net's weights to be trained, in f32 where the base is.
+    /// A trainable copy of the base U-Net's weights, in f32 on the base's device.
     ///
     /// # Errors
     /// Those of the device.
@@ -138,7 +138,7 @@ impl Pipeline {
         self.read.copy_to(self.unet_params.place(), true)
     }
 
-    /// The VAE, loaded if it has left memory.
+    /// The VAE, loaded if it is not in memory.
     ///
     /// # Errors
     /// Those of loading.
@@ -146,13 +146,13 @@ impl Pipeline {
         self.vae.get()
     }
 
-    /// Lets VAE and text encoders leave memory. They are read again when they are needed.
+    /// Frees the memory of VAE and text encoders. They are loaded again when needed.
     pub fn release(&self) {
         self.vae.release();
         self.texts.release();
     }
 
-    /// A U-Net of this pipeline's configuration on any weights of its names and shapes.
+    /// A U-Net of this pipeline's configuration on any weights with its names and shapes.
     pub fn unet(&self, params: &Params) -> Result<UNet2DConditionModel> {
         UNet2DConditionModel::new(&self.unet_config, &params.root())
     }
@@ -163,7 +163,7 @@ impl Pipeline {
         [side, side, self.vae_config.latent_channels]
     }
 
-    /// One row a prompt; equal prompts are computed once. `size`: side of the pictures in pixels, which SDXL is told.
+    /// One row per prompt; equal prompts are computed once. `size`: side of the pictures in pixels, an input of SDXL.
     ///
     /// # Errors
     /// No prompt; those of the text encoders.
@@ -175,7 +175,7 @@ impl Pipeline {
         self.texts.encode(prompts, size)
     }
 
-    /// Tokens of a text with those that mark its start and end, and how many the text encoder reads: the rest is cut off.
+    /// Number of tokens of a text, including start and end, and how many of them the text encoder reads: the rest is truncated.
     ///
     /// # Errors
     /// Those of the tokenizer.
@@ -183,7 +183,7 @@ impl Pipeline {
         self.texts.tokens(text)
     }
 
-    /// The row that guidance starts from: the empty prompt, or the zeros that SDXL's `force_zeros_for_empty_prompt` asks for.
+    /// The unconditional row of guidance: the empty prompt, or zeros with SDXL's `force_zeros_for_empty_prompt`.
     ///
     /// # Errors
     /// Those of the text encoders.
@@ -208,8 +208,8 @@ impl Pipeline {
         Ok(pictures)
     }
 
-    /// The posterior of the *scaled* latents of pictures, all of one size, a multiple of the VAE's factor: its mean
-    /// and its samples are what the U-Net works on.
+    /// The posterior of the *scaled* latents of pictures, all of one size, a multiple of the VAE's factor: its mean and its
+    /// samples are the U-Net's latents.
     pub fn encode_pictures(&self, pictures: &[RgbImage]) -> Result<Posterior> {
         let Some(first) = pictures.first() else {
             bail!("no pictures to encode")
@@ -272,7 +272,7 @@ fn to_pictures(x: &Tensor) -> Result<Vec<RgbImage>> {
 pub fn load_unet(dir: &Path, variant: Option<&str>) -> Result<(UNetConfig, Params)> {
     let config = UNetConfig::load(&dir.join("config.json"))?;
     let params = folder::open_variant(dir, variant, false)?;
-    // Built once now, so that a mismatch is told before anything is computed.
+    // Built once now, so that a mismatch is reported before anything is computed.
     UNet2DConditionModel::new(&config, &params.root())?;
     all_used(dir, &params)?;
     Ok((config, params))
@@ -290,7 +290,7 @@ pub fn load_vae(dir: &Path, variant: Option<&str>, place: &Place) -> Result<Auto
     Ok(vae)
 }
 
-/// A tensor that no layer took means that weights and configuration do not belong together.
+/// Errors if a tensor is not used by any layer: weights and configuration then do not match.
 fn all_used(dir: &Path, params: &Params) -> Result<()> {
     let unused = params.unused();
     if let Some(name) = unused.first() {

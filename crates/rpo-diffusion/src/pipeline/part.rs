@@ -1,4 +1,4 @@
-//! A part of a pipeline that is in memory only while it is needed.
+//! A part of a pipeline that is in memory only while needed.
 
 use candle_core::Result;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ impl<T> Part<T> {
         Ok(part)
     }
 
-    /// Frees the memory once nobody uses the part any more.
+    /// Frees the memory once the part is no longer in use.
     pub(super) fn release(&self) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

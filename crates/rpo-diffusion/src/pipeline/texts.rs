@@ -1,4 +1,4 @@
-//! From prompts to what the U-Net is conditioned on: one text encoder, or SDXL's two.
+//! From prompts to the U-Net's conditioning: one text encoder, or SDXL's two.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ impl Tower {
         let config = ClipTextConfig::load(&text_dir)?;
         let width = config.hidden_size;
         let encoder = encoder(&text_dir, variant, &Place::default());
-        // Once now, so that a mismatch is told before anything is computed.
+        // Loaded once now, so that a mismatch is reported before anything is computed.
         encoder.get()?;
         Ok(Self {
             tokenizer: ClipTokenizer::load(&dir.join(format!("tokenizer{suffix}")))?,
@@ -65,7 +65,7 @@ fn encoder(dir: &Path, variant: Option<&str>, place: &Place) -> Part<ClipTextMod
 /// The text encoders of a pipeline.
 pub(super) struct Texts {
     first: Tower,
-    /// SDXL's second one, whose pooled output is projected.
+    /// SDXL's second encoder, whose pooled output is projected.
     second: Option<Tower>,
     zeros_for_empty_prompt: bool,
 }
@@ -91,7 +91,7 @@ impl Texts {
         }
     }
 
-    /// D: the width of the states together.
+    /// D: the total width of the states.
     pub(super) fn width(&self) -> usize {
         self.first.width + self.second.as_ref().map_or(0, |t| t.width)
     }
@@ -103,7 +103,7 @@ impl Texts {
         }
     }
 
-    /// Tokens of a text, BOS and EOS included, and how many are read, by the encoder that reads the smallest share of it.
+    /// Number of tokens of a text, including BOS and EOS, and how many are read, by the encoder that reads the smallest share of it.
     pub(super) fn tokens(&self, text: &str) -> Result<(usize, usize)> {
         let first = self.first.tokens(text)?;
         Ok(match &self.second {
@@ -120,7 +120,7 @@ impl Texts {
         })
     }
 
-    /// One row a prompt; equal prompts are computed once. `size`: side of the pictures in pixels, which SDXL is told.
+    /// One row per prompt; equal prompts are computed once. `size`: side of the pictures in pixels, an input of SDXL.
     pub(super) fn encode<S: AsRef<str>>(&self, prompts: &[S], size: usize) -> Result<Conditioning> {
         let mut rows = HashMap::new();
         let mut unique = Vec::new();
@@ -163,7 +163,7 @@ impl Texts {
         xl(&first, second, size)
     }
 
-    /// What guidance starts from: the empty prompt, or SDXL's zeros.
+    /// The unconditional row of guidance: the empty prompt, or SDXL's zeros.
     pub(super) fn unconditional(&self, size: usize) -> Result<Conditioning> {
         let empty = self.encode(&[""], size)?;
         if self.zeros_for_empty_prompt {
@@ -174,8 +174,8 @@ impl Texts {
     }
 }
 
-/// SDXL's conditioning (Podell et al. 2023, section 2.1): penultimate states of both encoders side by side, pooled text
-/// of the second.
+/// SDXL's conditioning (Podell et al. 2023, section 2.1): penultimate states of both encoders concatenated, pooled text of
+/// the second.
 ///
 /// # Errors
 /// If the second encoder has no projection.

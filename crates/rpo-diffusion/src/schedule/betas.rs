@@ -1,10 +1,10 @@
-//! From betas to `alphas_cumprod`, in f32 and rounded where PyTorch rounds.
+//! From betas to `alphas_cumprod`, in f32 with PyTorch's rounding.
 
 use candle_core::{Result, bail};
 
 use super::config::{BetaSchedule, SchedulerConfig};
 
-/// A bound on what is believed of a file: every model known has 1000.
+/// Upper bound accepted from a file; all known models have 1000.
 const MOST_TIMESTEPS: usize = 1_000_000;
 
 /// `a_t` for t = 0..T, each an f32 value.
@@ -88,6 +88,6 @@ fn zero_terminal_snr(alphas_cumprod: &[f32]) -> Vec<f32> {
     let bars: Vec<f32> = roots.iter().map(|r| ((r - last) * scale).powi(2)).collect();
     let ratios = bars.windows(2).map(|pair| pair[1] / pair[0]);
     let alphas = std::iter::once(bars[0]).chain(ratios);
-    // By way of the betas, as diffusers goes: this rounds once more.
+    // Via the betas, as diffusers does: this rounds once more.
     alphas.map(|alpha| 1. - (1. - alpha)).collect()
 }

@@ -35,12 +35,12 @@ pub enum PredictionType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BetaSchedule {
-    /// Evenly between the two.
+    /// Linear between the two.
     #[default]
     Linear,
-    /// The squares of what lies evenly between their roots: Stable Diffusion's.
+    /// Linear between their square roots, then squared: Stable Diffusion's.
     ScaledLinear,
-    /// From Nichol & Dhariwal's cosine `a_t`, capped at 0.999; the two are not used.
+    /// From Nichol & Dhariwal's cosine `a_t`, capped at 0.999; ignores the two.
     SquaredcosCapV2,
 }
 
@@ -56,18 +56,18 @@ pub enum TimestepSpacing {
     Linspace,
 }
 
-/// Where sigmas lie that no Karras schedule says.
+/// Sigmas without a Karras schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InterpolationType {
-    /// At the timesteps, between those of training.
+    /// Interpolated at the timesteps between those of training.
     #[default]
     Linear,
     /// Evenly in `ln sigma`, whatever the timesteps.
     LogLinear,
 }
 
-/// What Euler tells the network.
+/// The timestep input of the network in Euler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimestepType {
@@ -82,10 +82,10 @@ pub enum TimestepType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinalSigmasType {
-    /// Without noise.
+    /// At zero noise.
     #[default]
     Zero,
-    /// At the least noise of training.
+    /// At the lowest noise of training.
     SigmaMin,
 }
 
@@ -105,7 +105,7 @@ pub enum VarianceType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SolverType {
-    /// As Algorithm 2 of the paper. What other classes' files may say here means this to diffusers, too.
+    /// As Algorithm 2 of the paper. diffusers also maps other classes' values of this key to it.
     #[default]
     #[serde(alias = "logrho", alias = "bh1", alias = "bh2")]
     Midpoint,
@@ -113,8 +113,8 @@ pub enum SolverType {
     Heun,
 }
 
-/// The keys of a `scheduler_config.json` that say something. A key that is absent or null leaves each solver its
-/// own default, as diffusers' `from_config` does, and a solver reads only the keys of its class.
+/// The relevant keys of a `scheduler_config.json`. For an absent or null key each solver uses its own default, as diffusers'
+/// `from_config` does, and a solver reads only the keys of its class.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct SchedulerConfig {
@@ -131,7 +131,7 @@ pub struct SchedulerConfig {
     pub beta_schedule: Option<BetaSchedule>,
     /// The betas themselves, instead of the above.
     pub trained_betas: Option<Vec<f32>>,
-    /// Moves the betas such that nothing of the picture is left at T (Lin et al. 2024, Algorithm 1).
+    /// Rescales the betas so that no signal is left at T (Lin et al. 2024, Algorithm 1).
     pub rescale_betas_zero_snr: Option<bool>,
     /// By default the noise.
     pub prediction_type: Option<PredictionType>,
@@ -141,15 +141,15 @@ pub struct SchedulerConfig {
     pub steps_offset: Option<usize>,
     /// DDIM, PNDM: whether the last step ends at `a = 1`, else at `a_0`; by default DDIM yes, PNDM no.
     pub set_alpha_to_one: Option<bool>,
-    /// PNDM: leaves out its Runge-Kutta start; by default no.
+    /// PNDM: omits its Runge-Kutta start; by default no.
     pub skip_prk_steps: Option<bool>,
     /// DDPM: by default that of the posterior.
     pub variance_type: Option<VarianceType>,
     /// Euler, DPM-Solver++: the sigmas of Karras et al. 2022, Eq. 5; by default no.
     pub use_karras_sigmas: Option<bool>,
-    /// The least of the Karras sigmas but the last; by default that of the steps or of training.
+    /// The lowest Karras sigma before the last one; by default that of the steps or of training.
     pub sigma_min: Option<f64>,
-    /// The greatest of the Karras sigmas.
+    /// The highest Karras sigma.
     pub sigma_max: Option<f64>,
     /// Euler, DPM-Solver++: by default zero.
     pub final_sigmas_type: Option<FinalSigmasType>,
@@ -161,20 +161,20 @@ pub struct SchedulerConfig {
     pub solver_order: Option<usize>,
     /// DPM-Solver++: by default midpoint.
     pub solver_type: Option<SolverType>,
-    /// DPM-Solver++: a last step of first order in runs of fewer than 15; by default yes.
+    /// DPM-Solver++: first order in the last step if there are fewer than 15 steps; by default yes.
     pub lower_order_final: Option<bool>,
-    /// DPM-Solver++: a last step of first order always; by default no.
+    /// DPM-Solver++: first order in the last step always; by default no.
     pub euler_at_final: Option<bool>,
-    /// DPM-Solver++: timesteps of a smaller `ln(alpha / sigma)` are left out; by default none is.
+    /// DPM-Solver++: timesteps with a smaller `ln(alpha / sigma)` are omitted; by default none.
     pub lambda_min_clipped: Option<f64>,
-    /// Whether the file is that of a `StableDiffusionPipeline`: see `docs/schedulers.md` on `steps_offset`.
+    /// Whether the file belongs to a `StableDiffusionPipeline`: see `docs/schedulers.md` on `steps_offset`.
     #[serde(skip)]
     pub stable_diffusion: bool,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
 
-/// Keys that other values would give another trajectory or schedule; with these values they say nothing.
+/// Keys whose other values would give another trajectory or schedule; these values have no effect.
 const NEUTRAL: &[Neutral] = &[
     Neutral::only("thresholding", &["false", "null"]),
     Neutral::only("algorithm_type", &["\"dpmsolver++\"", "\"deis\""]),
@@ -183,7 +183,7 @@ const NEUTRAL: &[Neutral] = &[
     Neutral::only("use_lu_lambdas", &["false", "null"]),
     Neutral::only("use_flow_sigmas", &["false", "null"]),
     Neutral::only("use_dynamic_shifting", &["false", "null"]),
-    // Latents are never clipped: diffusers' Stable Diffusion pipeline switches this off, whatever the file says.
+    // Latents are never clipped: diffusers' Stable Diffusion pipeline disables this regardless of the file.
     Neutral::any("clip_sample"),
     Neutral::any("clip_sample_range"),
     Neutral::any("dynamic_thresholding_ratio"),
@@ -195,7 +195,7 @@ const NEUTRAL: &[Neutral] = &[
 impl SchedulerConfig {
     /// Parses the text of a `scheduler_config.json`; `label` names it in errors.
     pub(super) fn from_json(text: &str, label: &str) -> Result<Self> {
-        // Python writes infinities that JSON does not know.
+        // Python writes infinities, which are not valid JSON.
         let text = text.replace("-Infinity", "null");
         let config: Self =
             serde_json::from_str(&text).map_err(|e| Error::msg(format!("{label}: {e}")))?;
@@ -222,10 +222,10 @@ impl SchedulerConfig {
         Ok(config)
     }
 
-    /// `steps_offset` for a solver: of the file's own class (`native`) or another.
+    /// `steps_offset` for a solver of the file's own class (`native`) or another.
     ///
-    /// diffusers' `StableDiffusionPipeline` (not that of SDXL) makes it 1 when it is opened; where the file does not
-    /// say it, this reaches the file's own class only, since `from_config` skips what was a default.
+    /// diffusers' `StableDiffusionPipeline` (not that of SDXL) sets it to 1 on loading; if the file does not have the key, this
+    /// applies to the file's own class only, since `from_config` skips defaults.
     pub(crate) fn steps_offset(&self, native: bool) -> usize {
         match (self.steps_offset, self.stable_diffusion) {
             (Some(_), true) => 1,

@@ -42,7 +42,7 @@ impl NoiseSchedule {
         })
     }
 
-    /// The same, opened by diffusers' `StableDiffusionPipeline` (not that of SDXL), which sees to `steps_offset`.
+    /// The same, as loaded by diffusers' `StableDiffusionPipeline` (not that of SDXL), which changes `steps_offset`.
     pub fn of_stable_diffusion(mut self) -> Self {
         self.config.stable_diffusion = true;
         self
@@ -64,19 +64,19 @@ impl NoiseSchedule {
         }
     }
 
-    /// `x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e`; tensors `[B, ...]`, one timestep a sample.
+    /// `x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e`; tensors `[B, ...]`, one timestep per sample.
     pub fn add_noise(&self, x0: &Tensor, noise: &Tensor, t: &[usize]) -> Result<Tensor> {
         let (alpha, sigma) = self.coefficients(x0, t)?;
         x0.broadcast_mul(&alpha)? + noise.broadcast_mul(&sigma)?
     }
 
-    /// `v = sqrt(a_t) e - sqrt(1 - a_t) x_0`; tensors `[B, ...]`, one timestep a sample.
+    /// `v = sqrt(a_t) e - sqrt(1 - a_t) x_0`; tensors `[B, ...]`, one timestep per sample.
     pub fn velocity(&self, x0: &Tensor, noise: &Tensor, t: &[usize]) -> Result<Tensor> {
         let (alpha, sigma) = self.coefficients(x0, t)?;
         noise.broadcast_mul(&alpha)? - x0.broadcast_mul(&sigma)?
     }
 
-    /// What the network should predict at `x_t`: the noise, the velocity or the clean sample.
+    /// The target of the network at `x_t`: the noise, the velocity or the clean sample.
     pub fn target(&self, x0: &Tensor, noise: &Tensor, t: &[usize]) -> Result<Tensor> {
         match self.prediction_type {
             PredictionType::Epsilon => Ok(noise.clone()),
@@ -87,7 +87,7 @@ impl NoiseSchedule {
 
     /// Min-SNR weights of the squared error at each timestep (Hang et al. 2023, "Efficient Diffusion Training via Min-SNR
     /// Weighting Strategy"): `min(SNR, γ)` in terms of the clean sample, that is divided by SNR where the network predicts the
-    /// noise and by SNR + 1 where it predicts the velocity; `SNR = a_t / (1 - a_t)`. Where SNR is 0 the noise has weight 1.
+    /// noise and by SNR + 1 where it predicts the velocity; `SNR = a_t / (1 - a_t)`. At SNR 0 the noise has weight 1.
     pub fn min_snr_weights(&self, gamma: f64) -> Vec<f64> {
         let weight = |a: &f64| {
             let snr = a / (1. - a);

@@ -8,15 +8,15 @@ use super::spacing::{leading, linspace, trailing, within};
 use super::{Options, sigmas};
 use crate::schedule::{FinalSigmasType, NoiseSchedule, SolverType, TimestepSpacing};
 
-/// Steps from which on `lower_order_final` says nothing.
+/// Number of steps from which `lower_order_final` has no effect.
 const MANY: usize = 15;
 
-/// How the second order is used.
+/// Use of the second order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
-    /// Whether it is: else every step is first order, which is DDIM.
+    /// Whether it is used: else every step is first order, which is DDIM.
     pub second: bool,
-    /// How its term is weighted.
+    /// Weighting of its term.
     pub kind: SolverType,
     /// Whether the last step is first order.
     pub first_at_last: bool,
@@ -91,7 +91,7 @@ fn timesteps(
 
 /// DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2), with `h = lambda' - lambda`:
 /// `x' = sigma' / sigma x + alpha' (1 - exp(-h)) x_0 + alpha' w (x_0 - x_0_last)`, where `w` is 0 in the first step
-/// and, if `order` says so, in the last.
+/// and, depending on `order`, in the last.
 pub fn dpmpp_2m(
     mut x: Tensor,
     steps: &[Step],

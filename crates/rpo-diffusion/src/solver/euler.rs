@@ -19,7 +19,7 @@ pub(super) fn plan(schedule: &NoiseSchedule, n: usize, options: Options) -> Resu
             .iter()
             .map(|t| sigmas::interpolate(&training, f64::from(*t as f32)))
             .collect(),
-        // One more than timesteps: diffusers ends at the last of these and not at 0.
+        // One more than the timesteps: diffusers ends at the last of these and not at 0.
         InterpolationType::LogLinear => {
             let (last, first) = (training[training.len() - 1], training[0]);
             linspace(last.ln(), first.ln(), n + 1)
@@ -42,8 +42,7 @@ pub(super) fn plan(schedule: &NoiseSchedule, n: usize, options: Options) -> Resu
     exploding(schedule, &timesteps, &ratios, euler)
 }
 
-/// A plan of variance exploding steps between `ratios`. Of more ratios than one after the last timestep, the rest is
-/// not used.
+/// A plan of variance exploding steps between `ratios`. Ratios beyond the one after the last timestep are not used.
 pub(super) fn exploding(
     schedule: &NoiseSchedule,
     timesteps: &[f64],
@@ -61,7 +60,7 @@ pub(super) fn exploding(
         .collect();
     let max = ratios.iter().copied().fold(0., f64::max);
     let spacing = schedule.config.timestep_spacing;
-    // Leading spacing starts below the greatest noise: from a picture of variance 1, as training would have it.
+    // Leading spacing starts below the highest noise: from a sample of variance 1, as in training.
     let init = match spacing.unwrap_or(TimestepSpacing::Linspace) {
         TimestepSpacing::Linspace | TimestepSpacing::Trailing => max,
         TimestepSpacing::Leading => Level::exploding(max).norm(),

@@ -21,7 +21,7 @@ pub(super) fn plan(schedule: &NoiseSchedule, n: usize, options: Options) -> Resu
     euler::exploding(schedule, &timesteps, &ratios, euler_ancestral)
 }
 
-/// Euler ancestral: down to less noise than `sigma'`, and noise added up to it (k-diffusion's
+/// Euler ancestral: a step to less noise than `sigma'`, then noise is added up to it (k-diffusion's
 /// `sample_euler_ancestral`), `sigma_up² = sigma'² (sigma² - sigma'²) / sigma²`, `sigma_down² = sigma'² - sigma_up²`:
 /// `x' = x + (sigma_down - sigma) d + sigma_up z`, where `d = (x - x_0) / sigma = e`.
 pub fn euler_ancestral(mut x: Tensor, steps: &[Step], model: &mut Model<'_>) -> Result<Tensor> {

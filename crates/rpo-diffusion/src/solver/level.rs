@@ -1,4 +1,4 @@
-//! Noise levels, and what a network output says at one.
+//! Noise levels, and the meaning of a network output at one.
 
 use candle_core::{Result, Tensor};
 
@@ -9,9 +9,9 @@ use crate::schedule::PredictionType;
 /// Variance preserving, `alpha² + sigma² = 1`, as in DDPM; or variance exploding, `alpha = 1`, as in Karras et al.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Level {
-    /// The signal's scale.
+    /// Scale of the signal.
     pub alpha: f64,
-    /// The noise's.
+    /// Scale of the noise.
     pub sigma: f64,
 }
 
@@ -24,7 +24,7 @@ impl Level {
         }
     }
 
-    /// Variance preserving, with noise over signal `ratio`.
+    /// Variance preserving, with ratio `ratio` of noise to signal.
     pub fn preserving(ratio: f64) -> Self {
         let alpha = 1. / (1. + ratio * ratio).sqrt();
         Self {
@@ -33,7 +33,7 @@ impl Level {
         }
     }
 
-    /// Variance exploding, with noise over signal `ratio`.
+    /// Variance exploding, with ratio `ratio` of noise to signal.
     pub fn exploding(ratio: f64) -> Self {
         Self {
             alpha: 1.,
@@ -46,12 +46,12 @@ impl Level {
         (self.alpha / self.sigma).ln()
     }
 
-    /// What x is divided by to have variance 1, as networks were trained to see it.
+    /// Divisor that gives x variance 1, as in training.
     pub fn norm(self) -> f64 {
         self.alpha.hypot(self.sigma)
     }
 
-    /// `x / norm`; a variance preserving x as it is.
+    /// `x / norm`; a variance preserving x is unchanged.
     pub fn normalise(self, x: &Tensor) -> Result<Tensor> {
         let norm = self.norm();
         // The root of alpha² + sigma² is 1 up to rounding there.
@@ -62,15 +62,15 @@ impl Level {
     }
 }
 
-/// What the network says about x: an estimate of the `x_0` and the `e` that it was mixed from.
+/// The network's prediction at x: an estimate of the `x_0` and the `e` that x is mixed from.
 pub struct Prediction<'a> {
-    /// What `output` is.
+    /// The quantity predicted in `output`.
     pub kind: PredictionType,
     /// The sample.
     pub x: &'a Tensor,
     /// The network's output.
     pub output: Tensor,
-    /// Where x stands.
+    /// The noise level of x.
     pub at: Level,
 }
 
@@ -102,8 +102,8 @@ impl Prediction<'_> {
         }
     }
 
-    /// `alpha x_0 + sigma e` at another level: DDIM's step (Song et al. 2021, Eq. 12 with eta = 0), which is PNDM's
-    /// transfer φ too (Liu et al. 2022, Eq. 11).
+    /// `alpha x_0 + sigma e` at another level: DDIM's step (Song et al. 2021, Eq. 12 with eta = 0), which is also PNDM's
+    /// transfer φ (Liu et al. 2022, Eq. 11).
     pub fn mix(&self, alpha: f64, sigma: f64) -> Result<Tensor> {
         (self.x0()? * alpha)? + (self.e()? * sigma)?
     }

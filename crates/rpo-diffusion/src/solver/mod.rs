@@ -1,7 +1,7 @@
-//! Solvers, from noise to latents. Each file holds one: how it plans its steps on a model's schedule as the scheduler
-//! class of diffusers does, and the method itself, a plain function from noise to sample.
+//! Solvers, from noise to latents. Each file has one: its plan of steps on a model's schedule, as diffusers' scheduler class
+//! makes it, and the method itself, a plain function from noise to sample.
 //!
-//! A new one is a file with these two, and its lines in [`Solver`].
+//! To add one: a file with these two, and its lines in [`Solver`].
 
 mod ddim;
 mod ddpm;
@@ -27,18 +27,18 @@ pub use level::{Level, Prediction};
 pub use plan::{Model, Plan, Step};
 pub use pndm::{plms, prk};
 
-/// Which solver to sample with. Each behaves as diffusers' class built `from_config` of the model's
-/// `scheduler_config.json`: it reads that file's keys as far as its class knows them.
+/// A solver. Each behaves as diffusers' class built `from_config` of the model's `scheduler_config.json`: it reads the keys
+/// of that file that its class has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Solver {
-    /// The class that `scheduler_config.json` names, with all that it says.
+    /// The class that `scheduler_config.json` names, with all keys of that file.
     Scheduler,
     /// DDPM's ancestral sampling; meant for many steps.
     Ddpm,
     /// DDIM: first order; with eta > 0 stochastic.
     Ddim,
-    /// PNDM: linear multistep of fourth order; one evaluation more than steps, as Stable Diffusion 1 was published.
+    /// PNDM: fourth-order linear multistep; one evaluation more than steps; the published sampler of Stable Diffusion 1.
     Pndm,
     /// Euler: first order.
     Euler,
@@ -46,7 +46,7 @@ pub enum Solver {
     EulerKarras,
     /// Euler with fresh noise in every step.
     EulerAncestral,
-    /// DPM-Solver++(2M): second order, one network evaluation a step.
+    /// DPM-Solver++(2M): second order, one network evaluation per step.
     #[serde(rename = "dpmpp_2m")]
     DpmSolverPp2m,
     /// DPM-Solver++(2M) with Karras sigmas.
@@ -54,19 +54,19 @@ pub enum Solver {
     DpmSolverPp2mKarras,
 }
 
-/// What a solver's plan depends on besides schedule and number of steps.
+/// Options of a solver's plan besides schedule and number of steps.
 #[derive(Debug, Clone, Copy)]
 struct Options {
     /// DDIM's eta.
     eta: f64,
-    /// Whether sigmas are Karras'.
+    /// Whether Karras sigmas are used.
     karras: bool,
     /// Added to the timesteps of leading spacing.
     steps_offset: usize,
 }
 
 impl Solver {
-    /// What reports call it on a model.
+    /// Its name on a model in reports.
     pub fn title(self, schedule: &NoiseSchedule) -> String {
         use SchedulerClass as C;
         let sigmas = match self.karras(schedule) {
@@ -89,7 +89,7 @@ impl Solver {
             || schedule.config.use_karras_sigmas == Some(true)
     }
 
-    /// The diffusers class whose part it plays on a model.
+    /// The diffusers class that it corresponds to on a model.
     fn class(self, schedule: &NoiseSchedule) -> Result<SchedulerClass> {
         use SchedulerClass as C;
         Ok(match self {
@@ -111,7 +111,7 @@ impl Solver {
     /// The plan of `steps` solver steps on a model's schedule. `eta` scales the noise of DDIM's steps, in \[0, 1\], and
     /// is 0 for all others.
     ///
-    /// Errors if the class and the schedule cannot do that; the message says what can.
+    /// Errors if class and schedule do not support it; the message says what is supported.
     pub fn plan(self, schedule: &NoiseSchedule, steps: usize, eta: f64) -> Result<Plan> {
         use SchedulerClass as C;
         let class = self.class(schedule)?;

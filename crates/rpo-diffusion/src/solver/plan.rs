@@ -1,26 +1,26 @@
-//! What a solver is going to do, and the network as it sees it.
+//! The plan of a solver, and its view of the network.
 
 use candle_core::{Result, Tensor, bail};
 
 use super::level::{Level, Prediction};
 use crate::schedule::{NoiseSchedule, PredictionType};
 
-/// One evaluation of the network, and the move that it serves.
+/// One evaluation of the network, and the step that uses it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
     /// The timestep given to the network; fractional for Euler types.
     pub t: f64,
-    /// Where the sample stands.
+    /// Noise level of the sample.
     pub from: Level,
-    /// Where it goes.
+    /// Noise level after the step.
     pub to: Level,
 }
 
-/// The network as a solver sees it, with the noise of stochastic solvers.
+/// A solver's view of the network, with the noise of stochastic solvers.
 pub struct Model<'a> {
     /// What the network predicts.
     pub prediction: PredictionType,
-    /// The raw, already guided output for a sample of variance 1 at a timestep.
+    /// The raw output, after guidance, for a sample of variance 1 at a timestep.
     pub network: &'a mut dyn FnMut(&Tensor, f64) -> Result<Tensor>,
     /// Standard normal noise of the sample's shape for the step of this index.
     pub noise: &'a mut dyn FnMut(usize) -> Result<Tensor>,
@@ -33,7 +33,7 @@ impl Model<'_> {
         Ok(self.read(x, output, step.from))
     }
 
-    /// An output, or a sum of outputs, read as the prediction about `x`.
+    /// An output, or a weighted sum of outputs, as the prediction at `x`.
     pub fn read<'a>(&self, x: &'a Tensor, output: Tensor, at: Level) -> Prediction<'a> {
         Prediction {
             kind: self.prediction,
@@ -54,11 +54,11 @@ impl Model<'_> {
 
 type Run = dyn Fn(Tensor, &[Step], &mut Model<'_>) -> Result<Tensor>;
 
-/// A solver ready to run: its steps on one model's schedule.
+/// The steps of a solver on a model's schedule.
 pub struct Plan {
     /// The evaluations of the network, noisiest first.
     pub steps: Vec<Step>,
-    /// Standard deviation of the noise to start from.
+    /// Standard deviation of the initial noise.
     pub init_noise_sigma: f64,
     prediction: PredictionType,
     run: Box<Run>,
@@ -91,9 +91,8 @@ impl Plan {
         self
     }
 
-    /// From standard normal `noise` to the sample. `network(x, t)` returns the raw, already guided output for x of
-    /// variance 1; `step_noise(k)` returns standard normal noise of x's shape for step k, and is asked by stochastic
-    /// solvers only.
+    /// From standard normal `noise` to the sample. `network(x, t)` returns the raw output, after guidance, for x of variance 1;
+    /// `step_noise(k)` returns standard normal noise of x's shape for step k, and is called by stochastic solvers only.
     pub fn solve(
         &self,
         noise: Tensor,

@@ -1,4 +1,4 @@
-//! PNDM: pseudo linear multistep, after a Runge-Kutta start or without one.
+//! PNDM: pseudo linear multistep, with or without a Runge-Kutta start.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -7,10 +7,10 @@ use super::plan::{Model, Plan, Step};
 use super::{Options, spacing};
 use crate::schedule::{NoiseSchedule, PredictionType};
 
-/// Evaluations of the Runge-Kutta start: three steps of four.
+/// Evaluations of the Runge-Kutta start: three steps of four each.
 const RUNGE_KUTTA: usize = 12;
 
-/// `PNDMScheduler`: `n + 1` evaluations with `skip_prk_steps`, as Stable Diffusion's folders say it, else `n + 9`.
+/// `PNDMScheduler`: `n + 1` evaluations with `skip_prk_steps`, as in Stable Diffusion's folders, else `n + 9`.
 pub(super) fn plan(schedule: &NoiseSchedule, n: usize, options: Options) -> Result<Plan> {
     if schedule.prediction_type == PredictionType::Sample {
         bail!("PNDMScheduler knows no prediction_type \"sample\"; use ddim or dpmpp_2m");
@@ -35,7 +35,7 @@ pub(super) fn plan(schedule: &NoiseSchedule, n: usize, options: Options) -> Resu
     if schedule.config.skip_prk_steps == Some(true) {
         let mut steps = timesteps.iter().map(plain).collect::<Result<Vec<_>>>()?;
         if let Some(&second) = timesteps.get(1) {
-            // The first step again, with the mean of both its ends.
+            // The first step again, with the mean of the outputs at both ends.
             steps.insert(1, step(second, second + stride, Some(second))?);
         }
         return Plan::new(schedule, steps, |x, steps, model| {
@@ -66,8 +66,8 @@ pub(super) fn plan(schedule: &NoiseSchedule, n: usize, options: Options) -> Resu
     })
 }
 
-/// Pseudo Runge-Kutta (Liu et al. 2022, Eq. 13): four outputs, weighted 1, 2, 2, 1, a step of DDIM. Returns the
-/// sample and the first output of every step.
+/// Pseudo Runge-Kutta (Liu et al. 2022, Eq. 13): four outputs, weighted 1, 2, 2, 1, per DDIM step. Returns the sample and
+/// the first output of every step.
 pub fn prk(mut x: Tensor, steps: &[Step], model: &mut Model<'_>) -> Result<(Tensor, Vec<Tensor>)> {
     let mut outputs = Vec::new();
     for four in steps.chunks_exact(4) {
@@ -87,8 +87,8 @@ pub fn prk(mut x: Tensor, steps: &[Step], model: &mut Model<'_>) -> Result<(Tens
     Ok((x, outputs))
 }
 
-/// Pseudo linear multistep (Liu et al. 2022, Eq. 12): an Adams-Bashforth sum of up to four outputs, the last ones
-/// first, a step of DDIM. Without `past` outputs the first step is done twice, by Euler and by Heun.
+/// Pseudo linear multistep (Liu et al. 2022, Eq. 12): an Adams-Bashforth sum of up to four outputs, latest first, per DDIM
+/// step. Without `past` outputs the first step is done twice, by Euler and by Heun.
 pub fn plms(
     mut x: Tensor,
     steps: &[Step],
@@ -122,7 +122,7 @@ pub fn plms(
     Ok(x)
 }
 
-/// φ of Eq. 11: `x` moved by DDIM as `output` says.
+/// φ of Eq. 11: a DDIM step from `x` with `output`.
 fn transfer(x: &Tensor, output: Tensor, step: &Step, model: &Model<'_>) -> Result<Tensor> {
     let Level { alpha, sigma } = step.to;
     model.read(x, output, step.from).mix(alpha, sigma)

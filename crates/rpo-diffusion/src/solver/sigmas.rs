@@ -1,9 +1,8 @@
-//! Sigmas, the ratios of noise to signal that the Euler types and DPM-Solver++ step through.
+//! Sigmas, the ratios of noise to signal in the steps of the Euler types and DPM-Solver++.
 
 use crate::schedule::{BetaSchedule, FinalSigmasType, NoiseSchedule};
 
-/// Signal left at T where `rescale_betas_zero_snr` leaves none, so that sigma stays finite: diffusers takes f16's
-/// smallest number.
+/// Signal at T with `rescale_betas_zero_snr`, so that sigma stays finite: diffusers uses f16's smallest number.
 const LEAST_ALPHA: f64 = 1. / (1 << 24) as f64;
 
 /// The sigmas of training, `sqrt((1 - a_t) / a_t)`, in f32 as diffusers has them.
@@ -30,7 +29,7 @@ pub(super) fn last(schedule: &NoiseSchedule, training: &[f64]) -> f64 {
     }
 }
 
-/// `n` sigmas from `max` to `min`, or what the file says (Karras et al. 2022, Eq. 5 with rho = 7).
+/// `n` sigmas from `max` to `min`, or the file's limits (Karras et al. 2022, Eq. 5 with rho = 7).
 pub(super) fn karras(schedule: &NoiseSchedule, max: f64, min: f64, n: usize) -> Vec<f64> {
     const RHO: f64 = 7.;
     let max = schedule.config.sigma_max.unwrap_or(max).powf(1. / RHO);
@@ -55,7 +54,7 @@ pub(super) fn timestep(training: &[f64], sigma: f64) -> f64 {
     (1. - w) * low as f64 + w * high as f64
 }
 
-/// The same as DPM-Solver++ tells it to the network: rounded, or cut off for a cosine schedule.
+/// The same as DPM-Solver++ passes it to the network: rounded, or truncated for a cosine schedule.
 pub(super) fn whole_timestep(schedule: &NoiseSchedule, training: &[f64], sigma: f64) -> f64 {
     let t = timestep(training, sigma);
     match schedule.config.beta_schedule {

@@ -1,4 +1,4 @@
-//! Timesteps, noisiest first, as numpy places them for diffusers.
+//! Timesteps, noisiest first, as numpy computes them for diffusers.
 
 use candle_core::{Result, bail};
 
@@ -18,12 +18,12 @@ pub(super) fn leading(stride: usize, nodes: usize, offset: usize) -> Vec<f64> {
     (0..nodes).rev().map(node).collect()
 }
 
-/// Back from `start` every `stride` while above 0, less 1; rounded.
+/// Back from `start` by `stride` while above 0, minus 1; rounded.
 ///
-/// For some numbers of steps (61, 103, 121 … of 1000) numpy's rounding gives one timestep more, -1: not here.
+/// For some numbers of steps (61, 103, 121 … of 1000) numpy's rounding gives an additional timestep -1, which is omitted here.
 pub(super) fn trailing(start: usize, stride: f64) -> Vec<f64> {
     let start = start as f64;
-    // numpy.arange takes the rounded difference of its first two values.
+    // numpy.arange uses the rounded difference of its first two values.
     let back = start - (start - stride);
     let count = (start / stride - 1e-9).ceil() as usize;
     let node = |i| (start - i as f64 * back).round_ties_even() - 1.;
@@ -61,7 +61,7 @@ pub(super) fn whole_timesteps(
     Ok(timesteps.into_iter().map(round).collect())
 }
 
-/// Errors if a timestep lies beyond training.
+/// Errors if a timestep exceeds those of training.
 pub(super) fn within(timesteps: Vec<f64>, train: usize) -> Result<Vec<f64>> {
     match timesteps.iter().find(|t| **t > (train - 1) as f64) {
         Some(t) => bail!(

@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 
 use crate::config_check::{self, Neutral};
 
-/// A JSON number that counts for all blocks, or a list with one for each.
+/// A JSON number for all blocks, or a list with one per block.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum PerBlock {
     /// The same everywhere.
     Same(usize),
-    /// One value a block, from the outermost in.
+    /// One value per block, outermost first.
     Each(Vec<usize>),
 }
 
@@ -28,7 +28,7 @@ impl PerBlock {
     }
 }
 
-/// The supported part of diffusers' `UNet2DConditionModel` configuration; field names are the file's.
+/// The supported part of diffusers' `UNet2DConditionModel` configuration, with the file's field names.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct UNetConfig {
     /// Latent channels in.
@@ -37,22 +37,22 @@ pub struct UNetConfig {
     /// Latent channels out.
     #[serde(default = "four")]
     pub out_channels: usize,
-    /// Latent height and width the model was trained at, if the file says one number.
+    /// Latent height and width of training, if the file has a single number.
     #[serde(default)]
     pub sample_size: Option<usize>,
-    /// Channels of each block, from the outermost in.
+    /// Channels of each block, outermost first.
     pub block_out_channels: Vec<usize>,
     /// `CrossAttnDownBlock2D` or `DownBlock2D` each.
     pub down_block_types: Vec<String>,
     /// `UpBlock2D` or `CrossAttnUpBlock2D` each, innermost first.
     pub up_block_types: Vec<String>,
-    /// ResNet blocks a down block; an up block has one more.
+    /// ResNet blocks per down block; an up block has one more.
     #[serde(default = "two")]
     pub layers_per_block: PerBlock,
     /// Transformer blocks in each attention.
     #[serde(default = "one")]
     pub transformer_layers_per_block: PerBlock,
-    /// In spite of its name, the number of heads: diffusers keeps the historical name.
+    /// Despite its name, the number of heads: diffusers keeps the historical name.
     #[serde(default = "eight")]
     pub attention_head_dim: PerBlock,
     /// Width D of the text states.
@@ -141,7 +141,7 @@ const NEUTRAL: &[Neutral] = &[
     Neutral::only("dropout", &["0"]),
     // Extra precision for half types; everything is f32 here.
     Neutral::any("upcast_attention"),
-    // Read where the first of them is "text_time", else by nobody.
+    // Read if the first of them is "text_time", else unused.
     Neutral::any("addition_embed_type"),
     Neutral::any("addition_time_embed_dim"),
     Neutral::any("projection_class_embeddings_input_dim"),
@@ -156,7 +156,7 @@ impl UNetConfig {
         Self::from_json(&config_check::read(path)?, &path.display().to_string())
     }
 
-    /// Parses the text of a `config.json` and refuses what this U-Net cannot do; `label` names it in errors.
+    /// Parses the text of a `config.json` and refuses unsupported values; `label` names it in errors.
     pub fn from_json(text: &str, label: &str) -> Result<Self> {
         let mut config: Self =
             serde_json::from_str(text).map_err(|e| Error::msg(format!("{label}: {e}")))?;
@@ -165,7 +165,7 @@ impl UNetConfig {
         Ok(config)
     }
 
-    /// What `addition_embed_type` asks for.
+    /// The sizes for `addition_embed_type`.
     fn addition(&self, label: &str) -> Result<Option<(usize, usize)>> {
         match self.rest.get("addition_embed_type") {
             None | Some(Value::Null) => Ok(None),
@@ -284,7 +284,7 @@ impl UNetConfig {
 mod tests {
     use super::*;
 
-    /// The keys that the published folders have, Stable Diffusion 1.5 and 2.1.
+    /// The keys of the published folders of Stable Diffusion 1.5 and 2.1.
     #[test]
     fn published_configurations_are_accepted() -> Result<()> {
         let types = r#""down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],

@@ -13,11 +13,11 @@ use super::transformer::{TextContext, Transformer2D};
 use crate::conditioning::Conditioning;
 use crate::resnet::{ResnetBlock2D, Upsample2D, conv3x3, downsample};
 
-/// ResNet blocks at one resolution, each followed by an attention where the block type has them.
+/// ResNet blocks at one resolution, each followed by an attention if the block type has one.
 #[derive(Debug, Clone)]
 struct Layers {
     resnets: Vec<ResnetBlock2D>,
-    /// Empty, or one a ResNet block (the mid block: one less).
+    /// Empty, or one per ResNet block (the mid block: one less).
     attentions: Vec<Transformer2D>,
 }
 
@@ -60,7 +60,7 @@ impl Layers {
     }
 }
 
-/// What all blocks of a forward pass read.
+/// Inputs of all blocks in a forward pass.
 struct Pass<'a> {
     /// SiLU of the timestep's embedding, `[B, T]`.
     time: Tensor,
@@ -82,7 +82,7 @@ impl Pass<'_> {
     }
 }
 
-/// The denoiser. Built on a trainable scope it learns, built on a frozen one it costs no gradient.
+/// The denoiser. On a trainable scope it has gradients, on a frozen one it costs none.
 #[derive(Debug, Clone)]
 pub struct UNet2DConditionModel {
     place: Place,
@@ -98,13 +98,13 @@ pub struct UNet2DConditionModel {
 }
 
 impl UNet2DConditionModel {
-    /// Takes every tensor by its diffusers name. Errors name the missing or misshapen one.
+    /// Reads every tensor by its diffusers name. Errors name the missing or misshapen one.
     pub fn new(config: &UNetConfig, scope: &Scope) -> Result<Self> {
         let channels = &config.block_out_channels;
         let (levels, first) = (config.blocks(), channels[0]);
         let mut slots = 0;
 
-        // Channels of the skip connections, in the order the down path makes them.
+        // Channels of the skip connections, in the order of the down path.
         let mut skips = vec![first];
         let mut down = Vec::with_capacity(levels);
         for (i, &co) in channels.iter().enumerate() {
@@ -185,10 +185,10 @@ impl UNet2DConditionModel {
         })
     }
 
-    /// What this U-Net makes of the text, to be used by any number of [`forward_with`](Self::forward_with).
+    /// Precomputes this U-Net's keys and values of the text, for any number of calls of [`forward_with`](Self::forward_with).
     ///
     /// # Errors
-    /// If SDXL's added conditioning is missing, or given to a U-Net that takes none; those of shapes.
+    /// If SDXL's added conditioning is missing, or given to a U-Net without it; shape errors.
     pub fn prepare_text(&self, conditioning: &Conditioning) -> Result<TextContext> {
         let hidden_states = self.place.enter(&conditioning.hidden_states)?;
         let mut keys_values = Vec::new();
@@ -217,7 +217,7 @@ impl UNet2DConditionModel {
     }
 
     /// Predicts noise or velocity `[B, h, w, out]` from latents `[B, h, w, in]` of any size, timesteps (one, or one
-    /// a sample) and the conditioning of `B` rows.
+    /// per sample) and the conditioning of `B` rows.
     ///
     /// # Errors
     /// Those of shapes; see [`prepare_text`](Self::prepare_text).
@@ -230,10 +230,10 @@ impl UNet2DConditionModel {
         self.forward_with(latents, timesteps, &self.prepare_text(conditioning)?)
     }
 
-    /// [`forward`](Self::forward) on a text prepared before.
+    /// [`forward`](Self::forward) with a prepared text.
     ///
     /// # Errors
-    /// Those of shapes; a text prepared by another U-Net.
+    /// Shape errors; a text prepared by another U-Net.
     pub fn forward_with(
         &self,
         latents: &Tensor,

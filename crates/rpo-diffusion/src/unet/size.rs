@@ -1,4 +1,4 @@
-//! How large a U-Net is, from its configuration alone: parameters, and numbers that a pass keeps in memory.
+//! Size of a U-Net, from its configuration alone: parameters, and activations in memory.
 
 use candle_core::Result;
 use rpo_nn::weights::Params;
@@ -9,11 +9,11 @@ use super::model::UNet2DConditionModel;
 /// Sizes of one pass over one picture, in numbers (4 bytes each in f32).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Activations {
-    /// Everything that a backward pass reads, of the whole network.
+    /// Everything that the backward pass of the whole network reads.
     pub whole: usize,
-    /// The largest part that is computed again at a time: a ResNet block with its attention.
+    /// The largest part that is recomputed at a time: a ResNet block with its attention.
     pub largest: usize,
-    /// What stays between such parts: their inputs.
+    /// The inputs of these parts, which are kept.
     pub kept: usize,
 }
 
@@ -117,7 +117,7 @@ impl UNetConfig {
                 total += 2 * co + 2 * linear(co, co) + depth * block;
             }
         }
-        // A convolution between levels on the way down and on the way up.
+        // A convolution between levels in the down path and the up path.
         let between = |c: &[usize]| c.iter().map(|&c| conv(c, c)).sum::<usize>();
         total + between(&channels[..levels - 1]) + between(&channels[1..])
     }
@@ -125,7 +125,7 @@ impl UNetConfig {
     /// Names and shapes of all tensors, as a checkpoint has them, sorted by name.
     ///
     /// # Errors
-    /// A configuration whose layers do not fit each other.
+    /// If the layers of the configuration do not fit each other.
     pub fn shapes(&self) -> Result<Vec<(String, Vec<usize>)>> {
         let blank = Params::blank("unet");
         UNet2DConditionModel::new(self, &blank.root())?;
@@ -155,13 +155,13 @@ impl UNetConfig {
             }
         }
         let levels = self.blocks();
-        // A convolution between levels on the way down and on the way up, where it writes.
+        // A convolution between levels in the down path and the up path, at the output's size.
         let down = (0..levels - 1).map(|i| pixels(i + 1) * channels[i] * channels[i]);
         let up = (1..levels).map(|i| pixels(i - 1) * channels[i] * channels[i]);
         total + 9 * down.chain(up).sum::<usize>()
     }
 
-    /// What a pass over one picture of `height` x `width` latents keeps.
+    /// Activations of a pass over one picture of `height` x `width` latents.
     pub fn activations(&self, height: usize, width: usize) -> Activations {
         let mut sizes = Activations::default();
         for Layer {
@@ -227,7 +227,7 @@ mod tests {
         Ok(())
     }
 
-    /// Half of what `torch.utils.flop_counter` counts of diffusers 0.42.1's networks, their attention written out.
+    /// Half the count of `torch.utils.flop_counter` for diffusers 0.42.1's networks with explicit attention.
     #[test]
     fn multiplications_of_the_released_models() -> Result<()> {
         let [one, two, xl] = released()?;

@@ -118,8 +118,7 @@ impl TimeEmbedding {
         })
     }
 
-    /// `[B]` timesteps to `[B, 4 C]`, plus SDXL's embedding where there is one, with the SiLU that every ResNet block
-    /// applies first.
+    /// `[B]` timesteps to `[B, 4 C]`, plus SDXL's embedding if any, with the SiLU that every ResNet block applies first.
     pub(crate) fn forward(
         &self,
         timesteps: &[f64],
@@ -136,7 +135,7 @@ impl TimeEmbedding {
 }
 
 /// `sin(t w_i), cos(t w_i)` with `w_i = exp(-ln(10000) i / (C/2 - shift))` (Vaswani et al. 2017, section 3.5).
-/// The frequencies are rounded to f32 as PyTorch's are: at t = 999 their last bit is seen in the result.
+/// The frequencies are rounded to f32 as in PyTorch: at t = 999 their last bit matters in the result.
 fn sinusoids(
     timesteps: &[f64],
     channels: usize,
@@ -162,7 +161,7 @@ fn sinusoids(
         } else {
             rows.extend(sin.chain(cos));
         }
-        // An odd width is filled up with a zero.
+        // An odd width is padded with a zero.
         rows.extend(std::iter::repeat_n(0., channels % 2));
     }
     rows

@@ -8,7 +8,7 @@ use rpo_nn::weights::Scope;
 use super::config::UNetConfig;
 use crate::resnet::conv1x1;
 
-/// What one U-Net makes of a text before it sees a timestep: the same at every step of a sampling run.
+/// A U-Net's precomputed text inputs, which do not depend on the timestep.
 #[derive(Debug, Clone)]
 pub struct TextContext {
     /// Keys and values of the text for every cross-attention.
@@ -117,7 +117,7 @@ pub(crate) struct Transformer2D {
     proj_in: Projection,
     blocks: Vec<TransformerBlock>,
     proj_out: Projection,
-    /// Where this model's keys and values stand in a [`TextContext`].
+    /// Index of this model's keys and values in a [`TextContext`].
     first_slot: usize,
 }
 

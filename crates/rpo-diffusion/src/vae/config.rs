@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::config_check::{self, Neutral};
 
-/// The supported part of diffusers' `AutoencoderKL` configuration; field names are the file's.
+/// The supported part of diffusers' `AutoencoderKL` configuration, with the file's field names.
 #[derive(Debug, Clone, Deserialize)]
 pub struct VaeConfig {
     /// Picture channels in.
@@ -20,13 +20,13 @@ pub struct VaeConfig {
     /// Latent channels.
     #[serde(default = "four")]
     pub latent_channels: usize,
-    /// Channels of each block, from the picture in.
+    /// Channels of each block, from the picture side.
     pub block_out_channels: Vec<usize>,
     /// `DownEncoderBlock2D` each.
     pub down_block_types: Vec<String>,
     /// `UpDecoderBlock2D` each.
     pub up_block_types: Vec<String>,
-    /// ResNet blocks an encoder block; a decoder block has one more.
+    /// ResNet blocks per encoder block; a decoder block has one more.
     #[serde(default = "one")]
     pub layers_per_block: usize,
     /// Groups of every GroupNorm.
@@ -83,7 +83,7 @@ impl VaeConfig {
         Self::from_json(&config_check::read(path)?, &path.display().to_string())
     }
 
-    /// Parses the text of a `config.json` and refuses what this VAE cannot do; `label` names it in errors.
+    /// Parses the text of a `config.json` and refuses unsupported values; `label` names it in errors.
     pub fn from_json(text: &str, label: &str) -> Result<Self> {
         let config: Self =
             serde_json::from_str(text).map_err(|e| Error::msg(format!("{label}: {e}")))?;
@@ -121,7 +121,7 @@ impl VaeConfig {
         Ok(config)
     }
 
-    /// Pixels a latent, per side: 8 for Stable Diffusion.
+    /// Pixels per latent along one side: 8 for Stable Diffusion.
     pub fn factor(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
     }

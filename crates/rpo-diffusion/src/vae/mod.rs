@@ -16,7 +16,7 @@ pub use config::VaeConfig;
 /// Pictures to latents and back.
 #[derive(Debug, Clone)]
 pub struct AutoencoderKL {
-    /// What the file says; `scaling_factor` is applied by the caller.
+    /// The configuration; the caller applies `scaling_factor`.
     pub config: VaeConfig,
     place: Place,
     encoder: Encoder,
@@ -57,7 +57,7 @@ impl Posterior {
 }
 
 impl AutoencoderKL {
-    /// Takes every tensor by its diffusers name. Errors name the missing or misshapen one.
+    /// Reads every tensor by its diffusers name. Errors name the missing or misshapen one.
     pub fn new(config: &VaeConfig, scope: &Scope) -> Result<Self> {
         let latents = config.latent_channels;
         Ok(Self {

@@ -80,7 +80,7 @@ pub(crate) fn published() -> [(Names, [&'static str; 4]); 3] {
     ]
 }
 
-/// A tensor whose values nobody asks for.
+/// A tensor whose values do not matter.
 pub(crate) fn hollow(name: &str, shape: &[usize]) -> Item<'static> {
     Item::new(name, shape, || candle_core::bail!("values are not read"))
 }
@@ -94,7 +94,7 @@ pub(crate) fn named(items: &[Item]) -> BTreeMap<String, Vec<usize>> {
     map
 }
 
-/// The embedded model's parts, as one of another family has them: their tensors are what matters, not what they draw.
+/// The embedded model's parts in the form of another family: only the tensors matter, not the pictures.
 pub(crate) fn micro(family: Family) -> (Vec<(&'static str, Archive)>, Names) {
     let dir = workspace("assets/micro");
     let mut model: Vec<(&'static str, Archive)> = ["unet", "vae", "text_encoder"]

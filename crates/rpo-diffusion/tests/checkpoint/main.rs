@@ -1,4 +1,4 @@
-//! Single-file checkpoints: names and shapes against those of the published models, values there and back.
+//! Single-file checkpoints: names and shapes against those of the published models, values in both directions.
 
 mod common;
 mod names;

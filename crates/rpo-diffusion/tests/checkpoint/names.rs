@@ -1,7 +1,7 @@
-//! Every tensor has one place.
+//! Every tensor has exactly one counterpart.
 
 use super::common::{Row, golden, hollow, named, published};
-use rpo_diffusion::checkpoint::{Change, Place};
+use rpo_diffusion::checkpoint::{Change, Counterpart};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
@@ -15,8 +15,8 @@ fn every_tensor_of_the_published_models_has_its_place_both_ways() {
                 for (i, name) in row.folder.iter().enumerate() {
                     let bare = name.strip_prefix("text_model.").unwrap_or(name);
                     for name in [name.as_str(), bare] {
-                        let file = match map.place(name) {
-                            Some(Place::Whole(file, change)) => {
+                        let file = match map.counterpart(name) {
+                            Some(Counterpart::Whole(file, change)) => {
                                 let kernel = row.file_shape != row.folder_shape;
                                 let want = match row.file.as_str() {
                                     "text_projection" => Change::Transpose,
@@ -26,7 +26,7 @@ fn every_tensor_of_the_published_models_has_its_place_both_ways() {
                                 assert_eq!(change, want, "{list} {name}");
                                 file
                             }
-                            Some(Place::Third(file, third)) => {
+                            Some(Counterpart::Third(file, third)) => {
                                 assert_eq!((third, row.folder.len()), (i, 3), "{list} {name}");
                                 file
                             }

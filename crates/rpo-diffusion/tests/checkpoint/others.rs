@@ -1,4 +1,4 @@
-//! What is none of the known files, or more than one.
+//! Unknown and ambiguous files.
 
 use super::common::{micro, parts};
 use candle_core::{Result, Tensor};
@@ -7,7 +7,7 @@ use rpo_diffusion::checkpoint::{Family, family, model_spec, to_file, to_folders}
 use rpo_nn::weights::{Archive, Item, Precision, pt, write};
 use tempfile::TempDir;
 
-/// Names that the published files have besides.
+/// Additional tensors in the published files.
 #[test]
 fn what_a_file_has_besides_is_passed_over_or_refused_by_name() {
     let dir = TempDir::new().unwrap();

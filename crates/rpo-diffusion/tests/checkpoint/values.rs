@@ -1,4 +1,4 @@
-//! Values there and back.
+//! Values in both directions.
 
 use super::common::{hollow, micro, parts, unet, vae};
 use rpo_diffusion::checkpoint::{Family, Names, family, to_file, to_folders};
@@ -59,7 +59,7 @@ fn fused_rows_transposed_projection_and_kernels() {
         let items = order.map(|m| matrix(&format!("{attention}.{m}_proj.weight"), start(m)));
         map("text_encoder_2").to_file(items.into(), "dir").unwrap()
     };
-    // Query, key, value, whatever the order they come in.
+    // Query, key, value, in any order.
     for order in [["q", "k", "v"], ["v", "q", "k"]] {
         let fused = of(order);
         assert_eq!(fused.len(), 1);
@@ -113,7 +113,7 @@ fn fused_rows_transposed_projection_and_kernels() {
         (&[2, 3][..], wide().values().unwrap())
     );
 
-    // Both names that folders have had, and a matrix that is a kernel already.
+    // Both names used in folders, and a matrix that is already a kernel.
     let to_q = "encoder.mid_block.attentions.0.to_q.weight";
     for (name, shape) in [
         (to_q, vec![2, 2]),

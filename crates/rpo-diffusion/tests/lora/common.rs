@@ -1,4 +1,4 @@
-//! Golden adapters, and what they are compared by.
+//! Golden adapters, and comparisons.
 
 use crate::support::{Golden, golden_path, relative};
 use candle_core::{DType, Result, Tensor};
@@ -35,7 +35,7 @@ pub(crate) fn golden_modules(golden: &Golden, alpha: f64) -> Result<BTreeMap<Str
         .collect()
 }
 
-/// PyTorch's layout of a tensor that a layer asked for.
+/// PyTorch's layout of a layer's tensor.
 pub(crate) fn torch_layout(t: &Tensor) -> Result<Tensor> {
     match t.rank() {
         4 => t.permute((3, 2, 0, 1))?.contiguous(),

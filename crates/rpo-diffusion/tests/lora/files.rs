@@ -1,4 +1,4 @@
-//! Files of other programs: read, told from what is no LoRA, and what headers hold.
+//! Files of other programs: reading, refusal of other files, and headers.
 
 use super::common::{assert_same, file, golden_modules, lora_golden};
 use crate::support::{Golden, tiny_unet};
@@ -27,7 +27,7 @@ fn files_of_other_programs_are_read() -> Result<()> {
     );
     assert_eq!(kohya.metadata["ss_network_dim"], "2");
 
-    // The older forms say nothing of α: it is the rank.
+    // The older formats do not store α: it is the rank.
     let of_rank = golden_modules(&golden, 2.0)?;
     let script = file("conv.script")?;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Names of the released architectures, both ways.
+//! Names of the released architectures, in both directions.
 
 use super::common::{architectures, shapes};
 use candle_core::Result;

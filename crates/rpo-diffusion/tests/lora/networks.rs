@@ -138,7 +138,7 @@ fn a_new_set_is_the_base_and_starts_as_in_peft() -> Result<()> {
         targets: ["to_q", "proj_in", "conv1"].map(str::to_owned).into(),
         dropout: 0.0,
     };
-    // The ends of the interval: their images are the bound, ±1/√fan_in.
+    // The ends of the interval, which map to the bounds ±1/√fan_in.
     let mut ends = |_: &str, n: usize| (0..n).map(|i| (i % 2) as f64).collect();
     let adapters = Adapters::new(&base, &lora, &mut ends)?;
     for (name, module) in adapters.modules()? {

@@ -1,4 +1,4 @@
-//! Any LoRA comes back from its files.
+//! Any LoRA survives a round trip through its files.
 
 use super::common::{architectures, assert_same};
 use candle_core::{DType, Device, Tensor};
@@ -27,7 +27,7 @@ fn arbitrary_lora() -> impl Strategy<Value = Lora> {
     )
         .prop_map(|(names, rank, alpha, even, dtype, seed)| {
             let mut state = u64::from(seed);
-            // Small whole numbers are exact in every type.
+            // Small whole numbers are exact in every dtype.
             let mut random = |shape: Vec<usize>| {
                 let values: Vec<f32> = (0..shape.iter().product())
                     .map(|_| {
@@ -41,7 +41,7 @@ fn arbitrary_lora() -> impl Strategy<Value = Lora> {
             };
             let mut modules = BTreeMap::new();
             for (i, (name, shape)) in names.into_iter().enumerate() {
-                // Widths cut down: only names, dimensions and kernels matter.
+                // Reduced widths: only names, dimensions and kernels matter.
                 let kernel = &shape[2..];
                 let rank = if even { rank } else { rank + i };
                 let a = random([&[rank, 3], kernel].concat());

@@ -95,14 +95,14 @@ pub(crate) fn relative(a: &Tensor, b: &Tensor) -> Result<f64> {
     let norm: f64 = b.iter().map(|x| x * x).sum();
     let off: f64 = a.iter().zip(&b).map(|(x, y)| (x - y) * (x - y)).sum();
     if off == 0.0 {
-        // Also where both are 0.
+        // Also if both are 0.
         return Ok(0.0);
     }
     let ratio = (off / norm).sqrt();
     Ok(if ratio.is_nan() { f64::INFINITY } else { ratio })
 }
 
-/// Prints the figure and holds it to the tolerance.
+/// Prints the distance and checks it against the tolerance.
 #[track_caller]
 pub(crate) fn assert_close(what: &str, a: &Tensor, b: &Tensor, tolerance: f64) {
     let figure = relative(a, b).unwrap();
