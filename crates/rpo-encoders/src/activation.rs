@@ -6,7 +6,7 @@ use rpo_nn::ops::Activation;
 /// The activation that transformers calls `name` (`hidden_act` of a config).
 ///
 /// # Errors
-/// A name that is not known here; the message lists the ones that are.
+/// If the name is unknown; the message lists the known ones.
 pub fn by_name(name: &str) -> Result<Activation> {
     Ok(match name {
         "gelu" => Activation::Gelu,

@@ -14,7 +14,7 @@ use crate::activation;
 use crate::tokenizer::TokenBatch;
 use crate::transformer::{Layer, Names, Norm, Width, add_positions, flat_ids};
 
-/// `text_config` of an `AlignModel`; keys that a file leaves out have transformers' defaults.
+/// `text_config` of an `AlignModel`; missing keys have transformers' defaults.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct BertConfig {
@@ -24,7 +24,7 @@ pub struct BertConfig {
     pub hidden_size: usize,
     /// Number of layers.
     pub num_hidden_layers: usize,
-    /// Heads of the attention.
+    /// Number of attention heads.
     pub num_attention_heads: usize,
     /// Width inside the feed-forward part.
     pub intermediate_size: usize,
@@ -82,7 +82,7 @@ impl BertModel {
     /// Builds the tower from the tensors below `scope`, which are on the CPU; it computes at `place`, in f32.
     ///
     /// # Errors
-    /// A config that contradicts itself, a tensor that is missing or has another shape.
+    /// If the config is inconsistent, or a tensor is missing or has another shape.
     pub fn new(config: &BertConfig, scope: &Scope, place: &Place) -> Result<Self> {
         let place = place.in_f32();
         let width = Width {
@@ -125,7 +125,7 @@ impl BertModel {
     /// The last hidden state `[B, S, D]` of a batch; row 0 of each text is `[CLS]`.
     ///
     /// # Errors
-    /// Rows of different lengths, too long ones, ids outside the vocabulary.
+    /// If rows have different lengths or are too long, or ids are outside the vocabulary.
     pub fn forward(&self, batch: &TokenBatch) -> Result<Tensor> {
         self.place.leave(&self.states(batch)?)
     }

@@ -1,4 +1,4 @@
-//! Pictures and texts in one space: `AlignModel` or `CLIPModel`, whichever the folder holds.
+//! Pictures and texts in a common space: `AlignModel` or `CLIPModel`, depending on the folder.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ use crate::folder;
 use crate::image_processor::ImageProcessor;
 use crate::tokenizer::{ClipTokenizer, TokenBatch, WordPiece};
 
-/// Which model a folder holds.
+/// The model in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum Architecture {
     /// `AlignModel`: EfficientNet and BERT.
     Align,
     /// `CLIPModel`: two transformers.
     Clip,
 }
 
-/// Two towers that put pictures and texts into one space, with what prepares their inputs. Every embedding has length 1.
+/// Two towers that embed pictures and texts into a common space, with their preprocessing. Every embedding has length 1.
 #[derive(Clone)]
 pub struct DualEncoder {
     towers: DualTowers,
@@ -74,7 +74,7 @@ impl std::fmt::Debug for DualEncoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DualEncoder")
             .field("folder", &self.folder)
-            .field("kind", &self.kind())
+            .field("architecture", &self.architecture())
             .field("dim", &self.dim())
             .finish_non_exhaustive()
     }
@@ -98,7 +98,7 @@ impl Projection {
         })
     }
 
-    /// `x` of the CPU or of the projection's place; the result is on the CPU.
+    /// `x` on the CPU or at the projection's place; the result is on the CPU.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.place.enter(x)?;
         self.place
@@ -107,7 +107,7 @@ impl Projection {
 }
 
 #[derive(Deserialize)]
-struct KindFile {
+struct ConfigFile {
     model_type: Option<String>,
     #[serde(default)]
     architectures: Vec<String>,
@@ -131,12 +131,12 @@ impl DualTowers {
     /// Reads `config.json` and the weights of the folder `dir`; the towers compute at `place`, in f32.
     ///
     /// # Errors
-    /// A file that is missing or malformed, another kind of model, parts that do not fit each other; those of the device.
+    /// If a file is missing or malformed, of another model, or parts do not fit each other; those of the device.
     pub fn load(dir: &Path, place: &Place) -> Result<Self> {
         let place = &place.in_f32();
-        match kind_of(dir)? {
-            Kind::Align => Self::load_align(dir, place),
-            Kind::Clip => Self::load_clip(dir, place),
+        match architecture_of(dir)? {
+            Architecture::Align => Self::load_align(dir, place),
+            Architecture::Clip => Self::load_clip(dir, place),
         }
     }
 
@@ -233,24 +233,24 @@ impl DualTowers {
     }
 
     /// Which model this is.
-    pub fn kind(&self) -> Kind {
+    pub fn architecture(&self) -> Architecture {
         match self.towers {
-            Towers::Align { .. } => Kind::Align,
-            Towers::Clip { .. } => Kind::Clip,
+            Towers::Align { .. } => Architecture::Align,
+            Towers::Clip { .. } => Architecture::Clip,
         }
     }
 }
 
-fn kind_of(dir: &Path) -> Result<Kind> {
-    let file: KindFile = folder::read_config(dir)?;
-    let named = |kind: &str, class: &str| match &file.model_type {
-        Some(model_type) => model_type == kind,
+fn architecture_of(dir: &Path) -> Result<Architecture> {
+    let file: ConfigFile = folder::read_config(dir)?;
+    let named = |name: &str, class: &str| match &file.model_type {
+        Some(model_type) => model_type == name,
         None => file.architectures.iter().any(|a| a == class),
     };
     if named("align", "AlignModel") {
-        Ok(Kind::Align)
+        Ok(Architecture::Align)
     } else if named("clip", "CLIPModel") {
-        Ok(Kind::Clip)
+        Ok(Architecture::Clip)
     } else {
         bail!(
             "{}, key `model_type`: {} is not an encoder of pictures and texts; it must be align or clip",
@@ -265,16 +265,16 @@ impl DualEncoder {
     /// `place`, in f32.
     ///
     /// # Errors
-    /// A file that is missing or malformed, another kind of model, parts that do not fit each other; those of the device.
+    /// If a file is missing or malformed, of another model, or parts do not fit each other; those of the device.
     pub fn load(dir: &Path, place: &Place) -> Result<Self> {
         let towers = DualTowers::load(dir, place)?;
-        let tokenizer = match towers.kind() {
-            Kind::Align => {
+        let tokenizer = match towers.architecture() {
+            Architecture::Align => {
                 let tokenizer = WordPiece::load(dir)?;
                 let length = tokenizer.max_length().min(towers.positions);
                 Tokenizer::WordPiece(tokenizer.with_max_length(length)?)
             }
-            Kind::Clip => {
+            Architecture::Clip => {
                 let tokenizer = ClipTokenizer::load(dir)?;
                 let length = tokenizer.max_length().min(towers.positions);
                 Tokenizer::Clip(tokenizer.with_max_length(length)?)
@@ -288,10 +288,10 @@ impl DualEncoder {
         })
     }
 
-    /// The embeddings of the pictures, a row each: `get_image_features` of transformers, divided by its length.
+    /// The embeddings of the pictures, one per row: `get_image_features` of transformers, divided by its length.
     ///
     /// # Errors
-    /// A picture without pixels, an embedding that is not finite.
+    /// If a picture has no pixels or an embedding is not finite.
     pub fn embed_images(&self, pictures: &[RgbImage]) -> Result<Array2<f32>> {
         in_batches(pictures, self.dim(), |batch| {
             self.towers
@@ -299,11 +299,11 @@ impl DualEncoder {
         })
     }
 
-    /// The embeddings of the texts, a row each: `get_text_features` of transformers on texts padded to the longest
-    /// length, divided by its length. Equal texts are computed once.
+    /// The embeddings of the texts, one per row: `get_text_features` of transformers on texts padded to the longest, divided by
+    /// its length. Equal texts are computed once.
     ///
     /// # Errors
-    /// An embedding that is not finite.
+    /// If an embedding is not finite.
     pub fn embed_texts(&self, texts: &[String]) -> Result<Array2<f32>> {
         let mut places: HashMap<&str, usize> = HashMap::new();
         let mut distinct: Vec<&str> = Vec::new();
@@ -343,8 +343,8 @@ impl DualEncoder {
     }
 
     /// Which model this is.
-    pub fn kind(&self) -> Kind {
-        self.towers.kind()
+    pub fn architecture(&self) -> Architecture {
+        self.towers.architecture()
     }
 
     /// The name of the folder, for tables and logs.
@@ -357,10 +357,10 @@ impl DualEncoder {
         &self.folder
     }
 
-    /// The files that decide what the embeddings are; hash them for a cache key.
+    /// The files that determine the embeddings; hash them for a cache key.
     ///
     /// # Errors
-    /// The weights have gone since they were read.
+    /// If the weights no longer exist.
     pub fn source_files(&self) -> Result<Vec<PathBuf>> {
         folder::source_files(&self.folder)
     }

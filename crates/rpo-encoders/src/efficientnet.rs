@@ -38,7 +38,7 @@ pub struct EfficientNet {
 /// Images in one pass on a GPU.
 const AT_ONCE: usize = 8;
 
-/// What one image needs while it passes, kept for the next.
+/// Buffers for one image, reused for the next.
 #[derive(Debug, Default)]
 struct Buffers {
     inside: Inside,
@@ -49,7 +49,7 @@ impl EfficientNet {
     /// Builds the tower from the tensors below `scope`, which are on the CPU; it computes at `place`, in f32.
     ///
     /// # Errors
-    /// A config that contradicts itself, a tensor that is missing or has another shape.
+    /// If the config is inconsistent, or a tensor is missing or has another shape.
     pub fn new(config: &EfficientNetConfig, scope: &Scope, place: &Place) -> Result<Self> {
         let place = place.in_f32();
         let activation = activation::by_name(&config.hidden_act)?;
@@ -93,8 +93,7 @@ impl EfficientNet {
     /// Pixels `[B, H, W, 3]` to the pooled features `[B, D]`.
     ///
     /// # Errors
-    /// Pixels so large that the last feature map is larger than the pooling window (`hidden_dim`), or so small that a
-    /// kernel does not fit.
+    /// If the last feature map is larger than the pooling window (`hidden_dim`), or the pixels are too few for a kernel.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         self.parts(pixels, |x| {
             let (_, height, width, _) = x.dims4()?;
@@ -115,12 +114,12 @@ impl EfficientNet {
     /// Pixels `[B, H, W, 3]` to the last feature map `[B, h, w, D]`.
     ///
     /// # Errors
-    /// Pixels so small that a kernel does not fit.
+    /// If the pixels are too few for a kernel.
     pub fn features(&self, pixels: &Tensor) -> Result<Tensor> {
         self.parts(pixels, |x| self.place.leave(x))
     }
 
-    /// `f` of the last feature maps: of all at once, or on a GPU of a few at a time, as maps are large at the first layers.
+    /// `f` of the last feature maps: of all at once, or on a GPU of a few at a time, as the maps of the first layers are large.
     fn parts(&self, pixels: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         if self.place.is_cpu() {
             return f(&self.images(pixels)?);
@@ -143,7 +142,7 @@ impl EfficientNet {
             lock().push(own);
             features
         };
-        // Image by image: the maps of one stay in the cache, those of a batch would not.
+        // Image by image: the maps of one image stay in the cache, those of a batch would not.
         let maps: Vec<Tensor> = (0..pixels.dim(0)?)
             .into_par_iter()
             .map(one)

@@ -4,13 +4,13 @@ use candle_core::{Result, Tensor, bail};
 use image::RgbImage;
 use ndarray::Array2;
 
-/// Pictures in one forward pass: large enough to fill the cores, small enough to stay in their caches.
+/// Pictures per forward pass: enough to fill the cores, few enough to stay in their caches.
 pub(crate) const BATCH: usize = 32;
 
 /// The rows of a `[B, D]` tensor, each divided by its Euclidean norm (at least 1e-12, as torch's `normalize` does).
 ///
 /// # Errors
-/// A row that is not finite; its number counts from `first`.
+/// If a row is not finite; its number counts from `first`.
 pub(crate) fn unit_rows(features: &Tensor, first: usize) -> Result<Array2<f32>> {
     let (rows, width) = features.dims2()?;
     let mut values = features.flatten_all()?.to_vec1::<f32>()?;

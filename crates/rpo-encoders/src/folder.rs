@@ -1,4 +1,4 @@
-//! Model folders in transformers layout: `config.json` and its relatives, and the safetensors file or files.
+//! Model folders in transformers layout: `config.json`, related files, and the safetensors files.
 
 mod weights;
 
@@ -15,7 +15,7 @@ pub use weights::{
 /// Reads the JSON file `name` of the folder `dir`.
 ///
 /// # Errors
-/// A file that is missing, is not JSON, or whose value does not fit `T`; the message names the file, the key and the hint.
+/// If the file is missing, is not JSON, or does not fit `T`; with the file, the key and a hint.
 pub fn read_json<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<T> {
     let path = dir.join(name);
     let text = read_text(dir, name)?;
@@ -40,7 +40,7 @@ pub fn read_config<T: DeserializeOwned>(dir: &Path) -> Result<T> {
     read_json(dir, "config.json")
 }
 
-/// Reads the text file `name` of the folder `dir`, with an error that says what was expected where.
+/// Reads the text file `name` of the folder `dir`, with an error that says which file was expected where.
 pub fn read_text(dir: &Path, name: &str) -> Result<String> {
     let path = dir.join(name);
     std::fs::read_to_string(&path).map_err(|error| {
@@ -55,7 +55,7 @@ pub fn read_text(dir: &Path, name: &str) -> Result<String> {
     })
 }
 
-/// The last part of the path, or all of it where there is none.
+/// The last component of the path, or the whole path if there is none.
 pub fn name(dir: &Path) -> String {
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     full.file_name().map_or_else(
@@ -64,7 +64,7 @@ pub fn name(dir: &Path) -> String {
     )
 }
 
-/// The files of an encoder's folder that decide what its embeddings are: configs, tokenizer and weights, sorted.
+/// The files of an encoder's folder that determine its embeddings: configs, tokenizer and weights, sorted.
 ///
 /// # Errors
 /// See [`weight_files`].

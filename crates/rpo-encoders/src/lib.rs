@@ -2,7 +2,7 @@
 //!
 //! Everything here is forward only: the weights are frozen. A folder is what `save_pretrained` writes:
 //! `config.json`, `model.safetensors`, and for the input `preprocessor_config.json` and the tokenizer's files.
-//! Start with [`dual::DualEncoder`] (pictures and texts in one space) or [`vit::VitEncoder`] (pictures only).
+//! Start with [`dual::DualEncoder`] (pictures and texts in a common space) or [`vit::VitEncoder`] (pictures only).
 
 pub mod activation;
 pub mod bert;

@@ -33,7 +33,7 @@ pub(crate) struct PatchEmbedding {
     /// `[hidden, ph * pw * channels]`: the columns are ordered as the pixels of an NHWC patch are.
     weight: Tensor,
     bias: Option<Tensor>,
-    /// Of the CPU.
+    /// On the CPU.
     class_token: Tensor,
     positions: Tensor,
     image: (usize, usize),
@@ -42,7 +42,7 @@ pub(crate) struct PatchEmbedding {
 }
 
 impl PatchEmbedding {
-    /// `weight` is `[ph, pw, channels, hidden]`, `class_token` `[hidden]`, `positions` `[1 + patches, hidden]`, all of the CPU; the layer
+    /// `weight` is `[ph, pw, channels, hidden]`, `class_token` `[hidden]`, `positions` `[1 + patches, hidden]`, all on the CPU; the layer
     /// computes at `place`.
     pub(crate) fn new(
         weight: &Tensor,
@@ -66,7 +66,7 @@ impl PatchEmbedding {
         })
     }
 
-    /// Number of patches of an image of this size; a remainder at the right and the bottom is not looked at.
+    /// Number of patches of an image of this size; a remainder at the right and the bottom is ignored.
     pub(crate) fn patches(image: Extent, patch: Extent) -> Result<usize> {
         let ((height, width), (ph, pw)) = (image.sides(), patch.sides());
         if ph == 0 || pw == 0 || height < ph || width < pw {
@@ -77,7 +77,7 @@ impl PatchEmbedding {
         Ok((height / ph) * (width / pw))
     }
 
-    /// Pixels `[B, H, W, channels]` of the CPU to tokens `[B, 1 + patches, hidden]`.
+    /// Pixels `[B, H, W, channels]` on the CPU to tokens `[B, 1 + patches, hidden]`.
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let (batch, height, width, channels) = pixels.dims4()?;
         if (height, width, channels) != (self.image.0, self.image.1, self.channels) {
@@ -104,7 +104,7 @@ impl PatchEmbedding {
         let (_, count, hidden) = tokens.dims3()?;
         let class = self.class_token.reshape((1, hidden))?;
         let class = class.broadcast_as((batch, hidden))?.contiguous()?;
-        // Sequences as rows: what stands before all tokens is a first part of the row.
+        // Sequences as rows: the class token is the first part of the row.
         let tokens = tokens.reshape((batch, count * hidden))?;
         let tokens = ops::concat_channels(&self.place.enter(&class)?, &tokens)?;
         add_positions(

@@ -1,4 +1,4 @@
-//! Means and maxima over the places of a feature map.
+//! Means and maxima over the positions of a feature map.
 
 use candle_core::{Device, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
@@ -37,7 +37,7 @@ fn pool(
         .par_chunks_exact_mut(channels)
         .zip(values.par_chunks_exact(height * width * channels))
         .for_each(|(total, map)| {
-            // Row by row, so that a sum of many places loses no more than a sum of few.
+            // Row by row, so that a sum over many positions is as accurate as one over few.
             let mut line = vec![start; channels];
             for row in map.chunks_exact(width * channels) {
                 line.fill(start);

@@ -1,11 +1,11 @@
-//! The layers that CLIP, ViT and BERT are made of; they differ in names and in where the norms stand.
+//! The layers of CLIP, ViT and BERT, which differ in names and in the position of the norms.
 
 use candle_core::{Result, Tensor, bail};
 use rpo_nn::layers::{LayerNorm, Linear};
 use rpo_nn::ops::{self, Activation, Mask};
 use rpo_nn::weights::Scope;
 
-/// Widths of a transformer and what its layers share.
+/// Widths and common settings of a transformer's layers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Width {
     pub(crate) hidden: usize,
@@ -17,7 +17,7 @@ pub(crate) struct Width {
 
 impl Width {
     /// # Errors
-    /// The heads do not divide the width.
+    /// If the heads do not divide the width.
     pub(crate) fn check(&self) -> Result<()> {
         if self.heads == 0 || !self.hidden.is_multiple_of(self.heads) {
             bail!(
@@ -30,7 +30,7 @@ impl Width {
     }
 }
 
-/// Where a layer's parts are, relative to the layer.
+/// Names of a layer's parts, relative to the layer.
 pub(crate) struct Names {
     pub(crate) query: &'static str,
     pub(crate) key: &'static str,
@@ -45,7 +45,7 @@ pub(crate) struct Names {
     pub(crate) qkv_bias: bool,
 }
 
-/// Where the two norms of a layer stand.
+/// Position of a layer's two norms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Norm {
     /// `x + f(norm(x))`: CLIP and ViT.
@@ -123,26 +123,26 @@ impl Layer {
     }
 }
 
-/// A table with one row for every position of the sequence, added to `x` `[B, N, C]`.
+/// Adds a table with one row per position of the sequence to `x` `[B, N, C]`.
 ///
 /// # Errors
-/// The sequence is longer than the table.
+/// If the sequence is longer than the table.
 pub(crate) fn add_positions(x: &Tensor, table: &Tensor) -> Result<Tensor> {
     let (batch, length, width) = x.dims3()?;
     let rows = table.dim(0)?;
     if length > rows {
         bail!("a sequence of {length} tokens is longer than the {rows} positions of the model");
     }
-    // Sequences as the places of one image.
+    // Sequences as the positions of one image.
     let positions = table.narrow(0, 0, length)?.reshape((1, length * width))?;
     let x = x.reshape((1, batch, length * width))?;
     ops::add_channels(&x, &positions)?.reshape((batch, length, width))
 }
 
-/// The id rows as one list, after a look at their lengths and values.
+/// The id rows as one list, after checking their lengths and values.
 ///
 /// # Errors
-/// No row, rows of different lengths, an id outside the vocabulary.
+/// If there is no row, rows have different lengths, or an id is outside the vocabulary.
 pub(crate) fn flat_ids(ids: &[Vec<u32>], vocab: usize) -> Result<(Vec<u32>, usize, usize)> {
     let Some(first) = ids.first() else {
         bail!("no text to encode");

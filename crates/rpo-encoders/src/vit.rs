@@ -1,4 +1,4 @@
-//! `ViTModel`: DINO's vision transformer and its like; the class token is the embedding.
+//! `ViTModel`: the vision transformer of DINO and others; the class token is the embedding.
 //!
 //! Source: `transformers/models/vit/modeling_vit.py`, 5.23.
 
@@ -22,11 +22,11 @@ use crate::{activation, folder};
 
 pub use crate::patches::Extent;
 
-/// `config.json` of a `ViTModel`; keys that a file leaves out have transformers' defaults.
+/// `config.json` of a `ViTModel`; missing keys have transformers' defaults.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct VitConfig {
-    /// `vit`, if the file says it.
+    /// `vit`, if the file has the key.
     pub model_type: Option<String>,
     /// Width of the tokens.
     pub hidden_size: usize,
@@ -68,7 +68,7 @@ impl Default for VitConfig {
     }
 }
 
-/// The names in the files, which transformers 5 still writes although its modules are called otherwise.
+/// The names in files, which transformers 5 still writes although its modules have other names.
 const LAYER: Names = Names {
     query: "attention.attention.query",
     key: "attention.attention.key",
@@ -109,7 +109,7 @@ impl VitModel {
     /// transformers 4 or 5. They are on the CPU; the network computes at `place`, in f32.
     ///
     /// # Errors
-    /// A config that contradicts itself, a tensor that is missing or has another shape.
+    /// If the config is inconsistent, or a tensor is missing or has another shape.
     pub fn new(config: &VitConfig, scope: &Scope, place: &Place) -> Result<Self> {
         let place = place.in_f32();
         let scope = if scope.contains("vit.layernorm.weight") {
@@ -167,7 +167,7 @@ impl VitModel {
     /// Reads `config.json` and the weights of the folder `dir`; the network computes at `place`, in f32.
     ///
     /// # Errors
-    /// A file that is missing or malformed, another kind of model; those of the device.
+    /// If a file is missing or malformed, or of another model; those of the device.
     pub fn load(dir: &Path, place: &Place) -> Result<Self> {
         let config: VitConfig = folder::read_config(dir)?;
         if let Some(kind) = config.model_type.as_deref().filter(|kind| *kind != "vit") {
@@ -231,7 +231,7 @@ impl VitEncoder {
     /// Reads `config.json`, the weights and `preprocessor_config.json` of the folder `dir`; the network computes at `place`, in f32.
     ///
     /// # Errors
-    /// A file that is missing or malformed, another kind of model; those of the device.
+    /// If a file is missing or malformed, or of another model; those of the device.
     pub fn load(dir: &Path, place: &Place) -> Result<Self> {
         Ok(Self {
             model: VitModel::load(dir, place)?,
@@ -243,7 +243,7 @@ impl VitEncoder {
     /// The class tokens of the pictures, rows of length 1.
     ///
     /// # Errors
-    /// A picture without pixels, an embedding that is not finite.
+    /// If a picture has no pixels or an embedding is not finite.
     pub fn embed_images(&self, pictures: &[RgbImage]) -> Result<Array2<f32>> {
         in_batches(pictures, self.dim(), |batch| {
             self.model.class_token(&self.processor.preprocess(batch)?)
@@ -260,10 +260,10 @@ impl VitEncoder {
         folder::name(&self.folder)
     }
 
-    /// The files that decide what the embeddings are; hash them for a cache key.
+    /// The files that determine the embeddings; hash them for a cache key.
     ///
     /// # Errors
-    /// The weights have gone since they were read.
+    /// If the weights no longer exist.
     pub fn source_files(&self) -> Result<Vec<PathBuf>> {
         folder::source_files(&self.folder)
     }

@@ -1,4 +1,4 @@
-//! Broken folders: every error says which file, which key or tensor, and what to do.
+//! Broken folders: every error names the file and the key or tensor, and has a hint.
 
 mod support;
 
@@ -11,7 +11,7 @@ use rpo_nn::Place;
 use serde_json::{Value, json};
 use support::{golden, micro, picture, tensors};
 
-/// A copy of the micro judge whose `config.json` is changed.
+/// A copy of the embedded judge with a changed `config.json`.
 fn judge(change: impl FnOnce(&mut Value)) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     copy(&micro("eval_clip"), dir.path());

@@ -1,11 +1,11 @@
-//! The embedded models against transformers on the same float16 weights raised to f32.
+//! The embedded models against transformers on the same float16 weights converted to f32.
 
 mod support;
 
 use image::RgbImage;
 use ndarray::Array2;
 use rpo_encoders::clip::{ClipTextConfig, ClipTextModel};
-use rpo_encoders::dual::{DualEncoder, Kind};
+use rpo_encoders::dual::{Architecture, DualEncoder};
 use rpo_encoders::folder;
 use rpo_encoders::image_processor::ImageProcessor;
 use rpo_encoders::tokenizer::ClipTokenizer;
@@ -28,7 +28,7 @@ fn inputs() -> (Vec<RgbImage>, Vec<String>) {
     )
 }
 
-/// Cosine at least 0.99999 in every row, and no number further off than 1e-4 of the largest.
+/// Cosine at least 0.99999 in every row, and no error above 1e-4 of the largest number.
 fn same(what: &str, got: &Array2<f32>, golden: &str) {
     let want = &tensors("micro.safetensors")[golden];
     assert_eq!(got.shape(), want.dims(), "{what}");
@@ -58,8 +58,12 @@ fn reward() {
     let (pictures, prompts) = inputs();
     let encoder = DualEncoder::load(&micro("reward"), &Place::default()).unwrap();
     assert_eq!(
-        (encoder.kind(), encoder.dim(), encoder.name().as_str()),
-        (Kind::Align, 128, "reward")
+        (
+            encoder.architecture(),
+            encoder.dim(),
+            encoder.name().as_str()
+        ),
+        (Architecture::Align, 128, "reward")
     );
     same(
         "reward, pictures",
@@ -87,7 +91,10 @@ fn reward() {
 fn eval_clip() {
     let (pictures, prompts) = inputs();
     let encoder = DualEncoder::load(&micro("eval_clip"), &Place::default()).unwrap();
-    assert_eq!((encoder.kind(), encoder.dim()), (Kind::Clip, 128));
+    assert_eq!(
+        (encoder.architecture(), encoder.dim()),
+        (Architecture::Clip, 128)
+    );
     same(
         "eval_clip, pictures",
         &encoder.embed_images(&pictures).unwrap(),
@@ -139,7 +146,7 @@ fn text_encoder() {
     assert!(cosine >= 0.99999, "{cosine}");
 }
 
-/// 70 pictures and texts fill two batches and a part of a third; each must be what it is on its own.
+/// 70 pictures and texts fill two batches and a part of a third; each result must equal that of a single one.
 #[test]
 fn batches() {
     let (pictures, prompts) = inputs();

@@ -23,7 +23,7 @@ fn processor(config: &Value) -> candle_core::Result<ImageProcessor> {
     ImageProcessor::load(folder.path())
 }
 
-/// One 8-bit level is 0.0039 before normalising and more after it, so 1e-6 means: every pixel is the same.
+/// One 8-bit level is 0.0039 before normalising and more after it, so 1e-6 means that every pixel is the same.
 #[test]
 fn pillow() {
     let cases: Vec<Case> = json("processor_cases.json");

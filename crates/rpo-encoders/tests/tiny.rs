@@ -1,4 +1,4 @@
-//! Tiny random models against transformers: what the embedded models do not exercise.
+//! Tiny random models against transformers: cases that the embedded models do not cover.
 
 mod support;
 
@@ -25,7 +25,7 @@ fn project(x: &Tensor, scope: &Scope, shape: [usize; 2], bias: bool) -> Tensor {
     ops::linear(x, &weight, bias.as_ref()).unwrap()
 }
 
-/// GELU by erf, patches that leave a rest, and both ways to find EOS.
+/// GELU by erf, patches that leave a remainder, and both ways to find EOS.
 #[test]
 fn clip() {
     let config = ClipConfig::load(&golden("tiny_clip")).unwrap();
@@ -61,7 +61,7 @@ fn clip() {
         LIMIT,
     );
 
-    // The prefix `text_model` is found by itself when the scope is the root.
+    // The prefix `text_model` is found automatically at the root scope.
     let mut first = config.text;
     first.eos_token_id = 7;
     let text = ClipTextModel::new(&first, &root, &Place::default()).unwrap();

@@ -1,4 +1,4 @@
-//! Token ids against transformers, over texts in many scripts, emoji, control characters, special tokens, overlong ones.
+//! Token ids against transformers: many scripts, emoji, control characters, special tokens, long texts.
 
 mod support;
 
@@ -78,7 +78,7 @@ fn clip_judge() {
     );
 }
 
-/// The micro tokenizer with other special tokens.
+/// The embedded tokenizer with other special tokens.
 fn with_special(keys: &[(&str, Value)]) -> ClipTokenizer {
     let folder = tempfile::tempdir().unwrap();
     let configs = ["tokenizer_config.json", "special_tokens_map.json"];
@@ -94,7 +94,7 @@ fn with_special(keys: &[(&str, Value)]) -> ClipTokenizer {
     ClipTokenizer::load(folder.path()).unwrap()
 }
 
-/// OpenCLIP's tokenizers pad with "!", which then is special inside texts too.
+/// OpenCLIP's tokenizers pad with "!", which is then also special inside texts.
 #[test]
 fn clip_with_another_pad_token() {
     let tokenizer = with_special(&[("pad_token", "!".into())]);
@@ -118,7 +118,7 @@ fn clip_with_flagged_tokens() {
     }
 }
 
-/// A vocabulary and its merges are enough: the rest has CLIP's defaults.
+/// A vocabulary and its merges suffice: the rest has CLIP's defaults.
 #[test]
 fn clip_without_configs() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Which of a folder's weights are taken: variants, shards, and what is said where there are none.
+//! Which of a folder's weights are used: variants, shards, and the error without weights.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use rpo_encoders::folder;
 use serde_json::json;
 use tempfile::TempDir;
 
-/// A file whose only tensor is `value`.
+/// A file with the single tensor `value`.
 fn put(dir: &Path, name: &str, value: f32) {
     let tensor = Tensor::new(&[value], &Device::Cpu).unwrap();
     candle_core::safetensors::save(&[("x", tensor)].into(), dir.join(name)).unwrap();
 }
 
-/// An index that says that `x` is in `shard`.
+/// An index with `x` in `shard`.
 fn index(dir: &Path, name: &str, shard: &str) {
     let text = json!({"metadata": {}, "weight_map": {"x": shard}}).to_string();
     std::fs::write(dir.join(name), text).unwrap();
@@ -122,7 +122,7 @@ fn links_to_files_that_were_never_downloaded_are_named() {
         message.contains("model.safetensors") && message.contains("download"),
         "{message}"
     );
-    // A link that leads somewhere is a file like any other.
+    // A link to an existing file is a file like any other.
     put(dir.path(), "blob", 5.0);
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink("blob", &link).unwrap();

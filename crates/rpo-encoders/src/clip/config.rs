@@ -1,4 +1,4 @@
-//! `config.json` of `CLIPModel` and `CLIPTextModel`; keys that a file leaves out have transformers' defaults.
+//! `config.json` of `CLIPModel` and `CLIPTextModel`; missing keys have transformers' defaults.
 
 use std::path::Path;
 
@@ -29,9 +29,9 @@ pub struct ClipTextConfig {
     pub hidden_act: String,
     /// Epsilon of the layer norms.
     pub layer_norm_eps: f64,
-    /// The id at whose first place the pooled output is read; 2 stands for "the highest id", see [`super::ClipTextModel`].
+    /// The id at whose first position the pooled output is read; 2 means "the highest id", see [`super::ClipTextModel`].
     pub eos_token_id: u32,
-    /// Width of the pooled output's projection, where the weights hold one (`CLIPTextModelWithProjection`).
+    /// Width of the pooled output's projection, if the weights have one (`CLIPTextModelWithProjection`).
     pub projection_dim: usize,
 }
 
@@ -109,7 +109,7 @@ struct File {
     text_config: Option<ClipTextConfig>,
     #[serde(default)]
     vision_config: Option<ClipVisionConfig>,
-    /// Old files write these beside the others, and these win.
+    /// Old files have this key in addition, and it takes precedence.
     #[serde(default)]
     text_config_dict: Option<ClipTextConfig>,
     #[serde(default)]
@@ -127,7 +127,7 @@ impl ClipConfig {
         let projection_dim = file.projection_dim.unwrap_or(512);
         let text = file.text_config_dict.or(file.text_config);
         Ok(Self {
-            // The projection belongs to the whole model: its width in the text tower's table is never right.
+            // The projection belongs to the whole model: its width in the text tower's table is always wrong.
             text: ClipTextConfig {
                 projection_dim,
                 ..text.unwrap_or_default()

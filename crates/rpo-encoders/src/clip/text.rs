@@ -10,8 +10,8 @@ use super::{ClipTextConfig, LAYER};
 use crate::activation;
 use crate::transformer::{Layer, Norm, Width, add_positions, flat_ids};
 
-/// `CLIPTextModel`, or `CLIPTextModelWithProjection` where the weights hold a `text_projection`: token and position
-/// embeddings, causal pre-norm layers, a final norm.
+/// `CLIPTextModel`, or `CLIPTextModelWithProjection` if the weights have a `text_projection`: token and position embeddings,
+/// causal pre-norm layers, a final norm.
 #[derive(Debug, Clone)]
 pub struct ClipTextModel {
     tokens: Embedding,
@@ -23,16 +23,16 @@ pub struct ClipTextModel {
     place: Place,
 }
 
-/// What the text tower says of `B` texts of `S` tokens, on the CPU.
+/// Output of the text tower for `B` texts of `S` tokens, on the CPU.
 #[derive(Debug, Clone)]
 pub struct ClipTextOutput {
-    /// `[B, S, D]`, after the final norm: what Stable Diffusion is conditioned on.
+    /// `[B, S, D]`, after the final norm: the conditioning of Stable Diffusion.
     pub last_hidden_state: Tensor,
-    /// `[B, S, D]`: what the last layer reads, transformers' `hidden_states[-2]`, without a norm: what SDXL is conditioned on.
+    /// `[B, S, D]`: input of the last layer, transformers' `hidden_states[-2]`, without a norm: the conditioning of SDXL.
     pub penultimate: Tensor,
     /// `[B, D]`: the state at the first EOS.
     pub pooled: Tensor,
-    /// `[B, P]`: the projection of `pooled`, where there is one.
+    /// `[B, P]`: the projection of `pooled`, if any.
     pub text_embeds: Option<Tensor>,
 }
 
@@ -41,7 +41,7 @@ impl ClipTextModel {
     /// writes it, transformers 5 does not). They are on the CPU; the tower computes at `place`, in f32.
     ///
     /// # Errors
-    /// A config that contradicts itself, a tensor that is missing or has another shape.
+    /// If the config is inconsistent, or a tensor is missing or has another shape.
     pub fn new(config: &ClipTextConfig, scope: &Scope, place: &Place) -> Result<Self> {
         let place = place.in_f32();
         let projection = scope.sub("text_projection");
@@ -100,14 +100,14 @@ impl ClipTextModel {
         &self.config
     }
 
-    /// Encodes rows of token ids, all of one length. There is no padding mask: Stable Diffusion uses none, and the
-    /// causal mask keeps what follows EOS out of the pooled state.
+    /// Encodes rows of token ids, all of one length. There is no padding mask: Stable Diffusion uses none, and the causal mask
+    /// excludes what follows EOS from the pooled state.
     ///
-    /// The pooled state is read at the first `eos_token_id`, at the first token if there is none, and, where the
-    /// config says 2 (as all files from before 2023 wrongly do), at the first occurrence of the row's highest id.
+    /// The pooled state is read at the first `eos_token_id`, at the first token if there is none, and, if the config has 2 (as
+    /// all files from before 2023 wrongly do), at the first occurrence of the row's highest id.
     ///
     /// # Errors
-    /// Rows of different lengths, too long ones, ids outside the vocabulary.
+    /// If rows have different lengths or are too long, or ids are outside the vocabulary.
     pub fn forward(&self, ids: &[Vec<u32>]) -> Result<ClipTextOutput> {
         let (flat, batch, length) = flat_ids(ids, self.config.vocab_size)?;
         let x = self.tokens.forward(&flat, &[batch, length])?;

@@ -22,7 +22,7 @@ pub struct ClipVisionModel {
     place: Place,
 }
 
-/// What the vision tower says of `B` images of `N` patches, on the CPU.
+/// Output of the vision tower for `B` images of `N` patches, on the CPU.
 #[derive(Debug, Clone)]
 pub struct ClipVisionOutput {
     /// `[B, 1 + N, D]`, no norm after the last layer.
@@ -36,7 +36,7 @@ impl ClipVisionModel {
     /// computes at `place`, in f32.
     ///
     /// # Errors
-    /// A config that contradicts itself, a tensor that is missing or has another shape.
+    /// If the config is inconsistent, or a tensor is missing or has another shape.
     pub fn new(config: &ClipVisionConfig, scope: &Scope, place: &Place) -> Result<Self> {
         let place = place.in_f32();
         let scope = if scope.contains("vision_model.post_layernorm.weight") {
@@ -74,7 +74,7 @@ impl ClipVisionModel {
                 config.image_size,
                 &place,
             )?,
-            // The missing letter is in every CLIP file.
+            // The misspelling is in every CLIP file.
             pre_norm: norm("pre_layrnorm")?,
             layers: (0..config.num_hidden_layers)
                 .map(|index| Layer::new(&width, Norm::Pre, &LAYER, &layers.sub(index)))

@@ -9,7 +9,7 @@ use rpo_nn::weights::Scope;
 use super::config::BlockConfig;
 use super::fold::BatchNorm;
 
-/// Buffers for what is inside a block.
+/// Buffers for the inside of a block.
 #[derive(Debug, Default)]
 pub(super) struct Inside {
     expanded: Maps,
@@ -27,7 +27,7 @@ pub(super) struct Block {
     residual: bool,
 }
 
-/// A 1x1 convolution on a map of one place.
+/// A 1x1 convolution on a map of one position.
 #[derive(Debug, Clone)]
 struct Dense {
     /// `[out, in]`
@@ -49,7 +49,7 @@ impl Dense {
     }
 }
 
-/// A 1x1 convolution without bias and the batch norm after it.
+/// A 1x1 convolution without bias, with the batch norm after it.
 fn folded(
     conv: &Scope,
     norm: &BatchNorm,
@@ -73,7 +73,7 @@ impl Block {
     ) -> Result<Self> {
         let (input, expanded) = (config.input, config.expanded);
         let norm = |path: &str, channels: usize| BatchNorm::new(&scope.sub(path), channels, eps);
-        // An expansion of 1 has no layer of its own.
+        // An expansion of 1 has no layer.
         let expand = if expanded == input {
             None
         } else {

@@ -7,13 +7,13 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pooling {
-    /// Mean over all places.
+    /// Mean over all positions.
     Mean,
-    /// Maximum over all places.
+    /// Maximum over all positions.
     Max,
 }
 
-/// The tower's shape; keys that a file leaves out have transformers' defaults (EfficientNet-B7).
+/// The tower's shape; missing keys have transformers' defaults (EfficientNet-B7).
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct EfficientNetConfig {
@@ -31,7 +31,7 @@ pub struct EfficientNetConfig {
     pub in_channels: Vec<usize>,
     /// Width out of each stage, before the factor.
     pub out_channels: Vec<usize>,
-    /// Numbers of the blocks that pad evenly even at stride 2.
+    /// Indices of the blocks with symmetric padding even at stride 2.
     pub depthwise_padding: Vec<usize>,
     /// Stride of the first block of each stage.
     pub strides: Vec<usize>,
@@ -39,11 +39,11 @@ pub struct EfficientNetConfig {
     pub num_block_repeats: Vec<usize>,
     /// Expansion inside the blocks of each stage.
     pub expand_ratios: Vec<usize>,
-    /// Width of the squeeze, as a part of a block's input width.
+    /// Width of the squeeze, as a fraction of a block's input width.
     pub squeeze_expansion_ratio: f64,
     /// Activation, by transformers' name.
     pub hidden_act: String,
-    /// Side of the pooling window, of all things.
+    /// Side of the pooling window, despite its name.
     pub hidden_dim: usize,
     /// The last pooling.
     pub pooling_type: Pooling,
@@ -112,7 +112,7 @@ impl EfficientNetConfig {
     /// The blocks, first to last.
     ///
     /// # Errors
-    /// Lists of different lengths, no stage, a stride other than 1 or 2, an even kernel.
+    /// If lists have different lengths, there is no stage, a stride is not 1 or 2, or a kernel is even.
     pub fn blocks(&self) -> Result<Vec<BlockConfig>> {
         let stages = self.in_channels.len();
         for (key, length) in [

@@ -1,4 +1,4 @@
-//! A batch norm at rest is a scale and a shift for each channel, and both fit into the convolution before it.
+//! A batch norm at inference is a scale and a shift per channel, which can be folded into the convolution before it.
 
 use candle_core::{Device, Result, Tensor, bail};
 use rpo_nn::weights::Scope;
@@ -11,7 +11,7 @@ pub(super) struct BatchNorm {
 
 impl BatchNorm {
     /// # Errors
-    /// A tensor that is missing or has another shape, a variance that gives no finite scale.
+    /// If a tensor is missing or has another shape, or a variance gives no finite scale.
     pub(super) fn new(scope: &Scope, channels: usize, eps: f64) -> Result<Self> {
         let read = |name: &str| -> Result<Vec<f64>> {
             let values = scope.tensor(name, &[channels])?.to_vec1::<f32>()?;

@@ -1,4 +1,4 @@
-//! Which files of a folder hold its weights.
+//! The weight files of a folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,26 +9,26 @@ use serde::Deserialize;
 
 use super::read_json;
 
-/// What transformers and diffusers call weights, in the order in which they are looked for.
+/// Names of weights in transformers and diffusers, in the order searched.
 const STEMS: [&str; 2] = ["model", "diffusion_pytorch_model"];
 
-/// Variants that may stand in for the plain files where a folder has only them: the same weights, rounded.
+/// Variants used where a folder lacks the plain files: the same weights, rounded.
 const STAND_INS: [&str; 2] = ["fp16", "bf16"];
 
-/// How files of weights end.
+/// Extension of weight files.
 const ENDING: &str = ".safetensors";
 
-/// Endings of files whose reading would run code.
+/// Extensions of files that would run code when read.
 const PICKLES: [&str; 4] = [".bin", ".ckpt", ".pt", ".pth"];
 
 /// The safetensors files that hold the weights of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightFiles {
-    /// The files, in the order of their names; one unless the weights are sharded.
+    /// The files, sorted by name; one unless the weights are sharded.
     pub files: Vec<PathBuf>,
-    /// The list of shards, if they are sharded.
+    /// The index of shards, if sharded.
     pub index: Option<PathBuf>,
-    /// The variant they are, if not the plain files.
+    /// The variant, if they are not the plain files.
     pub variant: Option<String>,
 }
 
@@ -48,14 +48,13 @@ pub fn weight_files(dir: &Path) -> Result<WeightFiles> {
 /// Finds the weights of the folder `dir`: `model.safetensors` or `diffusion_pytorch_model.safetensors`, or the shards that
 /// `<name>.safetensors.index.json` lists.
 ///
-/// With a `variant`, `<name>.<variant>.safetensors` is taken where it is there (`fp16`, `non_ema`), or its shards, listed by
+/// With a `variant`, `<name>.<variant>.safetensors` is used if it exists (`fp16`, `non_ema`), or its shards, listed by
 /// `<name>.<variant>.safetensors.index.json` or the older `<name>.safetensors.index.<variant>.json`; a folder without the
-/// variant gives its plain files, as in diffusers. Without a `variant` the plain files come first; where there are none, `fp16`
-/// and `bf16` stand in for them.
+/// variant gives its plain files, as in diffusers. Without a `variant` the plain files come first; if there are none, `fp16`
+/// and `bf16` are used instead.
 ///
 /// # Errors
-/// None of these is there (the message says when there are pickles, or links to files that were never downloaded), or a shard is
-/// missing.
+/// If none of these exists (the message mentions pickles, or links to files that were never downloaded), or a shard is missing.
 pub fn weight_files_of(dir: &Path, variant: Option<&str>) -> Result<WeightFiles> {
     match choose(|name| dir.join(name).is_file(), variant) {
         Some(Choice {
@@ -76,8 +75,8 @@ pub fn weight_files_of(dir: &Path, variant: Option<&str>) -> Result<WeightFiles>
     }
 }
 
-/// Of the file names of a folder, those that [`weight_files_of`] would read: one file, or an index and its shards; none if there
-/// are no weights. This is what a download of that folder needs.
+/// Of the file names of a folder, those that [`weight_files_of`] would read, for a download: one file, or an index and its
+/// shards; none if there are no weights.
 pub fn weight_names(names: &[String], variant: Option<&str>) -> Vec<String> {
     let has = |name: &str| names.iter().any(|n| n == name);
     match choose(has, variant) {
@@ -102,11 +101,11 @@ pub fn weight_names(names: &[String], variant: Option<&str>) -> Vec<String> {
     }
 }
 
-/// Weights that are there.
+/// Weights that exist.
 struct Choice {
-    /// What the names of the file or the shards begin with.
+    /// Prefix of the names of the file or the shards.
     prefix: String,
-    /// The list of shards, if they are sharded.
+    /// The index of shards, if sharded.
     list: Option<String>,
     variant: Option<String>,
 }
@@ -160,7 +159,7 @@ fn shards(dir: &Path, name: &str, variant: Option<String>) -> Result<WeightFiles
     })
 }
 
-/// What to say of a folder without weights.
+/// The error about a folder without weights.
 fn nothing(dir: &Path) -> candle_core::Error {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
@@ -226,7 +225,7 @@ pub fn parameters(dir: &Path) -> Result<usize> {
     Ok(archive.names().filter_map(count).sum())
 }
 
-/// Opens the weights of the folder `dir`, raised to f32; whole-number tensors (counters, position tables) are left out.
+/// Opens the weights of the folder `dir`, converted to f32; integer tensors (counters, position tables) are left out.
 ///
 /// # Errors
 /// As [`open_archive`].
@@ -234,7 +233,7 @@ pub fn open_params(dir: &Path, trainable: bool) -> Result<Params> {
     open_variant(dir, None, trainable)
 }
 
-/// As [`open_params`], of a variant where the folder has it.
+/// As [`open_params`], with a variant if the folder has it.
 ///
 /// # Errors
 /// As [`open_archive`].

@@ -1,4 +1,4 @@
-//! Pictures to input tensors, as the image processors of transformers (Pillow backend) make them:
+//! Pictures to input tensors, as by the image processors of transformers (Pillow backend):
 //! resize, centre crop, rescale, normalise, in this order; 8-bit values after the resize, f32 after that.
 
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::folder;
 /// The name of the file in a model folder.
 const FILE: &str = "preprocessor_config.json";
 
-/// Which defaults hold for keys that the file leaves out.
+/// The defaults for missing keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     Clip,
@@ -36,7 +36,7 @@ enum SizeEntry {
     },
 }
 
-/// One number for all channels, or one each.
+/// One number for all channels, or one per channel.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum PerChannel {
@@ -71,7 +71,7 @@ struct Config {
     image_std: Option<PerChannel>,
 }
 
-/// How the size after the resize follows from the picture's.
+/// How the size after resizing follows from the picture's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Size {
     Exact { width: u32, height: u32 },
@@ -83,7 +83,7 @@ enum Size {
 pub struct ImageProcessor {
     size: Option<(Size, Filter)>,
     crop: Option<(u32, u32)>,
-    /// What becomes of every 8-bit value, for each channel.
+    /// The result for every 8-bit value, per channel.
     values: Box<[[f32; 256]; 3]>,
 }
 
@@ -101,7 +101,7 @@ impl ImageProcessor {
     /// `EfficientNetImageProcessor` (or one of their older names: `...FeatureExtractor`, `...Fast`).
     ///
     /// # Errors
-    /// A missing or malformed file, another kind of processor, a resample code or size that makes no sense;
+    /// A missing or malformed file, another kind of processor, an invalid resample code or size;
     /// the message names file and key.
     pub fn load(dir: &Path) -> Result<Self> {
         let config: Config = folder::read_json(dir, FILE)?;
@@ -137,11 +137,11 @@ impl ImageProcessor {
         })
     }
 
-    /// The tensor `[B, H, W, 3]` of the pictures. Pictures of one size give one size; after a crop or an exact
-    /// resize all do.
+    /// The tensor `[B, H, W, 3]` of the pictures. Pictures of equal size give equal sizes; after a crop or an exact resize all
+    /// sizes are equal.
     ///
     /// # Errors
-    /// No picture, an empty picture, or pictures whose sizes differ after the last step.
+    /// If there is no picture, a picture is empty, or sizes differ after the last step.
     pub fn preprocess(&self, pictures: &[RgbImage]) -> Result<Tensor> {
         let prepared: Result<Vec<RgbImage>> = pictures
             .par_iter()
@@ -180,7 +180,7 @@ impl ImageProcessor {
     /// The 8-bit picture that the encoder will see, before rescaling and normalising.
     ///
     /// # Errors
-    /// A picture without pixels.
+    /// If the picture has no pixels.
     pub fn resize_and_crop(&self, picture: &RgbImage) -> Result<RgbImage> {
         let (width, height) = picture.dimensions();
         if width == 0 || height == 0 {
@@ -242,7 +242,7 @@ impl Config {
             Family::EfficientNet => 346,
         };
         let size = match self.size.unwrap_or(SizeEntry::Edge(default)) {
-            // A bare number means the shortest edge to CLIP, and a square to the others.
+            // A bare number means the shortest edge for CLIP, and a square for the others.
             SizeEntry::Edge(edge) if family == Family::Clip => Size::ShortestEdge(edge),
             SizeEntry::Edge(edge) => Size::Exact {
                 width: edge,
@@ -290,7 +290,7 @@ impl Config {
         }
     }
 
-    /// Rescaling and normalising as a table: f32 at every step, as transformers computes.
+    /// Rescaling and normalising as a table: f32 at every step, as in transformers.
     fn values(&self, family: Family) -> Result<Box<[[f32; 256]; 3]>> {
         let (mean, std) = match family {
             Family::Clip => (
@@ -333,9 +333,9 @@ impl Config {
     }
 }
 
-/// Cuts `width` x `height` out of the middle; where the picture is smaller, black surrounds it.
+/// Crops the centre `width` x `height`; a smaller picture is padded with black.
 fn center_crop(image: &RgbImage, width: u32, height: u32) -> RgbImage {
-    // Along one axis: from where in the source, to where in the target, how many.
+    // Along one axis: start in the source, start in the target, length.
     let place = |source: u32, length: u32| match source.checked_sub(length) {
         Some(spare) => (spare / 2, 0, length),
         None => (0, (length - source).div_ceil(2), source),

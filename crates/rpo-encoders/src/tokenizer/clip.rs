@@ -14,13 +14,13 @@ use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 use super::saved::Tables;
 use super::special::{Role, TokenizerConfig, id_of};
 
-/// CLIP's split into words: contractions, runs of letters, single digits, runs of anything else.
+/// CLIP's split into words: contractions, runs of letters, single digits, runs of other characters.
 const WORDS: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
 const EOS: &str = "<|endoftext|>";
 
-/// What transformers' CLIP checkpoints use when `tokenizer_config.json` names no limit.
+/// The limit of CLIP checkpoints if `tokenizer_config.json` has none.
 const DEFAULT_MAX_LENGTH: usize = 77;
 
 /// CLIP's tokenizer: NFC, white space folded, lower case, byte-level BPE with `</w>` at the end of words.
@@ -34,14 +34,14 @@ pub struct ClipTokenizer {
 }
 
 impl ClipTokenizer {
-    /// Reads `vocab.json`, `merges.txt` and, where they are there, `tokenizer_config.json`,
-    /// `special_tokens_map.json` and `added_tokens.json` of a tokenizer folder; or, as transformers 5 writes it, the tables of
-    /// `tokenizer.json` in place of the first two.
+    /// Reads `vocab.json`, `merges.txt` and, if they exist, `tokenizer_config.json`, `special_tokens_map.json` and
+    /// `added_tokens.json` of a tokenizer folder; or, as written by transformers 5, the tables of `tokenizer.json` instead of the
+    /// first two.
     ///
     /// The pad token is EOS unless a file names another one.
     ///
     /// # Errors
-    /// A missing or malformed file, a merge whose parts are not in the vocabulary, a special token that is not either.
+    /// If a file is missing or malformed, or parts of a merge or a special token are not in the vocabulary.
     pub fn load(dir: &Path) -> Result<Self> {
         let file = |name: &str| -> Result<String> {
             crate::folder::read_text(dir, name)?;
@@ -105,7 +105,7 @@ impl ClipTokenizer {
     /// The same tokenizer with another length of the sequences.
     ///
     /// # Errors
-    /// A length below 2 leaves no place for BOS and EOS.
+    /// If the length is below 2, which leaves no room for BOS and EOS.
     pub fn with_max_length(mut self, max_length: usize) -> Result<Self> {
         if max_length < 2 {
             bail!(
@@ -119,7 +119,7 @@ impl ClipTokenizer {
     /// BOS, the tokens of `text`, EOS, padded or truncated to [`max_length`](Self::max_length) ids.
     ///
     /// # Errors
-    /// Only if the tokenizer itself fails, which no text is known to bring about.
+    /// Only if the tokenizer itself fails, which no text is known to cause.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let mut words = self.word_ids(text)?;
         words.truncate(self.max_length - 2);
@@ -139,7 +139,7 @@ impl ClipTokenizer {
             .collect()
     }
 
-    /// The ids of `text` alone: no BOS, EOS, padding or truncation. A text is cut by
+    /// The ids of `text` alone: no BOS, EOS, padding or truncation. A text is truncated by
     /// [`encode`](Self::encode) if it has more than `max_length() - 2` of them.
     pub fn word_ids(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self
@@ -149,7 +149,7 @@ impl ClipTokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The token that an id stands for.
+    /// The token of an id.
     pub fn token(&self, id: u32) -> Option<String> {
         self.tokenizer.id_to_token(id)
     }

@@ -1,4 +1,4 @@
-//! Text to token ids, exactly as transformers' `CLIPTokenizer` and `BertTokenizer` make them.
+//! Text to token ids, exactly as by transformers' `CLIPTokenizer` and `BertTokenizer`.
 
 mod clip;
 mod saved;

@@ -1,4 +1,4 @@
-//! `tokenizer.json`: what transformers 5 writes in place of `vocab.json`, `merges.txt` and `vocab.txt`.
+//! `tokenizer.json`, which transformers 5 writes instead of `vocab.json`, `merges.txt` and `vocab.txt`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::folder;
 
 const FILE: &str = "tokenizer.json";
 
-/// The tables of a saved tokenizer. What surrounds them follows from the tokenizer's class.
+/// The tables of a saved tokenizer. Everything else follows from the tokenizer's class.
 #[derive(Deserialize)]
 pub(super) struct Tables {
     pub(super) vocab: HashMap<String, u32>,
@@ -18,7 +18,7 @@ pub(super) struct Tables {
     merges: Vec<Merge>,
 }
 
-/// A merge as recent files have it, or as older ones.
+/// A merge in the format of recent or of older files.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Merge {
@@ -32,7 +32,7 @@ struct File {
 }
 
 impl Tables {
-    /// Reads them if the folder has a `tokenizer.json` but not `older`.
+    /// Reads the tables if the folder has `tokenizer.json` but not `older`.
     pub(super) fn in_place_of(older: &str, dir: &Path) -> Result<Option<Self>> {
         if dir.join(older).is_file() || !dir.join(FILE).is_file() {
             return Ok(None);
@@ -40,7 +40,7 @@ impl Tables {
         Ok(Some(folder::read_json::<File>(dir, FILE)?.model))
     }
 
-    /// The merges as pairs; a text without a space has none and fails to be a merge of the vocabulary.
+    /// The merges as pairs; a text without a space gives an invalid merge, which is refused later.
     pub(super) fn merges(self) -> Vec<(String, String)> {
         let pair = |merge| match merge {
             Merge::Pair(a, b) => (a, b),

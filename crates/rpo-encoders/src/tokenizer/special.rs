@@ -9,7 +9,7 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use crate::folder;
 
-/// A token as these files write it: plain text or an object with flags.
+/// A token in these files: plain text or an object with flags.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub(super) enum TokenEntry {
@@ -36,7 +36,7 @@ impl TokenEntry {
         }
     }
 
-    /// The token as the tokenizer matches it; `named` ones (BOS, PAD, …) are special whatever their flags say.
+    /// The token as the tokenizer matches it; `named` ones (BOS, PAD, …) are special regardless of their flags.
     fn added(&self, named: bool) -> AddedToken {
         match self {
             Self::Text(content) => AddedToken::from(content.clone(), named).normalized(false),
@@ -59,7 +59,7 @@ impl TokenEntry {
     }
 }
 
-/// The keys of `tokenizer_config.json` that matter here; `special_tokens_map.json` has a subset of them.
+/// The relevant keys of `tokenizer_config.json`; `special_tokens_map.json` has a subset of them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct TokenizerConfig {
@@ -71,7 +71,7 @@ pub(super) struct TokenizerConfig {
     cls_token: Option<TokenEntry>,
     mask_token: Option<TokenEntry>,
     added_tokens_decoder: BTreeMap<String, TokenEntry>,
-    /// transformers writes 1e30 where it knows no limit.
+    /// transformers writes 1e30 for no limit.
     model_max_length: Option<f64>,
     pub(super) do_lower_case: Option<bool>,
     pub(super) strip_accents: Option<bool>,
@@ -79,7 +79,7 @@ pub(super) struct TokenizerConfig {
 }
 
 impl TokenizerConfig {
-    /// Reads the files of `dir`, none of which has to be there; `tokenizer_config.json` wins over the map.
+    /// Reads the files of `dir`, all optional; `tokenizer_config.json` takes precedence over the map.
     pub(super) fn load(dir: &Path) -> Result<Self> {
         let read = |name: &str| -> Result<Self> {
             if dir.join(name).is_file() {
@@ -144,7 +144,7 @@ impl TokenizerConfig {
         text(&self.sep_token, "[SEP]")
     }
 
-    /// Adds the extra tokens, by their id, and the named special ones, in transformers' order of `roles`, to `tokenizer`.
+    /// Adds the extra tokens, by id, and the named special ones, in transformers' order of `roles`, to `tokenizer`.
     pub(super) fn add_to(&self, tokenizer: &mut Tokenizer, roles: &[Role]) -> Result<()> {
         let mut extra: Vec<(u32, &TokenEntry)> = self
             .added_tokens_decoder
@@ -168,7 +168,7 @@ impl TokenizerConfig {
                 Some(entry) => entry.added(true),
                 None => TokenEntry::Text(default.to_string()).added(true),
             };
-            // Where two roles share a text, as EOS and PAD do, the flags of the later one hold.
+            // If two roles share a text, as EOS and PAD do, the flags of the later one apply.
             tokens.push(token);
         }
         tokenizer.add_tokens(tokens).map_err(|error| {
@@ -180,7 +180,7 @@ impl TokenizerConfig {
     }
 }
 
-/// A named special token and the text it has when no file names it.
+/// A named special token and its default text.
 pub(super) enum Role {
     Bos,
     Eos,
@@ -198,7 +198,7 @@ fn text<'a>(entry: &'a Option<TokenEntry>, default: &'static str) -> &'a str {
 /// The id of a special token.
 ///
 /// # Errors
-/// The vocabulary does not hold it.
+/// If it is not in the vocabulary.
 pub(super) fn id_of(tokenizer: &Tokenizer, token: &str, dir: &Path) -> Result<u32> {
     tokenizer.token_to_id(token).ok_or_else(|| {
         Error::msg(format!(

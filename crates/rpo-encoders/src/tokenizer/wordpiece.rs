@@ -14,7 +14,7 @@ use super::special::{Role, TokenizerConfig, id_of};
 const UNK: &str = "[UNK]";
 const PAD: &str = "[PAD]";
 
-/// What BERT's position table allows when `tokenizer_config.json` names no limit.
+/// The limit of BERT's position table if `tokenizer_config.json` has none.
 const DEFAULT_MAX_LENGTH: usize = 512;
 
 /// Token ids and attention masks of some texts, all of one length.
@@ -26,7 +26,7 @@ pub struct TokenBatch {
     pub mask: Vec<Vec<u32>>,
 }
 
-/// BERT's tokenizer: clean text, Chinese characters apart, lower case without accents, split at spaces and
+/// BERT's tokenizer: clean text, separated Chinese characters, lower case without accents, split at spaces and
 /// punctuation, then the longest pieces of `vocab.txt`.
 #[derive(Debug, Clone)]
 pub struct WordPiece {
@@ -38,10 +38,11 @@ pub struct WordPiece {
 }
 
 impl WordPiece {
-    /// Reads `vocab.txt`, or the table of `tokenizer.json` where transformers 5 wrote only that, and, where they are there, `tokenizer_config.json` and `special_tokens_map.json`.
+    /// Reads `vocab.txt`, or the table of `tokenizer.json` if transformers 5 wrote only that, and, if they exist,
+    /// `tokenizer_config.json` and `special_tokens_map.json`.
     ///
     /// # Errors
-    /// A missing or malformed file, or special tokens that the vocabulary does not hold.
+    /// If a file is missing or malformed, or special tokens are not in the vocabulary.
     pub fn load(dir: &Path) -> Result<Self> {
         let wrong = |error: tokenizers::Error| {
             Error::msg(format!("the tokenizer in {}: {error}", dir.display()))
@@ -96,7 +97,7 @@ impl WordPiece {
     /// The same tokenizer with another length of the sequences.
     ///
     /// # Errors
-    /// A length below 2 leaves no place for `[CLS]` and `[SEP]`.
+    /// If the length is below 2, which leaves no room for `[CLS]` and `[SEP]`.
     pub fn with_max_length(mut self, max_length: usize) -> Result<Self> {
         if max_length < 2 {
             bail!(

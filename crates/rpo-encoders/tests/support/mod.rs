@@ -1,6 +1,6 @@
-//! Reference values and how closely they are met.
+//! Reference values and comparisons with them.
 
-// Every test binary uses a part of this.
+// Each test binary uses a part of this.
 #![allow(dead_code)]
 
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(name: &str) -> T {
     serde_json::from_str(&std::fs::read_to_string(golden(name)).unwrap()).unwrap()
 }
 
-/// Grey is repeated and alpha dropped, as Pillow's `convert("RGB")` does.
+/// Grey is repeated and alpha dropped, as by Pillow's `convert("RGB")`.
 pub(crate) fn picture(name: &str) -> RgbImage {
     image::open(golden("pictures").join(name))
         .unwrap()
@@ -74,7 +74,7 @@ pub(crate) fn least_cosine(got: &[f32], want: &[f32], width: usize) -> f64 {
         .fold(f64::INFINITY, f64::min)
 }
 
-/// Prints the error and holds it against `limit`.
+/// Prints the error and checks it against `limit`.
 pub(crate) fn close(what: &str, got: &Tensor, want: &Tensor, limit: f64) {
     assert_eq!(got.dims(), want.dims(), "{what}");
     let error = relative_error(&values(got), &values(want));

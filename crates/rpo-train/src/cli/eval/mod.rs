@@ -15,7 +15,7 @@ use prompts::{Item, Prompts, readings};
 use result::{Column, EncoderInfo, Evaluation, PictureScores, SubjectScores};
 use rpo_data::picture;
 use rpo_data::subject::{self, Subject};
-use rpo_encoders::dual::Kind;
+use rpo_encoders::dual::Architecture;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_eval::reward::Rewarder;
 use rpo_files::failure::{BadInput, OrBadInput};
@@ -165,7 +165,7 @@ impl Panel {
         };
         for name in &given {
             let judge = TextJudge::load(&find(name)?, place).or_bad_input("--clip")?;
-            if judge.encoder().kind() != Kind::Clip {
+            if judge.encoder().architecture() != Architecture::Clip {
                 return Err(BadInput::new(format!(
                     "--clip {name}: this folder holds an AlignModel, not a CLIPModel\n  hint: --reward {name}"
                 )));

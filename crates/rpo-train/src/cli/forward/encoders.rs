@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use image::RgbImage;
 use ndarray::Array2;
 use rpo_data::picture;
-use rpo_encoders::dual::{DualEncoder, DualTowers, Kind};
+use rpo_encoders::dual::{Architecture, DualEncoder, DualTowers};
 use rpo_encoders::tokenizer::TokenBatch;
 use rpo_encoders::vit::{VitEncoder, VitModel};
 use rpo_files::failure::{BadInput, OrBadInput};
@@ -51,7 +51,7 @@ pub(super) fn run(
         }
     } else if !pictures.is_empty() || !texts.is_empty() {
         let dual = DualEncoder::load(model, place).or_bad_input("--model")?;
-        check_kind(part, dual.kind(), model)?;
+        check_architecture(part, dual.architecture(), model)?;
         if !pictures.is_empty() {
             results.insert(
                 "image_embeds".into(),
@@ -84,7 +84,7 @@ fn dual_tensors(
     results: &mut Results,
 ) -> Result<()> {
     let towers = DualTowers::load(model, place).or_bad_input("--model")?;
-    check_kind(part, towers.kind(), model)?;
+    check_architecture(part, towers.architecture(), model)?;
     let mut found = false;
     if inputs.has("pixel_values") {
         found = true;
@@ -114,15 +114,19 @@ fn dual_tensors(
     Ok(())
 }
 
-fn check_kind(part: Part, kind: Kind, model: &Path) -> Result<()> {
+fn check_architecture(part: Part, found: Architecture, model: &Path) -> Result<()> {
     let right = match part {
-        Part::Align => kind == Kind::Align,
-        _ => kind == Kind::Clip,
+        Part::Align => found == Architecture::Align,
+        _ => found == Architecture::Clip,
     };
     if right {
         return Ok(());
     }
-    let name = if kind == Kind::Align { "align" } else { "clip" };
+    let name = if found == Architecture::Align {
+        "align"
+    } else {
+        "clip"
+    };
     Err(BadInput::new(format!(
         "--model {}: this folder holds the other kind of encoder\n  hint: --part {name}",
         model.display()
