@@ -1,6 +1,6 @@
-//! The operations of a micro U-Net, batch 8: channels 64 / 96 / 160 at 16x16 / 8x8 / 4x4, forward and backward.
+//! The operations of the embedded U-Net, batch 8: channels 64 / 96 / 160 at 16x16 / 8x8 / 4x4, forward and backward.
 //!
-//! The backward figures include what candle adds: a tensor of zeros and a sum for every gradient.
+//! The backward times include candle's overhead: a tensor of zeros and a sum for every gradient.
 
 use candle_core::{Device, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -11,7 +11,7 @@ const BATCH: usize = 8;
 /// Side and channels of each level.
 const LEVELS: [(usize, usize); 3] = [(16, 64), (8, 96), (4, 160)];
 
-/// Numbers in [-1, 1] without any pattern that matters.
+/// Pseudo-random numbers in [-1, 1].
 fn numbers(dims: &[usize]) -> Tensor {
     let n = dims.iter().product::<usize>() as u32;
     let values: Vec<f32> = (0..n)
@@ -57,7 +57,7 @@ fn convolutions(c: &mut Criterion) {
     });
 }
 
-/// Batch, queries, keys, heads and channels of a head: the micro U-Net's levels with its own and the text's keys, then those of
+/// Batch, queries, keys, heads and channels of a head: the embedded U-Net's levels with its own and the text's keys, then those of
 /// Stable Diffusion 1.5.
 const ATTENTIONS: [[usize; 5]; 13] = [
     [16, 256, 256, 8, 8],

@@ -1,4 +1,4 @@
-//! Sizes of convolutions: plain data that the kernels of the CPU and the launches on a GPU read alike.
+//! Sizes of convolutions: plain data for both the CPU kernels and the GPU launches.
 
 use candle_core::{Result, bail};
 
@@ -12,7 +12,7 @@ pub struct ConvSpec {
 }
 
 impl ConvSpec {
-    /// Stride 1 and padding (k - 1) / 2 all around: for odd `k` the result is as large as the input.
+    /// Stride 1 and padding (k - 1) / 2 on all sides: for odd `k` the result is as large as the input.
     pub fn same(k: usize) -> Self {
         Self::new(1, k.saturating_sub(1) / 2)
     }
@@ -72,7 +72,7 @@ impl Geometry {
         self.kernel[0] * self.kernel[1] * self.channels
     }
 
-    /// The geometry of the convolution that computes the input gradient, if there is one.
+    /// The geometry of the convolution that computes the input gradient, if any.
     pub(crate) fn transposed(&self) -> Option<Geometry> {
         let [kh, kw] = self.kernel;
         let [top, bottom, left, right] = self.spec.padding;
@@ -93,12 +93,12 @@ impl Geometry {
         })
     }
 
-    /// Whether every output sees one input position, the one at the same place.
+    /// Whether every output reads only the input at the same position.
     pub(crate) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.spec == ConvSpec::new(1, 0)
     }
 
-    /// The geometry on an input that has its zeros already.
+    /// The geometry on an already padded input.
     #[cfg(feature = "cuda")]
     pub(crate) fn padded(&self) -> Geometry {
         let [top, bottom, left, right] = self.spec.padding;

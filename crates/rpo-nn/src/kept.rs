@@ -1,13 +1,13 @@
-//! Weights in another arrangement, kept until the weights change.
+//! Cached values derived from weights, valid until the weights change.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Steps that optimisers have made on GPUs.
+/// Number of optimiser steps on GPUs.
 static STEPS: AtomicU64 = AtomicU64::new(0);
 
-/// Counts a step of an optimiser on a GPU.
+/// Counts an optimiser step on a GPU.
 #[cfg(feature = "cuda")]
 pub(crate) fn count_step() {
     STEPS.fetch_add(1, Ordering::Release);
@@ -17,12 +17,12 @@ pub(crate) fn count_step() {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changes {
     counted: Arc<AtomicU64>,
-    /// Whether steps of optimisers change them, too.
+    /// Whether optimiser steps also change them.
     stepped: bool,
 }
 
 impl Changes {
-    /// Of values that optimisers change as well.
+    /// The same for values that optimisers also change.
     #[cfg(feature = "cuda")]
     pub(crate) fn and_steps(&self) -> Self {
         Self {
@@ -45,12 +45,12 @@ impl Changes {
     }
 }
 
-/// A place for them, shared by the clones of a layer; nothing is kept by the default.
-pub(crate) struct Kept<T = Vec<f32>>(Option<Arc<Place<T>>>);
+/// A cache shared by the clones of a layer; the default caches nothing.
+pub(crate) struct Kept<T = Vec<f32>>(Option<Arc<Slot<T>>>);
 
-struct Place<T> {
+struct Slot<T> {
     changes: Changes,
-    /// What was made, and of which values.
+    /// The cached value, and the count of changes it belongs to.
     made: Mutex<Option<(u64, Arc<T>)>>,
 }
 
@@ -73,43 +73,43 @@ impl<T> std::fmt::Debug for Kept<T> {
 }
 
 impl<T> Kept<T> {
-    /// A place if changes of the weights are counted.
+    /// A cache if changes of the weights are counted.
     pub(crate) fn when(changes: Option<Changes>) -> Self {
-        let place = |changes| Place {
+        let slot = |changes| Slot {
             changes,
             made: Mutex::default(),
         };
-        Self(changes.map(|changes| Arc::new(place(changes))))
+        Self(changes.map(|changes| Arc::new(slot(changes))))
     }
 
-    /// Whether anything is kept.
+    /// Whether it caches anything.
     pub(crate) fn is_place(&self) -> bool {
         self.0.is_some()
     }
 
-    /// What `arrange` made of these values in an earlier call, or makes now; kept if `small` enough.
+    /// The result of `arrange`, from an earlier call or computed now; cached if `small` enough.
     pub(crate) fn get(&self, small: bool, arrange: impl FnOnce() -> T) -> Arc<T> {
         let Ok(made) = self.get_or(small, || Ok::<_, Infallible>(arrange()));
         made
     }
 
-    /// As [`Self::get`]; nothing is kept of an error.
+    /// As [`Self::get`]; errors are not cached.
     pub(crate) fn get_or<E>(
         &self,
         small: bool,
         arrange: impl FnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
-        let Some(place) = self.0.as_ref().filter(|_| small) else {
+        let Some(slot) = self.0.as_ref().filter(|_| small) else {
             return arrange().map(Arc::new);
         };
-        let now = place.changes.now();
-        let made = || place.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = slot.changes.now();
+        let made = || slot.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((version, kept)) = &*made()
             && *version == now
         {
             return Ok(kept.clone());
         }
-        // Not under the lock: threads that wait for others might come by here.
+        // Not under the lock: threads waiting for others may reach this point.
         let new = Arc::new(arrange()?);
         *made() = Some((now, new.clone()));
         Ok(new)

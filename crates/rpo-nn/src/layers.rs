@@ -1,11 +1,11 @@
-//! Layers: the weights of one operation, under the names that PyTorch modules give them (`weight`, `bias`).
+//! Layers: the weights of one operation, under the names in PyTorch modules (`weight`, `bias`).
 
 use crate::lora::Lora;
 use crate::ops::{self, ConvSpec, KeptKernels, KeptWeights};
 use crate::weights::Scope;
 use candle_core::{Result, Tensor};
 
-/// y = x W^T + b, `torch.nn.Linear`, with the adapter of its place where there is one.
+/// y = x W^T + b, `torch.nn.Linear`, with its adapter if any.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Tensor,
@@ -40,7 +40,7 @@ impl Linear {
         }
     }
 
-    /// [`ops::geglu`] of [`Linear::forward`]: `[.., input]` to `[.., output / 2]`, in one pass where no gradient is wanted.
+    /// [`ops::geglu`] of [`Linear::forward`]: `[.., input]` to `[.., output / 2]`, in one pass if no gradient is needed.
     ///
     /// # Errors
     /// If the shape of `x` does not fit or `output` is odd.
@@ -62,7 +62,7 @@ impl Linear {
     }
 }
 
-/// `torch.nn.Conv2d` on channels-last tensors, with the adapter of its place where there is one.
+/// `torch.nn.Conv2d` on channels-last tensors, with its adapter if any.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     weight: Tensor,

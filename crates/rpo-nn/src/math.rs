@@ -1,8 +1,8 @@
 //! Scalar functions written so that loops over them vectorise; sums with a fixed tree.
 //!
-//! Every function here keeps NaN, and is generic over `FMA` (see [`crate::simd`]).
+//! Every function here propagates NaN and is generic over `FMA` (see [`crate::simd`]).
 
-/// Lanes of a sum: partial sum `i` takes the elements `i, i + 16, ..`, whatever the width of the registers is.
+/// Lanes of a sum: partial sum `i` takes the elements `i, i + 16, ..`, whatever the width of the registers.
 pub(crate) const LANES: usize = 16;
 
 /// `a * b + c`, fused where that is one instruction.
@@ -25,7 +25,7 @@ const LOWEST: f32 = -87.336_54;
 
 #[inline(always)]
 fn exp_of_clamped<const FMA: bool>(x: f32, clamped: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to an integer that then stands in the low bits of the sum.
+    // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;
     let shifted = fma::<FMA>(clamped, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;

@@ -1,9 +1,9 @@
-//! Parallel loops over disjoint chunks of an output. Chunks are cut by the sizes given, never by the number of threads.
+//! Parallel loops over disjoint chunks of an output. Chunks depend on the given sizes, never on the number of threads.
 
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Elements a task should touch: long enough to pay for its scheduling, short enough to share.
+/// Elements per task: enough to pay for its scheduling, few enough to share the work.
 pub(crate) const GRAIN: usize = 16 * 1024;
 
 /// Rows of `row` elements that make up one task of about [`GRAIN`] elements.
@@ -112,15 +112,15 @@ pub(crate) fn build_images(
     out
 }
 
-/// `len` elements of arbitrary content, to be written before they are read. Clearing them would cost a trip to memory, a tenth of
-/// a forward pass.
+/// `len` elements of arbitrary content, to be written before they are read. Clearing them would cost a pass over memory, a tenth
+/// of a forward pass.
 pub(crate) fn fresh(len: usize) -> Vec<f32> {
     let mut out: Vec<f32> = Vec::with_capacity(len);
     if POISON.load(Ordering::Relaxed) {
         out.resize(len, f32::NAN);
         return out;
     }
-    // SAFETY: the capacity is there, any bits are an f32, and by this function's contract nobody reads an element before it is
+    // SAFETY: the capacity suffices, any bits are an f32, and by this function's contract nobody reads an element before it is
     // written.
     #[allow(clippy::uninit_vec)]
     unsafe {

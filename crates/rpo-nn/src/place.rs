@@ -1,4 +1,4 @@
-//! Where a network computes.
+//! Device and dtype of a network.
 
 #[cfg(feature = "cuda")]
 use crate::{
@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use std::sync::Arc;
 
 /// The device of a network's weights and activations, and the dtype of its activations: f32 on the CPU, f32 or bf16 on CUDA.
-/// What a network is given and what it returns is f32 on the CPU, wherever it computes.
+/// Inputs and outputs of a network are f32 on the CPU, wherever it computes.
 #[derive(Clone, Debug)]
 pub struct Place {
     device: Device,
@@ -58,7 +58,7 @@ impl Place {
         self.device.is_cpu()
     }
 
-    /// The dtype in which a tensor of a network is kept: vectors and what is trained in f32, all else as the activations.
+    /// The dtype of a network's tensor: f32 for vectors and trained tensors, else that of the activations.
     pub(crate) fn weights(&self, rank: usize, trainable: bool) -> DType {
         if trainable || rank < 2 {
             DType::F32
@@ -67,7 +67,7 @@ impl Place {
         }
     }
 
-    /// Values of the CPU as a tensor here.
+    /// Values on the CPU as a tensor at this place.
     pub(crate) fn tensor(
         &self,
         values: Vec<f32>,
@@ -97,7 +97,7 @@ impl Place {
         }
     }
 
-    /// A convolution's kernel `[kh, kw, Ci, Co]` of the CPU, as [`crate::ops::conv2d`] takes it here.
+    /// A convolution's kernel `[kh, kw, Ci, Co]` on the CPU, in the layout of [`crate::ops::conv2d`] at this place.
     ///
     /// # Errors
     /// Those of the device.
@@ -108,10 +108,10 @@ impl Place {
         }
     }
 
-    /// What a network is given: f32 on the CPU, not tracked, or here already.
+    /// Moves an input of a network here: f32 on the CPU, not tracked, or already here.
     ///
     /// # Errors
-    /// If a gradient would have to go back through the copy; those of the device.
+    /// If a gradient would have to propagate through the copy; those of the device.
     pub fn enter(&self, x: &Tensor) -> Result<Tensor> {
         if x.device().same_device(&self.device) {
             return Ok(x.clone());
@@ -126,7 +126,7 @@ impl Place {
         self.tensor(values, x.dims(), self.dtype, false)
     }
 
-    /// What a network returns: f32 on the CPU. Gradients go back to the device.
+    /// Moves an output of a network to f32 on the CPU. Gradients are copied back to the device.
     ///
     /// # Errors
     /// Those of the device.

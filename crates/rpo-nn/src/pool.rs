@@ -1,7 +1,7 @@
-//! A global allocator that keeps large blocks when they are freed and hands them out again.
+//! A global allocator that keeps freed large blocks for reuse.
 //!
-//! A forward pass asks for the same sizes over and over. A fresh block comes from the operating system as pages that must be
-//! mapped and cleared one by one, which can cost more than the arithmetic that fills it.
+//! A forward pass allocates the same sizes repeatedly. The operating system must map and clear the pages of a new block one by
+//! one, which can cost more than the arithmetic that fills it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
@@ -11,11 +11,11 @@ use std::sync::{Mutex, PoisonError};
 const LEAST: usize = 1 << 16;
 /// A cache line, and the width of the widest registers.
 const ALIGN: usize = 64;
-/// Sizes between a power of two and the next: a block is at most a sixteenth larger than asked for.
+/// Sizes between a power of two and the next: a block is at most a sixteenth larger than requested.
 const STEPS: usize = 16;
 const CLASSES: usize = 32 * STEPS;
 
-/// To be set by a binary: `#[global_allocator] static POOL: rpo_nn::Pool = rpo_nn::Pool::new();`
+/// Set by a binary: `#[global_allocator] static POOL: rpo_nn::Pool = rpo_nn::Pool::new();`
 pub struct Pool {
     shelves: Mutex<Shelves>,
 }
@@ -23,15 +23,15 @@ pub struct Pool {
 struct Shelves {
     /// The first free block of each size, which holds the address of the next.
     first: [*mut u8; CLASSES],
-    /// Bytes in all of them.
+    /// Total bytes of the free blocks.
     kept: usize,
 }
 
-// SAFETY: the free blocks belong to the shelves alone.
+// SAFETY: the free blocks belong only to the shelves.
 unsafe impl Send for Shelves {}
 
 impl Pool {
-    /// Bytes that are kept at most.
+    /// Maximum bytes kept.
     pub const MOST: usize = 1 << 30;
 
     /// An empty one.
@@ -48,7 +48,7 @@ impl Pool {
         f(&mut self.shelves.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A block that was kept before.
+    /// A kept block.
     fn take(&self, class: Class) -> *mut u8 {
         self.with(|shelves| {
             let block = shelves.first[class.index];
@@ -61,7 +61,7 @@ impl Pool {
         })
     }
 
-    /// Whether the block was put on a shelf.
+    /// Keeps a freed block if there is room; returns whether it did.
     fn keep(&self, class: Class, block: *mut u8) -> bool {
         self.with(|shelves| {
             let fits = shelves.kept + class.size <= Self::MOST;
@@ -100,7 +100,7 @@ struct Class {
 }
 
 impl Class {
-    /// `None` for blocks that the system's allocator is asked for directly.
+    /// `None` for blocks from the system's allocator.
     fn of(layout: Layout) -> Option<Self> {
         let size = layout.size();
         if size < LEAST || layout.align() > ALIGN {

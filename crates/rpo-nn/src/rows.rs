@@ -65,7 +65,7 @@ pub(crate) fn sum_rows_f64(x: &[f32], cols: usize) -> Vec<f64> {
     total
 }
 
-/// Sum of partial results in their order, rounded to f32 at the end.
+/// Sum of partial results in order, rounded to f32 at the end.
 pub(crate) fn sum_parts(parts: Vec<Vec<f64>>, cols: usize) -> Vec<f32> {
     let mut total = vec![0f64; cols];
     for part in parts {

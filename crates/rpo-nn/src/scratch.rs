@@ -1,4 +1,4 @@
-//! Buffers that a thread keeps: fresh pages from the operating system cost more than the arithmetic on a small tile.
+//! Per-thread scratch buffers: new pages from the operating system cost more than the arithmetic on a small tile.
 
 use std::cell::RefCell;
 
@@ -6,8 +6,8 @@ thread_local! {
     static KEPT: RefCell<Vec<Vec<f32>>> = const { RefCell::new(vec![]) };
 }
 
-/// Calls `f` with `len` elements of arbitrary content; they are kept for the next call on this thread. A call inside `f` gets a
-/// buffer of its own.
+/// Calls `f` with `len` elements of arbitrary content, reused by the next call on this thread. A call inside `f` gets a separate
+/// buffer.
 pub(crate) fn with<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
     let mut buffer = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
     if buffer.len() < len {

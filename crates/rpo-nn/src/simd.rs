@@ -33,7 +33,7 @@ macro_rules! simd {
         $(#[$meta])*
         #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512cd+avx512dq+avx512vl+avx2+fma+bmi1+bmi2", "x86_64+avx2+fma+bmi1+bmi2", "aarch64+neon"))]
         $vis fn $name($($arg: $ty),*) $(-> $ret)? {
-            // Asking for a feature that the architecture does not know is an error.
+            // A feature unknown to the architecture is an error.
             const FMA: bool = cfg!(target_arch = "aarch64")
                 || cfg!(target_arch = "x86_64") && multiversion::target::selected_target!().supports_feature_str("fma");
             if FMA {

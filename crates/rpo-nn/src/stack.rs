@@ -1,21 +1,20 @@
-//! Where the program's work runs: on a thread of the pool that the kernels share their work with.
+//! Runs the program on a thread of the kernels' pool.
 
 /// Bytes of address space reserved for each stack; pages are only taken when touched.
 const STACK: usize = 1 << 30;
 
 /// Runs `f` on a thread of rayon's global pool and returns its result; a panic of `f` continues in the caller.
 ///
-/// A kernel that is called from outside the pool hands its work over and sleeps until it is woken: at the size of the embedded
-/// model 5 to 12 % of the time went to the operating system's scheduler. The pool's threads have stacks of 1 GiB: candle's `Tensor::backward` recurses once a
-/// node along the longest path of the graph, and dropping a graph recurses too.
+/// A kernel called from outside the pool hands its work over and sleeps until it is woken: at the size of the embedded model 5 to
+/// 12 % of the time went to the operating system's scheduler. The pool's threads have stacks of 1 GiB: candle's `Tensor::backward`
+/// recurses once per node along the longest path of the graph, and so does dropping a graph.
 ///
-/// The pool has as many threads as `RAYON_NUM_THREADS` says, or else as the machine has cores. If it was started before, its
-/// stacks are what they are.
+/// The pool has `RAYON_NUM_THREADS` threads, or else one per core. If it was started before, its stacks stay as they are.
 pub fn on_pool<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     on_pool_of(0, f)
 }
 
-/// [`on_pool`] with this many threads; 0 for its default. If the pool was started before, its threads are what they are.
+/// [`on_pool`] with this many threads; 0 for its default. If the pool was started before, its threads stay as they are.
 pub fn on_pool_of<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
     let _ = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)

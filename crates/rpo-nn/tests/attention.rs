@@ -89,7 +89,7 @@ fn masked_keys_are_not_seen() {
     );
 }
 
-/// More queries and keys than a tile holds, so that maxima and sums are carried over, with every mask.
+/// More queries and keys than fit into a tile, so that maxima and sums are carried over, with every mask.
 #[test]
 fn tiles_are_joined() {
     let (n, c) = (1100, 6);

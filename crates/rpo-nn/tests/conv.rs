@@ -4,7 +4,7 @@ mod oracle;
 use oracle::{Array, check};
 use rpo_nn::ops::{self, ConvSpec};
 
-/// sum over taps and channels of x w, plus b; groups = 1, or one group a channel with `depthwise`.
+/// sum over taps and channels of x w, plus b; groups = 1, or one group per channel with `depthwise`.
 fn naive(i: &[Array], spec: ConvSpec, depthwise: bool) -> Array {
     let (x, w) = (&i[0], &i[1]);
     let (kh, kw) = (w.dims[0], w.dims[1]);
@@ -98,7 +98,7 @@ const SPECS: [(usize, usize, ConvSpec); 8] = [
             padding: [2, 1, 0, 2],
         },
     ),
-    // More padding than the kernel reaches: the input gradient is no plain convolution.
+    // More padding than the kernel reaches: the input gradient is not a plain convolution.
     (
         2,
         2,
@@ -139,7 +139,8 @@ fn conv2d_is_the_naive_convolution() {
     }
 }
 
-/// Sizes for which Winograd's algorithm is chosen (multiples of 16 channels), with whole and cut tiles. Its rounding errors are larger than those of the direct sum.
+/// Sizes for which Winograd's algorithm is chosen (multiples of 16 channels), with whole and partial tiles. Its rounding errors are
+/// larger than those of the direct sum.
 #[test]
 fn winograd_is_the_naive_convolution() {
     for (n, ([b, h, w, ci, co], padding)) in

@@ -1,4 +1,4 @@
-//! In a program of its own: the pool takes its stacks from whoever starts it.
+//! In a separate binary: the pool's stack size is set by whoever starts it.
 
 use candle_core::{Device, Var};
 

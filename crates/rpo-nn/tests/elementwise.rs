@@ -135,7 +135,7 @@ fn sums_and_channel_scales() {
         |t| ops::mul_channels(&t[0], &t[1]),
         |a| each(a, &|x, y| x * y),
     );
-    // One tensor in both places gets both gradients.
+    // One tensor as both arguments gets both gradients.
     check(
         "x + x",
         &pair[..1],

@@ -1,4 +1,4 @@
-//! safetensors files: what is written, and how shards are read.
+//! safetensors files: writing, and reading of shards.
 
 use candle_core::{Device, Result, Tensor};
 use rpo_nn::weights::{Archive, Item, Params, Precision, pt, write, write_sharded};
@@ -68,7 +68,7 @@ fn what_is_written_is_what_the_safetensors_crate_reads() {
             .contains("tensor c is missing")
     );
 
-    // Another order of the items: the same bytes.
+    // Another order of the items gives the same bytes.
     let [b, odd, empty] = items;
     write(&path, &[empty, b, odd], Precision::F32, &metadata).unwrap();
     assert!(std::fs::read(&path).unwrap() == bytes);
@@ -225,7 +225,7 @@ fn shards_have_the_names_of_diffusers_and_are_read_as_one() {
     let params = Params::from_archive(&archive, false).unwrap();
     assert_eq!(params.tensors_sorted().unwrap().len(), 10);
     assert!(params.label().ends_with("index.json"));
-    // A tensor larger than a shard gets one of its own.
+    // A tensor larger than a shard gets its own shard.
     let dir = TempDir::new().unwrap();
     let items = vec![item("a", &[10]), item("b", &[1000]), item("c", &[10])];
     let files = write_sharded(dir.path(), "model", items, Precision::F16, &pt(), 100).unwrap();
@@ -249,7 +249,7 @@ fn shards_that_contradict_their_index_are_refused() {
             assert!(message.contains(word), "no `{word}` in: {message}");
         }
     };
-    // A tensor that its shard lacks, though another has it; and one that none has.
+    // A tensor that is in another shard than listed; and one that is in none.
     let mut lying = map.clone();
     lying.insert("layer.0".into(), second.into());
     refuse(
@@ -276,7 +276,7 @@ fn shards_that_contradict_their_index_are_refused() {
     let again = vec![item("layer.3", &[10, 10])];
     write(&dir.path().join(second), &again, Precision::F32, &pt()).unwrap();
     refuse(&map, &[second, "layer.3", first]);
-    // A shard cut short, and one that is not there.
+    // A truncated shard, and a missing one.
     std::fs::write(dir.path().join(first), &bytes[..bytes.len() - 5]).unwrap();
     refuse(&map, &[first, "layer.4"]);
     std::fs::remove_file(dir.path().join(first)).unwrap();

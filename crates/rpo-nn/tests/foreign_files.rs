@@ -1,4 +1,4 @@
-//! safetensors files of others: every way in which one can lie.
+//! Invalid safetensors files: every way in which a header can be wrong.
 
 use rpo_nn::weights::Archive;
 use std::path::{Path, PathBuf};
@@ -99,7 +99,7 @@ fn headers_that_lie_are_refused_with_the_tensor() {
             );
         }
     }
-    // Sound, but of a type that no network here is made of.
+    // Valid, but of an unsupported dtype.
     let message = refusal(&craft(
         &dir,
         &format!("{{{}}}", entry("a.weight", "F8_E4M3", "[8]", 0, 8)),
@@ -148,7 +148,7 @@ fn what_is_often_found_in_place_of_weights_is_recognised() {
         let message = refusal(&path);
         assert!(message.contains(word), "{message}");
     }
-    // A header whose length begins like a pickle or a tag is none of these.
+    // A header whose length begins like a pickle or a tag is neither.
     for first in [0x3cu8, 0x80] {
         let mut header = "{\"__metadata__\":{\"format\":\"pt\"}}".to_owned();
         let length = if first == 0x80 { 0x0280 } else { 0x3c };

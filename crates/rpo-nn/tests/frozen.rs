@@ -20,7 +20,7 @@ fn gelu(x: f64) -> f64 {
     0.5 * x * (1.0 + oracle::erf(x / 2f64.sqrt()))
 }
 
-/// `run` on one, two and three threads, all of the same bits.
+/// `run` on one, two and three threads, with the same bits.
 fn on_threads(run: impl Fn() -> Vec<f32> + Sync) -> Vec<f32> {
     let [one, two, three] = [1, 2, 3].map(|threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
@@ -46,7 +46,7 @@ fn pointwise_is_the_naive_product_with_what_surrounds_it() {
         };
         let (input, add, gates) = (maps(&x), maps(&other), gate.tensor());
         let run = |gate: Option<&Tensor>, after: After<'_>| {
-            // A buffer that was larger before leaves nothing behind.
+            // A buffer that was larger before leaves no old values.
             let mut out = maps(&Array::random(9, &[b + 1, h, w, o]));
             layer.forward(&input, gate, after, &mut out).unwrap();
             assert_eq!(out.dims(), [b, h, w, o]);

@@ -99,7 +99,7 @@ fn layer_norm_is_the_naive_one() {
     }
 }
 
-/// The variance of numbers around 1000 must not cancel. The inputs themselves are only exact to 3e-5 of the spread.
+/// The variance of numbers around 1000 must not cancel. The inputs themselves are accurate only to 3e-5 of the spread.
 #[test]
 fn a_mean_far_from_zero_does_no_harm() {
     let far = Array::random(3, &[2, 6, 6, 8]).map(|v| v + 1000.0);

@@ -1,4 +1,4 @@
-//! The tape by itself; whole U-Nets on it are held to diffusers and to candle's graph in rpo-diffusion.
+//! The tape by itself; rpo-diffusion compares whole U-Nets on it with diffusers and with candle's graph.
 
 use candle_core::{Device, Result, Tensor, Var};
 use rpo_nn::{Tape, ops};
@@ -41,7 +41,7 @@ fn an_operation_of_candles_does_not_pass_unseen() -> Result<()> {
             assert!(message.contains("the tape does not know"), "{message}");
         }
     }
-    // In a part it is seen when the part is computed again.
+    // In a part it is detected when the part is recomputed.
     let tape = Tape::new(true)?;
     let inner = x.clone();
     let y = tape.record(|| tape.part(move || ops::scale(&inner, 2.0)? * 3.0))?;

@@ -1,4 +1,4 @@
-//! No bit depends on the number of threads. Sizes are such that every operation is cut into several tasks.
+//! No bit depends on the number of threads. Sizes are such that every operation is split into several tasks.
 
 mod oracle;
 use oracle::{Array, check_threads};

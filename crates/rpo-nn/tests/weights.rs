@@ -1,4 +1,4 @@
-//! Params: reading, layouts, sharing, writing, and what it says of broken files.
+//! Params: reading, layouts, sharing, writing, and errors about broken files.
 
 mod oracle;
 use candle_core::{DType, Tensor};
@@ -107,7 +107,7 @@ fn detached_parameters_share_values_and_copies_do_not() {
         .unwrap();
     assert!(values(&seen).iter().all(|&v| v == 0.0));
     assert_eq!(values(&own), values(&network()[2].1));
-    // A kernel first asked for through the detached set is the same storage too.
+    // A kernel first requested through the detached set has the same storage too.
     let seen = params
         .detached()
         .root()
@@ -219,7 +219,7 @@ fn broken_files_are_refused_by_name() {
     )
     .unwrap();
     refusal(&broken);
-    // A header that promises another shape than the data have room for.
+    // A header with a shape that does not fit the data.
     let mut lying = whole.clone();
     let at = whole.windows(5).position(|w| w == b"[4,7]").unwrap();
     lying[at..at + 5].copy_from_slice(b"[4,9]");

@@ -1,7 +1,7 @@
-//! The choice: what an operation leaves behind for a backward pass.
+//! Applies operations, and decides what each records for a backward pass.
 //!
-//! Of tracked arguments it becomes a node of candle's graph, a step of a tape, or nothing, by the mode of the thread (see
-//! `tape/mode.rs`, which says why it is the thread's); of others always nothing.
+//! With tracked arguments it becomes a node of candle's graph, a step of a tape, or nothing, by the mode of the thread (see
+//! `tape/mode.rs`, also for why it is per thread); with untracked ones always nothing.
 
 use super::bridge::Bridge;
 use super::execute;
@@ -52,7 +52,7 @@ fn prepare(name: &str, t: &Tensor) -> Result<Tensor> {
             "{name}: an argument {:?} is {dtype:?}, these operations take f32",
             t.shape()
         ),
-        // candle's own kernels, which would copy it, are not part of the program.
+        // candle's own CUDA kernels, which could copy it, are not part of the program.
         (Device::Cuda(_), _) if t.is_contiguous() => Ok(t.clone()),
         (device, _) => bail!(
             "{name}: an argument {:?} on {:?} cannot be used, or is not contiguous",
@@ -62,8 +62,8 @@ fn prepare(name: &str, t: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Applies `op` in the mode of this thread; gives it back where it should become a node of candle's graph. A result that depends
-/// on a variable is a variable of its own, so that an operation of candle's on it cannot pass unseen.
+/// Applies `op` in the mode of this thread; returns `op` if it should become a node of candle's graph. A result that depends on a
+/// variable is itself a variable, so that a later operation of candle's on it is detected.
 fn apply<K: Differentiable<N>, const N: usize>(
     op: K,
     args: [Tensor; N],
@@ -110,7 +110,7 @@ impl<K: Differentiable<N>, const N: usize> Backward for Applied<K, N> {
     }
 }
 
-/// Whether an operation on these would be remembered for a gradient.
+/// Whether an operation on these would be recorded for a gradient.
 pub(crate) fn is_watched(args: &[&Tensor]) -> bool {
     args.iter().any(|arg| arg.track_op()) && tape::leaves() != Leaves::Nothing
 }

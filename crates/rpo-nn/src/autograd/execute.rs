@@ -1,11 +1,11 @@
-//! An operation where its tensors lie.
+//! Runs an operation on the device of its tensors.
 
 use super::op::{Differentiable, Gradient};
 use super::values::Values;
 use super::view::{View, with_views};
 use candle_core::{Result, Tensor};
 
-/// Values and shape of `op` of contiguous arguments, wherever they lie.
+/// Values and shape of `op` on contiguous arguments, on any device.
 pub(super) fn forward<K: Differentiable<N>, const N: usize>(
     op: &K,
     args: [&Tensor; N],

@@ -1,10 +1,10 @@
 //! Operations and their gradients, from the ground up:
 //!
-//! * `view`, `op`: what an operation is, on slices, and in builds with the feature `cuda` on memory of a GPU.
-//! * `values`: results that are no tensors yet, wherever they lie.
-//! * `execute`: an operation where its tensors lie; `bridge`: one as candle's graph takes it.
-//! * `tape`: a recording of what was done, which knows no operations; its mode of the thread.
-//! * `apply`: what the operations of [`crate::ops`] call, the choice between candle's graph, a tape and neither.
+//! * `view`, `op`: the trait of an operation, on slices, and in builds with the feature `cuda` on memory of a GPU.
+//! * `values`: results that are not yet tensors, on any device.
+//! * `execute`: runs an operation on the device of its tensors; `bridge`: an operation as a node of candle's graph.
+//! * `tape`: a recording of operations, independent of which ones; its per-thread mode.
+//! * `apply`: called by the operations of [`crate::ops`], chooses between candle's graph, a tape and neither.
 
 mod apply;
 mod bridge;

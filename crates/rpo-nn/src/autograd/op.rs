@@ -40,7 +40,7 @@ impl<V> Gradient<V> {
     }
 }
 
-/// An operation of `N` arguments on slices. Shapes have been checked before it is applied.
+/// An operation of `N` arguments on slices. Shapes are checked before it is applied.
 pub(crate) trait Differentiable<const N: usize>: OnGpu<N> + Send + Sync + 'static {
     const NAME: &'static str;
 
@@ -57,7 +57,7 @@ pub(crate) trait Differentiable<const N: usize>: OnGpu<N> + Send + Sync + 'stati
     ) -> Result<[Gradient; N]>;
 }
 
-/// What an operation of `N` arguments does on a GPU, its second half; the arguments are those of [`Differentiable`].
+/// The GPU half of an operation of `N` arguments; the arguments are those of [`Differentiable`].
 #[cfg(feature = "cuda")]
 pub(crate) trait OnGpu<const N: usize> {
     /// Values and shape of the result.
@@ -78,7 +78,7 @@ pub(crate) trait OnGpu<const N: usize> {
     }
 }
 
-/// What an operation does on a GPU, in builds that know one.
+/// The GPU half of an operation, empty in builds without CUDA.
 #[cfg(not(feature = "cuda"))]
 pub(crate) trait OnGpu<const N: usize> {}
 #[cfg(not(feature = "cuda"))]

@@ -1,4 +1,4 @@
-//! Values of a tensor that is not yet one, or of a gradient: in memory of the CPU or of a GPU.
+//! Values of a future tensor or of a gradient, in memory of the CPU or of a GPU.
 
 use super::view::with_views;
 #[cfg(feature = "cuda")]
@@ -23,7 +23,7 @@ impl Values {
         with_views([t], |[t]| Ok(Self::Cpu(t.data.to_vec())))
     }
 
-    /// As a tensor on `device`, where they lie; a variable on request.
+    /// As a tensor on `device`, where they are; a variable on request.
     pub(crate) fn into_tensor(
         self,
         dims: &[usize],
@@ -43,7 +43,7 @@ impl Values {
         .inspect(|t| debug_assert!(t.device().same_device(device)))
     }
 
-    /// `sum` + `other`, for gradients of `tensor`; what others still see is not changed.
+    /// Adds `other` to `sum`, for gradients of `tensor`; shared values are not changed.
     pub(crate) fn add(tensor: &Tensor, sum: &mut Arc<Self>, other: &Self) -> Result<()> {
         if Arc::get_mut(sum).is_none() {
             *sum = Arc::new(sum.duplicate(tensor)?);

@@ -1,4 +1,4 @@
-//! A depthwise convolution, its activation, and the means that squeeze-and-excite asks for.
+//! A depthwise convolution, its activation, and the means for squeeze-and-excite.
 
 use super::Maps;
 use super::device::Weights;
@@ -25,7 +25,7 @@ enum Kept {
 }
 
 impl Depthwise {
-    /// `weight` is `[kh, kw, C]`, `bias` `[C]`, both of the CPU; the layer computes at `place`.
+    /// `weight` is `[kh, kw, C]`, `bias` `[C]`, both on the CPU; the layer computes at `place`.
     ///
     /// # Errors
     /// Shapes that do not fit, a dtype other than f32.

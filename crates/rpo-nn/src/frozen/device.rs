@@ -6,7 +6,7 @@ use crate::gpu;
 use crate::ops::{self, Activation, ConvSpec};
 use candle_core::{Result, Tensor, bail};
 
-/// A weight and its bias there.
+/// A weight and its bias on the GPU.
 #[derive(Clone, Debug)]
 pub(super) struct Weights {
     pub(super) weight: Tensor,
@@ -43,10 +43,10 @@ impl Weights {
     }
 }
 
-/// The mean over the places of every image of `x` `[B, .., C]`: `[B, C]`, for tensors of a GPU. There is no gradient.
+/// The mean over the positions of every image of `x` `[B, .., C]`: `[B, C]`, for tensors on a GPU. There is no gradient.
 ///
 /// # Errors
-/// Those of the device; a tensor of the CPU.
+/// Those of the device; a tensor on the CPU.
 pub fn means(x: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if let (Some(&batch), Some(&c), true) =

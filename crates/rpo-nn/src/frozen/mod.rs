@@ -1,8 +1,8 @@
-//! Forward passes of frozen networks on feature maps: what follows a product or a convolution is done while its result
-//! is still in the cache, and buffers are used again. There is no gradient.
+//! Forward passes of frozen networks on feature maps: the operation after a product or a convolution runs while the result
+//! is still in the cache, and buffers are reused. There is no gradient.
 //!
-//! A batch of large maps is best computed image by image on the CPU, so that all of it stays in the caches, and at once on a GPU,
-//! where these layers are the operations of [`crate::ops`] one after the other.
+//! A batch of large maps is best computed image by image on the CPU, so that everything stays in the caches, and at once on a
+//! GPU, where these layers are sequences of operations of [`crate::ops`].
 
 mod depthwise;
 mod device;
@@ -16,7 +16,7 @@ use crate::autograd::with_views;
 use crate::ops::Activation;
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// A batch of feature maps `[B, H, W, C]` in a buffer that keeps its memory when it is written again.
+/// A batch of feature maps `[B, H, W, C]` in a reusable buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Maps {
     values: Values,
@@ -55,7 +55,7 @@ impl Maps {
         })
     }
 
-    /// The values as a tensor `[B, H, W, C]`, where they are.
+    /// The values as a tensor `[B, H, W, C]` on the same device.
     ///
     /// # Errors
     /// Those of candle.
@@ -85,7 +85,7 @@ impl Maps {
         }
     }
 
-    /// Takes other sizes; the values are left over from before.
+    /// Sets the sizes; the values are arbitrary.
     fn reshape(&mut self, dims: [usize; 4]) -> &mut [f32] {
         self.dims = dims;
         if let Values::Device(_) = self.values {
@@ -105,13 +105,13 @@ impl Maps {
     }
 }
 
-/// What is done with the result of a layer.
+/// Operation on the result of a layer.
 #[derive(Clone, Copy, Debug)]
 pub enum After<'a> {
     /// Nothing.
     Nothing,
-    /// The function of every value.
+    /// This function of every value.
     Activation(Activation),
-    /// The sum with these maps of the result's size.
+    /// Adds these maps of the result's size.
     Add(&'a Maps),
 }

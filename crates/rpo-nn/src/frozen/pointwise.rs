@@ -1,4 +1,4 @@
-//! A 1x1 convolution and what surrounds it.
+//! A 1x1 convolution fused with the operations around it.
 
 use super::device::Weights;
 use super::{After, Maps};
@@ -14,7 +14,7 @@ use candle_core::{Result, Tensor, bail};
 
 /// Values that a task reads and writes together: they stay in the second-level cache.
 const TASK: usize = 96 * 1024;
-/// Rows of a task, at least: so many uses pay for fetching the weights.
+/// Minimum rows per task: enough uses to pay for fetching the weights.
 const ROWS: usize = 48;
 
 /// A 1x1 convolution with a bias.
@@ -36,7 +36,7 @@ enum Kept {
 }
 
 impl Pointwise {
-    /// `weight` is `[output, input]`, `bias` `[output]`, both of the CPU; the layer computes at `place`.
+    /// `weight` is `[output, input]`, `bias` `[output]`, both on the CPU; the layer computes at `place`.
     ///
     /// # Errors
     /// Shapes that do not fit, a dtype other than f32.
@@ -159,7 +159,7 @@ impl Pointwise {
     }
 }
 
-/// Equal parts of an image's places, each of about [`TASK`] values and not much fewer than [`ROWS`] rows.
+/// Equal parts of an image's positions, each of about [`TASK`] values and not much fewer than [`ROWS`] rows.
 fn rows_per_task(places: usize, values: usize) -> usize {
     let rows = (TASK / values.max(1)).max(ROWS);
     places.div_ceil((places / rows).max(1)).max(1)

@@ -1,4 +1,4 @@
-//! Between tensors or values of the host and memory of a device.
+//! Transfers between tensors or values of the host and memory of a device.
 
 use super::buffer::{Buffer, GpuView, Kind};
 use super::device::Gpu;
@@ -70,7 +70,7 @@ impl Gpu {
         })
     }
 
-    /// A tensor of its own, a variable on request.
+    /// A new tensor, a variable on request.
     pub(crate) fn tensor(&self, buffer: Buffer, dims: &[usize], variable: bool) -> Tensor {
         Tensor::from_storage(self.storage(buffer), dims, BackpropOp::none(), variable)
     }

@@ -23,7 +23,7 @@ impl Kind {
         }
     }
 
-    /// As in the names of kernels.
+    /// Its suffix in the names of kernels.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -39,7 +39,7 @@ impl Kind {
     }
 }
 
-/// A contiguous argument; valid while the tensor or buffer it was made of lives.
+/// A contiguous argument; valid while its tensor or buffer lives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GpuView<'a> {
     pub(crate) ptr: sys::CUdeviceptr,
@@ -74,7 +74,7 @@ pub(crate) enum Buffer {
 impl Buffer {
     /// Uninitialised memory for `len` values.
     pub(super) fn new(stream: &Arc<CudaStream>, kind: Kind, len: usize) -> Result<Self> {
-        // The driver allocates no empty memory.
+        // The driver does not allocate empty memory.
         let n = len.max(1);
         // SAFETY: every kernel writes all of its result before anything reads it.
         let made = unsafe {
@@ -109,7 +109,7 @@ impl Buffer {
     }
 }
 
-/// An error of an allocation, with what is free and what would help.
+/// An allocation error, with the free memory and a hint.
 pub(super) fn memory_error(stream: &CudaStream, e: &DriverError, bytes: usize) -> Error {
     if e.0 != sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY {
         return Error::Msg(format!("CUDA: {e}"));

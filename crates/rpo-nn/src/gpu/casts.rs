@@ -6,7 +6,7 @@ use crate::kept::Kept;
 use candle_core::Result;
 use std::sync::Arc;
 
-/// Places for a layer's weights in the dtype of its activations.
+/// Caches of a layer's weights in the dtype of its activations.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeptCasts {
     weight: Kept<Buffer>,
@@ -37,7 +37,7 @@ impl KeptCasts {
     }
 }
 
-/// `x` in `kind`, and what must live as long as the view.
+/// `x` in `kind`, and the owner of the view.
 fn in_kind<'a>(
     gpu: &Gpu,
     x: GpuView<'a>,

@@ -1,4 +1,4 @@
-//! cuDNN: how a convolution is computed, described and chosen once for each of its sizes. Channels last: kernels lie `[Co, kh, kw, Ci]`.
+//! cuDNN: descriptors and algorithm of a convolution, chosen once per size. Channels last: kernels are `[Co, kh, kw, Ci]`.
 
 use super::buffer::{Buffer, Kind};
 use super::kernels::{Arg, Kernels, Launch};
@@ -12,10 +12,10 @@ use std::collections::hash_map::Entry;
 use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Most bytes of scratch of one convolution: algorithms that want more are passed over.
+/// Maximum workspace of one convolution in bytes: algorithms that need more are skipped.
 const MOST_SCRATCH: usize = 1 << 30;
 
-/// The one algorithm that adds a bias with the identity as its activation.
+/// The only algorithm that adds a bias with the identity activation.
 const WITH_BIAS: sys::cudnnConvolutionFwdAlgo_t =
     sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
 
@@ -23,7 +23,7 @@ fn failed(e: CudnnError) -> Error {
     Error::msg(format!("cuDNN: {:?}", e.0))
 }
 
-/// What is computed.
+/// What to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Task {
     Forward,
@@ -31,7 +31,7 @@ pub(crate) enum Task {
     Weight,
 }
 
-/// The descriptions of one convolution and how it is computed.
+/// The descriptors and the algorithm of one convolution.
 struct Plan {
     x: sys::cudnnTensorDescriptor_t,
     y: sys::cudnnTensorDescriptor_t,
@@ -52,14 +52,14 @@ enum Algorithm {
     Weight(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
-/// The library's handle and the plans made so far; descriptions live as long as the process.
+/// The library's handle and the plans so far; descriptors live as long as the process.
 pub(super) struct Convolutions {
     stream: Arc<CudaStream>,
     handle: sys::cudnnHandle_t,
     plans: Mutex<HashMap<(Geometry, Kind, Task), Plan>>,
 }
 
-// SAFETY: the handle is used under the lock of `plans` alone.
+// SAFETY: the handle is used only under the lock of `plans`.
 unsafe impl Send for Convolutions {}
 // SAFETY: as above.
 unsafe impl Sync for Convolutions {}
@@ -107,7 +107,7 @@ impl Plan {
             Kind::F32 => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
             Kind::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
         };
-        // f32 convolutions are there for parity: no TF32.
+        // f32 convolutions are for parity: no TF32.
         let math = match kind {
             Kind::F32 => sys::cudnnMathType_t::CUDNN_FMA_MATH,
             Kind::Bf16 => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
@@ -172,13 +172,13 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The library's first choice that is deterministic and whose scratch is not too large.
+    /// The library's first choice that is deterministic and within the workspace limit.
     fn choose(
         &mut self,
         handle: sys::cudnnHandle_t,
         task: Task,
     ) -> std::result::Result<(), CudnnError> {
-        // As many as the library knows, so that a deterministic one is among them.
+        // As many as the library has, so that a deterministic one is among them.
         const MOST: usize = 16;
         macro_rules! first {
             ($ask:ident($($by:expr),*), $size:ident, $wrap:path) => {{
@@ -189,7 +189,7 @@ impl Plan {
                     result::$ask(handle, $($by,)* MOST as c_int, &mut count, found.as_mut_ptr())?;
                     let mut last = CudnnError(sys::cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED);
                     for candidate in &found[..count as usize] {
-                        // The same file gives the same bits.
+                        // The same experiment file must give the same bits.
                         if candidate.determinism != sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC {
                             continue;
                         }
@@ -304,7 +304,7 @@ impl Convolutions {
         if let Some(bias) = bias.filter(|_| plan.fused) {
             match plan.run(handle, pointers, Some(bias), scratch.ptr()) {
                 Ok(()) => return Ok(()),
-                // Not every version and dtype has it: then the sum is a pass of its own.
+                // Not every version and dtype supports it: then the bias is added in a separate pass.
                 Err(CudnnError(
                     sys::cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED
                     | sys::cudnnStatus_t::CUDNN_STATUS_BAD_PARAM,

@@ -1,4 +1,4 @@
-//! A device: its memory, its stream, and what is loaded and chosen for it.
+//! A device: its memory, its stream, and its loaded kernels and chosen algorithms.
 
 use super::buffer::{Buffer, Kind};
 use super::cudnn::{Convolutions, Task};
@@ -11,7 +11,7 @@ use candle_core::cuda_backend::cudarc::driver::sys::CUdeviceptr;
 use candle_core::cuda_backend::{CudaDevice, DeviceId};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What the operations on one device share.
+/// State shared by the operations on one device.
 pub(crate) struct Gpu {
     pub(super) device: CudaDevice,
     pub(crate) stream: Arc<CudaStream>,
@@ -32,7 +32,7 @@ impl Gpu {
         })
     }
 
-    /// The one of `device`, made at the first call.
+    /// The state of `device`, created at the first call.
     pub(crate) fn of(device: &CudaDevice) -> Result<Arc<Self>> {
         static ALL: Mutex<Vec<(DeviceId, Arc<Gpu>)>> = Mutex::new(Vec::new());
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +51,7 @@ impl Gpu {
 
     /// Queues kernel `name`.
     ///
-    /// The arguments' sizes are compared with the kernel's parameters: that the pointers fit is the caller's care.
+    /// The arguments' sizes are checked against the kernel's parameters; the caller ensures that pointers are valid.
     pub(crate) fn launch(&self, name: &str, launch: Launch, args: &[Arg]) -> Result<()> {
         self.kernels.launch(name, launch, args)
     }

@@ -1,4 +1,4 @@
-//! The kernels of `cuda/*.cu`, from the PTX that is kept beside them.
+//! The kernels of `cuda/*.cu`, from the PTX beside them.
 
 use super::buffer::Kind;
 use candle_core::cuda_backend::WrapErr;
@@ -37,7 +37,7 @@ modules!(
 /// Dynamic shared memory that every kernel may have.
 const DEFAULT_SHARED: usize = 48 << 10;
 
-/// Threads of a block, where a kernel does not ask for another number.
+/// Default number of threads per block.
 pub(crate) const BLOCK: u32 = 256;
 
 /// An argument of a kernel.
@@ -66,7 +66,7 @@ impl Arg {
     }
 }
 
-/// How many blocks of how many threads, and bytes of dynamic shared memory of each block.
+/// Number of blocks, threads per block, and bytes of dynamic shared memory per block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Launch {
     pub(crate) grid: [usize; 3],
@@ -75,7 +75,7 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    /// Enough for one pass over `n` values, eight a thread: the kernel goes on in strides of the whole grid.
+    /// Enough for one pass over `n` values, eight per thread: the kernel loops in strides of the whole grid.
     pub(crate) fn over(n: usize) -> Self {
         Self::blocks([n.div_ceil(8 * BLOCK as usize).clamp(1, 1 << 20), 1, 1])
     }
@@ -90,7 +90,7 @@ impl Launch {
 }
 
 struct Entry {
-    /// PTX of this kernel alone: the driver compiles what is called and nothing else.
+    /// PTX of this kernel alone: the driver compiles only kernels that are called.
     ptx: String,
     /// Bytes of every parameter.
     parameters: Vec<usize>,
@@ -106,7 +106,7 @@ fn entries() -> &'static HashMap<String, Entry> {
 fn split(packed: &[u8]) -> Vec<(String, Entry)> {
     const START: &str = ".visible .entry ";
     let mut text = String::new();
-    // It was packed by `scripts/cuda/ptx.sh`, which a test holds to the sources: nothing of a user's is read here.
+    // Packed by `scripts/cuda/ptx.sh` and checked against the sources by a test: not user input.
     if flate2::read::GzDecoder::new(packed)
         .read_to_string(&mut text)
         .is_err()
@@ -141,7 +141,7 @@ fn parameter_bytes(declaration: &str) -> usize {
 /// The kernels on one stream.
 pub(super) struct Kernels {
     stream: Arc<CudaStream>,
-    /// Those that were called before.
+    /// Kernels called before.
     known: Mutex<HashMap<String, CudaFunction>>,
 }
 
@@ -153,7 +153,7 @@ impl Kernels {
         }
     }
 
-    /// `dynamic`: bytes of dynamic shared memory, the same in every call of a kernel that takes much.
+    /// `dynamic`: bytes of dynamic shared memory, the same in every call of a kernel that needs much.
     fn function(&self, name: &str, dynamic: usize) -> Result<CudaFunction> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = known.get(name) {
@@ -176,7 +176,7 @@ impl Kernels {
             ))
         })?;
         let function = module.load_function(name).w()?;
-        // More must be allowed first.
+        // More than the default must be enabled first.
         if dynamic > DEFAULT_SHARED {
             function
                 .set_attribute(
@@ -191,7 +191,7 @@ impl Kernels {
 
     /// Queues kernel `name`.
     ///
-    /// The arguments' sizes are compared with the kernel's parameters: that the pointers fit is the caller's care.
+    /// The arguments' sizes are checked against the kernel's parameters; the caller ensures that pointers are valid.
     pub(super) fn launch(&self, name: &str, launch: Launch, args: &[Arg]) -> Result<()> {
         let function = self.function(name, launch.shared)?;
         let parameters = &entries()[name].parameters;

@@ -1,4 +1,4 @@
-//! NVIDIA's libraries, found and opened when a GPU is first asked for.
+//! NVIDIA's libraries, found and opened when a GPU is first used.
 
 use candle_core::Error;
 use candle_kernels::cuda::{self, Function};
@@ -14,9 +14,9 @@ use std::sync::atomic::Ordering;
 struct Wanted {
     name: &'static str,
     functions: &'static [Function],
-    /// What tells its version of CUDA; others have it in their names.
+    /// The function that returns its CUDA version; other libraries have it in their names.
     version: Option<&'static [u8]>,
-    /// Where it is missing.
+    /// Hint if it is missing.
     hint: &'static str,
 }
 
@@ -44,23 +44,23 @@ const CONVOLUTIONS: Wanted = Wanted {
 /// cuDNN compiles some of its kernels with it.
 const COMPILER: &str = "libnvrtc.so.13";
 
-/// Opens the libraries at the first call; later ones repeat its answer.
+/// Opens the libraries at the first call; later calls return the same result.
 ///
 /// # Errors
-/// A library that is not found, or of another version. Messages say what helps.
+/// If a library is missing or of another version, with a hint.
 pub(super) fn load() -> candle_core::Result<()> {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
     let load = || {
         connect(&DRIVER)?;
         connect(&PRODUCTS)?;
-        // What is open is found by its name from then on.
+        // Open libraries are then found by name.
         let _ = candidates(COMPILER).find_map(|path| open(&path).ok().map(std::mem::forget));
         connect(&CONVOLUTIONS)
     };
     DONE.get_or_init(load).clone().map_err(Error::Msg)
 }
 
-/// Takes the first candidate that has everything.
+/// Uses the first candidate that has all functions.
 fn connect(wanted: &Wanted) -> Result<(), String> {
     let mut refused = vec![];
     for path in candidates(wanted.name) {
@@ -114,7 +114,7 @@ fn open(path: &Path) -> Result<Library, String> {
     })
 }
 
-/// What the dynamic linker finds by the name, then the files where toolkits and Python's wheels put them.
+/// The bare name for the dynamic linker, then the paths used by toolkits and Python wheels.
 fn candidates(name: &str) -> impl Iterator<Item = PathBuf> {
     let files = folders().into_iter().map(|folder| folder.join(name));
     let files: Vec<PathBuf> = files.filter(|path| path.exists()).collect();

@@ -1,9 +1,9 @@
-//! CUDA devices: memory, kernels of this project (`cuda/*.cu`), products by cuBLASLt, convolutions by cuDNN. What operations make of
-//! them is in [`crate::ops`].
+//! CUDA devices: memory, kernels of this project (`cuda/*.cu`), products by cuBLASLt, convolutions by cuDNN. The operations that
+//! use them are in [`crate::ops`].
 //!
-//! A network lies on a device with its weights; what enters it is copied there ([`crate::Place`]) and what leaves it is copied back.
+//! A network with its weights is on a device; its inputs are copied there ([`crate::Place`]) and its outputs are copied back.
 //! All work of a device is queued on one stream, in the order of the calls: memory that is freed while a kernel still uses it is
-//! not given away before the kernel is done. Activations are f32 or bf16; sums, norms, softmax and gradients of weights are f32.
+//! not reused before the kernel is done. Activations are f32 or bf16; sums, norms, softmax and gradients of weights are f32.
 
 mod array;
 mod buffer;

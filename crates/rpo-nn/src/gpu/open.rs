@@ -1,4 +1,4 @@
-//! Finding a device.
+//! Finding and opening a device.
 
 use super::libraries;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
@@ -16,7 +16,8 @@ const CAPABILITY: (i32, i32) = (8, 0);
 /// Device `ordinal`, opened once in the life of the process.
 ///
 /// # Errors
-/// If a library of NVIDIA's is missing, there is no such device, its driver is too old, or it is older than compute capability 8.0 (Ampere). Messages say what helps.
+/// If a library of NVIDIA's or the device is missing, its driver is too old, or it is below compute capability 8.0 (Ampere); with a
+/// hint.
 pub fn open(ordinal: usize) -> Result<Device> {
     static OPEN: Mutex<BTreeMap<usize, Device>> = Mutex::new(BTreeMap::new());
     let mut all = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,13 +59,13 @@ fn connect(ordinal: usize) -> Result<CudaDevice> {
         )));
     }
     let device = CudaDevice::new_with_stream(ordinal).map_err(|e| failed(&e))?;
-    // SAFETY: all work of the device is queued on the one stream made above.
+    // SAFETY: all work of the device is queued on the single stream created above.
     unsafe { device.disable_event_tracking() };
     keep_memory(&context).map_err(|e| failed(&e))?;
     Ok(device)
 }
 
-/// Freed memory stays with the process: giving it back at every synchronisation would cost more than the kernels of a small network.
+/// Keeps freed memory in the process: returning it at every synchronisation would cost more than the kernels of a small network.
 fn keep_memory(context: &CudaContext) -> Result<()> {
     if !context.has_async_alloc() {
         return Ok(());
@@ -87,7 +88,7 @@ fn keep_memory(context: &CudaContext) -> Result<()> {
     }
 }
 
-/// What the driver calls `device`; `None` for the CPU.
+/// The driver's name of `device`; `None` for the CPU.
 pub fn name(device: &Device) -> Option<String> {
     match device {
         Device::Cuda(device) => device.cuda_stream().context().name().ok(),
@@ -100,11 +101,11 @@ pub fn name(device: &Device) -> Option<String> {
 pub struct Memory {
     /// Of the device.
     pub total: u64,
-    /// The most that this process has used of it at once; 0 where the driver keeps no pool.
+    /// Peak memory of this process; 0 if the driver has no memory pool.
     pub peak: u64,
 }
 
-/// What is known of the memory of `device`; `None` on the CPU.
+/// Memory of `device`; `None` on the CPU.
 ///
 /// # Errors
 /// Those of the driver.

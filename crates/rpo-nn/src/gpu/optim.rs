@@ -7,7 +7,7 @@ use super::kernels::{Arg, Launch};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{Device, Result, Tensor};
 
-/// Values of one block.
+/// Values per block.
 const CHUNK: usize = 1 << 16;
 
 /// `struct Chunk` of `reduce.cu`.
@@ -87,7 +87,7 @@ pub(crate) fn squares(device: &Device, tensors: &[&Tensor]) -> Result<Vec<f64>> 
     ];
     gpu.launch("squares", Launch::blocks([rows.len(), 1, 1]), &args)?;
     let parts = gpu.stream.clone_dtoh(&partial).w()?;
-    // The copy may still be under way.
+    // The copy may still be in progress.
     gpu.stream.synchronize().w()?;
     let mut sums = vec![0.0; tensors.len()];
     for (owner, part) in owners.into_iter().zip(parts) {
@@ -104,7 +104,7 @@ pub(crate) struct Step<'a> {
     pub(crate) moments: &'a [Tensor; 2],
 }
 
-/// One step of AdamW of all tensors, in one launch; `factors` as in [`crate::optim`]: β1, β2, 1 - η λ, η / (1 - β1^t),
+/// One AdamW step on all tensors, in one launch; `factors` as in [`crate::optim`]: β1, β2, 1 - η λ, η / (1 - β1^t),
 /// 1 / sqrt(1 - β2^t), ε, the factor of the gradients.
 pub(crate) fn step(device: &Device, tensors: &[Step<'_>], factors: [f32; 7]) -> Result<()> {
     let gpu = Gpu::of(device.as_cuda_device()?)?;

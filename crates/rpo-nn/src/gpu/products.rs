@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What NVIDIA recommends for Hopper.
+/// NVIDIA's recommendation for Hopper.
 const WORKSPACE: usize = 32 << 20;
 
-/// A contiguous row-major matrix, perhaps to be read transposed.
+/// A contiguous row-major matrix, optionally transposed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix {
     ptr: CUdeviceptr,
@@ -49,7 +49,7 @@ impl Matrix {
         }
     }
 
-    /// Rows and columns as they lie in memory.
+    /// Rows and columns in memory.
     fn stored(&self) -> (usize, usize) {
         match self.turned {
             true => (self.cols, self.rows),
@@ -69,7 +69,7 @@ pub(crate) struct Product {
     pub(crate) out: Kind,
 }
 
-/// Everything that a choice of algorithm depends on.
+/// Everything that the choice of algorithm depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Shape {
     sizes: [usize; 3],
@@ -77,7 +77,7 @@ struct Shape {
     turned: [bool; 2],
     kinds: [Kind; 2],
     bias: bool,
-    /// Bytes that the addresses of A, B and the result are multiples of.
+    /// Alignment in bytes of the addresses of A, B and the result.
     alignment: [u32; 3],
 }
 
@@ -89,7 +89,7 @@ fn alignment(ptr: CUdeviceptr) -> u32 {
 pub(super) struct Products {
     stream: Arc<CudaStream>,
     handle: sys::cublasLtHandle_t,
-    /// One for all: a product that is cut along k takes two launches, between which no other may come.
+    /// Shared by all: a product that is split along k takes two launches, which must not be interleaved with others.
     workspace: Mutex<CudaSlice<u8>>,
     chosen: Mutex<HashMap<Shape, sys::cublasLtMatmulAlgo_t>>,
 }
@@ -124,7 +124,7 @@ fn data_type(kind: Kind) -> sys::cudaDataType {
     }
 }
 
-/// A description that is destroyed in the end.
+/// A descriptor that is destroyed on drop.
 struct Layout(sys::cublasLtMatrixLayout_t);
 
 impl Layout {
@@ -147,7 +147,7 @@ struct Operation(sys::cublasLtMatmulDesc_t);
 
 impl Operation {
     fn new() -> Result<Self> {
-        // Sums of f32: TF32 would round the factors of an f32 product.
+        // f32 sums: TF32 would round the factors of an f32 product.
         result::create_matmul_desc(
             sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
             sys::cudaDataType_t::CUDA_R_32F,
@@ -204,7 +204,7 @@ impl Drop for Preference {
 impl Products {
     /// The product at `y`, row-major, `stride` elements from row to row.
     ///
-    /// The library knows column-major matrices, whose transposes ours are: it is asked for Y^T = B^T A^T.
+    /// The library uses column-major matrices, the transposes of ours: it computes Y^T = B^T A^T.
     pub(super) fn put(&self, p: &Product, y: CUdeviceptr, stride: usize) -> Result<()> {
         use sys::cublasLtMatmulDescAttributes_t as Attribute;
         let (m, n, k) = (p.a.rows, p.b.cols, p.a.cols);
@@ -267,7 +267,7 @@ impl Products {
         .map_err(failed)
     }
 
-    /// The library's first choice, asked for once a shape.
+    /// The library's first choice, requested once per shape.
     fn algorithm(
         &self,
         shape: Shape,

@@ -8,13 +8,13 @@ use candle_core::Result;
 /// Blocks that fill a large GPU (132 multiprocessors, four each).
 pub(crate) const WAVE: usize = 528;
 
-/// How a block stands on rows of `c` channels: `Arrangement` in `prelude.cuh`.
+/// How a block's threads are arranged on rows of `c` channels: `Arrangement` in `prelude.cuh`.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrangement {
     pub(crate) threads: u32,
     /// Rows that a block reads at once.
     pub(crate) lanes: usize,
-    /// Blocks side by side that a row needs.
+    /// Number of blocks per row.
     pub(crate) tiles: usize,
     /// Values of one load.
     pub(crate) vector: usize,
@@ -48,7 +48,7 @@ impl Arrangement {
         }
     }
 
-    /// How many of `rows` rows of each of `batch` images a block takes, and how many blocks an image has.
+    /// Rows per block, of `rows` rows in each of `batch` images, and blocks per image.
     pub(crate) fn share(self, batch: usize, rows: usize) -> (usize, usize) {
         let least = (4 * self.lanes).min(256);
         let per_block = (batch * rows).div_ceil(WAVE).clamp(least, 256);

@@ -1,4 +1,4 @@
-//! What a forward pass leaves on the device for its backward pass.
+//! Results of a forward pass that are kept on the device for the backward pass.
 
 use super::buffer::Buffer;
 use super::kernels::Arg;

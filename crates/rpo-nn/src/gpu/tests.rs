@@ -1,4 +1,4 @@
-/// The compressed PTX is that of the sources beside it.
+/// The compressed PTX matches the sources beside it.
 #[test]
 fn ptx_is_up_to_date() {
     use sha2::{Digest, Sha256};

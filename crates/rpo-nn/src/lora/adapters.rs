@@ -19,13 +19,13 @@ pub struct LoraModule {
 }
 
 impl LoraModule {
-    /// `scale` · α/r · B A, row by row in the shape of the weight that it is added to.
+    /// `scale` · α/r · B A, row-major in the shape of the weight that it is added to.
     ///
     /// # Errors
     /// If A and B do not fit each other.
     pub fn delta(&self, scale: f64) -> Result<Vec<f32>> {
         let rank = self.a.dim(0)?;
-        // B is 1x1, so the product of the flattened kernels is the kernel of both convolutions in a row.
+        // B is 1x1, so the product of the flattened kernels is the kernel of the composed convolutions.
         let product = self.b.flatten_from(1)?.matmul(&self.a.flatten_from(1)?)?;
         (product * (scale * self.alpha / rank as f64))?
             .flatten_all()?
@@ -43,9 +43,9 @@ pub struct Adapters {
 }
 
 impl Adapters {
-    /// New adapters for the modules of `base` that the targets match, with peft's start: A uniform in ±1/√fan_in
-    /// (`kaiming_uniform_` with a = √5), B 0, so that the adapted network is the base. `unit(module, n)` returns n draws
-    /// from [0, 1) of a stream of the module's own.
+    /// New adapters for the modules of `base` that the targets match, with peft's initialisation: A uniform in ±1/√fan_in
+    /// (`kaiming_uniform_` with a = √5), B 0, so that the adapted network equals the base. `unit(module, n)` returns n draws
+    /// from [0, 1) of the module's own stream.
     ///
     /// # Errors
     /// If a hyperparameter is out of range, or a target matches no linear layer and no convolution.
@@ -76,10 +76,10 @@ impl Adapters {
     }
 
     /// Adapters with given values, for the modules of `base` that they name. A 1x1 kernel fits a linear layer of the same
-    /// sizes and the other way round.
+    /// sizes and vice versa.
     ///
     /// # Errors
-    /// If `base` has no such module, or one of another size; the message names it.
+    /// If `base` has no such module, or one of another size, with its name.
     pub fn from_modules(
         base: &Params,
         modules: &BTreeMap<String, LoraModule>,
@@ -149,7 +149,7 @@ impl Adapters {
         })
     }
 
-    /// A and B by `MODULE.lora_A.weight` and `MODULE.lora_B.weight`: what is trained and saved.
+    /// A and B by `MODULE.lora_A.weight` and `MODULE.lora_B.weight`: the trained and saved tensors.
     pub fn params(&self) -> &Params {
         &self.params
     }
@@ -182,19 +182,19 @@ impl Adapters {
             .collect()
     }
 
-    /// How much all adapters count, 1 by default; models built on them see the change.
+    /// Sets the scale of all adapters, 1 by default, also in models already built on them.
     pub fn set_scale(&self, scale: f64) {
         self.controls.set_scale(scale);
     }
 
-    /// Drops elements of the adapters' inputs from now on, by masks that depend on `key` and the module's name alone; `None`
-    /// drops nothing. Set it anew before every training step and to `None` before sampling.
+    /// Enables dropout on the adapters' inputs, with masks that depend on `key` and the module's name alone; `None` disables it. Set
+    /// a new key before every training step and `None` before sampling.
     pub fn set_dropout_key(&self, key: Option<u64>) {
         self.controls.set_key(key);
     }
 
     /// Adds s · α/r · B A to the weights of `base`, in place and in f32: every model built on them is then the adapted one.
-    /// With `-scale` it takes them away again, exact to rounding.
+    /// `-scale` removes it again, exact up to rounding.
     ///
     /// # Errors
     /// If `base` lacks a module or has it in another shape. Then some weights may have been changed.
@@ -207,8 +207,8 @@ impl Adapters {
 }
 
 impl Params {
-    /// The same tensors with adapters laid over them: a model built on the result is the adapted one. [`Self::vars`],
-    /// [`Self::save`] and the like are still about the tensors below; those of the adapters are [`Adapters::params`].
+    /// The same tensors with adapters: a model built on the result is the adapted one. [`Self::vars`], [`Self::save`] and the like
+    /// still refer to the tensors themselves; those of the adapters are [`Adapters::params`].
     pub fn with_adapters(&self, adapters: &Adapters) -> Self {
         self.overlaid(Overlay {
             tensors: adapters.params.tensors.clone(),

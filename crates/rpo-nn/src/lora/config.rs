@@ -7,16 +7,16 @@ use candle_core::{Result, bail};
 pub struct LoraConfig {
     /// r, the inner width of every adapter; at least 1.
     pub rank: usize,
-    /// α; an adapter's product B A counts α / r times.
+    /// α; an adapter's product B A is scaled by α / r.
     pub alpha: f64,
-    /// Modules that get an adapter: whole names, or ends of names after a dot (`to_q`, `ff.net.2`).
+    /// Modules that get an adapter: full names, or suffixes after a dot (`to_q`, `ff.net.2`).
     pub targets: Vec<String>,
     /// Probability that an element of an adapter's input is dropped in training, in [0, 1).
     pub dropout: f64,
 }
 
 impl LoraConfig {
-    /// The projections of every attention: what all programs that read LoRA files know.
+    /// The projections of every attention, which all programs that read LoRA files support.
     pub const ATTENTION: [&'static str; 4] = ["to_q", "to_k", "to_v", "to_out.0"];
 
     /// The names of the modules that get an adapter, among the tensors of a network by name and shape
@@ -36,7 +36,7 @@ impl LoraConfig {
         select(&self.targets, &names(true), &names(false))
     }
 
-    /// Numbers in all A and B together.
+    /// Total number of parameters in A and B.
     ///
     /// # Errors
     /// As [`Self::modules`].
@@ -78,14 +78,14 @@ pub(super) fn adaptable(shape: &[usize]) -> bool {
     matches!(shape.len(), 2 | 4)
 }
 
-/// Whether peft would give `module` an adapter for `target`: it is its name, or its end after a dot.
+/// Whether peft would give `module` an adapter for `target`: its name, or a suffix of it after a dot.
 fn matches(target: &str, module: &str) -> bool {
     module
         .strip_suffix(target)
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// Those of `modules` that a target matches, in their order.
+/// The `modules` that a target matches, in order.
 ///
 /// # Errors
 /// If a target matches none of them; the message names the nearest targets that would.
@@ -111,7 +111,7 @@ fn select(targets: &[String], modules: &[&str], others: &[&str]) -> Result<Vec<S
         .collect())
 }
 
-/// The three ends of names in `modules` that look most like `target`.
+/// The three suffixes of names in `modules` most similar to `target`.
 fn nearest(target: &str, modules: &[&str]) -> Vec<String> {
     let mut ends: Vec<&str> = modules.iter().map(|m| end(m)).collect();
     ends.sort_unstable();
@@ -122,7 +122,7 @@ fn nearest(target: &str, modules: &[&str]) -> Vec<String> {
     ends.into_iter().map(|e| format!("`{e}`")).collect()
 }
 
-/// The last part of a module's name, with what is before it if that is a number: `to_out.0`.
+/// The last component of a module's name, with the one before it if the last is a number: `to_out.0`.
 fn end(module: &str) -> &str {
     let mut at = module.len();
     while let Some(dot) = module[..at].rfind('.') {

@@ -14,16 +14,16 @@ pub(super) const B: &str = "lora_B.weight";
 pub(crate) struct Lora {
     a: Tensor,
     b: Tensor,
-    /// Of A and of B.
+    /// Caches of A and of B.
     kept: [KeptLora; 2],
     /// α / r.
     scaling: f64,
-    /// A number of this layer's own, for its dropout mask.
+    /// Hash of this layer's name, for its dropout mask.
     site: u64,
     controls: Arc<Controls>,
 }
 
-/// Places for what is made of one of the matrices.
+/// Caches of values derived from one of the matrices.
 #[derive(Clone, Debug)]
 pub(crate) struct KeptLora {
     weights: KeptWeights,
@@ -40,7 +40,7 @@ impl KeptLora {
 }
 
 impl Lora {
-    /// The adapter of the layer at `scope`, whose weight is stored in `shape`; `None` where there is none.
+    /// The adapter of the layer at `scope`, whose weight is stored in `shape`; `None` if it has none.
     pub(crate) fn of(scope: &Scope, shape: &[usize]) -> Result<Option<Self>> {
         let Some((adapters, scope)) = scope.adapters() else {
             return Ok(None);
@@ -99,7 +99,7 @@ impl Lora {
             Some((p, key)) => down(&ops::dropout(x, p, mix(key ^ mix(self.site)))?)?,
             None => down(x)?,
         };
-        // Scaled where it is narrow.
+        // Scaled where the tensor is smaller.
         let h = if scale == 1.0 {
             h
         } else {

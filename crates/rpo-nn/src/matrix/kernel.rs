@@ -5,12 +5,12 @@ use super::tile::{Left, Out, Start, Tile};
 use crate::vector::{Kernel, Simd};
 use std::ops::Range;
 
-/// Most steps of the inner dimension that are summed up before they are added to the result: longer sums round worse and panels of
-/// them leave the first-level cache (AVX2), shorter ones visit the result more often.
+/// Maximum steps of the inner dimension that are summed before they are added to the result: longer sums round worse and their
+/// panels leave the first-level cache (AVX2), shorter ones access the result more often.
 const DEPTH: usize = 256;
-/// Rows of the left-hand side that meet one panel after the other.
+/// Rows of the left-hand side that are multiplied with one panel after the other.
 const ROWS: usize = 96;
-/// Rows this many elements apart fall on the same sets of the first-level cache.
+/// Rows this many elements apart map to the same sets of the first-level cache.
 const ALIASED: usize = 1024;
 
 /// `cols` of `start` + a b. To be run only where [`super::Panels::block`] has checked the sizes.
@@ -25,7 +25,7 @@ pub(super) struct Block<'a> {
     pub(super) copy: &'a mut [f32],
 }
 
-/// Whether the rows are better copied before they are used.
+/// Whether copying the rows before use is faster.
 pub(super) fn far(a: Matrix<'_>) -> bool {
     a.col_stride != 1 || a.rows > 4 && a.row_stride.is_multiple_of(ALIASED)
 }
@@ -45,7 +45,7 @@ impl Kernel for Block<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let (m, k) = (self.a.rows, self.a.cols);
-        // At least one visit: with no inner dimension the result is what it starts from.
+        // At least one visit: without an inner dimension the result is its start.
         let visits = k.div_ceil(DEPTH).max(1);
         for (m0, m1) in parts(m, m.div_ceil(ROWS)) {
             for (visit, (k0, k1)) in parts(k, visits).enumerate() {

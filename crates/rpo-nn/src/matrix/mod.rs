@@ -1,8 +1,8 @@
 //! Matrix products.
 //!
 //! The right-hand side is arranged in panels of as many columns as two registers hold ([`Panels`]); the left-hand side is read
-//! where it lies. Every element of a result is one sum in the order of the inner dimension, however the work is shared: it
-//! depends neither on the number of rows nor on the other columns. [`product_long`] alone may cut that sum.
+//! in place. Every element of a result is one sum in the order of the inner dimension, however the work is shared: it depends
+//! neither on the number of rows nor on the other columns. Only [`product_long`] may split that sum.
 
 mod kernel;
 mod panels;

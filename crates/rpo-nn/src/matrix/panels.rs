@@ -29,12 +29,12 @@ impl<'a> Panels<'a> {
         Level::best().tile_lanes()
     }
 
-    /// Panels that somebody has arranged, `stride` elements from one to the next.
+    /// Already arranged panels, `stride` elements from one to the next.
     pub(crate) fn new(data: &'a [f32], k: usize, n: usize, stride: usize) -> Self {
         Self::at(Level::best(), data, k, n, stride)
     }
 
-    /// What [`Panels::arrange`] made of a `k` x `n` matrix.
+    /// The result of [`Panels::arrange`] for a `k` x `n` matrix.
     pub(crate) fn arranged(data: &'a [f32], k: usize, n: usize) -> Self {
         Self::new(data, k, n, k * Self::width())
     }

@@ -1,5 +1,5 @@
-//! Products shared between threads: how they are cut depends on the sizes alone, and nothing depends on how they are cut but the
-//! time, except where the inner dimension is.
+//! Products shared between threads: how they are split depends on the sizes alone, and affects only the time, except where the
+//! inner dimension is split.
 
 use super::kernel;
 use super::panels::{Panels, product};
@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 /// Multiplications that pay for a task.
 const TASK: usize = 1_000_000;
-/// Rows of a task at least, so that panels are used often once they are in the cache.
+/// Minimum rows per task, so that panels in the cache are used often.
 const ROWS: usize = 48;
-/// Most tasks.
+/// Maximum number of tasks.
 const TASKS: usize = 32;
-/// Up to so many rows a task arranges the panels that it alone uses, where there are [`LARGE`] of them.
+/// Up to this many rows, each task arranges its own panels if the right-hand side has at least [`LARGE`] elements.
 pub(crate) const FEW_ROWS: usize = 512;
-/// Elements of a right-hand side that is not kept, and better not written to memory a second time.
+/// Elements from which an uncached right-hand side is better not written to memory a second time.
 const LARGE: usize = 256 * 1024;
 
 /// a b.
@@ -30,7 +30,7 @@ pub(crate) fn product_new(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     out
 }
 
-/// a b, plus `bias` in every row; if `kept` is a place for them and they are not many, the panels of `b` are kept there.
+/// a b, plus `bias` in every row; the panels of `b` are cached in `kept` if it caches and they are not many.
 pub(crate) fn product_keeping(
     a: Matrix<'_>,
     b: Matrix<'_>,
@@ -48,7 +48,7 @@ pub(crate) fn product_keeping(
     out
 }
 
-/// The panels of `b`, kept if they are not many.
+/// The panels of `b`, cached if they are not many.
 pub(crate) fn keep(b: Matrix<'_>, kept: &Kept) -> Arc<Vec<f32>> {
     kept.get(is_small(b), || Panels::arrange(b))
 }
@@ -57,7 +57,7 @@ fn is_small(b: Matrix<'_>) -> bool {
     b.rows * b.cols <= LARGE
 }
 
-/// a b for a long inner dimension, which may be cut into parts: the gradient of a weight.
+/// a b for a long inner dimension, which may be split into parts: the gradient of a weight.
 pub(crate) fn product_long(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     match inner_parts(a.rows, b.cols, a.cols) {
         1 => product_new(a, b),
@@ -65,7 +65,7 @@ pub(crate) fn product_long(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     }
 }
 
-/// Whether `b` is best brought into panels as a whole before it meets `m` rows; else each task arranges what it uses.
+/// Whether `b` is best arranged in panels as a whole for `m` rows; else each task arranges its own.
 pub(crate) fn is_arranged_once(m: usize, b: Matrix<'_>) -> bool {
     m > FEW_ROWS || is_small(b) || b.cols < 8 * Panels::width()
 }
@@ -77,7 +77,7 @@ pub(crate) fn product_parallel(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, st
         return Panels::arranged(&Panels::arrange(b), k, n).product_parallel(out, a, start);
     }
     assert!(out.len() >= m * n, "a {m} x {n} product into {}", out.len());
-    // Every task reads all rows: they are brought into order once.
+    // Every task reads all rows: they are rearranged once.
     let apart = kernel::far(a).then(|| rows_apart(a));
     let a = match &apart {
         Some(copy) => Matrix::strided(copy, m, k, copy.len() / m),
@@ -103,7 +103,7 @@ pub(crate) fn product_parallel(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, st
     });
 }
 
-/// The rows of `a`, some floats apart, lest all fall on the same cache set.
+/// The rows of `a` with padding, so that they do not all map to the same cache set.
 fn rows_apart(a: Matrix<'_>) -> Vec<f32> {
     let k = a.cols;
     let stride = k.next_multiple_of(32) + 16;
@@ -142,12 +142,12 @@ impl Panels<'_> {
     }
 }
 
-/// Part i of `n` cut into `count`.
+/// Part i of `n` split into `count`.
 fn part(n: usize, count: usize, i: usize) -> Range<usize> {
     i * n / count..(i + 1) * n / count
 }
 
-/// Into how many blocks of rows and of panels a product is cut.
+/// Number of blocks of rows and of panels of a product.
 fn grid(m: usize, n: usize, k: usize) -> [usize; 2] {
     let tasks = (m * n * k / TASK).clamp(1, TASKS);
     let down = tasks.min(m / ROWS).max(1);
@@ -155,8 +155,8 @@ fn grid(m: usize, n: usize, k: usize) -> [usize; 2] {
     [down, across]
 }
 
-/// How many parts the inner dimension is cut into. A product of few rows and columns and a long inner dimension (the gradient of
-/// a weight) has no other way to be shared.
+/// Number of parts of the inner dimension. A product of few rows and columns with a long inner dimension (the gradient of a
+/// weight) cannot be shared otherwise.
 fn inner_parts(m: usize, n: usize, k: usize) -> usize {
     let [down, across] = grid(m, n, k);
     if down * across >= 4 {
@@ -165,7 +165,7 @@ fn inner_parts(m: usize, n: usize, k: usize) -> usize {
     (m * n * k / 2_000_000).min(k / 256).clamp(1, 8)
 }
 
-/// Products of parts of the inner dimension, added up in their order.
+/// Products of parts of the inner dimension, summed in order.
 fn sum_of_parts(a: Matrix<'_>, b: Matrix<'_>, parts: usize) -> Vec<f32> {
     let (size, depth) = (a.rows * b.cols, a.cols.div_ceil(parts));
     let mut all = parallel::build(parts * size, size, |i, out| {

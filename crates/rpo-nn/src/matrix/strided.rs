@@ -1,4 +1,4 @@
-//! What is multiplied: slices seen as matrices.
+//! Slices as matrices.
 
 /// A view of a slice as a matrix with arbitrary non-negative strides.
 #[derive(Clone, Copy)]

@@ -84,7 +84,7 @@ fn every_level_layout_and_start_is_the_sum_in_f64() {
     }
 }
 
-/// Sizes on both sides of every limit by which work is shared.
+/// Sizes on both sides of every threshold of work sharing.
 #[test]
 fn an_element_is_the_same_sum_however_the_work_is_shared() {
     let mut rng = StdRng::seed_from_u64(2);

@@ -1,20 +1,20 @@
-//! Tiles of a result that stay in registers while they are summed up.
+//! Tiles of a result that stay in registers during summation.
 
 use crate::vector::{MOST_LANES, Simd};
 use std::ops::Range;
 
-/// What a result is before the products are added. They are summed up among themselves first.
+/// The start value of a result, to which the sum of products is added.
 #[derive(Clone, Copy)]
 pub(crate) enum Start<'a> {
     Zero,
     /// This in every row.
     Bias(&'a [f32]),
-    /// What it holds.
+    /// Its current values.
     Out,
 }
 
 impl Start<'_> {
-    /// Of these columns alone.
+    /// Restricted to these columns.
     pub(super) fn some(self, cols: Range<usize>) -> Self {
         match self {
             Self::Bias(bias) => Self::Bias(&bias[cols]),
@@ -23,14 +23,14 @@ impl Start<'_> {
     }
 }
 
-/// A row-major result that several threads write at once, each another part.
+/// A row-major result that several threads write concurrently, each a different part.
 #[derive(Clone, Copy)]
 pub(super) struct Out {
     first: *mut f32,
     row: usize,
 }
 
-// SAFETY: a pointer; who writes where is the promise of `Panels::block`'s callers.
+// SAFETY: a pointer; the callers of `Panels::block` guarantee disjoint writes.
 unsafe impl Send for Out {}
 // SAFETY: as above.
 unsafe impl Sync for Out {}
@@ -98,7 +98,7 @@ impl Tile<'_> {
         }
     }
 
-    /// A tile of two registers' width at once; of another one by way of a copy.
+    /// A tile of two registers' width directly; other widths via a copy.
     ///
     /// # Safety
     /// As [`Tile::of_height`].

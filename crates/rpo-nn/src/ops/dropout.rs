@@ -14,8 +14,8 @@ pub(crate) struct Dropout {
 
 /// `x` with every element 0 with probability `p` and times 1 / (1 - p) otherwise, as `torch.nn.Dropout`.
 ///
-/// Which elements are dropped depends on `seed` and their places alone: the same call gives the same mask, in a second
-/// forward pass (block recompute) as in the first, and nothing is kept for the backward pass.
+/// Which elements are dropped depends on `seed` and their indices alone: the same call gives the same mask, also in a second
+/// forward pass (recompute), and nothing is kept for the backward pass.
 ///
 /// # Errors
 /// If `p` is not in [0, 1) or the dtype is not f32.
@@ -43,7 +43,7 @@ impl Dropout {
         build(x.len(), GRAIN, |chunk, y| {
             let from = chunk * GRAIN;
             for (i, (y, x)) in (from as u64..).zip(y.iter_mut().zip(&x[from..])) {
-                // SplitMix64 at place i: steps of the golden ratio, then the finaliser.
+                // SplitMix64 at index i: steps of the golden ratio, then the finaliser.
                 let draw = mix(self
                     .seed
                     .wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)));

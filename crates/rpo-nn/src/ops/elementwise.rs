@@ -43,7 +43,7 @@ pub fn mul_channels(x: &Tensor, s: &Tensor) -> Result<Tensor> {
     apply2(MulChannels, x, s)
 }
 
-/// `a` `[.., Ca]` and `b` `[.., Cb]` side by side: `[.., Ca + Cb]`.
+/// Concatenates `a` `[.., Ca]` and `b` `[.., Cb]`: `[.., Ca + Cb]`.
 ///
 /// # Errors
 /// If the leading dimensions differ or a dtype is not f32.
@@ -273,7 +273,7 @@ impl Differentiable<2> for Concat {
     }
 }
 
-/// out += x, for gradients that gather.
+/// out += x, for gradients that accumulate.
 pub(super) fn accumulate(out: &mut [f32], x: &[f32]) {
     add_to(out, x);
 }

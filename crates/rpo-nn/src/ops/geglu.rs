@@ -72,13 +72,13 @@ simd! {
     fn backward(x: &[f32], grad: &[f32], dx: &mut [f32], f: usize) = backward_body;
 }
 
-/// Most and fewest rows of a task of [`fused`].
+/// Maximum and minimum rows per task of [`fused`].
 const ROWS: [usize; 2] = [128, 32];
 /// Elements of the linear layer's result that stay in the second-level cache.
 const BLOCK: usize = 96 * 1024;
 
-/// [`geglu`] of x W^T + b for `w` `[2 F, in]` and `b` `[2 F]`, bit for bit; the linear layer's result is not written to memory
-/// where no gradient is wanted.
+/// [`geglu`] of x W^T + b for `w` `[2 F, in]` and `b` `[2 F]`, bit for bit; the linear layer's result is not written to memory if
+/// no gradient is needed.
 pub(crate) fn linear_geglu(
     x: &Tensor,
     w: &Tensor,
@@ -114,7 +114,7 @@ pub(crate) fn linear_geglu(
 
 fn fused(x: Matrix<'_>, w: Panels<'_>, b: &[f32]) -> Vec<f32> {
     let f = b.len() / 2;
-    // Eight tasks at least where there are rows enough, so that threads share the work evenly.
+    // At least eight tasks if there are enough rows, so that threads share the work evenly.
     let share = x.rows().div_ceil(8).clamp(ROWS[1], ROWS[0]);
     let most = (BLOCK / (2 * share)).next_multiple_of(Panels::width());
     parallel::build(x.rows() * f, share * f, |i, y| {

@@ -112,7 +112,7 @@ fn normalise_body<const FMA: bool>(
     }
 }
 
-/// One image's channels: what the backward pass needs beside x and the gradient.
+/// One image's channels: inputs of the backward pass besides x and the gradient.
 struct Channels<'a> {
     mean: &'a [f32],
     rstd: &'a [f32],

@@ -11,7 +11,7 @@ pub(crate) struct Linear {
     pub(crate) kept: KeptWeights,
 }
 
-/// Places for what is made of a layer's weights.
+/// Caches of values derived from a layer's weights.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeptWeights {
     /// W^T in panels.
@@ -21,7 +21,7 @@ pub(crate) struct KeptWeights {
 }
 
 impl KeptWeights {
-    /// Places for a weight and its bias, as far as their changes are counted.
+    /// Caches for a weight and its bias, if their changes are counted.
     pub(crate) fn new(keeping: Keeping) -> Self {
         Self {
             panels: Kept::when(keeping.changes),

@@ -1,4 +1,4 @@
-//! Squared error, one number a sample.
+//! Squared error, one number per sample.
 
 use crate::autograd::{Differentiable, Gradient, View, apply2};
 use crate::math::fma;
@@ -7,7 +7,7 @@ use crate::simd::simd;
 use candle_core::{Result, Tensor, bail};
 
 /// Mean of (pred - target)^2 over all dimensions but the first: `[B]`, for two tensors `[B, ..]` of the same shape. Summed in
-/// f64. The target gets a gradient too if it is tracked.
+/// f64. The target also gets a gradient if it is tracked.
 ///
 /// # Errors
 /// If the shapes differ, a sample has no elements, or a dtype is not f32.

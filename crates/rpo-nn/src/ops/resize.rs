@@ -1,4 +1,4 @@
-//! Nearest-neighbour enlargement.
+//! Nearest-neighbour upsampling.
 
 use super::elementwise::accumulate;
 use crate::autograd::{Differentiable, Gradient, View, apply1};

@@ -48,11 +48,11 @@ struct Slot {
     name: String,
     var: Var,
     moments: Moments,
-    /// What the learning rate is multiplied by.
+    /// Factor on the learning rate.
     rate: f64,
 }
 
-/// First and second moment, where the variable is.
+/// First and second moment, on the variable's device.
 enum Moments {
     Host(Mutex<(Vec<f32>, Vec<f32>)>),
     #[cfg(feature = "cuda")]
@@ -209,10 +209,10 @@ impl AdamW {
         self.config.lr = lr;
     }
 
-    /// Gives every variable a factor of its own on the learning rate, by its name; 1 at the start.
+    /// Sets a factor on the learning rate per variable, by name; initially 1.
     ///
     /// # Errors
-    /// A factor that is negative or not finite, by the variable's name.
+    /// If a factor is negative or not finite, with the variable's name.
     pub fn set_rates(&mut self, of: impl Fn(&str) -> f64) -> Result<()> {
         for slot in &mut self.slots {
             let rate = of(&slot.name);
@@ -229,7 +229,7 @@ impl AdamW {
         self.config.lr
     }
 
-    /// Steps made so far.
+    /// Steps so far.
     pub fn steps(&self) -> u64 {
         self.steps
     }
@@ -237,7 +237,7 @@ impl AdamW {
     /// One step with the gradients times `grad_scale` (clipping, averaging over micro-batches; 1 otherwise).
     ///
     /// # Errors
-    /// If a variable has no gradient; the message names it and nothing has been changed.
+    /// If a variable has no gradient, with its name; nothing is changed then.
     pub fn step(&mut self, grads: &GradStore, grad_scale: f64) -> Result<()> {
         let found = self
             .slots
@@ -279,7 +279,7 @@ impl AdamW {
 
     #[cfg(feature = "cuda")]
     fn step_on_gpu(&self, found: &[Tensor], factors: &dyn Fn(f64) -> Factors) -> Result<()> {
-        // One launch for all variables of one rate; bits of positive numbers are in their order.
+        // One launch for all variables with the same rate; the bits of positive floats sort like their values.
         let mut by_rate: BTreeMap<u64, Vec<crate::gpu::Step>> = BTreeMap::new();
         for (slot, grad) in self.slots.iter().zip(found) {
             let Moments::Gpu(moments) = &slot.moments else {
@@ -337,8 +337,8 @@ impl AdamW {
     /// Reads what [`Self::save_state`] wrote for the same variables.
     ///
     /// # Errors
-    /// If the file cannot be read, or lacks or has too many tensors, or a size differs. Then nothing has been changed, unless
-    /// the disk fails in the middle.
+    /// If the file cannot be read, tensors are missing or superfluous, or a size differs. Nothing is changed then, unless the disk
+    /// fails in the middle.
     pub fn load_state(&mut self, path: &Path) -> Result<()> {
         let file = Archive::open(path)?;
         let mut wanted = BTreeMap::from([("steps".to_owned(), 2)]);

@@ -6,8 +6,8 @@ use crate::simd::simd;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Var, bail};
 use rayon::prelude::*;
 
-/// `a <- a + (1 - d) (w - a)` after every step, with `d = min(decay, (1 + n) / (10 + n))` after `n` steps: the average
-/// forgets where it began. diffusers' `EMAModel` does the same but for its first step, which copies the weights.
+/// `a <- a + (1 - d) (w - a)` after every step, with `d = min(decay, (1 + n) / (10 + n))` after `n` steps, so that the
+/// average forgets its start. diffusers' `EMAModel` does the same except for its first step, which copies the weights.
 pub struct Ema {
     decay: f64,
     pairs: Vec<(Var, Var)>,
@@ -48,11 +48,11 @@ impl InplaceOp2 for Lerp {
 }
 
 impl Ema {
-    /// Averages of `weights` in `averages`, which hold the values to begin with; both as [`crate::weights::Params::vars`]
-    /// gives them. `steps`: those that the averages have seen.
+    /// Averages of `weights` in `averages`, which hold the initial values; both as from [`crate::weights::Params::vars`].
+    /// `steps`: number of steps already averaged.
     ///
     /// # Errors
-    /// A decay outside of \[0, 1), other names or shapes, or tensors on a GPU, where averages are not computed.
+    /// If the decay is outside \[0, 1), names or shapes differ, or tensors are on a GPU, which is not supported.
     pub fn new(
         decay: f64,
         averages: Vec<(String, Var)>,
@@ -74,7 +74,7 @@ impl Ema {
         })
     }
 
-    /// Takes in the weights of now. Call it after every step of the optimiser.
+    /// Averages the current weights. Call it after every step of the optimiser.
     ///
     /// # Errors
     /// Tensors that are not contiguous f32.

@@ -74,7 +74,7 @@ pub(super) fn named_alike(
     Ok(())
 }
 
-/// `sum` += `more`, tensor by tensor, wherever they lie.
+/// `sum` += `more`, tensor by tensor, on any device.
 ///
 /// # Errors
 /// Gradients of one tensor that differ in shape.
@@ -96,19 +96,19 @@ pub fn add_gradients(sum: &mut GradStore, more: &GradStore) -> Result<()> {
     Ok(())
 }
 
-/// The Euclidean norm of all gradients of `vars` together, summed in f64. NaN or infinite if a gradient is.
+/// The global Euclidean norm of the gradients of `vars`, summed in f64. NaN or infinite if a gradient is.
 ///
 /// # Errors
-/// If a variable has no gradient; the message names it.
+/// If a variable has no gradient, with its name.
 pub fn global_norm(grads: &GradStore, vars: &[(String, Var)]) -> Result<f64> {
     let sums = sums_of_squares(&gradients(grads, vars)?)?;
     Ok(sums.iter().sum::<f64>().sqrt())
 }
 
-/// The factor that brings a gradient of norm `norm` down to `max_norm`: min(1, max_norm / norm), as
-/// `torch.nn.utils.clip_grad_norm_` but exactly 1 when nothing is clipped. To be passed to [`super::AdamW::step`].
+/// The factor that reduces a gradient of norm `norm` to `max_norm`: min(1, max_norm / norm), as
+/// `torch.nn.utils.clip_grad_norm_` but exactly 1 if nothing is clipped. Pass it to [`super::AdamW::step`].
 pub fn clip_scale(norm: f64, max_norm: f64) -> f64 {
-    // The last bits of f32 products must not lift the norm over the limit.
+    // The last bits of f32 products must not raise the norm above the limit.
     if norm > max_norm {
         max_norm / norm * (1.0 - 1e-7)
     } else {
@@ -119,7 +119,7 @@ pub fn clip_scale(norm: f64, max_norm: f64) -> f64 {
 /// Checks that every variable has a finite gradient that is not all 0.
 ///
 /// # Errors
-/// Naming the first variable of which this is not true, and why.
+/// With the first variable that violates this, and why.
 pub fn check_gradients(vars: &[(String, Var)], grads: &GradStore) -> Result<()> {
     let sums = sums_of_squares(&gradients(grads, vars)?)?;
     for ((name, _), sum) in vars.iter().zip(sums) {

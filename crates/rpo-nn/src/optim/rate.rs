@@ -1,8 +1,8 @@
-//! Learning rates that know no horizon: warm-up, constant, and a decay that begins when somebody wants a release.
+//! Learning rates without a fixed horizon: warm-up, constant, and a decay that begins for a release.
 
-/// A line up to `peak` over `warmup` steps, `peak` from there on, and a line down to 0 over the steps of `decay` (the schedule
-/// "warm-up, stable, decay": Hägele et al. 2024). A run without a decay can be resumed for ever, and any moment of it can be
-/// decayed on the side.
+/// Linear up to `peak` over `warmup` steps, then `peak`, and linear down to 0 over the steps of `decay` (the schedule
+/// "warm-up, stable, decay": Hägele et al. 2024). A run without a decay can always be continued, and a copy of any of its states
+/// can be decayed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
     /// The constant rate.

@@ -1,4 +1,4 @@
-//! The choice of an instruction set: what this machine has, the best first.
+//! The choice of an instruction set.
 
 use super::plain::Plain;
 use super::registers::{Kernel, Simd};
@@ -17,7 +17,7 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// All that this machine has, the best first.
+    /// The instruction sets of this machine, best first.
     pub(crate) fn all() -> Vec<Self> {
         let mut all = vec![];
         #[cfg(target_arch = "x86_64")]

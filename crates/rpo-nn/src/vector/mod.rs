@@ -1,6 +1,6 @@
-//! Registers of f32 as types, for kernels whose sums must stay in registers: no loop over arrays compiles to that reliably.
+//! Registers of f32 as types, for kernels whose sums must stay in registers, which loops over arrays do not reliably compile to.
 //!
-//! A value of a [`Simd`] type is the proof that this machine has its instructions, so that everything but memory access is safe.
+//! A value of a [`Simd`] type proves that this machine has its instructions, so that everything except memory access is safe.
 //! A kernel is generic over it, `#[inline(always)]` throughout, and entered by [`Simd::call`].
 
 mod level;

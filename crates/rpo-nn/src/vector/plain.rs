@@ -1,4 +1,4 @@
-//! Four f32 as an array: whatever the compiler's baseline makes of it, one register of SSE or NEON.
+//! Four f32 as an array, which the compiler's baseline turns into one register of SSE or NEON.
 
 use super::registers::{Kernel, Simd, exp2_of_rest};
 use crate::math::fma;
@@ -104,13 +104,13 @@ impl Simd for Plain {
     fn exp2(self, x: Self::V) -> Self::V {
         // 2^-127 with the polynomial at 0, which is 1, gives the bits of 0.
         let x = self.max([-127.0; 4], x);
-        // Adding 1.5 * 2^23 rounds to an integer that then stands in the low bits of the sum.
+        // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits of the sum.
         const ROUND: [f32; 4] = [12_582_912.0; 4];
         let shifted = self.add(x, ROUND);
         let p = exp2_of_rest(self, self.sub(x, self.sub(shifted, ROUND)));
         lanes!(|i| {
             let scaled = (shifted[i].to_bits() << 23).wrapping_add(p[i].to_bits());
-            // The low bits of a NaN are nobody's exponent.
+            // The low bits of a NaN are not an exponent.
             if x[i].is_nan() {
                 x[i]
             } else {

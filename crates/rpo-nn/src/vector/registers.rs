@@ -18,7 +18,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     type Half: Simd;
     /// f32 of a register.
     const LANES: usize;
-    /// Most rows of sums, each of two registers, that leave room for what they are computed from. Of one register: 12.
+    /// Maximum rows of sums, each of two registers, that leave room for the operands. Of one register: 12.
     const PAIRS: usize;
 
     fn half(self) -> Self::Half;

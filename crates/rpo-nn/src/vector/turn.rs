@@ -1,4 +1,4 @@
-//! Rows and columns of a block exchanged.
+//! Transposition of a block.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;

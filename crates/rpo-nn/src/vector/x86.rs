@@ -3,7 +3,7 @@
 use super::registers::{Kernel, Simd, exp2_of_rest};
 use std::arch::x86_64::*;
 
-/// AVX-512; the private field keeps anybody from making one on another machine.
+/// AVX-512; the private field prevents construction on other machines.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx512(());
 
@@ -107,7 +107,7 @@ impl Simd for Avx512 {
     fn exp2(self, x: Self::V) -> Self::V {
         // SAFETY: as in `call`.
         unsafe {
-            // x less its nearest integer, 0 for an infinity.
+            // x minus its nearest integer, 0 for an infinity.
             let r = _mm512_reduce_ps::<0>(x);
             _mm512_scalef_ps(exp2_of_rest(self, r), _mm512_sub_ps(x, r))
         }
@@ -194,7 +194,7 @@ impl Simd for Avx2 {
     fn exp2(self, x: Self::V) -> Self::V {
         // 2^-127 with the polynomial at 0, which is 1, gives the bits of 0.
         let x = self.max(self.splat(-127.0), x);
-        // Adding 1.5 * 2^23 rounds to an integer that then stands in the low bits of the sum.
+        // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits of the sum.
         let round = self.splat(12_582_912.0);
         let shifted = self.add(x, round);
         let p = exp2_of_rest(self, self.sub(x, self.sub(shifted, round)));
@@ -202,7 +202,7 @@ impl Simd for Avx2 {
         unsafe {
             let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted));
             let scaled = _mm256_add_epi32(exponent, _mm256_castps_si256(p));
-            // The low bits of a NaN are nobody's exponent.
+            // The low bits of a NaN are not an exponent.
             let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x);
             _mm256_or_ps(_mm256_castsi256_ps(scaled), nan)
         }

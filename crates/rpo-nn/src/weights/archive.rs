@@ -11,8 +11,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Where a tensor lies.
-struct Place {
+/// Location of a tensor.
+struct Location {
     file: usize,
     dtype: Dtype,
     shape: Vec<usize>,
@@ -25,14 +25,14 @@ struct Source {
     file: Mutex<File>,
 }
 
-/// The floating-point tensors of one or several safetensors files. Opening reads the headers only; values are read when they
-/// are asked for, so that no file is ever in memory as a whole. Integer and boolean tensors are passed over: they are buffers
-/// such as `position_ids`, which follow from the configuration.
+/// The floating-point tensors of one or several safetensors files. Opening reads only the headers; values are read on demand, so
+/// that no file is ever in memory as a whole. Integer and boolean tensors are skipped: they are buffers such as `position_ids`,
+/// which follow from the configuration.
 pub struct Archive {
     label: String,
     sources: Vec<Source>,
-    tensors: BTreeMap<String, Place>,
-    /// Names of the tensors passed over.
+    tensors: BTreeMap<String, Location>,
+    /// Names of the skipped tensors.
     buffers: BTreeSet<String>,
     metadata: BTreeMap<String, String>,
 }
@@ -47,19 +47,19 @@ impl Archive {
     /// Opens one file.
     ///
     /// # Errors
-    /// If it cannot be read, is truncated, is a pickle or something else that is not safetensors, or holds a tensor of another
-    /// dtype than f32, f16, bf16 and f64. Messages name the file and the tensor.
+    /// If it cannot be read, is truncated, is a pickle or otherwise not safetensors, or has a tensor of a dtype other than f32, f16,
+    /// bf16 and f64; with the file and the tensor.
     pub fn open(path: &Path) -> Result<Self> {
         let mut archive = Self::empty(path.display().to_string());
         archive.add(path)?;
         Ok(archive)
     }
 
-    /// Opens the files that `weight_map` (tensor -> file name) of the index file `index` lists; they lie beside it.
+    /// Opens the files that `weight_map` (tensor -> file name) of the index file `index` lists, in the same folder.
     ///
     /// # Errors
-    /// As [`Self::open`] for each file; also if a file is missing, a tensor is in two files, or the file that the index names
-    /// for a tensor does not hold it.
+    /// As [`Self::open`] for each file; also if a file is missing, a tensor is in two files, or not in the file that the index lists
+    /// for it.
     pub fn open_shards(index: &Path, weight_map: &BTreeMap<String, String>) -> Result<Self> {
         let label = index.display();
         let mut archive = Self::empty(label.to_string());
@@ -83,7 +83,7 @@ impl Archive {
         for (tensor, name) in weight_map {
             let path = index.with_file_name(name);
             let there = match archive.tensors.get(tensor) {
-                Some(place) => archive.sources[place.file].path == path,
+                Some(location) => archive.sources[location.file].path == path,
                 None => archive.buffers.contains(tensor),
             };
             if !there {
@@ -130,13 +130,13 @@ impl Archive {
                     self.sources[before.file].path.display()
                 )
             }
-            let place = Place {
+            let location = Location {
                 file: self.sources.len(),
                 dtype: info.dtype,
                 shape: info.shape.clone(),
                 offset: data + info.data_offsets.0 as u64,
             };
-            self.tensors.insert(name, place);
+            self.tensors.insert(name, location);
         }
         self.metadata.extend(
             metadata
@@ -167,22 +167,30 @@ impl Archive {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// The shape of a tensor, if it is there.
+    /// The shape of a tensor, if it exists.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|place| place.shape.as_slice())
+        self.tensors
+            .get(name)
+            .map(|location| location.shape.as_slice())
     }
 
-    /// All tensors as [`super::write()`] takes them, sorted by name; read when they are written.
+    /// All tensors for [`super::write()`], sorted by name; read when written.
     pub fn items(&self) -> Vec<Item<'_>> {
         let tensors = self.tensors.iter();
         tensors
-            .map(|(name, place)| Item::new(name, place.shape.clone(), move || self.values(name)))
+            .map(|(name, location)| {
+                Item::new(name, location.shape.clone(), move || self.values(name))
+            })
             .collect()
     }
 
-    /// The narrowest type that holds every tensor as it is.
+    /// The narrowest type that holds every tensor exactly.
     pub fn precision(&self) -> Precision {
-        let all = |dtype| self.tensors.values().all(|place| place.dtype == dtype);
+        let all = |dtype| {
+            self.tensors
+                .values()
+                .all(|location| location.dtype == dtype)
+        };
         if all(Dtype::F16) {
             Precision::F16
         } else if all(Dtype::BF16) {
@@ -195,17 +203,17 @@ impl Archive {
     /// The values of a tensor as f32, row by row.
     ///
     /// # Errors
-    /// If it is not there or cannot be read; the message names file and tensor.
+    /// If it is missing or cannot be read, with file and tensor.
     pub fn values(&self, name: &str) -> Result<Vec<f32>> {
-        let Some(place) = self.tensors.get(name) else {
+        let Some(location) = self.tensors.get(name) else {
             bail!("{}: tensor {name} is missing", self.label)
         };
-        let source = &self.sources[place.file];
-        let width = place.dtype.bitsize() / 8;
-        let count: usize = place.shape.iter().product();
+        let source = &self.sources[location.file];
+        let width = location.dtype.bitsize() / 8;
+        let count: usize = location.shape.iter().product();
         let mut values = Vec::with_capacity(count);
         let mut buffer = vec![0; (count * width).min(CHUNK)];
-        let mut offset = place.offset;
+        let mut offset = location.offset;
         while values.len() < count {
             let bytes = &mut buffer[..((count - values.len()) * width).min(CHUNK)];
             let read = {
@@ -218,7 +226,7 @@ impl Archive {
                 Error::msg(format!("{path}: tensor {name} cannot be read: {e}"))
             })?;
             offset += bytes.len() as u64;
-            decode(place.dtype, bytes, &mut values);
+            decode(location.dtype, bytes, &mut values);
         }
         Ok(values)
     }

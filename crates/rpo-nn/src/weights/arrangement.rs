@@ -1,6 +1,6 @@
-//! How tensors lie in memory: convolution kernels as the kernels want them.
+//! Memory layout of tensors, in particular of convolution kernels.
 
-/// How a tensor lies in memory, compared with its checkpoint.
+/// Memory layout of a tensor, compared with its checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrangement {
     /// As stored.

@@ -1,4 +1,4 @@
-//! The header of a safetensors file, and what to say of a file whose header cannot be right.
+//! The header of a safetensors file, and errors about invalid ones.
 
 use candle_core::{Error, Result};
 use safetensors::Dtype;
@@ -16,7 +16,7 @@ const LENGTH: u64 = 8;
 
 /// A checked header.
 pub(super) struct Header {
-    /// Where the tensors begin, in bytes from the file's start.
+    /// Offset of the tensors in bytes from the file's start.
     pub(super) data: u64,
     pub(super) metadata: Metadata,
 }
@@ -87,7 +87,7 @@ fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
     Ok(count)
 }
 
-/// What a file is that is often found in place of weights, with the hint.
+/// Recognises other files that are often found instead of weights; returns a description and a hint.
 fn other_kind(start: &[u8]) -> Option<&'static str> {
     const PICKLE: &str = "it is a pickle of PyTorch, which runs code when it is read and is therefore not read here. \
          Convert it: load the model in Python and call save_pretrained(..., safe_serialization=True)";
@@ -110,7 +110,7 @@ fn other_kind(start: &[u8]) -> Option<&'static str> {
     None
 }
 
-/// The first tensor whose entry cannot be right in a file with `room` bytes for tensors, and why.
+/// The first tensor with an invalid entry for a file with `room` bytes of tensors, and why.
 fn fault(header: &[u8], room: u64) -> Option<String> {
     let entries: Map<String, Value> = serde_json::from_slice(header).ok()?;
     let mut tensors = Vec::new();

@@ -1,4 +1,4 @@
-//! All tensors of one network, by the name they have in its diffusers / transformers checkpoint; safetensors files.
+//! All tensors of one network, by their names in its diffusers / transformers checkpoint; safetensors files.
 
 mod archive;
 mod arrangement;

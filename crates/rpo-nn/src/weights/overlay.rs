@@ -1,11 +1,11 @@
-//! Low-rank adapters laid over a set of tensors, as data; [`crate::lora`] makes them and applies them.
+//! Low-rank adapters on a set of tensors, as data; [`crate::lora`] creates and applies them.
 
 use super::tensors::Tensors;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A and B of some layers, and how much they count.
+/// A and B of some layers, with their scales.
 #[derive(Clone, Debug)]
 pub(crate) struct Overlay {
     /// A and B by `MODULE.lora_A.weight` and `MODULE.lora_B.weight`.
@@ -25,7 +25,7 @@ impl Overlay {
     }
 }
 
-/// What can be changed while models built on the adapters live; shared by all of them.
+/// Settings that can be changed while models built on the adapters exist; shared by all of them.
 #[derive(Debug)]
 pub(crate) struct Controls {
     dropout: f64,
@@ -35,7 +35,7 @@ pub(crate) struct Controls {
 }
 
 impl Controls {
-    /// Nothing is dropped until there is a key; all adapters count once.
+    /// No dropout until a key is set; scale 1.
     pub(crate) fn new(dropout: f64) -> Self {
         Self {
             dropout,

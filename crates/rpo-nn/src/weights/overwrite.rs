@@ -1,8 +1,8 @@
-//! New values for a tensor that networks hold already.
+//! New values for a tensor in use by networks.
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, bail};
 
-/// Replaces the values of a contiguous tensor in place; these are in its arrangement.
+/// Replaces the values of a contiguous tensor in place; the new values are in its arrangement.
 pub(super) struct Overwrite(pub(super) Vec<f32>);
 
 impl InplaceOp1 for Overwrite {

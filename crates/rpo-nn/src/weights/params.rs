@@ -15,12 +15,12 @@ use std::sync::Arc;
 
 /// All tensors of one network by name. Clones share the tensors.
 ///
-/// Convolution kernels are kept as the kernels want them (`[kh, kw, Ci, Co]`) from the moment a layer asks for them, and
-/// written in the layout of the checkpoint.
+/// Convolution weights are kept in the kernels' layout (`[kh, kw, Ci, Co]`) once a layer has requested them, and written in the
+/// layout of the checkpoint.
 #[derive(Clone)]
 pub struct Params {
     pub(crate) tensors: Tensors,
-    /// Laid over the layers that ask for their tensors here.
+    /// Adapters of the layers that request their tensors here.
     pub(super) adapters: Option<Arc<Overlay>>,
 }
 
@@ -48,8 +48,7 @@ impl Params {
     /// Reads one safetensors file; f16, bf16 and f64 become f32. Integer tensors (buffers such as `position_ids`) are left out.
     ///
     /// # Errors
-    /// If the file cannot be read, is truncated or is not safetensors, or holds a tensor of another dtype. Messages name the file
-    /// and the tensor.
+    /// If the file cannot be read, is truncated or not safetensors, or has a tensor of another dtype; with the file and the tensor.
     pub fn open(path: &Path, trainable: bool) -> Result<Self> {
         Self::from_archive(&Archive::open(path)?, trainable)
     }
@@ -73,8 +72,8 @@ impl Params {
         Ok(Self::new(label, trainable, Place::default(), entries))
     }
 
-    /// Takes tensors in the layout of a checkpoint; `label` stands for the file name in messages. Values are copied and
-    /// converted to f32.
+    /// From tensors in the layout of a checkpoint; `label` replaces the file name in messages. Values are copied and converted to
+    /// f32.
     ///
     /// # Errors
     /// If a tensor cannot be converted to f32.
@@ -94,8 +93,8 @@ impl Params {
         Ok(Self::new(label, trainable, Place::default(), entries))
     }
 
-    /// A set without a file, in which layers find every tensor they ask for, all zeros: for names, shapes and numbers of
-    /// parameters of a network that is not here. They take no memory.
+    /// A set without a file, in which layers find every requested tensor, all zeros: for names, shapes and numbers of parameters of
+    /// a network without its weights. The tensors take no memory.
     pub fn blank(label: &str) -> Self {
         let mut blank = Self::new(label.to_string(), false, Place::default(), BTreeMap::new());
         if let Some(shared) = Arc::get_mut(&mut blank.tensors.shared) {
@@ -113,12 +112,12 @@ impl Params {
         Tensors::new(label, trainable, place, entries).into()
     }
 
-    /// The file, or the label given, for messages.
+    /// The file, or the given label, for messages.
     pub fn label(&self) -> &str {
         &self.tensors.shared.label
     }
 
-    /// The same tensors, not tracked: a model built on it computes no gradients and sees every step of the optimiser.
+    /// The same tensors, not tracked: a model built on them computes no gradients and follows every optimiser step.
     pub fn detached(&self) -> Self {
         Self {
             tensors: self.tensors.detached(),
@@ -126,15 +125,15 @@ impl Params {
         }
     }
 
-    /// [`Self::detached`], with the caller's word that the values stay as they are while a network built on the result lives:
-    /// its layers may keep what they derive from them.
+    /// [`Self::detached`]; the caller guarantees that the values do not change while a network built on the result exists, so its
+    /// layers may cache what they derive from them.
     pub fn constant(&self) -> Self {
         let mut detached = self.detached();
         detached.tensors.constant = true;
         detached
     }
 
-    /// The same tensors with adapters laid over them.
+    /// The same tensors with adapters.
     pub(crate) fn overlaid(&self, adapters: Overlay) -> Self {
         Self {
             adapters: Some(Arc::new(adapters)),
@@ -142,7 +141,7 @@ impl Params {
         }
     }
 
-    /// The variables that layers asked for, sorted by name; none if the set is frozen or detached. Build the model first.
+    /// The variables that layers have requested, sorted by name; none if the set is frozen or detached. Build the model first.
     pub fn vars(&self) -> Vec<(String, Var)> {
         if !self.tensors.tracked {
             return vec![];
@@ -155,7 +154,7 @@ impl Params {
             .collect()
     }
 
-    /// The numbers in all tensors together.
+    /// Total number of parameters.
     pub fn parameters(&self) -> usize {
         self.tensors
             .entries()
@@ -164,7 +163,7 @@ impl Params {
             .sum()
     }
 
-    /// Names of tensors that no layer asked for, sorted.
+    /// Names of tensors that no layer has requested, sorted.
     pub fn unused(&self) -> Vec<String> {
         self.tensors
             .entries()
@@ -224,8 +223,7 @@ impl Params {
         write(path, &self.items(), Precision::F32, &pt())
     }
 
-    /// All tensors as [`write()`] takes them, in the layout of the checkpoint, sorted by name. They see the values of the moment
-    /// in which they are written.
+    /// All tensors for [`write()`], in the layout of the checkpoint, sorted by name, with their values at the time of writing.
     pub fn items(&self) -> Vec<Item<'static>> {
         self.tensors
             .entries()
@@ -237,11 +235,11 @@ impl Params {
             .collect()
     }
 
-    /// Copies the values of a file that [`Self::save`] wrote into the existing tensors: models built on them see the values.
+    /// Copies the values of a file from [`Self::save`] into the existing tensors, also for models built on them.
     ///
     /// # Errors
-    /// If the file cannot be read, lacks a tensor, has one too many, or one of another shape. Then nothing has been changed,
-    /// unless the disk fails in the middle.
+    /// If the file cannot be read, or a tensor is missing, superfluous or of another shape. Nothing is changed then, unless the disk
+    /// fails in the middle.
     pub fn load_values(&self, path: &Path) -> Result<()> {
         let file = Archive::open(path)?;
         let entries = self.tensors.entries();

@@ -1,4 +1,4 @@
-//! Copies of a set of tensors, and where they lie.
+//! Copies of a set of tensors, and their place.
 
 use super::arrangement::Arrangement;
 use super::params::Params;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 impl Params {
-    /// A copy with storage of its own, at the same place.
+    /// A copy with separate storage, at the same place.
     ///
     /// # Errors
     /// Those of the device.
@@ -18,7 +18,7 @@ impl Params {
         self.copy_to(&self.tensors.shared.place, trainable)
     }
 
-    /// These tensors at `place`: themselves if they are there, else a copy without adapters.
+    /// These tensors at `place`: themselves if already there, else a copy without adapters.
     ///
     /// # Errors
     /// Those of the device.
@@ -51,7 +51,7 @@ impl Params {
             bail!("{}: a new set of tensors is shared", self.label())
         };
         let same = place.is_cpu() == self.tensors.shared.place.is_cpu();
-        // Not under the lock: a thread that waits for others may take on work that needs it.
+        // Not under the lock: a thread waiting for others may run work that needs it.
         let sources: Vec<(String, Entry)> = self
             .tensors
             .entries()
@@ -62,7 +62,7 @@ impl Params {
         let entries = sources.into_par_iter().map(|(name, e)| {
             let arrangement = match e.stored.len() {
                 _ if same => e.arrangement,
-                // Most are convolutions: in the arrangement that they will be asked for.
+                // Most are convolutions: in the arrangement in which layers will request them.
                 4 if !place.is_cpu() => Arrangement::ConvLast,
                 _ => Arrangement::Stored,
             };
@@ -75,7 +75,7 @@ impl Params {
         Ok(copy)
     }
 
-    /// Where the tensors are and networks built on them compute.
+    /// The place of the tensors, where networks built on them compute.
     pub fn place(&self) -> &Place {
         &self.tensors.shared.place
     }

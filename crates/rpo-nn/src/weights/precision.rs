@@ -13,14 +13,14 @@ pub enum Precision {
     /// 32 bits, exact.
     #[default]
     F32,
-    /// 16 bits, 11 of them mantissa; holds nothing beyond 65504.
+    /// 16 bits, 11 of them mantissa; at most 65504.
     F16,
     /// 16 bits, 8 of them mantissa, with the range of f32.
     Bf16,
 }
 
 impl Precision {
-    /// Bytes a value.
+    /// Bytes per value.
     pub fn width(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -28,7 +28,7 @@ impl Precision {
         }
     }
 
-    /// `F32`, `F16` or `BF16`, as headers have it.
+    /// `F32`, `F16` or `BF16`, as in headers.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::F32 => "F32",

@@ -1,4 +1,4 @@
-//! A place in the tree of names.
+//! A node in the tree of names.
 
 use super::arrangement::Arrangement;
 use super::overlay::Overlay;
@@ -10,7 +10,7 @@ use crate::place::Place;
 use candle_core::{Result, Tensor};
 use std::fmt::Display;
 
-/// A prefix into [`Params`]. Layers take their tensors from one.
+/// A prefix into [`Params`], from which layers get their tensors.
 #[derive(Clone, Debug)]
 pub struct Scope {
     params: Params,
@@ -27,7 +27,7 @@ impl Scope {
         }
     }
 
-    /// The same scope at `place`: with its tensors as they are if they are there, else with copies of those below it.
+    /// The same scope at `place`: with the same tensors if already there, else with copies of those below it.
     ///
     /// # Errors
     /// Those of the device.
@@ -80,7 +80,7 @@ impl Scope {
     /// A depthwise kernel stored `[c, 1, kh, kw]`, as `[kh, kw, c]`.
     ///
     /// # Errors
-    /// As [`Self::tensor`]; also if the second dimension asked for is not 1.
+    /// As [`Self::tensor`]; also if the second requested dimension is not 1.
     pub fn depthwise(&self, name: &str, shape: [usize; 4]) -> Result<Tensor> {
         if shape[1] != 1 {
             candle_core::bail!(
@@ -93,7 +93,7 @@ impl Scope {
             .get(&self.path(name), &shape, Arrangement::Depthwise)
     }
 
-    /// What it takes to keep what is made of `weight` and `bias`.
+    /// Context for caching values derived from `weight` and `bias`.
     pub(crate) fn keeping(&self, weight: &str) -> Keeping {
         let tensors = &self.params.tensors;
         #[cfg(feature = "cuda")]
@@ -112,7 +112,7 @@ impl Scope {
         self.params.tensors.shape(&self.path(name))
     }
 
-    /// The adapters laid over these tensors, and the same place among their A and B.
+    /// The adapters of these tensors, and the same scope in their A and B.
     pub(crate) fn adapters(&self) -> Option<(&Overlay, Self)> {
         let overlay = self.params.adapters.as_deref()?;
         let place = Self {
@@ -122,14 +122,14 @@ impl Scope {
         Some((overlay, place))
     }
 
-    /// The name of the module at this place.
+    /// The name of the module at this scope.
     pub(crate) fn module(&self) -> &str {
         &self.prefix
     }
 }
 
 impl Params {
-    /// Where layers ask for their tensors.
+    /// The scope from which layers get their tensors.
     pub fn root(&self) -> Scope {
         Scope {
             params: self.clone(),

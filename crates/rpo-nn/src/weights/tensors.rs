@@ -1,4 +1,4 @@
-//! A set of tensors, and how it hands them to layers.
+//! A set of tensors, and how layers get them.
 
 use super::arrangement::Arrangement;
 use super::overwrite::Overwrite;
@@ -15,7 +15,7 @@ pub(super) struct Entry {
     pub(super) arrangement: Arrangement,
     /// A [`Var`]'s tensor if the set is trainable.
     pub(super) tensor: Tensor,
-    /// Whether a layer asked for it; from then on the arrangement is fixed.
+    /// Whether a layer has requested it; then the arrangement is fixed.
     pub(super) asked: bool,
     /// The values in the dtype of activations, on a GPU.
     #[cfg(feature = "cuda")]
@@ -34,7 +34,7 @@ impl Entry {
         }
     }
 
-    /// Another one of the same tensor.
+    /// Another entry for the same tensor.
     pub(super) fn shared(&self) -> Self {
         Self::new(self.stored.clone(), self.arrangement, self.tensor.clone())
     }
@@ -45,15 +45,15 @@ impl Entry {
     }
 }
 
-/// The tensors of a set by name, and where they are.
+/// The tensors of a set by name, and their place.
 pub(super) struct Shared {
     pub(super) label: String,
     pub(super) trainable: bool,
     pub(super) place: Place,
-    /// Whether tensors are made as layers ask for them.
+    /// Whether tensors are created when layers request them.
     pub(super) blank: bool,
     pub(super) entries: Mutex<BTreeMap<String, Entry>>,
-    /// How often values were changed here; an optimizer does not tell.
+    /// Counts changes of values through this set; optimiser steps are not included.
     changes: Changes,
 }
 
@@ -68,9 +68,9 @@ impl Shared {
 #[derive(Clone)]
 pub(crate) struct Tensors {
     pub(super) shared: Arc<Shared>,
-    /// Whether tensors handed out are variables.
+    /// Whether requested tensors are variables.
     pub(super) tracked: bool,
-    /// Whether the values stay as they are while a network built on them lives.
+    /// Whether the values do not change while a network built on them exists.
     pub(super) constant: bool,
 }
 
@@ -118,7 +118,7 @@ impl Tensors {
         }
     }
 
-    /// The count of changes, if nothing changes the values without counting.
+    /// The counter of changes, if all changes are counted.
     pub(super) fn changes(&self) -> Option<Changes> {
         self.constant.then(|| self.shared.changes.clone())
     }
@@ -128,7 +128,7 @@ impl Tensors {
         self.entries().get(name).map(|e| e.stored.clone())
     }
 
-    /// Every change of values goes through here.
+    /// All changes of values go through this function.
     pub(super) fn overwrite(&self, entry: &Entry, values: Vec<f32>) -> Result<()> {
         let done = entry.tensor.inplace_op1(&Overwrite(values));
         self.shared.changes.count();
@@ -153,7 +153,7 @@ impl Tensors {
         let mut entries = self.entries();
         let label = &self.shared.label;
         if self.shared.blank && !entries.contains_key(name) {
-            // One number seen from everywhere: SDXL's names and shapes take no 10 GB.
+            // A broadcast scalar: SDXL's names and shapes must not take 10 GB.
             let zero = Tensor::zeros((), DType::F32, &Device::Cpu)?;
             let zeros = zero.broadcast_as(arrangement.shape(shape))?;
             let entry = Entry::new(shape.to_vec(), arrangement, zeros);
@@ -194,7 +194,7 @@ impl Tensors {
         })
     }
 
-    /// The place for the cast of one tensor, the same for every layer that asks.
+    /// The cache for the cast of one tensor, the same for every layer.
     #[cfg(feature = "cuda")]
     pub(super) fn cast(&self, name: &str) -> crate::kept::Kept<crate::gpu::Buffer> {
         let mut entries = self.entries();
@@ -215,7 +215,7 @@ impl Tensors {
     }
 }
 
-/// Length of the common start, if it reaches beyond the first dot.
+/// Length of the common prefix, if it extends beyond the first dot.
 fn closeness(a: &str, b: &str) -> usize {
     let common = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
     if a.as_bytes()[..common].contains(&b'.') {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The largest file that diffusers writes before it splits the weights (`max_shard_size`), in bytes.
 pub const MAX_SHARD_SIZE: u64 = 10_000_000_000;
 
-/// A tensor to be written. Its values are asked for when their turn comes, so that a network is never in memory twice.
+/// A tensor to be written. Its values are read only when written, so that a network is never in memory twice.
 pub struct Item<'a> {
     /// Name in the file.
     pub name: String,
@@ -60,18 +60,17 @@ impl<'a> Item<'a> {
     }
 }
 
-/// What diffusers and transformers want to see under `__metadata__`.
+/// The `__metadata__` that diffusers and transformers expect.
 pub fn pt() -> BTreeMap<String, String> {
     BTreeMap::from([("format".into(), "pt".into())])
 }
 
-/// Writes one safetensors file, whose folder is made, with `metadata` under `__metadata__`. A reader sees the old file or the whole new one, never a
-/// part. The same tensors in any order give the same bytes.
+/// Writes one safetensors file and creates its folder, with `metadata` under `__metadata__`. A reader sees the old file or the whole
+/// new one. The same tensors in any order give the same bytes.
 ///
 /// # Errors
-/// If the file cannot be written, two tensors have one name, a tensor's values do not fill its shape, or `precision` would make
-/// one infinite; an older file at
-/// `path` is then untouched.
+/// If the file cannot be written, two tensors have the same name, a tensor's values do not fill its shape, or `precision` would
+/// make a value infinite; an older file at `path` is then untouched.
 pub fn write(
     path: &Path,
     items: &[Item],
@@ -83,10 +82,10 @@ pub fn write(
         .map_err(|e: Error| cannot_write(path, &e))
 }
 
-/// The bytes that [`write()`] writes, for a file that is small.
+/// The bytes that [`write()`] writes, for small files.
 ///
 /// # Errors
-/// As [`write()`], but for those of the disk.
+/// As [`write()`], except disk errors.
 pub fn to_bytes(
     items: &[Item],
     precision: Precision,
@@ -97,7 +96,7 @@ pub fn to_bytes(
     Ok(bytes)
 }
 
-/// By name, which must be different.
+/// Sorted by name; names must be distinct.
 fn sorted<'a, 'b>(items: &'a [Item<'b>]) -> Result<Vec<&'a Item<'b>>> {
     let mut items: Vec<&Item> = items.iter().collect();
     items.sort_by(|a, b| a.name.cmp(&b.name));
@@ -174,7 +173,7 @@ fn header(
     Ok(bytes)
 }
 
-/// Writes `<stem>.safetensors` into `dir`, or, where that would be longer than `max_shard_size` bytes of tensors,
+/// Writes `<stem>.safetensors` into `dir`, or, if that would exceed `max_shard_size` bytes of tensors,
 /// `<stem>-00001-of-0000n.safetensors` and, last, `<stem>.safetensors.index.json`: the names that diffusers and transformers
 /// write and read. Returns the files.
 ///

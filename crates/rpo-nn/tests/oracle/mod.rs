@@ -143,9 +143,9 @@ fn run(
     (y, grads)
 }
 
-/// Holds `op` against `oracle`, within `tolerance` (relative to the largest number of each array):
-/// the values; the gradient of every input against central differences of the oracle; and that freezing any input leaves it without
-/// a gradient and changes no bit of the others.
+/// Compares `op` with `oracle` within `tolerance` (relative to the largest number of each array): the values; the gradient of
+/// every input against central differences of the oracle; and that freezing any input removes its gradient and changes no bit
+/// of the others.
 pub(crate) fn check(
     name: &str,
     inputs: &[Array],

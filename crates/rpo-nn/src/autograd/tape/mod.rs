@@ -1,9 +1,9 @@
-//! A small tape: what a network did, written down as it ran, and its backward pass.
+//! A small tape: the recorded operations of a network, and their backward pass.
 //!
-//! candle's own backward pass makes a tensor of zeros and a sum for every edge of the graph, and holds all activations until it
-//! is over. Here a gradient is moved into its place, added where it stands, and every activation is freed once it was used.
+//! candle's own backward pass makes a tensor of zeros and a sum for every edge of the graph, and holds all activations until the
+//! end. Here the first gradient of a tensor is moved, further ones are added in place, and activations are freed after use.
 //!
-//! Gradient checkpointing (Chen et al. 2016): a [`part`](Tape::part) keeps only its inputs and is computed again in the backward
+//! Gradient checkpointing (Chen et al. 2016): a [`part`](Tape::part) keeps only its inputs and is recomputed in the backward
 //! pass, so that memory holds the activations of one part instead of all.
 
 mod mode;

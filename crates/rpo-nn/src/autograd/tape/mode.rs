@@ -1,26 +1,26 @@
-//! What operations leave behind: a mode of the thread that applies them.
+//! What operations record: a mode of the thread that applies them.
 //!
-//! A network's code says `ops::linear(&x, &w, None)` whether it is trained on a tape, on candle's graph or not at all. Which it is
-//! stands beside its arguments, here, and is set for the time of one closure by [`Tape::record`](super::Tape::record) and
-//! [`Tape::part`](super::Tape::part) alone. It is the thread's own because networks run on several threads at once, each on a tape
-//! of its own, and because a closure has ended when the thread has left it.
+//! A network's code calls `ops::linear(&x, &w, None)` whether it is trained on a tape, on candle's graph or not at all. The mode
+//! decides, and is set for the duration of one closure by [`Tape::record`](super::Tape::record) and
+//! [`Tape::part`](super::Tape::part) only. It is per thread because networks run on several threads at once, each with its own
+//! tape, and because a closure has ended when the thread has left it.
 //!
-//! * **Other threads** are where they were, in [`Leaves::Candle`] unless they record themselves. What one of them computes of
-//!   tracked tensors becomes part of candle's graph, and a tape refuses it as an argument: no gradient is lost unseen. Kernels share
-//!   their work between threads below the operations, where no mode is asked for. Tasks of rayon that apply operations must record
-//!   themselves or want no gradient: a thread that waits within a kernel may take one on, in whatever mode it is.
-//! * **Nesting**: the mode before comes back at the end. A recording within another is one of its own; its result is a node of
-//!   candle's graph, which the outer one refuses. A part within a part that is computed again is refused.
-//! * **Errors and panics** bring the mode before back as well; what was recorded until then is dropped.
+//! * **Other threads** keep their mode, [`Leaves::Candle`] unless they record themselves. What one of them computes from tracked
+//!   tensors becomes part of candle's graph, and a tape refuses it as an argument: no gradient is lost silently. Kernels share
+//!   their work between threads below the operations, where the mode is not used. Tasks of rayon that apply operations must record
+//!   themselves or need no gradient: a thread that waits within a kernel may run such a task in any mode.
+//! * **Nesting**: the previous mode is restored at the end. A recording within another is separate; its result is a node of
+//!   candle's graph, which the outer one refuses. A part within a part that is recomputed is refused.
+//! * **Errors and panics** also restore the previous mode; what was recorded until then is dropped.
 
 use super::nodes::{Backward, Node};
 use candle_core::{Result, Tensor, bail};
 use std::cell::RefCell;
 
-/// What operations on tracked tensors leave behind; those on others leave nothing.
+/// What operations on tracked tensors record; those on other tensors record nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leaves {
-    /// Nodes of candle's graph; where nobody has said anything else.
+    /// Nodes of candle's graph, the default.
     Candle,
     /// Nodes of a tape.
     Tape,
@@ -39,9 +39,9 @@ thread_local! {
     static MODE: RefCell<Mode> = const { RefCell::new(Mode::Candle) };
 }
 
-/// Runs `f` in `mode`; returns its result and what the mode became.
+/// Runs `f` in `mode`; returns its result and the final mode.
 pub(super) fn within<T>(mode: Mode, f: impl FnOnce() -> Result<T>) -> Result<(T, Mode)> {
-    /// Also after a panic the thread is as it was.
+    /// Restores the thread's mode, also after a panic.
     struct Restore(Option<Mode>);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -56,7 +56,7 @@ pub(super) fn within<T>(mode: Mode, f: impl FnOnce() -> Result<T>) -> Result<(T,
     Ok((result?, after))
 }
 
-/// What `f` recorded, and its result.
+/// The nodes recorded by `f`, and its result.
 pub(super) fn record<T>(f: impl FnOnce() -> Result<T>) -> Result<(T, Vec<Node>)> {
     match within(Mode::Record(Vec::new()), f)? {
         (result, Mode::Record(nodes)) => Ok((result, nodes)),
@@ -64,7 +64,7 @@ pub(super) fn record<T>(f: impl FnOnce() -> Result<T>) -> Result<(T, Vec<Node>)>
     }
 }
 
-/// What operations of this thread leave behind now.
+/// What operations of this thread record now.
 pub(crate) fn leaves() -> Leaves {
     MODE.with_borrow(|mode| match mode {
         Mode::Candle => Leaves::Candle,
@@ -73,7 +73,7 @@ pub(crate) fn leaves() -> Leaves {
     })
 }
 
-/// Writes down how the gradient of `out`, a variable, goes on.
+/// Records how the gradient of `out`, a variable, propagates.
 pub(crate) fn remember(out: &Tensor, op: impl Backward + 'static) {
     push(Node::Operation {
         out: out.clone(),
@@ -81,7 +81,7 @@ pub(crate) fn remember(out: &Tensor, op: impl Backward + 'static) {
     });
 }
 
-/// Writes down a step, if steps are written down.
+/// Records a node, if this thread records.
 pub(super) fn push(node: Node) {
     MODE.with_borrow_mut(|mode| {
         if let Mode::Record(nodes) = mode {

@@ -1,4 +1,4 @@
-//! What a tape holds, and the gradients on their way back through it.
+//! The nodes of a tape, and the gradients in the backward pass.
 
 use crate::autograd::values::Values;
 use candle_core::backprop::GradStore;
@@ -8,20 +8,20 @@ use std::sync::Arc;
 
 pub(super) type Again = Box<dyn Fn() -> Result<Tensor> + Send + Sync>;
 
-/// One step of what a network did.
+/// One recorded step of a network.
 pub(super) enum Node {
     /// `out` is the result of `op`.
     Operation { out: Tensor, op: Box<dyn Backward> },
-    /// `out` is that of `again`, whose steps were not written down.
+    /// `out` is the result of `again`, whose steps were not recorded.
     Part { out: Tensor, again: Again },
 }
 
-/// An operation with the arguments it had.
+/// An operation with its arguments.
 pub(crate) trait Backward: Send + Sync {
     fn backward(&self, out: &Tensor, grad: Arc<Values>, into: &mut Gradients) -> Result<()>;
 }
 
-/// Gradients by the tensor they belong to; shared values are copied when they are added to.
+/// Gradients by tensor; shared values are copied before they are changed.
 #[derive(Default)]
 pub(crate) struct Gradients(HashMap<TensorId, (Tensor, Arc<Values>)>);
 
@@ -36,7 +36,7 @@ impl Gradients {
         Ok(())
     }
 
-    /// What `tensor` has so far, which is then complete: nodes that come before it in the backward pass have been.
+    /// The gradient of `tensor`, complete because all nodes that contribute to it have been processed.
     pub(super) fn take(&mut self, tensor: &Tensor) -> Option<Arc<Values>> {
         self.0.remove(&tensor.id()).map(|(_, grad)| grad)
     }

@@ -1,4 +1,4 @@
-//! A pass through a network: the tape as its users see it.
+//! A pass through a network: the public API of the tape.
 
 use super::mode::{Leaves, Mode, leaves, push, record, within};
 use super::nodes::{Gradients, Node};
@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// One forward and backward pass of a network.
 ///
 /// While [`record`](Self::record) or [`part`](Self::part) runs its closure, the operations of this thread, and of no other, are
-/// written down on the tape in place of candle's graph, or, in a part that will be computed again, nowhere. A network is therefore
-/// to be called on the thread that records it. What stood before comes back when the closure ends, also by an error or a panic;
-/// parts do not lie within parts that are computed again.
+/// recorded on the tape instead of candle's graph, or not at all in a part that will be recomputed. A network must therefore be
+/// called on the thread that records it. The previous mode is restored when the closure ends, also by an error or a panic; parts
+/// cannot be nested in parts that are recomputed.
 #[derive(Clone)]
 pub struct Tape {
     recompute: bool,
     collected: Arc<Mutex<Gradients>>,
-    /// The argument of the recorded results in candle's graph: without one that is tracked the backward pass would not come by.
+    /// The argument of the recorded results in candle's graph: without a tracked one the backward pass would not reach them.
     anchor: Var,
 }
 
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Tape {
 }
 
 impl Tape {
-    /// For one pass; with `recompute`, [parts](Self::part) are computed again in the backward pass.
+    /// For one pass; with `recompute`, [parts](Self::part) are recomputed in the backward pass.
     ///
     /// # Errors
     /// Those of tensors.
@@ -41,10 +41,10 @@ impl Tape {
         })
     }
 
-    /// `f`, whose result depends on variables by operations of this crate alone, as one node of candle's graph.
+    /// Runs `f`, whose result must depend on variables only through operations of this crate, as one node of candle's graph.
     ///
     /// # Errors
-    /// Those of `f`; an operation that the tape does not know.
+    /// Those of `f`; an operation that the tape does not support.
     pub fn record(&self, f: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
         let (out, nodes) = record(f)?;
         check_result(&out)?;
@@ -56,7 +56,7 @@ impl Tape {
         self.anchor.as_tensor().apply_op1(root)
     }
 
-    /// A part of what is recorded, which must return the same values when it is called again.
+    /// A part of the recording, which must return the same values when called again.
     ///
     /// # Errors
     /// Those of `f`.
@@ -92,7 +92,7 @@ impl Tape {
     }
 }
 
-/// Whether the tensor comes of variables by an operation of candle's, whose gradient a tape would lose.
+/// Whether the tensor depends on variables through an operation of candle's, whose gradient a tape would lose.
 pub(crate) fn is_foreign(t: &Tensor) -> bool {
     t.track_op() && !t.is_variable()
 }
@@ -107,7 +107,7 @@ fn check_result(out: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// Goes through the nodes from the last to the first, freeing each.
+/// Processes the nodes from last to first, freeing each.
 fn walk(mut nodes: Vec<Node>, gradients: &mut Gradients) -> Result<()> {
     while let Some(node) = nodes.pop() {
         match node {

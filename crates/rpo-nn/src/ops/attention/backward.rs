@@ -1,7 +1,7 @@
-//! The backward pass: a task takes whole heads, tile of queries by tile of queries.
+//! The backward pass: a task processes whole heads, one tile of queries after the other.
 //!
 //! With P the weights, O the result and s = 1 / sqrt(d): dV = P^T dO, dS = P (dO V^T - rowsum(dO O)), dQ = s dS K, dK = s dS^T Q.
-//! P is recomputed as the forward pass had it, not yet divided by the row's sum t: dO / t takes the place of dO.
+//! P is recomputed as in the forward pass, before division by the row's sum t: dO / t replaces dO.
 
 use super::forward::Order;
 use super::heads::{Heads, Joined};
@@ -16,10 +16,10 @@ use crate::scratch;
 use crate::vector::{Kernel, MOST_LANES, Simd};
 use std::f64::consts::LOG2_E;
 
-/// Multiplications, roughly, that make a task worth its scheduling.
+/// Approximate number of multiplications that makes a task worth its scheduling.
 const TASK: usize = 1 << 20;
 
-/// What the backward pass reads.
+/// Inputs of the backward pass.
 pub(super) struct Side<'a> {
     pub(super) q: &'a [f32],
     pub(super) k: &'a [f32],

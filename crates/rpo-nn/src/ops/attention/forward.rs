@@ -1,4 +1,4 @@
-//! The forward pass: a tile is as many queries of one head as two registers have lanes.
+//! The forward pass: a tile has as many queries of one head as two registers have lanes.
 
 use super::heads::{Heads, Joined};
 use super::softmax::{Advance, LOWEST};
@@ -10,11 +10,11 @@ use crate::scratch;
 use crate::vector::{Kernel, Level, MOST_LANES, Simd};
 use std::f64::consts::LOG2_E;
 
-/// Multiplications, roughly, that make a task worth its scheduling.
+/// Approximate number of multiplications that makes a task worth its scheduling.
 const TASK: usize = 1 << 20;
 
-/// Elements of keys and values of all heads up to which these are taken in turn, tile by tile: all stay in the second cache, and
-/// rows of queries and results are read and written in one go.
+/// Elements of keys and values of all heads up to which heads alternate tile by tile: all stay in the second-level cache, and rows
+/// of queries and results are read and written contiguously.
 const HEADS_IN_TURN: usize = 1 << 17;
 
 /// The order of all tiles of all heads.
@@ -34,7 +34,7 @@ impl Order {
         }
     }
 
-    /// The place of this tile of head `bh`.
+    /// Index of this tile of head `bh`.
     pub(super) fn place(self, bh: usize, tile: usize) -> usize {
         if self.in_turn {
             (bh / self.heads * self.tiles + tile) * self.heads + bh % self.heads
@@ -43,7 +43,7 @@ impl Order {
         }
     }
 
-    /// Head and tile at this place.
+    /// Head and tile at this index.
     fn at(self, place: usize) -> (usize, usize) {
         if self.in_turn {
             let (row, h) = (place / self.heads, place % self.heads);

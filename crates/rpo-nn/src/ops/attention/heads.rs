@@ -1,4 +1,4 @@
-//! Between `[B, N, heads d]` and the rows, lanes and strips of one head.
+//! Conversions between `[B, N, heads d]` and the rows, lanes and strips of one head.
 
 use super::tiles::Rows;
 use std::mem::MaybeUninit;
@@ -20,7 +20,7 @@ impl Heads {
         1.0 / (self.dim as f64).sqrt()
     }
 
-    /// Head `bh % heads` of image `bh / heads` of `x` `[B, len, C]`, where it lies.
+    /// A view of head `bh % heads` of image `bh / heads` of `x` `[B, len, C]`.
     pub(super) fn rows<'a>(&self, x: &'a [f32], len: usize, bh: usize) -> Rows<'a> {
         let c = self.dim * self.heads;
         let (b, h) = (bh / self.heads, bh % self.heads);
@@ -29,7 +29,7 @@ impl Heads {
     }
 }
 
-/// `[B, len, C]` in the making: tasks write rows of different heads, which no cutting of a slice gives them.
+/// An unfinished `[B, len, C]`: tasks write rows of different heads, which are not disjoint subslices.
 pub(super) struct Joined {
     heads: Heads,
     len: usize,
@@ -38,13 +38,13 @@ pub(super) struct Joined {
     values: Vec<f32>,
 }
 
-// SAFETY: `values` is not touched before `finish`, and `row` leaves it to its callers that threads use different rows.
+// SAFETY: `values` is not touched before `finish`, and the callers of `row` guarantee that threads use different rows.
 unsafe impl Sync for Joined {}
 
 impl Joined {
     pub(super) fn new(heads: Heads, len: usize) -> Self {
         let mut values: Vec<f32> = Vec::with_capacity(heads.batch * len * heads.heads * heads.dim);
-        // What a task forgets to write is to be found.
+        // Makes elements visible that a task fails to write.
         #[cfg(test)]
         for value in values.spare_capacity_mut() {
             value.write(f32::NAN);

@@ -21,9 +21,9 @@ use std::sync::OnceLock;
 /// Which keys a query may see.
 #[derive(Clone, Debug)]
 pub enum Mask {
-    /// All of them.
+    /// All keys.
     None,
-    /// Those at its own position and before; needs as many keys as queries.
+    /// Keys at its own and earlier positions; needs as many keys as queries.
     Causal,
     /// Those where this `[B, M]` f32 tensor is not 0.
     Keys(Tensor),

@@ -1,13 +1,13 @@
-//! Softmax down the lanes of tiles of scores: lanes are queries, rows are keys, so nothing is summed across a register.
+//! Softmax along the rows of tiles of scores: lanes are queries, rows are keys, so nothing is summed across a register.
 //!
 //! Scores are in units of ln 2: weights are powers of 2.
 
 use crate::vector::{Kernel, Simd};
 
-/// Below every score that can occur, yet finite: scores of minus infinity only must not become NaN.
+/// Below every possible score, yet finite: rows with only minus infinity must not become NaN.
 pub(super) const LOWEST: f32 = -1e30;
 
-/// Replaces scores (rows of N registers) by 2^(score - max), takes them into the running `max` and `total` of every lane, and
+/// Replaces scores (rows of N registers) by 2^(score - max), updates the running `max` and `total` of every lane, and
 /// rescales `result` (rows of as many lanes) where a maximum has grown. A NaN score makes its lane's total NaN.
 pub(super) struct Advance<'a, const N: usize> {
     pub(super) scores: &'a mut [f32],

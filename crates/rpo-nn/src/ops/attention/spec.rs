@@ -1,4 +1,4 @@
-//! What one attention computes: its sizes, and which keys are seen.
+//! Specification of an attention: its sizes, and which keys are visible.
 
 use super::heads::Heads;
 use crate::vector::Level;
@@ -12,7 +12,7 @@ pub(crate) enum Visible {
     Kept(Vec<bool>),
 }
 
-/// Most keys of one tile of scores: it stays in the first cache.
+/// Maximum keys per tile of scores, so that it stays in the first-level cache.
 pub(super) const KEYS: usize = 128;
 
 /// `0..len` in blocks of nearly the same size, of at most `most`: first index and size.
@@ -24,7 +24,7 @@ pub(super) fn blocks(len: usize, most: usize) -> impl Iterator<Item = (usize, us
     })
 }
 
-/// One attention: what is computed, and what its backward pass needs of the forward pass.
+/// One attention: its specification, and results of the forward pass for the backward pass.
 pub(crate) struct Attention {
     pub(crate) heads: Heads,
     pub(crate) visible: Visible,
@@ -36,7 +36,7 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// How many keys the queries before `end` may see at most.
+    /// Maximum number of keys visible to the queries before `end`.
     pub(super) fn seen(&self, end: usize) -> usize {
         match self.visible {
             Visible::UpToSelf => end.min(self.heads.keys),
@@ -44,7 +44,7 @@ impl Attention {
         }
     }
 
-    /// Makes the scores of what must not be seen minus infinity: rows are keys from `k0` on, lanes are queries from `q0` on.
+    /// Sets the scores of invisible keys to minus infinity: rows are keys from `k0` on, lanes are queries from `q0` on.
     pub(super) fn hide(
         &self,
         scores: &mut [f32],

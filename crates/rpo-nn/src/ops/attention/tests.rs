@@ -1,4 +1,4 @@
-//! Every instruction set of this machine against plain f64 arithmetic, with memory that was full of NaN.
+//! Every instruction set of this machine against plain f64 arithmetic, with buffers initialised to NaN.
 
 use super::heads::Heads;
 use super::{Attention, Visible, backward, forward};
@@ -78,8 +78,8 @@ impl Input {
         }
     }
 
-    /// Also the sums of the sizes of the terms that make up each value, and the largest score. Where terms cancel, the value
-    /// is small and its rounding is not.
+    /// Also the sums of the absolute values of each value's terms, and the largest score. Where terms cancel, the value is small
+    /// and its rounding error is not.
     fn oracle(&self) -> (Output<f64>, Output<f64>, f64) {
         let Heads {
             batch,
@@ -198,7 +198,7 @@ impl Input {
     }
 }
 
-/// Runs `f` in one thread whose kept buffer holds NaN.
+/// Runs `f` in a thread whose scratch buffer holds NaN.
 fn poison<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     pool.expect("a thread").install(|| {
@@ -263,7 +263,7 @@ fn large_scores() {
     }
 }
 
-/// Every subset of gradients has the bits that it has with all.
+/// Every subset of gradients has the same bits as with all.
 #[test]
 fn unwanted_gradients_are_left_out() {
     let rng = &mut StdRng::seed_from_u64(4);
@@ -298,7 +298,7 @@ fn bits_do_not_depend_on_threads() {
     }
 }
 
-/// A hidden key has no part in anything, whatever it holds; one that is seen spoils all that see it.
+/// A hidden key has no effect, whatever its values; a visible NaN affects all queries that see it.
 #[test]
 fn nan_is_seen_and_only_where_it_is() {
     let rng = &mut StdRng::seed_from_u64(6);
@@ -311,7 +311,7 @@ fn nan_is_seen_and_only_where_it_is() {
     let kept = input.kept.iter().position(|&kept| kept).expect("a key");
     for level in Level::all() {
         let clean = input.forward(level).0;
-        // Also a NaN with low bits, which must not pass for an exponent.
+        // Also a NaN with low bits, which must not be taken for an exponent.
         for nan in [f32::NAN, -f32::NAN, f32::from_bits(0x7fc0_0001)] {
             let old = input.values[1][hidden * 12 + 3];
             input.values[1][hidden * 12 + 3] = nan;

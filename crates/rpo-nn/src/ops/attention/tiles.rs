@@ -1,7 +1,7 @@
 //! Products of dense tiles whose sums stay in registers.
 //!
 //! The right-hand side and the result are rows of `N` registers, one row after the other; the left-hand side is read element by
-//! element where it lies. Lanes are queries (then neither scores nor their softmax need a sum across a register) or channels.
+//! element in place. Lanes are queries (then neither scores nor their softmax need a sum across a register) or channels.
 
 use crate::vector::{Kernel, Simd};
 
@@ -47,7 +47,7 @@ impl<'a> Rows<'a> {
         self.cols
     }
 
-    /// Has all rows brought into the cache: rows far apart are not foreseen by the processor.
+    /// Prefetches all rows into the cache: the processor does not predict rows that are far apart.
     pub(super) fn prefetch(self) {
         #[cfg(target_arch = "x86_64")]
         for r in 0..self.rows {

@@ -1,4 +1,4 @@
-//! Rows of channels turned into lanes of queries, and back, in blocks of 4 x 4.
+//! Transposition between rows of channels and lanes of queries, in blocks of 4 x 4.
 
 use super::heads::Joined;
 use super::tiles::Rows;

@@ -11,7 +11,7 @@ use crate::scratch;
 
 /// Elements of a tile of patches that one task gathers: a tile stays in the second-level cache.
 const TILE: usize = 192 * 1024;
-/// Elements of the patches gathered at a time for the weight gradient, whose products want many rows.
+/// Elements of the patches gathered at a time for the weight gradient, whose products need many rows.
 const WEIGHT_TILE: usize = 1024 * 1024;
 
 /// The input index that tap `k` of output `o` reads, if it is inside.
@@ -51,7 +51,7 @@ pub(super) fn cost(g: &Geometry) -> f64 {
     patches * (g.out_channels as f64 + 2.0)
 }
 
-/// Cuts `rows` rows of `row` elements into equal tiles of about `budget` elements and at least `least` rows.
+/// Splits `rows` rows of `row` elements into equal tiles of about `budget` elements and at least `least` rows.
 fn tile_rows(rows: usize, row: usize, budget: usize, least: usize) -> usize {
     let tile = (budget / row.max(1)).max(least).min(rows.max(1));
     rows.max(1).div_ceil(rows.max(1).div_ceil(tile))
@@ -66,7 +66,7 @@ pub(super) fn forward(
 ) -> Vec<f32> {
     let (rows, patch, co) = (g.positions(), g.patch(), g.out_channels);
     let weights = Matrix::new(w, patch, co);
-    // So few that a product may want all rows for each of its columns.
+    // So few that a product may need all rows for each of its columns.
     if rows <= FEW_ROWS {
         let mut patches = parallel::fresh(rows * patch);
         let share = parallel::rows_per_task(patch);
@@ -78,7 +78,7 @@ pub(super) fn forward(
     let weights = keep(weights, kept);
     let weights = Panels::arranged(&weights, patch, co);
     let start = b.map_or(Start::Zero, Start::Bias);
-    // Four tiles at least where there are enough rows, so that threads share the work evenly.
+    // At least four tiles if there are enough rows, so that threads share the work evenly.
     let tile = tile_rows(rows, patch, TILE, 64).min(rows.div_ceil(4).max(64));
     parallel::build(rows * co, tile * co, |i, y| {
         let count = y.len() / co;
@@ -131,7 +131,7 @@ pub(super) fn turn_kernel(g: &Geometry, w: &[f32]) -> Vec<f32> {
     turned
 }
 
-/// The input gradient of any convolution: the gradients of the patches, added up where they overlap; one task an image.
+/// The input gradient of any convolution: the gradients of the patches, summed where they overlap; one task per image.
 pub(super) fn scatter(g: &Geometry, w: &[f32], grad: &[f32]) -> Vec<f32> {
     let (patch, c, co) = (g.patch(), g.channels, g.out_channels);
     let [top, _, left, _] = g.spec.padding;

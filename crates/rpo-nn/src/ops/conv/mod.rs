@@ -13,7 +13,7 @@ use crate::kept::Kept;
 use crate::rows::sum_rows;
 use candle_core::{Result, Tensor, bail};
 
-/// Places for what the ways of computing a convolution make of its weights; which way is taken depends on the input.
+/// Caches of the algorithms' transformed weights; which algorithm is used depends on the input.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeptKernels {
     panels: Kept,
@@ -23,7 +23,7 @@ pub(crate) struct KeptKernels {
 }
 
 impl KeptKernels {
-    /// Places for a kernel and its bias, as far as their changes are counted.
+    /// Caches for a kernel and its bias, if their changes are counted.
     pub(crate) fn new(keeping: Keeping) -> Self {
         Self {
             panels: Kept::when(keeping.changes.clone()),
@@ -92,7 +92,7 @@ pub(crate) fn conv2d_keeping(
     }
 }
 
-/// The ways to compute a convolution.
+/// The algorithms of a convolution.
 enum Algorithm {
     Direct,
     Im2col,
@@ -100,7 +100,7 @@ enum Algorithm {
 }
 
 impl Algorithm {
-    /// The one for `g`, by its cost as estimated in a batch of so many images.
+    /// The algorithm for `g`, by its estimated cost in a batch of this many images.
     fn of(g: &Geometry, batch: usize) -> Self {
         let g = &Geometry { batch, ..*g };
         if g.is_pointwise() {
@@ -146,8 +146,8 @@ impl Conv {
     }
 }
 
-/// The batch for which the forward pass chooses its way, whatever the batch is: the bits of an image must not depend on what is
-/// computed beside it, so that a picture that was drawn once can be used again.
+/// The batch size for which the forward pass chooses its algorithm, whatever the batch: the bits of an image must not depend on
+/// the others in its batch, so that drawn pictures can be cached.
 const BATCH: usize = 16;
 
 fn forward(
@@ -165,8 +165,8 @@ fn forward(
     }
 }
 
-/// With stride 1 the input gradient is itself a convolution: of the output gradient with the kernel turned by 180 degrees and
-/// its channels exchanged, padded by k - 1 less the padding.
+/// With stride 1 the input gradient is itself a convolution: of the output gradient with the kernel rotated by 180 degrees and
+/// its channels exchanged, padded by k - 1 minus the padding.
 fn input_gradient(g: &Geometry, w: &[f32], grad: &[f32]) -> Vec<f32> {
     if g.is_pointwise() {
         return direct::input_gradient(g, w, grad);
@@ -230,7 +230,7 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
 
-    /// The way to compute it depends on the input's size, and so does what is kept.
+    /// The algorithm depends on the input's size, and so does what is cached.
     #[test]
     fn kept_kernels_serve_inputs_of_any_size() {
         let mut rng = StdRng::seed_from_u64(1);

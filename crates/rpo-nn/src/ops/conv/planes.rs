@@ -1,4 +1,4 @@
-//! Winograd's transform of kernels and back, plane by plane: plane k of `w` holds one tap of all channel pairs.
+//! Winograd's transform of kernels and its transpose, plane by plane: plane k of `w` holds one tap of all channel pairs.
 
 use crate::math::fma;
 use crate::matrix::Panels;

@@ -3,7 +3,7 @@
 use crate::geometry::Geometry;
 use crate::vector::{Kernel, Level, Simd};
 
-/// Channel counts must be multiples of this: as many as the widest register holds.
+/// Channel counts must be multiples of this, the lanes of the widest register.
 pub(super) const LANES: usize = 16;
 
 /// Tiles of an image, and of everything.
@@ -23,7 +23,7 @@ pub(super) fn tiles(g: &Geometry) -> Tiles {
     }
 }
 
-/// `[f(0), .., f(5)]`, written out: a loop over an array of registers clears the array first.
+/// `[f(0), .., f(5)]`, unrolled: a loop over an array of registers clears the array first.
 macro_rules! six {
     (|$i:ident| $f:expr) => {
         [
@@ -112,7 +112,7 @@ fn store<S: Simd>(s: S, x: &mut [f32], at: usize, v: S::V) {
     unsafe { s.store(x[at..][..S::LANES].as_mut_ptr(), v) }
 }
 
-/// Where transformed tiles lie: place e, tile t begins at `e * place + t * tile`.
+/// Layout of transformed tiles: position e of tile t begins at `e * place + t * tile`.
 #[derive(Clone, Copy)]
 pub(super) struct Store {
     pub(super) place: usize,

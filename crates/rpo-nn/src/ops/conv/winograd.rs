@@ -1,7 +1,7 @@
 //! 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3) (Lavin and Gray 2016): 36 products instead of 144 for every tile of
 //! 4x4 outputs.
 //!
-//! y = A^T [ (G w G^T) ⊙ (B^T x B) ] A on tiles; the ⊙ over channels is one matrix product for each of the 36 places.
+//! y = A^T [ (G w G^T) ⊙ (B^T x B) ] A on tiles; the ⊙ over channels is one matrix product for each of the 36 positions.
 //! Rounding errors are a few times those of the direct sum (about 1e-6 of the largest output).
 
 use super::planes;
@@ -17,8 +17,8 @@ const TASK: usize = 768 * 1024;
 /// Floats of transformed tiles held at a time for the weight gradient.
 const WEIGHT_BLOCK: usize = 4 * 1024 * 1024;
 
-/// Floats of transformed weights that are kept at most: four times the weights themselves, which pays where there are few tiles
-/// for many channels of a small model, and would be gigabytes in a large one.
+/// Maximum floats of cached transformed weights: they take four times the memory of the weights, which pays off for few tiles and
+/// many channels in a small model, but would be gigabytes in a large one.
 const KEPT: usize = 2 << 20;
 
 /// Whether the sizes allow this algorithm.
@@ -43,11 +43,11 @@ pub(super) fn cost(g: &Geometry) -> f64 {
     products + transforms + weights * if weights > 500e3 { 16.0 } else { 6.0 }
 }
 
-/// What one forward task computes: its outputs must be contiguous.
+/// The share of one forward task, whose outputs must be contiguous.
 enum Share {
-    /// So many rows of tiles of one image.
+    /// This many rows of tiles of one image.
     Bands(usize),
-    /// So many whole images.
+    /// This many whole images.
     Images(usize),
 }
 
@@ -116,21 +116,21 @@ fn by_tiles(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, kept: &Kep
     })
 }
 
-/// The weights of place `e` among those that [`planes::transform_weights`] made.
+/// The weights of position `e` from [`planes::transform_weights`].
 fn place(u: &[f32], e: usize, ci: usize, co: usize) -> Panels<'_> {
     let plane = ci * Panels::width();
     Panels::new(&u[e * plane..], ci, co, 36 * plane)
 }
 
-/// Whether the weights are so many and the tiles so few that transformed weights are better used at once than stored.
+/// Whether there are so many weights and so few tiles that transformed weights are better used immediately than stored.
 fn few_tiles(g: &Geometry) -> bool {
     tiles(g).total <= 128 && g.channels * g.out_channels > 256 * 1024
 }
 
-/// [`forward`] by blocks of output channels: a task transforms the weights of its block into a buffer that it uses again.
+/// [`forward`] by blocks of output channels: a task transforms the weights of its block into a reused buffer.
 fn by_columns(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let (ci, co, count) = (g.channels, g.out_channels, tiles(g).total);
-    // A few floats more a tile, lest all tiles fall on the same cache set.
+    // A few more floats per tile, so that tiles do not all map to the same cache set.
     let tile = 36 * ci + LANES;
     let mut v = parallel::fresh(tile * count);
     let share = (parallel::GRAIN / tile).max(1);
@@ -150,7 +150,7 @@ fn by_columns(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f
         out_channels: width,
         ..*g
     };
-    // Whole panels, and what the transform of the outputs takes at once.
+    // Whole panels, and whole units of the output transform.
     let columns = Panels::width().max(LANES);
     let parts = parallel::build(positions * co, positions * columns, |block, y| {
         let (first, width) = (block * columns, y.len() / positions);
@@ -184,7 +184,7 @@ fn by_columns(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f
 /// dL/dw = G^T [ sum over tiles of (B^T x B) ⊙ (A dy A^T) ] G.
 pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let (ci, co, grid) = (g.channels, g.out_channels, tiles(g));
-    // A few floats more a tile, lest all tiles fall on the same cache set.
+    // A few more floats per tile, so that tiles do not all map to the same cache set.
     let (stride_x, stride_y) = (36 * ci + LANES, 36 * co + LANES);
     let block = (WEIGHT_BLOCK / (stride_x + stride_y))
         .clamp(32, 1024)

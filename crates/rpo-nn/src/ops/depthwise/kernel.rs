@@ -1,8 +1,8 @@
 //! The forward pass: tiles of outputs in registers, over channels gathered sixteen at a time.
 //!
-//! A task computes some output rows of one image. For every group of sixteen channels it copies the input rows they need
-//! into a buffer that stays in the second-level cache, zeros around them, a cache line a position; then every output is a
-//! loop over taps without any look at the border.
+//! A task computes some output rows of one image. For every group of sixteen channels it copies the input rows that they need
+//! into a buffer that stays in the second-level cache, padded with zeros, one cache line per position; then every output is a
+//! loop over taps without border checks.
 
 use crate::geometry::ConvSpec;
 use crate::math::{self, fma};
@@ -23,7 +23,7 @@ type Lane = [f32; LANES];
 #[repr(align(64))]
 struct Tap(Lane);
 
-/// The first sixteen of `values`; zeros where they end before.
+/// The first sixteen of `values`, padded with zeros.
 fn lane_of(values: &[f32]) -> Lane {
     let mut lane = [0f32; LANES];
     for (to, from) in lane.iter_mut().zip(values) {
@@ -100,7 +100,7 @@ pub(crate) fn rows(
         columns: (sizes.output[1] - 1) * stride + packed.kernel[1],
     };
     scratch::with((plane.area() + 1) * LANES, |buffer| {
-        // Sixteen values that lie in two cache lines cost two loads.
+        // Sixteen values across two cache lines cost two loads.
         let skip = buffer.as_ptr().align_offset(64).min(LANES);
         let lanes = &mut buffer[skip..].as_chunks_mut::<LANES>().0[..plane.area()];
         for group in 0..c.div_ceil(LANES) {

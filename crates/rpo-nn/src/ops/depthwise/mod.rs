@@ -136,7 +136,7 @@ impl Depthwise {
                 dx
             }),
             Gradient::when(wanted[1], || {
-                // One partial sum an output row in f32, added up in f64.
+                // One partial sum per output row in f32, summed in f64.
                 let parts = parallel::map(x.dims[0], |b| {
                     let mut total = vec![0f64; w.data.len()];
                     let mut row = vec![0f32; w.data.len()];

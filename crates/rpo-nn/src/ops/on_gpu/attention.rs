@@ -1,4 +1,4 @@
-//! Attention, row by row of the scores: the matrix of weights is never stored. Very wide heads go by strips of it.
+//! Attention without storing the matrix of weights; very wide heads are processed in strips of it.
 
 use super::when;
 use crate::autograd::{Gradient, OnGpu};
@@ -13,7 +13,7 @@ const FORWARD: usize = 0;
 const BACKWARD_Q: usize = 1;
 const BACKWARD_KV: usize = 2;
 
-/// How the kernels for heads of up to `width` channels are launched; the figures stand beside the kernels.
+/// Launch parameters of the kernels for heads of up to `width` channels, documented beside the kernels.
 struct Variant {
     width: usize,
     threads: u32,
@@ -76,7 +76,7 @@ fn is_odd(kind: Kind, dim: usize) -> bool {
     kind == Kind::Bf16 && !dim.is_multiple_of(8) && variant(Kind::F32, dim).is_some()
 }
 
-/// Views in f32, and what must live as long as they do.
+/// Views in f32, and their owners.
 fn widen<'a, const N: usize>(
     gpu: &Gpu,
     views: [GpuView<'a>; N],
@@ -95,7 +95,7 @@ impl Attention {
         (1.0 / (self.heads.dim as f64).sqrt()) as f32
     }
 
-    /// The mask's number and, where it names keys, a byte for each.
+    /// The mask's number and, if it lists keys, one byte per key.
     fn mask(&self, gpu: &Gpu) -> Result<(i32, Option<CudaSlice<u8>>)> {
         Ok(match &self.visible {
             Visible::All => (0, None),
@@ -124,7 +124,7 @@ impl Attention {
         }
     }
 
-    /// The arguments that all kernels end with.
+    /// The last arguments of all kernels.
     fn sizes(&self, gpu: &Gpu, mask: i32, keep: Option<&CudaSlice<u8>>) -> [Arg; 7] {
         let h = &self.heads;
         [
@@ -138,7 +138,7 @@ impl Attention {
         ]
     }
 
-    /// Head by head: scores of a strip of queries by a product, their softmax, and its product with V.
+    /// Per head: scores of a strip of queries by a product, their softmax, and its product with V.
     fn by_strips(&self, gpu: &Gpu, [q, k, v]: [GpuView<'_>; 3], out: &Buffer) -> Result<()> {
         const STRIP: usize = 1024;
         let h = &self.heads;

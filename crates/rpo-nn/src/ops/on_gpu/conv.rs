@@ -36,7 +36,7 @@ impl Conv {
         Ok((y, dims))
     }
 
-    /// cuDNN pads both sides alike: where ours differ, x with its zeros in a buffer.
+    /// cuDNN pads both sides equally: if ours differ, x is padded into a buffer.
     fn symmetric(&self, gpu: &Gpu, x: GpuView<'_>) -> Result<(u64, Geometry, Option<Buffer>)> {
         let g = self.geometry;
         let [top, bottom, left, right] = g.spec.padding;

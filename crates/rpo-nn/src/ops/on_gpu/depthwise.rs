@@ -59,6 +59,6 @@ impl OnGpu<3> for Depthwise {
     }
 }
 
-// Texts are read and losses are computed on the CPU.
+// Texts are embedded and losses are computed on the CPU.
 impl OnGpu<1> for Embedding {}
 impl OnGpu<2> for MeanSquared {}

@@ -1,4 +1,4 @@
-//! Sums, scales, activations, concatenation, enlargement and the like.
+//! Sums, scales, activations, concatenation, upsampling and the like.
 
 use super::when;
 use crate::autograd::{Gradient, OnGpu};

@@ -14,7 +14,7 @@ fn f32_only(name: &str, views: &[GpuView<'_>]) -> Result<()> {
     }
 }
 
-/// Blocks that share an image, so that all images together have `most` or no more than their rows need.
+/// Blocks per image, so that all images together have `most`, or no more than their rows need.
 fn share_image(at: Arrangement, positions: usize, batch: usize, most: usize) -> usize {
     positions
         .div_ceil(at.lanes)
@@ -125,7 +125,7 @@ impl OnGpu<3> for GroupNorm {
         ]);
         let launch = at.launch([blocks, batch, at.tiles]);
         gpu.launch_for("group_norm_backward_sums", x.kind, launch, &args)?;
-        // [B, 2, C], the sums of d and of d x^ of every channel, and [B, 2, G], what dx needs of them.
+        // [B, 2, C], the sums of d and of d x^ of every channel, and [B, 2, G], the means for dx.
         let sums = gpu.alloc(Kind::F32, batch * 2 * c)?;
         let means = gpu.alloc(Kind::F32, batch * 2 * groups)?;
         let args = [
@@ -177,7 +177,7 @@ impl OnGpu<3> for GroupNorm {
     }
 }
 
-/// Rows of a block of the layer norm's kernels: a warp a row.
+/// Rows per block of the layer norm's kernels: one warp per row.
 const ROWS: usize = BLOCK as usize / 32;
 
 impl OnGpu<3> for LayerNorm {

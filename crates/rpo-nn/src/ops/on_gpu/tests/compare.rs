@@ -1,4 +1,4 @@
-//! The same computation at every place.
+//! The same computation at every [`Place`].
 
 use crate::gpu::open;
 use crate::ops;
@@ -14,7 +14,7 @@ pub(super) fn places() -> Vec<Place> {
             .map(|dtype| Place::new(device.clone(), dtype).unwrap())
             .into(),
         Err(e) => {
-            // Past the capture of a passing test: CI counts these lines.
+            // Not captured in a passing test: CI counts these lines.
             let _ = writeln!(
                 std::io::stderr(),
                 "skipped: no GPU ({})",
@@ -25,7 +25,7 @@ pub(super) fn places() -> Vec<Place> {
     }
 }
 
-/// An argument: its values are those of a hash of its place.
+/// An argument: each value is a hash of its index.
 #[derive(Clone)]
 pub(super) struct Arg {
     dims: Vec<usize>,
@@ -146,7 +146,7 @@ pub(super) fn worst(a: &[f32], b: &[f32]) -> f32 {
     }
 }
 
-/// `f` on every place against the CPU. bf16 rounds what goes in, what comes out, and what lies between: a few steps of 2^-8.
+/// `f` at every place against the CPU. bf16 rounds inputs, outputs and intermediate values: a few steps of 2^-8.
 pub(super) fn compare(name: &str, args: &[Arg], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
     for place in places() {
         let rounded = place.dtype() == DType::BF16;
@@ -169,7 +169,7 @@ pub(super) fn compare(name: &str, args: &[Arg], f: impl Fn(&[Tensor]) -> Result<
     }
 }
 
-/// The same without gradients, for what is only computed forwards.
+/// The same without gradients, for forward-only operations.
 pub(super) fn compare_forward(name: &str, of: impl Fn(&Place) -> Result<Tensor>) {
     let want = host_values(&of(&Place::default()).unwrap()).unwrap();
     for place in places() {

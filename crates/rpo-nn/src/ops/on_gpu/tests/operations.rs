@@ -36,7 +36,7 @@ fn convolutions() {
     }
 }
 
-/// The VAE's encoder pads below and to the right alone.
+/// The VAE's encoder pads at the bottom and the right only.
 #[test]
 fn convolutions_padded_on_two_sides() {
     let spec = ConvSpec {
@@ -105,7 +105,7 @@ fn attentions() {
     }
 }
 
-/// The VAE's one head of 512 channels goes by strips.
+/// The VAE's single head of 512 channels is processed in strips.
 #[test]
 fn attention_of_a_wide_head() {
     let dims = [2, 21, 192];

@@ -9,7 +9,7 @@ use crate::weights::Params;
 use crate::{Place, Tape};
 use candle_core::{DType, Result, Tensor, Var};
 
-/// A tensor used twice, a part that is computed again, and steps of AdamW at two rates.
+/// A tensor used twice, a recomputed part, and steps of AdamW at two rates.
 #[test]
 fn a_tape_and_a_step() {
     let run = |place: &Place| -> Result<(Vec<f32>, f64)> {
@@ -58,7 +58,7 @@ fn a_tape_and_a_step() {
     }
 }
 
-/// Layers keep trained weights in the dtype of activations only until a step, or anything else, changes them.
+/// Layers cache trained weights in the dtype of activations only until a step, or anything else, changes them.
 #[test]
 fn casts_follow_the_weights() {
     for place in places() {
