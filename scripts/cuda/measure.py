@@ -13,7 +13,7 @@ transformers (ALIGN) alone. Prints tables.
 4. ALIGN's image tower, f32 on both sides, against transformers.
 5. The micro ablation from end to end, on the GPU and on two of the CPU's cores.
 
-Every part that fails says so and the rest goes on. A line of results.jsonl has every single time.
+A part that fails reports it and the rest continues. results.jsonl has every single time.
 """
 
 import argparse
@@ -56,7 +56,7 @@ ENVIRONMENT = {**os.environ, "LD_LIBRARY_PATH": library_path()}
 
 
 def part(title):
-    """Runs a part now; what goes wrong is printed and the rest goes on."""
+    """Runs a part; errors are printed and the rest continues."""
 
     def run(f):
         print(f"\n== {title}", flush=True)
@@ -226,7 +226,7 @@ def flops(f):
 
 
 def turns(name, start, works, rank=""):
-    """Both sides in turns: `works` are what is asked and a function that does the same. What fails is told and the next goes on."""
+    """Both sides alternating: `works` are requests and functions that do the same. Failures are reported and the next work continues."""
     ours = start()
     for words, work in works:
         try:

@@ -2,7 +2,7 @@
 
 Made with torch 2.15.0, diffusers 0.42.1, transformers 5.23.0. Run from the repository root: `python scripts/golden/checkpoints.py`.
 
-Writes crates/rpo-diffusion/tests/golden/checkpoint_names.tsv.gz, a line a tensor of a file: part, name in the file, shape in the
+Writes crates/rpo-diffusion/tests/golden/checkpoint_names.tsv.gz, one line per tensor of a file: part, name in the file, shape in the
 file, names in the folder (three where query, key and value are fused), their shape. The networks are built at true size without
 memory. The names in the file follow from the rules below; diffusers' own conversion of original checkpoints must lead each of
 them, with a value that marks it, to the folder's name.

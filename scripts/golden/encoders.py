@@ -4,7 +4,7 @@
 
 Writes `crates/rpo-encoders/tests/golden`: pictures (drawn once, then kept), token ids, input tensors, embeddings of
 `assets/micro` (float16 weights raised to float32), and tiny random models with their outputs. TWEMOJI and
-`scripts/micro/world.py` are only needed for pictures that are not there yet.
+`scripts/micro/world.py` are only needed for missing pictures.
 
 Made with torch 2.15, transformers 5.23, tokenizers 0.23, Pillow 12.1, safetensors 0.8, Python 3.11, on a CPU. Pillow 13
 resizes vertically first where the height shrinks much more than the width; what has been published was made before it.

@@ -24,7 +24,7 @@ RATE, EMA = 2e-3, 0.999
 
 def arguments():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--start", help="VAE folder to go on from; random weights without it")
+    ap.add_argument("--start", help="VAE folder to continue from; default: random weights")
     ap.add_argument("--out", required=True)
     ap.add_argument("--minutes", type=float, default=85)
     ap.add_argument("--pictures", type=int, default=20_000)

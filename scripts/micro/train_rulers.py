@@ -43,7 +43,7 @@ def arguments():
     ap.add_argument("--pool-families", type=int, default=250)
     ap.add_argument("--scenes", type=int, default=250)
     ap.add_argument("--looks", type=float, default=0.5, help="part of the captioned stickers with a look of its own")
-    ap.add_argument("--round", type=int, default=0, help="of a training that goes on: other pictures")
+    ap.add_argument("--round", type=int, default=0, help="of a continued training: other pictures")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--bf16", action="store_true", help="matrix products in bfloat16")
     ap.add_argument("--steps", type=int, default=0, help="stop after so many, for timing")

@@ -103,7 +103,7 @@ def randomise(model, seed):
 
 
 def save(model, folder):
-    """float16 files; the model goes on in float32."""
+    """float16 files; the model stays in float32."""
     model.half().save_pretrained(folder)
     return model.float()
 

@@ -84,7 +84,7 @@ const HELD_OUT_SEED: u64 = 77;
 const AT_ONCE: usize = 32;
 
 impl HeldOut {
-    /// Draws and encodes them; `looks` of the pictures have a look of their own.
+    /// Draws and encodes them; a fraction `looks` of the pictures has its own look.
     ///
     /// # Errors
     /// Those of the encoders.
