@@ -1,4 +1,4 @@
-//! Arms: the recipe and the optimiser of the file, with what each `[[arm]]` replaces.
+//! Arms: recipe and optimiser of the file, with the keys that each `[[arm]]` replaces.
 
 use crate::check::{check_lora, check_training};
 use crate::fields::{Experiment, Lora, Training};
@@ -14,31 +14,31 @@ use serde::{Deserialize, Serialize};
 pub struct Adapters {
     /// r, the inner width of every adapter.
     pub rank: usize,
-    /// α; an adapter counts α / r times.
+    /// α; an adapter is scaled by α / r.
     pub alpha: f64,
-    /// Ends of the names of the modules that get one.
+    /// Suffixes of the names of the modules that get one.
     pub targets: Vec<String>,
     /// Probability that an element of an adapter's input is dropped in a training step.
     pub dropout: f64,
 }
 
-/// One way to train.
+/// One training method.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainingArm {
     /// Name in tables and folders.
     pub name: String,
-    /// Preset that its recipe started from.
+    /// Preset that its recipe starts from.
     pub preset: Preset,
     /// Its recipe, every key resolved.
     pub recipe: Recipe,
     /// Its optimiser and length.
     pub training: Training,
-    /// Its adapters, or `None` where it trains the whole U-Net.
+    /// Its adapters, or `None` if it trains the whole U-Net.
     pub lora: Option<Adapters>,
 }
 
 impl TrainingArm {
-    /// The recipe in words, and the adapters where these are what is trained: what a result names.
+    /// Description of the recipe, and of the adapters if these are trained, for results.
     pub fn describe(&self) -> String {
         let recipe = self.recipe.describe(self.preset);
         match &self.lora {
@@ -52,7 +52,7 @@ impl Experiment {
     /// The arms of the file; without `[[arm]]` the recipe alone, named after its preset.
     ///
     /// # Errors
-    /// [`rpo_files::failure::BadInput`] at the line of a key that no recipe has, or of a value out of range.
+    /// [`rpo_files::failure::BadInput`] at the line of an unknown key or a value out of range.
     pub fn training_arms(&self, layers: &Layers) -> Result<Vec<TrainingArm>> {
         if self.arms.is_empty() {
             let (preset, recipe) = resolve_recipe(&self.recipe, &toml::Table::new())
@@ -110,7 +110,7 @@ fn resolve_lora(lora: &Lora) -> Adapters {
     }
 }
 
-/// The recipe of `common` with the keys of `arm` over it. An error comes with the key it is about, as `.key`.
+/// The recipe of `common` with the keys of `arm` over it. An error comes with its key, as `.key`.
 fn resolve_recipe(
     common: &toml::Table,
     arm: &toml::Table,
@@ -126,7 +126,7 @@ fn resolve_recipe(
             .map_err(|e: toml::de::Error| describe(e.message()))
     };
     with(&[]).map_err(|e| (".preset".to_owned(), e))?;
-    // Key by key first, so that an error is about one of them.
+    // Key by key first, so that an error refers to one of them.
     for key in &keys {
         with(&[key]).map_err(|e| (format!(".{}", key.0), e))?;
     }

@@ -1,4 +1,4 @@
-//! The experiments of the folder `experiments/`, inside the program: they are known by their names where their files are not.
+//! The experiments of the folder `experiments/`, inside the program, so that they can be run by name without their files.
 
 use crate::nearest::nearest;
 use std::path::{Component, Path};
@@ -21,7 +21,7 @@ macro_rules! built_in {
     };
 }
 
-/// What `rpo-train NAME` runs.
+/// The experiments that `rpo-train NAME` runs.
 pub const EXPERIMENTS: &[BuiltIn] = built_in![
     "quickstart",
     "my_subject",
@@ -34,24 +34,24 @@ pub const EXPERIMENTS: &[BuiltIn] = built_in![
     "dreambench",
 ];
 
-/// What `--with NAME` lays over an experiment.
+/// The sizes that `--with NAME` applies to an experiment.
 pub const SIZES: &[BuiltIn] = built_in!["sizes/paper", "sizes/smoke"];
 
-/// The folder of [`SIZES`] as their names begin.
+/// Prefix of the names of [`SIZES`].
 const BELOW: &str = "sizes/";
 
 impl BuiltIn {
-    /// What errors call it.
+    /// Its name in errors.
     pub fn label(&self) -> String {
         format!("{}.toml (built in)", self.name)
     }
 
-    /// The shortest name it is known by: `paper` for `sizes/paper`.
+    /// Its short name: `paper` for `sizes/paper`.
     pub fn short(&self) -> &'static str {
         self.name.strip_prefix(BELOW).unwrap_or(self.name)
     }
 
-    /// A line about it: what it reproduces, else the first line of its text.
+    /// One line about it: what it reproduces, else the first line of its text.
     pub fn about(&self) -> String {
         let table: toml::Table = toml::from_str(self.text).unwrap_or_default();
         let reproduces = table.get("reproduces").and_then(toml::Value::as_str);
@@ -75,7 +75,7 @@ pub fn size(path: &Path) -> Option<&'static BuiltIn> {
     SIZES.iter().find(|b| b.name == name || b.short() == name)
 }
 
-/// The end of an error about a file that is neither here nor among `built_in`.
+/// The end of an error about a file that neither exists nor is among `built_in`.
 pub fn suggest(path: &Path, built_in: &[BuiltIn]) -> String {
     let names: Vec<&str> = built_in.iter().map(BuiltIn::short).collect();
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -89,7 +89,7 @@ pub fn suggest(path: &Path, built_in: &[BuiltIn]) -> String {
     )
 }
 
-/// A relative path with slashes, without `experiments/` and `.toml`. What begins with a dot means a file.
+/// A relative path with slashes, without `experiments/` and `.toml`. `None` for a path that begins with a dot: it means a file.
 fn plain(path: &Path) -> Option<String> {
     let parts: Option<Vec<&str>> = path
         .components()

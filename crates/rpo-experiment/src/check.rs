@@ -1,4 +1,4 @@
-//! Values that no type can refuse: ranges, names, combinations. Each error names file, line and key.
+//! Checks that types cannot make: ranges, names, combinations. Each error names file, line and key.
 
 use crate::device;
 use crate::fields::{Experiment, Lora, SubjectSource, Training};
@@ -8,10 +8,10 @@ use anyhow::Result;
 use rpo_data::stickerbench::sprites::NOUNS;
 use rpo_reward::Lambda;
 
-/// Every noun but the crown, which is an accessory too.
+/// Every noun except the crown, which is also an accessory.
 const STICKERBENCH_SUBJECTS: usize = NOUNS.len() - 1;
 
-/// Checks a merged experiment.
+/// Checks the merged experiment.
 ///
 /// # Errors
 /// [`rpo_files::failure::BadInput`] about the first key that is out of range.
@@ -45,7 +45,7 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         return Err(layers.error("sampler.guidance_interval", &message));
     }
     in_range("sampler.eta", e.sampler.eta, 0.0, 1.0, layers)?;
-    // Whether the model's own scheduler takes it is known when the model is read.
+    // Whether the model's own scheduler supports it is checked when the model is loaded.
     if e.sampler.eta > 0.0 && !matches!(e.sampler.solver, Solver::Ddim | Solver::Scheduler) {
         let message = "only DDIM takes noise by eta\n  hint: solver = \"ddim\", or eta = 0";
         return Err(layers.error("sampler.eta", message));
@@ -115,7 +115,7 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     }
 }
 
-/// Checks the optimiser and its length: `[training]` itself, or what an arm makes of it. `table` is where its keys are written.
+/// Checks the optimiser and its length: `[training]` itself, or as an arm changes it. `table` is where its keys are written.
 ///
 /// # Errors
 /// [`rpo_files::failure::BadInput`] at the first key that is out of range.
@@ -146,7 +146,7 @@ pub(super) fn check_training(t: &Training, table: &str, layers: &Layers) -> Resu
     Ok(())
 }
 
-/// Checks the adapters' keys: `[lora]` itself, or what an arm makes of it. Whether the model has the targets is seen when it is
+/// Checks the adapters' keys: `[lora]` itself, or as an arm changes it. Whether the model has the targets is checked when it is
 /// loaded.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The defaults of every key.
+//! The default of every key.
 
 use crate::fields::{
     Encoders, Experiment, Lora, Model, RewardText, Rules, Sampler, SubjectSource, Subjects, Test,

@@ -1,20 +1,20 @@
-//! `model.device` and `model.dtype` as they are written.
+//! Parses `model.device` and `model.dtype`.
 
-/// The device that `model.device` asks for.
+/// The device named by `model.device`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// The first GPU where there is one that can be used, else the CPU.
+    /// The first usable GPU if any, else the CPU.
     Auto,
     /// The CPU.
     Cpu,
-    /// The GPU of this number.
+    /// The GPU with this number.
     Cuda(usize),
 }
 
 /// Reads `model.device`.
 ///
 /// # Errors
-/// A message with what it may be.
+/// A message with the allowed values.
 pub fn parse(device: &str) -> Result<Wanted, String> {
     match device.split_once(':') {
         None if device == "auto" => Ok(Wanted::Auto),
@@ -27,7 +27,7 @@ pub fn parse(device: &str) -> Result<Wanted, String> {
     }
 }
 
-/// Checks the two keys, whatever this machine has.
+/// Checks the two keys, independently of this machine's devices.
 ///
 /// # Errors
 /// The key that is wrong, and a message.

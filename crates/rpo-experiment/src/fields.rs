@@ -1,4 +1,4 @@
-//! The keys of an experiment file with their defaults. One struct a table, one field a key.
+//! The keys of an experiment file with their defaults. One struct per table, one field per key.
 
 use crate::solver::Solver;
 use rpo_reward::Mean;
@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A whole experiment. Every key has a default, so a file names only what it is about.
+/// A whole experiment. Every key has a default, so a file lists only what differs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Experiment {
@@ -14,8 +14,8 @@ pub struct Experiment {
     pub name: String,
     /// The table or figure that the experiment reproduces.
     pub reproduces: String,
-    /// Folder that run folders and the cache of drawn pictures are made in. It is no part of what a run is: a run that
-    /// has moved to another disk goes on there.
+    /// Folder of run folders and the cache of drawn pictures. It is not part of a run's identity: a run that was moved to
+    /// another disk resumes there.
     pub output: String,
     /// One trajectory is trained for each subject, arm and seed.
     pub seeds: Vec<u64>,
@@ -23,9 +23,9 @@ pub struct Experiment {
     pub model: Model,
     /// The encoders of the reward and of the evaluation.
     pub encoders: Encoders,
-    /// Whose pictures are learned.
+    /// The subjects to learn.
     pub subjects: Subjects,
-    /// How pictures are drawn: negatives, validation and test alike.
+    /// How all pictures are drawn: negatives, validation and test.
     pub sampler: Sampler,
     /// The optimiser and its length.
     pub training: Training,
@@ -57,19 +57,18 @@ pub struct Model {
     /// A diffusers folder, or a repository of the Hugging Face hub, `org/name` or `org/name@revision`; `micro` is the embedded
     /// model.
     pub path: String,
-    /// Which weights to take where a part has several: `fp16` for `diffusion_pytorch_model.fp16.safetensors`. Parts without it
-    /// give their plain file, which without this key comes first everywhere.
+    /// Which weights to load where a part has several: `fp16` for `diffusion_pytorch_model.fp16.safetensors`. Parts without the
+    /// variant use their plain file, which is preferred everywhere without this key.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub variant: String,
-    /// `cpu`; `cuda` or `cuda:1`, in a program built with the feature `cuda`; `auto`: the first GPU if there is one that such a
-    /// program can use.
+    /// `cpu`; `cuda` or `cuda:1`, in a program built with the feature `cuda`; `auto`: the first usable GPU if any, else the CPU.
     pub device: String,
-    /// dtype of activations: `f32`; `bf16`, on CUDA, with weights that are trained, moments, norms, softmax and loss in f32;
-    /// `auto`: f32 on the CPU, bf16 on CUDA.
+    /// dtype of activations: `f32`; `bf16`, only on CUDA, with trained weights, moments, norms, softmax and loss in f32; `auto`:
+    /// f32 on the CPU, bf16 on CUDA.
     pub dtype: String,
-    /// Side of the pictures in pixels; 0 takes the model's own size.
+    /// Side of the pictures in pixels; 0: the model's own size.
     pub size: u32,
-    /// Memory that the run may take, in GB; 0: what is free when it starts. A run whose estimate is larger is refused.
+    /// Memory limit of the run in GB; 0: what is free at its start. A run with a higher estimate is refused.
     pub memory_gb: f64,
 }
 
@@ -90,14 +89,14 @@ pub struct Encoders {
     pub clip: String,
     /// The judge of image similarity: a `ViTModel`.
     pub vit: String,
-    /// What the tables call the image judge: `ViT-I` unless the folder really is DINO.
+    /// Name of the image judge in tables: `ViT-I` unless the folder really is DINO.
     pub vit_name: String,
     /// What computed the metrics, printed beside their names.
     pub label: String,
-    /// Whether CLIP-T's text has the subject's token: most peers remove it, the official code keeps it.
+    /// Whether CLIP-T's text has the subject's token: most published methods remove it, the official code keeps it.
     pub clip_text: RewardText,
-    /// Whether the text of test pictures has the subject's token for the reward's encoder. One rule for all arms, so that
-    /// their test rewards compare; in training and validation the recipe's `token_in_reward` says it.
+    /// Whether the text that the reward's encoder reads for test pictures has the subject's token. The same for all arms, so
+    /// that their test rewards are comparable; in training and validation the recipe's `token_in_reward` decides.
     pub reward_text: RewardText,
 }
 
@@ -112,7 +111,7 @@ pub enum RewardText {
 }
 
 impl RewardText {
-    /// As tables say it.
+    /// Its wording in tables.
     pub fn in_words(self) -> &'static str {
         match self {
             Self::Keep => "token kept",
@@ -122,7 +121,7 @@ impl RewardText {
 }
 
 impl Encoders {
-    /// An encoder as tables name it: with the label in front, unless its folder begins with it.
+    /// Name of an encoder in tables: with the label in front, unless its folder begins with it.
     pub fn in_words(&self, folder: &str) -> String {
         match folder.starts_with(&self.label) {
             true => folder.to_owned(),
@@ -135,15 +134,15 @@ impl Encoders {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Subjects {
-    /// Where the subjects come from.
+    /// Source of the subjects.
     pub source: SubjectSource,
-    /// `stickerbench`: how many of its 75 subjects; `dreambench`: the first so many folders, 0 for all.
+    /// `stickerbench`: number of subjects, of 75; `dreambench`: number of folders from the first on, 0 for all.
     pub count: usize,
     /// `stickerbench`: seed of its looks and scenes.
     pub seed: u64,
     /// `folder`: the photos; `dreambench`: the folder `dataset` of the benchmark.
     pub path: String,
-    /// `folder`: what the subject is, as one would say it: "dog".
+    /// `folder`: class word of the subject, such as "dog".
     pub class: String,
     /// The rare token that stands for the subject in prompts.
     pub token: String,
@@ -155,7 +154,7 @@ pub struct Subjects {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SubjectSource {
-    /// Rendered subjects with exact captions; needs nothing.
+    /// Rendered subjects with exact captions; needs no files.
     Stickerbench,
     /// One folder of photos.
     Folder,
@@ -168,25 +167,25 @@ pub enum SubjectSource {
 #[serde(deny_unknown_fields, default)]
 pub struct Sampler {
     /// `ddpm`, `ddim`, `pndm`, `euler`, `euler_karras`, `euler_ancestral`, `dpmpp_2m`, `dpmpp_2m_karras`, or `scheduler`:
-    /// the one that the model's scheduler_config.json names. docs/schedulers.md says what each reads from that file.
+    /// the one named in the model's scheduler_config.json. docs/schedulers.md says what each reads from that file.
     #[schemars(with = "String")]
     pub solver: Solver,
     /// `ddim`: how much of DDPM's noise each step adds, in \[0, 1\].
     pub eta: f64,
-    /// Solver steps a picture.
+    /// Solver steps per picture.
     pub steps: usize,
-    /// Classifier-free guidance; 1 is none.
+    /// Scale of classifier-free guidance; 1: none.
     pub guidance: f64,
     /// `[from, to]`: the part of the trajectory that is guided, from the noise (0) to the picture (1); evaluation k of n is where
-    /// from <= k / n < to. Elsewhere the unconditional half is not computed. Without this key all of it is guided.
+    /// from <= k / n < to. Elsewhere the unconditional half is not computed. Without this key the whole trajectory is guided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance_interval: Option<[f64; 2]>,
-    /// Pictures drawn at a time.
+    /// Pictures per batch.
     pub batch: usize,
 }
 
 impl Sampler {
-    /// Whether evaluation `k` of `n` is guided: without guidance none is, else those of the interval.
+    /// Whether evaluation `k` of `n` is guided: none without guidance, else those in the interval.
     pub fn is_guided(&self, k: usize, n: usize) -> bool {
         let place = k as f64 / n as f64;
         let within = |[from, to]: [f64; 2]| (from..to).contains(&place);
@@ -198,7 +197,7 @@ impl Sampler {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Training {
-    /// Gradient steps at most.
+    /// Maximum number of gradient steps.
     pub steps: usize,
     /// AdamW's learning rate, constant.
     pub learning_rate: f64,
@@ -210,21 +209,21 @@ pub struct Training {
     pub eps: f64,
     /// AdamW's decoupled weight decay.
     pub weight_decay: f64,
-    /// Pairs (reference, negative) a step.
+    /// Pairs (reference, negative) per step.
     pub batch: usize,
-    /// Parts that a step's batch is computed in, one after the other, to save memory: `batch` must be a multiple of it.
-    /// The step is that of the whole batch up to rounding.
+    /// Parts into which a step's batch is split, computed one after the other to save memory; must divide `batch`. The step
+    /// equals that of the whole batch up to rounding.
     pub gradient_accumulation: usize,
-    /// Whether blocks of the U-Net are computed again in the backward pass, to save memory at the price of a third forward.
-    /// Without this key: where the U-Net has 100 million parameters or more.
+    /// Whether blocks of the U-Net are recomputed in the backward pass, to save memory at the cost of a third forward.
+    /// Without this key: if the U-Net has 100 million parameters or more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recompute: Option<bool>,
-    /// The state is saved at every validation and, between them, when so many minutes have passed: that much is lost to a kill
-    /// at most. 0: at validations alone.
+    /// The state is saved at every validation and, in between, every so many minutes, so a kill loses at most that much work.
+    /// 0: only at validations.
     pub save_minutes: f64,
 }
 
-/// `[[arm]]`: a training that differs from the others in keys of the recipe or of the optimiser.
+/// `[[arm]]`: a training that differs from the others in keys of the recipe, the optimiser or the adapters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Arm {
@@ -236,8 +235,8 @@ pub struct Arm {
     /// Keys of `[training]` that this arm replaces.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub training: toml::Table,
-    /// Keys of `[lora]` that this arm replaces. Without a table `[lora]`, the arms that have this key train adapters and the
-    /// others the whole U-Net.
+    /// Keys of `[lora]` that this arm replaces. Without a table `[lora]`, arms with this key train adapters and the others train
+    /// the whole U-Net.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub lora: Option<toml::Table>,
@@ -249,7 +248,7 @@ pub struct Arm {
 pub struct Lora {
     /// r, the inner width of every adapter.
     pub rank: usize,
-    /// α; an adapter counts α / r times. Without this key α = r.
+    /// α; an adapter is scaled by α / r. Without this key α = r.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f64>,
     /// Modules that get an adapter, by the ends of their names: `to_q`, `to_k`, `to_v`, `to_out.0`; also `proj_in`, `proj_out`,
@@ -265,9 +264,9 @@ pub struct Lora {
 pub struct Validation {
     /// Gradient steps between two validations; step 0 is always scored.
     pub every: usize,
-    /// Pictures a validation prompt.
+    /// Pictures per validation prompt.
     pub pictures_per_prompt: usize,
-    /// The first so many validation prompts; 0 for all.
+    /// Number of validation prompts, from the first on; 0: all.
     pub prompts: usize,
 }
 
@@ -280,11 +279,11 @@ pub struct Rules {
     /// `harmonic`, `arithmetic`, `geometric`.
     #[schemars(with = "Vec<String>")]
     pub mean: Vec<Mean>,
-    /// Validations without a new best after which a rule stops; 0 runs all steps and takes the best, as the paper does.
+    /// Consecutive validations without a new best after which a rule stops; 0 runs all steps and takes the best, as the paper does.
     /// Without this key: 0 if the preset of any arm is `paper` or `official`, else 3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
-    /// Also report the last step: what one gets without a rule. Trajectories then run to the limit.
+    /// Also report the last step, the result without a rule. Trajectories then run to the limit.
     pub last: bool,
 }
 
@@ -292,8 +291,8 @@ pub struct Rules {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Test {
-    /// Pictures a test prompt.
+    /// Pictures per test prompt.
     pub pictures_per_prompt: usize,
-    /// The first so many test prompts; 0 for all.
+    /// Number of test prompts, from the first on; 0: all.
     pub prompts: usize,
 }

@@ -1,4 +1,4 @@
-//! The layers of an experiment: files, and where there is none of that name, what is built in; and where in them a key was set.
+//! The layers of an experiment: files, or built-in texts where no such file exists; and where in them a key is set.
 
 use crate::built_in::{self, BuiltIn};
 use anyhow::Result;
@@ -9,9 +9,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
-/// One layer: a file, a text inside the program, or one of the `--set` options.
+/// One layer: a file, a built-in text, or one of the `--set` options.
 pub(super) struct Layer {
-    /// What errors call it.
+    /// Its name in errors.
     pub(super) label: String,
     /// TOML.
     pub(super) text: String,
@@ -43,7 +43,7 @@ impl Layer {
         }))
     }
 
-    /// What `--with` names; an experiment may be laid over another.
+    /// The layer that `--with` names; this may also be an experiment.
     pub(super) fn overlay(path: &Path) -> Result<Self> {
         let why = match local(path)? {
             Ok((_, layer)) => return Ok(layer),
@@ -59,7 +59,7 @@ impl Layer {
         })
     }
 
-    /// An error about a place of its text.
+    /// An error at a position in its text.
     pub(super) fn error_at(&self, span: Option<Range<usize>>, message: &str) -> anyhow::Error {
         match span {
             Some(span) => {
@@ -73,7 +73,7 @@ impl Layer {
     }
 }
 
-/// The local file of this name, or with `.toml` behind it; the inner error says why there is none.
+/// The local file of this name, or with `.toml` appended; the inner error says why there is none.
 fn local(path: &Path) -> Result<std::result::Result<(PathBuf, Layer), std::io::Error>> {
     let mut ended = path.as_os_str().to_owned();
     ended.push(".toml");
@@ -82,7 +82,7 @@ fn local(path: &Path) -> Result<std::result::Result<(PathBuf, Layer), std::io::E
         let label = file.display().to_string();
         match std::fs::read_to_string(&file) {
             Ok(text) => return Ok(Ok((file, Layer { label, text }))),
-            // A file that cannot be read is not passed over.
+            // A file that exists but cannot be read is an error.
             Err(e) if file.is_file() => {
                 return Err(BadInput::new(format!(
                     "{label}: {e}\n  hint: an experiment is a TOML file in UTF-8 that can be read"
@@ -108,25 +108,25 @@ impl From<&BuiltIn> for Layer {
 /// Where a folder that a run reads came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// `org/name`, as it was found.
+    /// `org/name`, as found.
     pub repository: String,
-    /// The branch, tag or commit that was asked for.
+    /// The requested branch, tag or commit.
     pub revision: String,
-    /// The commit that it was.
+    /// The commit that it resolved to.
     pub commit: String,
 }
 
-/// The layers of an experiment, kept to say where a value came from.
+/// The layers of an experiment, kept to report where a value was set.
 pub struct Layers {
     pub(super) layers: Vec<Layer>,
-    /// Folder of the experiment file: relative paths are also looked for from here. Empty for one that is built in.
+    /// Folder of the experiment file: relative paths are also searched from here. Empty for a built-in one.
     pub folder: PathBuf,
-    /// By key, the commits that an earlier start of the same run read: they are taken again.
+    /// By key, the commits that an earlier start of the same run read: they are used again.
     pub sources: BTreeMap<String, Source>,
 }
 
 impl Layers {
-    /// An error about `key` (dotted), at the place of the last layer that sets it.
+    /// An error about `key` (dotted), at its position in the last layer that sets it.
     pub fn error(&self, key: &str, message: &str) -> anyhow::Error {
         for layer in self.layers.iter().rev() {
             if let Some(span) = locate(&layer.text, key) {
@@ -141,7 +141,7 @@ impl Layers {
     }
 }
 
-/// Place of a dotted key in a TOML text. An index such as `arm.1.name` counts array entries.
+/// Position of a dotted key in a TOML text. An index such as `arm.1.name` counts array entries.
 fn locate(text: &str, key: &str) -> Option<Range<usize>> {
     let table = DeTable::parse(text).ok()?;
     let mut parts = key.split('.').peekable();
@@ -180,7 +180,7 @@ mod tests {
         let line = "quickstart.toml (built in):11: `training.steps`: odd";
         let (_, layers) = built_in("experiments/quickstart.toml").unwrap();
         assert_eq!(layers.error("training.steps", "odd").to_string(), line);
-        // With or without the ending.
+        // With or without the extension.
         let file = folder.path().join("quickstart.toml");
         std::fs::write(&file, "name = \"mine\"\n").unwrap();
         for path in [file.clone(), file.with_extension("")] {

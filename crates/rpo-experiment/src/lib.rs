@@ -1,4 +1,4 @@
-//! Experiment files: what the user typed ([`read`]), what it resolves to ([`Experiment`]) and whether it can be run.
+//! Experiment files: what the user wrote ([`read`]), what it resolves to ([`Experiment`]) and whether it can be run.
 
 mod arms;
 pub mod built_in;

@@ -3,8 +3,8 @@
 use crate::fields::{Experiment, Training};
 
 impl Experiment {
-    /// The same experiment without the keys that may change its last bits or none: where its files lie, how it is computed, on
-    /// what, in which batches. Two runs are the same if their meanings are.
+    /// The same experiment without the keys that change at most its last bits: paths of its files, how it is computed, on which
+    /// device, in which batches. Two runs are the same if their meanings are equal.
     #[must_use]
     pub fn meaning(&self) -> Self {
         let mut same = self.clone();
@@ -26,7 +26,7 @@ impl Experiment {
 }
 
 impl Training {
-    /// The same training without what may change its last bits or none: how it is computed and how often it is saved.
+    /// The same training without the keys that change at most its last bits: how it is computed and how often it is saved.
     #[must_use]
     pub fn meaning(&self) -> Self {
         Self {
@@ -43,7 +43,7 @@ mod tests {
     use crate::Experiment;
     use toml::Value;
 
-    /// Keys that are no part of what a run means.
+    /// Keys that are not part of a run's meaning.
     const OTHER: [&str; 7] = [
         "output",
         "model.device",
@@ -109,7 +109,7 @@ mod tests {
             for other in others(value).iter().filter(|other| *other != value) {
                 let mut table = table.clone();
                 set(&mut table, path, other.clone());
-                // A value that this key cannot have.
+                // Not a valid value of this key.
                 let Ok(other) = table.try_into::<Experiment>() else {
                     continue;
                 };

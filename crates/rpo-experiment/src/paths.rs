@@ -1,4 +1,4 @@
-//! Where the names in an experiment file lead on this machine's disks.
+//! Resolves the names in an experiment file to local paths.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub fn places(name: &str, experiment_folder: &Path) -> Vec<PathBuf> {
     places
 }
 
-/// The first of [`places`] that has something, if one has.
+/// The first of [`places`] that exists.
 pub fn local(name: &str, experiment_folder: &Path) -> Option<PathBuf> {
     let mut places = places(name, experiment_folder).into_iter();
     places.find(|p| p.exists() && !name.is_empty())

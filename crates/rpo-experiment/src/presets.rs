@@ -1,10 +1,10 @@
-//! Presets: committed fragments of experiment files for the models that people use.
+//! Presets: committed fragments of experiment files for common models.
 
-/// A fragment by its name.
+/// A named fragment.
 pub struct Preset {
-    /// What `[model] preset` says.
+    /// Its name in `[model] preset`.
     pub name: &'static str,
-    /// The keys that it sets; those of the experiment file win.
+    /// The keys that it sets; those of the experiment file take precedence.
     pub text: &'static str,
     /// `unet/config.json` of the released model, for plans made without its weights.
     pub unet: &'static str,

@@ -7,9 +7,9 @@ use rpo_reward::Lambda;
 use rpo_reward::select::{DEFAULT_PATIENCE, Rule};
 
 impl Experiment {
-    /// One rule for every mean and λ, then `last`.
+    /// One rule per mean and λ, then `last`.
     ///
-    /// Without `rules.patience` they run all steps if any arm is `paper` or `official`, as those do, else 3 validations.
+    /// Without `rules.patience`, rules run all steps if any arm is `paper` or `official`, as those do; else the patience is 3.
     pub fn selection_rules(&self, arms: &[TrainingArm]) -> Vec<Rule> {
         let r = &self.rules;
         let whole = |a: &TrainingArm| matches!(a.preset, Preset::Paper | Preset::Official);

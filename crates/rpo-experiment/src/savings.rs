@@ -1,4 +1,4 @@
-//! What a file saves against the published recipes: told wherever a run of theirs starts or is reported, never silent.
+//! Reports where a file draws cheaper pictures than the published recipe that it names.
 
 use crate::arms::TrainingArm;
 use crate::fields::Experiment;
@@ -9,11 +9,11 @@ use rpo_pref::recipe::Preset;
 const STEPS: usize = 50;
 /// Their validation prompts.
 const PROMPTS: usize = 8;
-/// Pictures for each of them.
+/// Pictures per prompt.
 const PICTURES: usize = 4;
 
 impl Experiment {
-    /// A line where an arm has the name of a published recipe and its pictures cost less than published.
+    /// One line if an arm has the name of a published recipe and its pictures cost less than published.
     pub fn savings(&self, arms: &[TrainingArm]) -> Option<String> {
         let published = |a: &&TrainingArm| {
             matches!(

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Solver {
-    /// The class that `scheduler_config.json` names, with all that it says.
+    /// The class that `scheduler_config.json` names, with all keys of that file.
     Scheduler,
     /// DDPM's ancestral sampling; meant for many steps.
     Ddpm,
     /// DDIM: first order; with eta > 0 stochastic.
     Ddim,
-    /// PNDM: linear multistep of fourth order; one evaluation more than steps, as Stable Diffusion 1 was published.
+    /// PNDM: fourth-order linear multistep; one evaluation more than steps; the published sampler of Stable Diffusion 1.
     Pndm,
     /// Euler: first order.
     Euler,
@@ -20,7 +20,7 @@ pub enum Solver {
     EulerKarras,
     /// Euler with fresh noise in every step.
     EulerAncestral,
-    /// DPM-Solver++(2M): second order, one network evaluation a step.
+    /// DPM-Solver++(2M): second order, one network evaluation per step.
     #[serde(rename = "dpmpp_2m")]
     DpmSolverPp2m,
     /// DPM-Solver++(2M) with Karras sigmas.

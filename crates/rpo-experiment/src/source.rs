@@ -1,4 +1,4 @@
-//! Reads experiment files: several TOML layers, the later over the earlier, with errors that name file, line, key and hint.
+//! Reads experiment files: several TOML layers, later ones over earlier ones, with errors that name file, line, key and hint.
 
 use crate::fields::Experiment;
 use crate::layer::{Layer, Layers};
@@ -9,8 +9,8 @@ use rpo_files::failure::BadInput;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Reads `file`, then each file of `overlays`, then each `key=value` of `sets`; later ones win. What is no file may be the name
-/// of a built-in one.
+/// Reads `file`, then each file of `overlays`, then each `key=value` of `sets`; later ones take precedence. Instead of a file, a
+/// name may be that of a built-in one.
 ///
 /// # Errors
 /// [`BadInput`] naming file, line and key.
@@ -36,7 +36,7 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
     };
     let mut merged = toml::Table::new();
     for layer in &layers.layers {
-        // Each layer alone must be a valid file: this finds unknown keys and wrong types with their line.
+        // Each layer must be valid by itself: this finds unknown keys and wrong types with their line.
         if let Err(e) = toml::from_str::<Experiment>(&layer.text) {
             return Err(layer.error_at(e.span(), &describe(e.message())));
         }
@@ -51,7 +51,7 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
     Ok((experiment, layers))
 }
 
-/// The layer below all others that `[model] preset` asks for. What is no preset's name is the path of a model.
+/// The bottom layer, from `[model] preset`. Anything that is not a preset's name is the path of a model.
 fn preset(layers: &[Layer]) -> Option<Layer> {
     let named = layers.iter().rev().find_map(|layer| {
         let table: toml::Table = toml::from_str(&layer.text).ok()?;
@@ -80,7 +80,7 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
     }
 }
 
-/// `training.steps=40` as a TOML text. A value that is no TOML is taken as a string.
+/// `training.steps=40` as a TOML text. A value that is not TOML is taken as a string.
 fn set_to_toml(set: &str) -> Result<String> {
     let Some((key, value)) = set.split_once('=') else {
         return Err(BadInput::new(format!(
@@ -143,7 +143,7 @@ mod tests {
                 .to_string()
                 .starts_with("preset sd15:")
         );
-        // What was resolved resolves to itself.
+        // A resolved file resolves to itself.
         let resolved = folder.path().join("resolved.toml");
         std::fs::write(&resolved, toml::to_string(&e).unwrap()).unwrap();
         assert_eq!(read(&resolved, &[], &[]).unwrap().0, e);

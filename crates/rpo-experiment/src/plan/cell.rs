@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 pub struct Cell {
     /// `arm/subject/seed-0`: its name and its folder.
     pub id: String,
-    /// Place of its arm.
+    /// Index of its arm.
     pub arm: usize,
-    /// Place of its subject.
+    /// Index of its subject.
     pub subject: usize,
     /// Its seed.
     pub seed: u64,
 }
 
-/// All cells, subject by subject so that the arms of one subject lie together.
+/// All cells, by subject, so that the arms of one subject are adjacent.
 pub(super) fn all(seeds: &[u64], arms: &[TrainingArm], subjects: &[PlannedSubject]) -> Vec<Cell> {
     let mut cells = Vec::new();
     for (subject, s) in subjects.iter().enumerate() {

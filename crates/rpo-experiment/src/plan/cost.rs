@@ -1,34 +1,34 @@
-//! What a plan costs, in U-Net forwards; a backward counts as two.
+//! Cost of a plan in U-Net forwards; a backward counts as two.
 
 use super::shots::Purpose;
 use super::{Cell, Plan};
 
 impl Plan {
-    /// `pictures` pictures. Guided evaluations need two forwards, the others one.
+    /// Cost of drawing `pictures` pictures. Guided evaluations need two forwards, the others one.
     pub fn cost(&self, pictures: usize) -> f64 {
         let n = self.evaluations;
         let guided = (0..n).filter(|k| self.experiment.sampler.is_guided(*k, n));
         (pictures * (n + guided.count())) as f64
     }
 
-    /// One evaluation, on average.
+    /// Average cost of one evaluation.
     pub fn passes(&self) -> f64 {
         self.cost(1) / self.evaluations as f64
     }
 
-    /// One gradient step of a cell.
+    /// Cost of one gradient step of a cell.
     pub fn step_cost(&self, cell: &Cell) -> f64 {
         let arm = self.arm(cell);
         let passes = arm.recipe.passes();
         ((3 * passes.trainable + passes.frozen) * arm.training.batch) as f64
     }
 
-    /// One validation of a cell.
+    /// Cost of one validation of a cell.
     pub fn validation_cost(&self, cell: &Cell) -> f64 {
         self.cost(self.pictures(cell, Purpose::Validation))
     }
 
-    /// A cell from the first step to `step`, its validation included.
+    /// Cost of a cell from the first step to `step`, including its validation.
     pub fn cost_until(&self, cell: &Cell, step: usize) -> f64 {
         let limit = self.arm(cell).training.steps;
         let every = self.experiment.validation.every;
@@ -37,19 +37,19 @@ impl Plan {
         step as f64 * self.step_cost(cell) + validations as f64 * self.validation_cost(cell)
     }
 
-    /// The whole trajectory of a cell, what is drawn before apart.
+    /// Cost of the whole trajectory of a cell, without what is drawn before it.
     pub fn training_cost(&self, cell: &Cell) -> f64 {
         self.cost_until(cell, self.arm(cell).training.steps)
     }
 
-    /// What a cell draws before its first step: negatives and class pictures.
+    /// Cost of what a cell draws before its first step: negatives and class pictures.
     pub fn preparation_cost(&self, cell: &Cell) -> f64 {
         let negatives = self.pictures(cell, Purpose::Negatives);
         self.cost(negatives + self.pictures(cell, Purpose::Class))
     }
 
-    /// A whole cell, if it does not stop early and no two rules agree: step 0 and one checkpoint a rule are tested then; rules
-    /// that agree leave the estimate later.
+    /// Cost of a whole cell if it does not stop early and no two rules agree, so that step 0 and one checkpoint per rule are
+    /// tested; for rules that agree the estimate is reduced later.
     pub fn cell_cost(&self, cell: &Cell) -> f64 {
         let tests = (self.rules.len() + 1) as f64;
         self.preparation_cost(cell)
@@ -57,7 +57,7 @@ impl Plan {
             + tests * self.cost(self.pictures(cell, Purpose::Test))
     }
 
-    /// The whole experiment.
+    /// Cost of the whole experiment.
     pub fn total_cost(&self) -> f64 {
         self.cells.iter().map(|cell| self.cell_cost(cell)).sum()
     }
@@ -79,7 +79,7 @@ mod tests {
         let (none, least) = cost("sampler.guidance=1.0");
         let (part, some) = cost("sampler.guidance_interval=[0.2, 0.6]");
         assert_eq!((whole, none, part), (60.0, 30.0, 42.0));
-        // Training costs the same, pictures 14 passes of 20.
+        // Training costs the same; pictures cost 14 of 20 passes.
         assert!(((all - some) / (all - least) - 0.6).abs() < 1e-12);
     }
 }

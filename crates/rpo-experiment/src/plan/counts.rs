@@ -1,4 +1,4 @@
-//! How many pictures a recipe reads besides the photos.
+//! How many pictures a recipe needs besides the photos.
 
 use rpo_pref::Recipe;
 use rpo_pref::terms::{Network, Rows};
@@ -11,7 +11,7 @@ fn reads(recipe: &Recipe, rows: &[Rows]) -> bool {
     read.any(|r| rows.contains(&r))
 }
 
-/// Negatives per training prompt that a recipe reads; 0 where no term reads them or their prompts.
+/// Negatives per training prompt; 0 if no term reads them or their prompts.
 pub fn negatives_per_prompt(recipe: &Recipe) -> usize {
     if reads(recipe, &[Rows::ReferenceMod, Rows::Generated]) {
         recipe.negatives_per_prompt
@@ -20,7 +20,7 @@ pub fn negatives_per_prompt(recipe: &Recipe) -> usize {
     }
 }
 
-/// Class pictures that a recipe reads; 0 where no term reads them.
+/// Class pictures; 0 if no term reads them.
 pub fn class_pictures(recipe: &Recipe) -> usize {
     if reads(recipe, &[Rows::Class]) {
         recipe.class_pictures

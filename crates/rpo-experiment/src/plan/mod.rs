@@ -1,4 +1,4 @@
-//! What an experiment amounts to before any weight is read: arms, rules, subjects, cells, the pictures to draw, and what it costs.
+//! An experiment resolved without weights: arms, rules, subjects, cells, the pictures to draw, and the cost.
 //!
 //! Plain data: the runner, the report and every process of a run read the same plan.
 
@@ -31,7 +31,7 @@ pub struct Plan {
     pub version: u32,
     /// Every key of the experiment file.
     pub experiment: Experiment,
-    /// Its arms, each with its whole recipe.
+    /// Its arms, each with its full recipe.
     pub arms: Vec<TrainingArm>,
     /// Its selection rules.
     pub rules: Vec<Rule>,
@@ -39,12 +39,12 @@ pub struct Plan {
     pub subjects: Vec<PlannedSubject>,
     /// One trajectory for each arm, subject and seed.
     pub cells: Vec<Cell>,
-    /// Network evaluations a picture: solver steps, or what the solver makes of them on the model's schedule.
+    /// Network evaluations per picture: solver steps, or what the solver makes of them on the model's schedule.
     pub evaluations: usize,
 }
 
 impl Plan {
-    /// Resolves an experiment. Photos are listed, not decoded; a folder of photos that is not there has a stand-in.
+    /// Resolves an experiment. Photos are listed, not decoded; a missing folder of photos is replaced by a placeholder.
     ///
     /// # Errors
     /// [`BadInput`] naming the file or key.
@@ -75,10 +75,10 @@ impl Plan {
         })
     }
 
-    /// Whether this is a plan as [`Plan::of`] makes it: one that was read from a file may have been changed there.
+    /// Checks a plan that was read from a file, which may have been edited.
     ///
     /// # Errors
-    /// What does not fit.
+    /// With the first inconsistency.
     pub fn check(&self) -> Result<()> {
         if self.version != VERSION {
             bail!(
@@ -113,7 +113,7 @@ impl Plan {
     }
 }
 
-/// The first two of `names` that are one folder, on file systems that ignore case too.
+/// The first two of `names` that are the same folder, also on file systems that ignore case.
 fn same_folder<'a>(names: impl Iterator<Item = &'a str>) -> Option<(usize, usize)> {
     let folders: Vec<String> = names.map(|n| folder_name(n).to_lowercase()).collect();
     (0..folders.len()).find_map(|i| {

@@ -6,7 +6,7 @@ use crate::fields::RewardText;
 use rpo_data::prompts::fill;
 use rpo_pref::recipe::{TokenInReward, ValidationNoise, ValidationPrompts, class_prompt};
 
-/// What a picture is drawn for; the name of its noise stream too.
+/// Purpose of a picture; also the name of its noise stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The base model's pictures of the training prompts, one side of the preference pairs.
@@ -20,7 +20,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// As it stands in names of streams.
+    /// Its name in the names of streams.
     pub fn name(self) -> &'static str {
         match self {
             Self::Negatives => "negatives",
@@ -36,21 +36,21 @@ impl Purpose {
 pub struct Shot {
     /// What the text encoder reads.
     pub prompt: String,
-    /// What the reward's encoder reads of it.
+    /// The text that the reward's encoder reads.
     pub reward_text: String,
-    /// What the CLIP judge reads of it.
+    /// The text that the CLIP judge reads.
     pub judge_text: String,
     /// Seed of its noise.
     pub seed: u64,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
-    /// Names of its noise besides seed and purpose. Validation and test noise know no arm.
+    /// Names of its noise besides seed and purpose. Those of validation and test noise do not include the arm.
     pub names: Vec<String>,
 }
 
 impl Plan {
     /// The templates of a cell's pictures: training prompts for negatives, held-out ones for validation unless the recipe
-    /// says otherwise. Class pictures have none.
+    /// says otherwise. Class pictures have no template.
     pub fn templates(&self, cell: &Cell, purpose: Purpose) -> &[String] {
         let prompts = &self.subject(cell).prompts;
         match purpose {
@@ -67,7 +67,7 @@ impl Plan {
         }
     }
 
-    /// Pictures of each template; of class pictures, all of them.
+    /// Pictures per template; for class pictures, all of them.
     pub fn each(&self, cell: &Cell, purpose: Purpose) -> usize {
         match purpose {
             Purpose::Negatives => negatives_per_prompt(&self.arm(cell).recipe),
@@ -77,7 +77,7 @@ impl Plan {
         }
     }
 
-    /// How many pictures a cell draws for `purpose`, at a step.
+    /// Number of pictures that a cell draws for `purpose` at a step.
     pub fn pictures(&self, cell: &Cell, purpose: Purpose) -> usize {
         let prompts = match purpose {
             Purpose::Class => 1,
@@ -95,17 +95,17 @@ impl Plan {
             .collect()
     }
 
-    /// What the reward's encoder reads of each prompt.
+    /// The text that the reward's encoder reads for each prompt.
     pub fn reward_texts(&self, cell: &Cell, purpose: Purpose) -> Vec<String> {
         let keep = match purpose {
-            // The same rule for every arm, whatever its recipe's labels were made with.
+            // The same for every arm, whatever its recipe's labels use.
             Purpose::Test => self.experiment.encoders.reward_text == RewardText::Keep,
             _ => self.arm(cell).recipe.token_in_reward == TokenInReward::Keep,
         };
         self.texts(cell, purpose, keep)
     }
 
-    /// What the CLIP judge reads of each prompt.
+    /// The text that the CLIP judge reads for each prompt.
     pub fn judge_texts(&self, cell: &Cell, purpose: Purpose) -> Vec<String> {
         let keep = self.experiment.encoders.clip_text == RewardText::Keep;
         self.texts(cell, purpose, keep)
@@ -118,7 +118,7 @@ impl Plan {
         templates.map(|t| fill(t, token, &subject.class)).collect()
     }
 
-    /// The pictures that a cell draws for `purpose`, prompt by prompt. `step`: where noise is fresh at every validation.
+    /// The pictures that a cell draws for `purpose`, by prompt. `step` is used where noise is fresh at every validation.
     pub fn shots(&self, cell: &Cell, purpose: Purpose, step: usize) -> Vec<Shot> {
         let (subject, each) = (self.subject(cell), self.each(cell, purpose));
         let shot = |prompt: String, texts: [String; 2], names: Vec<String>| {
@@ -142,7 +142,7 @@ impl Plan {
         }
         let fresh = purpose == Purpose::Validation
             && self.arm(cell).recipe.validation_noise == ValidationNoise::Fresh;
-        // Negatives are the class's: subjects of one class share them.
+        // Negatives depend on the class only: subjects of one class share them.
         let of = match purpose {
             Purpose::Negatives => &subject.class,
             _ => &subject.name,

@@ -1,4 +1,4 @@
-//! The subjects of a plan: names, classes and prompts, without a picture.
+//! The subjects of a plan: names, classes and prompts, without pictures.
 
 use crate::fields::{Experiment, SubjectSource, Subjects};
 use crate::layer::Layers;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// A subject before its photos are read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedSubject {
-    /// What results and folders call it.
+    /// Its name in results and folders.
     pub name: String,
     /// Its class word in prompts.
     pub class: String,
@@ -22,9 +22,9 @@ pub struct PlannedSubject {
     pub token: String,
     /// Whether DreamBench's prompts for living subjects apply.
     pub live: bool,
-    /// How many photos it has; 0 where their folder is not here.
+    /// Number of its photos; 0 if their folder is missing.
     pub photos: usize,
-    /// Its prompt templates, cut to the experiment's numbers.
+    /// Its prompt templates, limited to the experiment's numbers.
     pub prompts: PromptSet,
 }
 

@@ -1,4 +1,4 @@
-//! What the rules chose on a trajectory.
+//! The checkpoints that the rules chose on a trajectory.
 
 use super::Folder;
 use super::record::{Latest, Record, validations};
@@ -6,18 +6,18 @@ use anyhow::{Context, Result};
 use rpo_reward::select::{self, Decision, Rule};
 use std::collections::BTreeSet;
 
-/// What the rules chose on one trajectory.
+/// The choices of the rules on one trajectory.
 #[derive(Clone, Debug)]
 pub struct Choices {
     /// The scored steps.
     pub steps: Vec<usize>,
     /// Their scores.
     pub validations: Vec<select::Validation>,
-    /// One decision a rule.
+    /// One decision per rule.
     pub decisions: Vec<Decision>,
 }
 
-/// The decisions of every rule on a trajectory that is over.
+/// The decisions of every rule on a finished trajectory.
 ///
 /// # Errors
 /// A damaged record.
@@ -25,7 +25,7 @@ pub fn choices(rules: &[Rule], folder: &Folder) -> Result<Choices> {
     decided(rules, folder, &folder.records()?)
 }
 
-/// The same of records that were read.
+/// As [`choices`], from records already read.
 pub(super) fn decided(rules: &[Rule], folder: &Folder, records: &[Record]) -> Result<Choices> {
     let validations = validations(records);
     let decisions = rules
@@ -46,7 +46,7 @@ pub fn chosen_steps(choices: &Choices) -> BTreeSet<usize> {
     std::iter::once(0).chain(chosen).collect()
 }
 
-/// Whether the trajectory's training is over.
+/// Whether the trajectory's training is finished.
 ///
 /// # Errors
 /// A damaged state file.

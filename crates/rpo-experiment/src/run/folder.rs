@@ -1,7 +1,7 @@
-//! The folder of one trajectory: its record, what it needs to go on after an interruption, and what it keeps.
+//! The folder of one trajectory: its record, the state to resume from, and its checkpoints and results.
 //!
-//! `state/latest.json` names the saved weights and moments and how long `metrics.jsonl` was then; lines beyond that are cut off on
-//! resume.
+//! `state/latest.json` names the saved weights and moments and the length of `metrics.jsonl` at that time; later lines are removed
+//! on resume.
 
 use super::record::{Latest, Record};
 use super::step_folders;
@@ -13,13 +13,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
-/// The trained tensors within a state: those of the U-Net, or A and B of its adapters.
+/// The file of trained tensors in a state: those of the U-Net, or A and B of its adapters.
 pub const WEIGHTS: &str = "weights.safetensors";
 
-/// The optimiser's moments within a state.
+/// The file of the optimiser's moments in a state.
 pub const MOMENTS: &str = "adamw.safetensors";
 
-/// The folder of what a trajectory resumes from.
+/// The folder of the state to resume from.
 const STATE: &str = "state";
 
 /// Folder of one trajectory.
@@ -32,12 +32,12 @@ impl Folder {
         self.0.join("metrics.jsonl")
     }
 
-    /// The folder of the checkpoint after `step` steps; `kind` is what was trained: `unet`, `lora`.
+    /// The folder of the checkpoint after `step` steps; `kind` is what is trained: `unet`, `lora`.
     pub fn checkpoint(&self, kind: &str, step: usize) -> PathBuf {
         self.0.join(kind).join(step_folders::name(step))
     }
 
-    /// Pictures drawn by the checkpoint of `step` for `purpose`.
+    /// The folder of pictures drawn by the checkpoint of `step` for `purpose`.
     pub fn samples(&self, purpose: &str, step: usize) -> PathBuf {
         self.0
             .join("samples")
@@ -50,7 +50,7 @@ impl Folder {
         self.0.join(STATE).join(step_folders::name(step))
     }
 
-    /// The state to go on from, if one was saved.
+    /// The state to resume from, if one was saved.
     ///
     /// # Errors
     /// A damaged file, by name.
@@ -64,16 +64,16 @@ impl Folder {
         }
     }
 
-    /// The state to go on from, once the record agrees with it. Nothing is changed.
+    /// The state to resume from, checked against the record. Changes nothing.
     ///
     /// # Errors
-    /// A state or a record that is damaged, cannot be read, or lacks what the other one names: by file, with the way to train
-    /// this trajectory again.
+    /// If the state or the record is damaged, unreadable, or lacks what the other one refers to: with the file, and how to
+    /// train this trajectory again.
     pub fn checked(&self) -> Result<Option<Latest>> {
         Ok(self.checked_record()?.0)
     }
 
-    /// All records in order, once the state agrees with them: of one reading of the file.
+    /// All records in order, checked against the state, from a single read of the file.
     ///
     /// # Errors
     /// Those of [`Folder::checked`] and of [`Folder::records`].
@@ -86,7 +86,7 @@ impl Folder {
         let path = self.metrics();
         let path = path.display();
         match &latest {
-            // A kill before the first save leaves no more than the scores of step 0.
+            // A kill before the first save leaves at most the scores of step 0.
             None if record.iter().filter(|b| **b == b'\n').count() > 1 => bail!(
                 "{path} has the record of a training, but state/latest.json beside it is gone\n  hint: put it back, or {}",
                 self.again()
@@ -119,12 +119,12 @@ impl Folder {
         Ok((latest, record))
     }
 
-    /// What helps where a file of this trajectory is damaged.
+    /// The hint about a damaged file of this trajectory.
     pub fn again(&self) -> String {
         format!("delete {} to train this trajectory again", self.0.display())
     }
 
-    /// The bytes of `metrics.jsonl`; none where there is no such file.
+    /// The bytes of `metrics.jsonl`; empty if it does not exist.
     fn record(&self) -> Result<Vec<u8>> {
         match fs::read(self.metrics()) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
@@ -147,7 +147,7 @@ impl Folder {
         input::read_json(&self.times_path()).unwrap_or_default()
     }
 
-    /// Keeps the time spent so far.
+    /// Writes the time spent so far.
     ///
     /// # Errors
     /// I/O errors.
@@ -155,10 +155,10 @@ impl Folder {
         output::write_json(&self.times_path(), times)
     }
 
-    /// Points `latest.json` at the saved state of `step`, then removes older ones.
+    /// Points `latest.json` at the saved state of `step`, then removes older states.
     ///
     /// # Errors
-    /// I/O errors; the older state then still stands.
+    /// I/O errors; the older state then stays valid.
     pub fn point_to(&self, step: usize, done: bool) -> Result<()> {
         let record = self.record()?;
         output::write_json(
@@ -173,7 +173,7 @@ impl Folder {
         self.keep_state((!done).then_some(step))
     }
 
-    /// Removes what a kill left behind: files that are not whole and states that are not `latest`.
+    /// Removes what a kill left behind: unfinished files and states other than `latest`.
     ///
     /// # Errors
     /// I/O errors.
@@ -187,7 +187,7 @@ impl Folder {
         step_folders::keep(&self.0.join(STATE), &keep, &[WEIGHTS, MOMENTS, SUMS])
     }
 
-    /// Cuts `metrics.jsonl` back to `bytes`.
+    /// Truncates `metrics.jsonl` to `bytes`.
     ///
     /// # Errors
     /// I/O errors.
@@ -224,7 +224,7 @@ impl Folder {
     /// All records of `metrics.jsonl` in order.
     ///
     /// # Errors
-    /// A line that is no record, by file and number.
+    /// If a line is not a record, with file and line number.
     pub fn records(&self) -> Result<Vec<Record>> {
         self.parse(self.record()?)
     }
@@ -240,7 +240,7 @@ impl Folder {
             .collect()
     }
 
-    /// Removes the checkpoints of every step that `keep` does not hold. `files`: what such a folder holds.
+    /// Removes the checkpoints of every step that is not in `keep`. `files`: the files of a checkpoint.
     ///
     /// # Errors
     /// I/O errors.
@@ -254,12 +254,12 @@ impl Folder {
         step_folders::keep(&self.0.join(kind), keep, &files)
     }
 
-    /// Steps that have a checkpoint of this kind on the disk, in order.
+    /// Steps with a checkpoint of this kind on disk, in order.
     pub fn kept_steps(&self, kind: &str) -> Vec<usize> {
         step_folders::steps(&self.0.join(kind))
     }
 
-    /// As [`Self::kept_steps`], whatever it is that was trained: for who does not know it.
+    /// As [`Self::kept_steps`], for checkpoints of any kind.
     pub fn all_kept_steps(&self) -> Vec<usize> {
         let folders = fs::read_dir(&self.0).into_iter().flatten().flatten();
         let own = |f: &fs::DirEntry| f.file_type().is_ok_and(|t| t.is_dir());

@@ -1,4 +1,4 @@
-//! A run folder as it lies on the disk: typed records that need no model to be read.
+//! The layout of a run folder: typed records, readable without a model.
 
 mod choice;
 mod folder;
@@ -24,11 +24,11 @@ pub use test::{PictureResult, StepResult};
 pub use tested::Tested;
 pub use times::{Phase, Times, duration};
 
-/// Version of the records of a run: all files but the plan, which has its own. 1 was that of rpo-train 0.1.0, without terms
-/// by name, columns and checksums; it can still be read.
+/// Version of the records of a run: all files except the plan, which has its own version. 1 was that of rpo-train 0.1.0,
+/// without terms by name, columns and checksums; it can still be read.
 pub const RECORDS: u32 = 2;
 
-/// `run.json`: what the resolved file does not say.
+/// `run.json`: what the resolved file does not contain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
     /// Version of the records.
@@ -38,24 +38,24 @@ pub struct RunInfo {
     pub version: String,
     /// Hash of model, encoders, subjects and arms.
     pub inputs: String,
-    /// Threads, SIMD level and kernels' version: bits are the same where these are.
+    /// Threads, SIMD level and version of the kernels: where these are equal, so are the bits.
     pub machine: String,
-    /// Folder of the experiment file, absolute: relative paths of the resolved file are looked for from here.
+    /// Folder of the experiment file, absolute: relative paths of the resolved file are searched from here.
     pub experiment_folder: PathBuf,
-    /// By key of the experiment file, the repositories and commits that weights were read from; empty where all were folders.
+    /// By key of the experiment file, the repositories and commits that weights were read from; empty if all were folders.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, Source>,
-    /// How it is computed, where that may change its last bits; runs of earlier versions do not say.
+    /// Settings that may change its last bits; empty in runs of earlier versions.
     #[serde(default)]
     pub computed: String,
-    /// What the solver is called on the model; runs of earlier versions do not say.
+    /// Name of the solver on the model; empty in runs of earlier versions.
     #[serde(default)]
     pub solver: String,
     /// The cells in order.
     pub cells: Vec<Cell>,
 }
 
-/// What `run.json` says in every version.
+/// The keys of `run.json` in every version.
 #[derive(Deserialize)]
 struct Versions {
     #[serde(default = "first")]
@@ -63,15 +63,15 @@ struct Versions {
     version: String,
 }
 
-/// Records that do not say their version.
+/// Version of records that do not state one.
 fn first() -> u32 {
     1
 }
 
-/// A run's folder, to be read.
+/// A run's folder.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
 }
 
@@ -81,10 +81,10 @@ impl Run {
         self.path.join("plan.json")
     }
 
-    /// The plan that it was begun with.
+    /// The plan that it began with.
     ///
     /// # Errors
-    /// A file that is missing, damaged or changed, or of another version, by path.
+    /// If the file is missing, damaged, changed or of another version, by path.
     pub fn plan(&self) -> Result<Plan> {
         let path = self.plan_path();
         let plan: Plan = input::read_json(&path)?;
@@ -95,10 +95,10 @@ impl Run {
     /// `run.json`
     ///
     /// # Errors
-    /// A file that is missing or damaged, or of records that this program does not know, by path.
+    /// If the file is missing or damaged, or the version of the records is unknown, by path.
     pub fn info(&self) -> Result<RunInfo> {
         let path = self.path.join("run.json");
-        // Before what another version may have changed.
+        // Checked before keys that another version may have changed.
         let written: Versions = input::read_json(&path)?;
         if written.records > RECORDS {
             return Err(BadInput::new(format!(
@@ -116,25 +116,25 @@ impl Run {
         Folder(self.path.join("trajectories").join(&cell.id))
     }
 
-    /// Whether a cell is trained, its checkpoints chosen and tested.
+    /// Whether a cell is trained and its chosen checkpoints are tested.
     ///
     /// # Errors
-    /// A record that is damaged, by file.
+    /// If a record is damaged, with its file.
     pub fn is_finished(&self, plan: &Plan, cell: &Cell) -> Result<bool> {
         Ok(self.tested(plan, cell)?.is_some())
     }
 
-    /// What the files of a cell say, each read once, if it is finished.
+    /// The contents of a cell's files, each read once, if the cell is finished.
     ///
     /// # Errors
-    /// A record that is damaged, by file.
+    /// If a record is damaged, with its file.
     pub fn tested(&self, plan: &Plan, cell: &Cell) -> Result<Option<Tested>> {
         Tested::read(&plan.rules, &self.trajectory(cell))
     }
 
     /// Time spent on all cells so far, over all starts and processes.
     pub fn times(&self, cells: &[Cell]) -> Times {
-        // Where versions before cells kept it.
+        // Versions before cells kept the times here.
         let mut times: Times = input::read_json(&self.path.join("times.json")).unwrap_or_default();
         for cell in cells {
             times += self.trajectory(cell).times();

@@ -1,6 +1,6 @@
-//! The record of a trajectory: one line a step and one a validation.
+//! The record of a trajectory: one line per step and one per validation.
 //!
-//! It never holds a clock, so that an interrupted run ends with the same bytes.
+//! It contains no times, so that an interrupted run ends with the same bytes.
 
 use rpo_reward::Score;
 use rpo_reward::select::Validation;
@@ -15,9 +15,9 @@ pub enum Record {
     Step {
         /// Steps taken, from 1.
         step: usize,
-        /// The terms of the loss without their weights, by name: `sim` (Eq. 7), `pref` (Eq. 8), `prior`.
+        /// The unweighted terms of the loss by name: `sim` (Eq. 7), `pref` (Eq. 8), `prior`.
         terms: BTreeMap<String, f64>,
-        /// What was minimised.
+        /// The minimised loss.
         loss: f64,
         /// Global gradient norm before clipping.
         grad_norm: f64,
@@ -26,12 +26,12 @@ pub enum Record {
     Validation {
         /// Steps taken.
         step: usize,
-        /// One score a picture, prompt by prompt.
+        /// One score per picture, by prompt.
         scores: Vec<Score>,
     },
 }
 
-/// A line as this version writes it, or as 0.1.0 did, which knew two terms.
+/// A line as this version writes it, or as 0.1.0 did, which had two terms.
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Line {
@@ -82,10 +82,10 @@ pub struct Latest {
     pub step: usize,
     /// Bytes of `metrics.jsonl` that belong to it.
     pub metrics_bytes: u64,
-    /// Their hash; states of earlier versions have none.
+    /// Hash of these bytes; states of earlier versions have none.
     #[serde(default)]
     pub metrics_blake3: Option<String>,
-    /// Training is over: every rule has stopped, or the limit is reached.
+    /// Whether training is finished: every rule has stopped, or the limit is reached.
     pub done: bool,
 }
 

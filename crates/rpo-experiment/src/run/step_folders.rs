@@ -1,4 +1,4 @@
-//! Folders `step-000120`, one a step, of which some are kept: what this program put there is removed, and nothing else.
+//! Folders `step-000120`, one per step, of which some are kept. Only this program's own files are removed.
 
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ pub(super) fn name(step: usize) -> String {
     format!("step-{step:06}")
 }
 
-/// The steps that have a folder in `parent`, in order. Links and other names are somebody else's.
+/// The steps that have a folder in `parent`, in order. Links and other names are ignored.
 pub(super) fn steps(parent: &Path) -> Vec<usize> {
     let step = |entry: fs::DirEntry| {
         let file_name = entry.file_name();
@@ -29,8 +29,8 @@ pub(super) fn steps(parent: &Path) -> Vec<usize> {
     steps
 }
 
-/// Removes the folders of steps that are not in `keep`: their `files`, by path within them, then whatever folders are empty.
-/// A folder with files of other names stays, with these.
+/// Removes the folders of steps that are not in `keep`: their `files`, by path within them, then empty folders. A folder with
+/// other files stays, with those files.
 ///
 /// # Errors
 /// I/O errors, by path.
@@ -43,7 +43,7 @@ pub(super) fn keep(parent: &Path, keep: &BTreeSet<usize>, files: &[&str]) -> Res
             within.extend(path.parent().map(Path::to_owned));
             absent(&path, fs::remove_file(&path))?;
         }
-        // The deepest first.
+        // Deepest first.
         for folder in within.iter().rev() {
             absent(folder, fs::remove_dir(folder))?;
         }
@@ -51,7 +51,7 @@ pub(super) fn keep(parent: &Path, keep: &BTreeSet<usize>, files: &[&str]) -> Res
     Ok(())
 }
 
-/// What is not there need not be removed, and a folder with other files in it is not.
+/// Accepts that a path does not exist or that a folder is not empty.
 fn absent(path: &Path, removed: std::io::Result<()>) -> Result<()> {
     match removed {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(()),

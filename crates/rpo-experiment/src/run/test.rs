@@ -1,4 +1,4 @@
-//! What the test pictures of a checkpoint scored.
+//! Scores of a checkpoint's test pictures.
 
 use super::Folder;
 use anyhow::{Context, Result};
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
 
-/// What one test picture scored.
+/// Scores of one test picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PictureResult {
-    /// Place of its test prompt.
+    /// Index of its test prompt.
     pub prompt: usize,
-    /// Number among that prompt's pictures.
+    /// Index among that prompt's pictures.
     pub picture: usize,
-    /// One value in each of the columns.
+    /// One value per column.
     pub values: Vec<f64>,
-    /// The reward encoder's pair, for λ-means on test pictures.
+    /// The pair of scores of the reward's encoder, for λ-means on test pictures.
     pub score: Score,
 }
 
@@ -29,22 +29,22 @@ pub struct StepResult {
     pub step: usize,
     /// The prompts, filled in.
     pub prompts: Vec<String>,
-    /// What the values of the pictures are.
+    /// The columns of the pictures' values.
     pub columns: Vec<Column>,
-    /// One result a picture, prompt by prompt.
+    /// One result per picture, by prompt.
     pub pictures: Vec<PictureResult>,
 }
 
 impl StepResult {
-    /// Its file below the folder of results, `test/`.
+    /// Name of its file in the folder of results, `test/`.
     fn file(step: usize) -> String {
         format!("step-{step:06}.json")
     }
 
-    /// The result of a checkpoint, if it is there and whole: what is not can be made again from the checkpoint.
+    /// The result of a checkpoint, if it exists.
     ///
     /// # Errors
-    /// A file that cannot be read or is not as it was written, by path, with the way to test this checkpoint again.
+    /// If the file cannot be read or is not as it was written, with the path and how to test this checkpoint again.
     pub fn read(folder: &Folder, step: usize) -> Result<Option<Self>> {
         let (place, file) = (folder.results(), Self::file(step));
         let path = place.join(&file);

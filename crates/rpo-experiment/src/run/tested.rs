@@ -1,4 +1,4 @@
-//! A trajectory that is trained, its checkpoints chosen and tested.
+//! A trajectory that is trained and whose chosen checkpoints are tested.
 
 use super::choice::{Choices, chosen_steps, decided, is_trained};
 use super::folder::Folder;
@@ -8,19 +8,19 @@ use anyhow::Result;
 use rpo_reward::select::Rule;
 use std::collections::BTreeMap;
 
-/// All that the files of such a trajectory say, pictures apart.
+/// The contents of such a trajectory's files, except pictures.
 #[derive(Clone, Debug)]
 pub struct Tested {
-    /// Of the training, in order.
+    /// Records of the training, in order.
     pub records: Vec<Record>,
-    /// What the rules chose.
+    /// The choices of the rules.
     pub choices: Choices,
-    /// By step, the result of step 0 and of every step that a rule chose.
+    /// By step, the results of step 0 and of every chosen step.
     pub results: BTreeMap<usize, StepResult>,
 }
 
 impl Tested {
-    /// Reads each file once; nothing where one is not there yet.
+    /// Reads each file once; `None` if one is still missing.
     pub(super) fn read(rules: &[Rule], folder: &Folder) -> Result<Option<Self>> {
         if !is_trained(folder)? {
             return Ok(None);

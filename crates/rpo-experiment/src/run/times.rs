@@ -1,11 +1,11 @@
-//! Where the time of a run went.
+//! Time spent in each phase of a run.
 
 use serde::{Deserialize, Serialize};
 
-/// What time is spent on.
+/// A phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Drawing negatives and preparing what training reads.
+    /// Drawing negatives and preparing the inputs of training.
     Negatives,
     /// Gradient steps.
     Training,
@@ -15,7 +15,7 @@ pub enum Phase {
     Test,
 }
 
-/// Seconds spent in each phase, over all resumptions.
+/// Seconds spent in each phase, over all starts.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Times {
     /// See [`Phase::Negatives`].
@@ -51,7 +51,7 @@ impl Times {
         }
     }
 
-    /// Share of all phases that went into validation, in \[0, 1\].
+    /// Share of validation in the time of all phases, in \[0, 1\].
     pub fn validation_share(&self) -> f64 {
         let all = self.negatives + self.training + self.validation + self.test;
         if all > 0.0 {
