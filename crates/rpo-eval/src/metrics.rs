@@ -70,7 +70,7 @@ impl ImageJudge {
         })?))
     }
 
-    /// The embeddings of pictures, for several figures of the same ones.
+    /// The embeddings of pictures, to compute several metrics of the same ones.
     ///
     /// # Errors
     /// A picture that cannot be embedded.
@@ -120,7 +120,7 @@ impl TextJudge {
         })?))
     }
 
-    /// The embeddings of pictures, for several figures of the same ones.
+    /// The embeddings of pictures, to compute several metrics of the same ones.
     ///
     /// # Errors
     /// A picture that cannot be embedded.

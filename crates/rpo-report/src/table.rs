@@ -154,7 +154,7 @@ impl Table {
         (subjects == 1).then(|| "one subject: no interval and no test is possible".to_owned())
     }
 
-    /// Arms whose checkpoints are the same and their figures not; and the others that share checkpoints.
+    /// Arms with the same checkpoints but different values; and the other arms that share checkpoints.
     fn same_checkpoints(&self) -> (Vec<String>, Vec<String>) {
         let (mut contradictions, mut shared) = (Vec::new(), Vec::new());
         for row in &self.rows {

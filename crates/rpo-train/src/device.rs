@@ -65,7 +65,7 @@ impl Chosen {
 /// Opens the device. `auto` takes the first GPU if this build supports CUDA and a GPU exists, else the CPU.
 ///
 /// # Errors
-/// [`BadInput`] if a GPU is asked for and cannot be used.
+/// [`BadInput`] if the requested GPU cannot be used.
 pub fn open(device: &str, dtype: &str) -> Result<Chosen> {
     match parse(device).map_err(BadInput::new)? {
         Wanted::Cpu => Ok(cpu(None)),

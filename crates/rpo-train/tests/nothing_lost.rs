@@ -359,7 +359,7 @@ fn results_take_no_place_of_inputs_devices_or_other_files() {
             &[&forward[..], &[&inputs, "--output", place]].concat(),
             &[words],
         );
-        // Two runs are not needed: the place is looked at first.
+        // The runs need not exist: the output path is checked first.
         refused(2, &["report", "a", "b", "--out", place], &[words]);
     }
     refused(2, &[&eval[..], &["--out", &prompts]].concat(), &["is read"]);

@@ -56,7 +56,7 @@ impl StepResult {
             let path = path.display();
             format!("delete {path} and resume the run to test this checkpoint again")
         })?;
-        // Versions without checksums may have left half a file.
+        // Versions without checksums may have left a truncated file.
         let Ok(result) = serde_json::from_slice::<Self>(&bytes) else {
             return Ok(None);
         };
@@ -74,7 +74,7 @@ impl StepResult {
     pub fn write(&self, folder: &Folder) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         let (place, file) = (folder.results(), Self::file(self.step));
-        // One that could not be used would not fit the new checksum, should a kill come before the new file.
+        // An unusable file would not match the new checksum if a kill came before the new file.
         match fs::remove_file(place.join(&file)) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 return Err(e).with_context(|| place.join(&file).display().to_string());

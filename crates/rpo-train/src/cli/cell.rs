@@ -1,4 +1,4 @@
-//! `rpo-train cell RUN --index N`: one cell of a run, in a process of its own.
+//! `rpo-train cell RUN --index N`: one cell of a run, in its own process.
 
 use crate::device;
 use crate::run_folder;

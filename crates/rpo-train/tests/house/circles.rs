@@ -7,7 +7,7 @@
 //! - A child that uses what its parent itself defines, while the parent uses the child, is a circle like any other.
 //! - Methods are not followed (their types are named somewhere), nor is test-only code.
 //!
-//! A circle is broken by moving what both need into a file of its own, below both, or the choice between them up.
+//! A circle is broken by moving what both need into a separate file, below both, or the choice between them up.
 
 use super::imports::{Edge, edges};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -11,7 +11,7 @@ use rpo_experiment::run::duration;
 use rpo_experiment::words::describe_guidance;
 use rpo_reward::select::Kind;
 
-/// Tokens of a text in CLIP's encoders, where the model's own is not here.
+/// Tokens of a text in CLIP's encoders, used if the model is missing.
 const TOKENS: usize = 77;
 
 /// Up to this many subjects, photos are listed per subject.

@@ -1,6 +1,6 @@
 //! What a method trains and keeps: the [`Trainable`] of an arm.
 //!
-//! To add one: a module beside [`whole`] and [`adapters`], its keys in `rpo-experiment/src/arms.rs`, and a line in [`of`].
+//! To add one: a module beside `whole` and `adapters`, its keys in `rpo-experiment/src/arms.rs`, and a line in [`of`].
 
 mod adapters;
 mod contract;
