@@ -35,7 +35,7 @@ impl Experiment {
         }
         if validation.pictures_per_prompt < PICTURES {
             saved.push(format!(
-                "{} validation pictures a prompt for {PICTURES}",
+                "{} validation pictures per prompt for {PICTURES}",
                 validation.pictures_per_prompt
             ));
         }

@@ -63,7 +63,7 @@ pub struct PairSampler {
 /// A subject without pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no pair can be made of {references} references, {prompts} training prompts and {negatives} generated pictures a prompt: each must be at least 1"
+    "no pair can be made of {references} references, {prompts} training prompts and {negatives} generated pictures per prompt: each must be at least 1"
 )]
 pub struct NoPairs {
     /// Number of references.

@@ -68,7 +68,7 @@ fn table_of_decisions() {
             Some(4),
         ),
         case(
-            "an equal reward is no new maximum: the earliest stays, patience goes on",
+            "an equal reward is no new maximum: the earliest stays, patience keeps counting",
             best(Some(2)),
             &[0.5, 0.6, 0.6, 0.6, 0.7],
             false,

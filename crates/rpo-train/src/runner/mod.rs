@@ -38,7 +38,7 @@ pub fn run_all(setup: &Setup, run: &Run) -> Result<Vec<Failed>> {
     for cell in &setup.cells {
         if let Err(error) = run_cell(setup, &judges, run, cell, &mut progress) {
             progress.line(&format!(
-                "{}: failed ({error:#}); the other cells go on",
+                "{}: failed ({error:#}); the other cells continue",
                 cell.id
             ));
             failed.push(Failed {
