@@ -11,7 +11,7 @@ use rpo_nn::Tape;
 use rpo_nn::weights::{Params, Scope};
 
 #[global_allocator]
-static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Build = fn(&UNetConfig, &Scope, usize) -> Result<Block>;
 

@@ -5,7 +5,7 @@ use rpo_bench::{Work, micro};
 use rpo_diffusion::Solver;
 
 #[global_allocator]
-static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn micro_model(_: &mut Criterion) {
     // As the program runs; criterion itself cannot move to another thread.

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 #[global_allocator]
-static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 

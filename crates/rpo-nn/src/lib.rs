@@ -29,7 +29,6 @@ pub mod ops;
 pub mod optim;
 mod parallel;
 mod place;
-mod pool;
 mod rows;
 mod scratch;
 mod simd;
@@ -41,7 +40,6 @@ pub use autograd::Tape;
 #[doc(hidden)]
 pub use parallel::poison_results;
 pub use place::Place;
-pub use pool::Pool;
 pub use simd::simd_level;
 pub use stack::{on_pool, on_pool_of};
 

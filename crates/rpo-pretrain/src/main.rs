@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // candle's elementwise thread pool spins while waiting; the kernels have their own threads.

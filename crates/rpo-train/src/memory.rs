@@ -102,9 +102,9 @@ pub fn estimate(
     memory: Memory,
 ) -> Estimate {
     const F32: usize = 4;
-    let (number, libraries, pool) = match memory {
-        Memory::Host => (F32, 0, rpo_nn::Pool::MOST),
-        Memory::Gpu(bytes) => (bytes, GPU_LIBRARIES, 0),
+    let (number, libraries) = match memory {
+        Memory::Host => (F32, 0),
+        Memory::Gpu(bytes) => (bytes, GPU_LIBRARIES),
     };
     let parameters = sizes.unet.parameters();
     let side = sizes.size / sizes.factor.max(1);
@@ -133,13 +133,9 @@ pub fn estimate(
         ("moments", 2 * F32 * trained),
         ("encoders", F32 * sizes.encoders),
     ];
-    let phase = |phase, more: &[(&'static str, usize)]| {
-        let used: usize = more.iter().map(|(_, bytes)| bytes).sum();
-        let kept = [("buffers between uses", used.min(pool))];
-        Estimate {
-            parts: resident.iter().chain(more).chain(&kept).copied().collect(),
-            phase,
-        }
+    let phase = |phase, more: &[(&'static str, usize)]| Estimate {
+        parts: resident.iter().chain(more).copied().collect(),
+        phase,
     };
     let training = phase(
         "training",

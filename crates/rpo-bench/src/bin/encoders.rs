@@ -17,7 +17,7 @@ enum Tower {
 }
 
 #[global_allocator]
-static POOL: rpo_nn::Pool = rpo_nn::Pool::new();
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
     // As rpo-train does: candle's elementwise thread pool spins while it waits.
