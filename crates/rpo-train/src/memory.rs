@@ -16,6 +16,9 @@ pub const WORTH_TELLING: usize = 1_000_000_000;
 /// input of a convolution.
 const DECODER_PER_PIXEL: usize = 1100;
 
+/// The program with its threads and the embedded model, and what an allocator holds between uses.
+const PROGRAM: usize = 80_000_000;
+
 /// GPU memory of the CUDA context and libraries (0.6 to 1 GB) and of the workspace of convolutions (at most 1 GB), in bytes.
 const GPU_LIBRARIES: usize = 2_000_000_000;
 
@@ -103,7 +106,7 @@ pub fn estimate(
 ) -> Estimate {
     const F32: usize = 4;
     let (number, libraries) = match memory {
-        Memory::Host => (F32, 0),
+        Memory::Host => (F32, PROGRAM),
         Memory::Gpu(bytes) => (bytes, GPU_LIBRARIES),
     };
     let parameters = sizes.unet.parameters();
@@ -123,7 +126,7 @@ pub fn estimate(
         1
     };
     let resident = [
-        ("CUDA's libraries and scratch", libraries),
+        ("program and libraries", libraries),
         ("U-Net", number * parameters),
         ("trained weights", F32 * trained),
         (
