@@ -61,11 +61,7 @@ pub fn estimate(plan: &Plan, side: usize, of: impl Fn(usize) -> Weights) -> Esti
 }
 
 fn validations(plan: &Plan, cell: &Cell) -> usize {
-    let (limit, every) = (
-        plan.arm(cell).training.steps,
-        plan.experiment.validation.every,
-    );
-    limit / every + 1 + usize::from(!limit.is_multiple_of(every))
+    plan.validations_until(cell, plan.arm(cell).training.steps)
 }
 
 /// Upper bound on kept checkpoints of a trajectory: step 0 is the base and is not kept; each rule and each λ of both means keeps at most one.

@@ -30,11 +30,15 @@ impl Plan {
 
     /// Cost of a cell from the first step to `step`, including its validation.
     pub fn cost_until(&self, cell: &Cell, step: usize) -> f64 {
+        let validations = self.validations_until(cell, step) as f64;
+        step as f64 * self.step_cost(cell) + validations * self.validation_cost(cell)
+    }
+
+    /// Validations of a cell from step 0 to `step`: one every k steps, and one at the last step.
+    pub fn validations_until(&self, cell: &Cell, step: usize) -> usize {
         let limit = self.arm(cell).training.steps;
         let every = self.experiment.validation.every;
-        let off_grid = usize::from(step == limit && !step.is_multiple_of(every));
-        let validations = step / every + 1 + off_grid;
-        step as f64 * self.step_cost(cell) + validations as f64 * self.validation_cost(cell)
+        step / every + 1 + usize::from(step == limit && !step.is_multiple_of(every))
     }
 
     /// Cost of the whole trajectory of a cell, without what is drawn before it.
