@@ -25,6 +25,8 @@ macro_rules! built_in {
 pub const EXPERIMENTS: &[BuiltIn] = built_in![
     "quickstart",
     "my_subject",
+    "my_subject_sd15",
+    "my_subject_sdxl",
     "ablation_lambda",
     "ablation_lambda_train",
     "ablation_components",

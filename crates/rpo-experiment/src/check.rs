@@ -1,12 +1,15 @@
 //! Checks that types cannot make: ranges, names, combinations. Each error names file, line and key.
 
+use crate::bounds::{self, MOST_RANK, at_most};
 use crate::device;
 use crate::fields::{Experiment, Lora, SubjectSource, Training};
 use crate::layer::Layers;
+use crate::paths;
 use crate::solver::Solver;
 use anyhow::Result;
 use rpo_data::stickerbench::sprites::NOUNS;
 use rpo_reward::Lambda;
+use std::collections::HashSet;
 
 /// Every noun except the crown, which is also an accessory.
 const STICKERBENCH_SUBJECTS: usize = NOUNS.len() - 1;
@@ -16,6 +19,7 @@ const STICKERBENCH_SUBJECTS: usize = NOUNS.len() - 1;
 /// # Errors
 /// [`rpo_files::failure::BadInput`] about the first key that is out of range.
 pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
+    bounds::check(e, layers)?;
     let at_least_one = [
         ("sampler.steps", e.sampler.steps),
         ("sampler.batch", e.sampler.batch),
@@ -72,9 +76,23 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
             "there is no rule\n  hint: give `lambda` and `mean`, or `last = true`",
         ));
     }
-    for (i, seed) in e.seeds.iter().enumerate() {
-        if e.seeds[..i].contains(seed) {
-            return Err(layers.error("seeds", &format!("{seed} is given twice")));
+    let mut seeds = HashSet::new();
+    if let Some(seed) = e.seeds.iter().find(|seed| !seeds.insert(**seed)) {
+        return Err(layers.error("seeds", &format!("{seed} is given twice")));
+    }
+    for (key, path) in [
+        ("output", &e.output),
+        ("model.path", &e.model.path),
+        ("subjects.path", &e.subjects.path),
+        ("encoders.reward", &e.encoders.reward),
+        ("encoders.clip", &e.encoders.clip),
+        ("encoders.vit", &e.encoders.vit),
+    ] {
+        if let Some(hint) = paths::unexpanded(path) {
+            return Err(layers.error(
+                key,
+                &format!("\"{path}\" is taken literally\n  hint: {hint}"),
+            ));
         }
     }
     if e.name.is_empty() || e.name.contains(['/', '\\']) || e.name.starts_with('.') {
@@ -125,6 +143,8 @@ pub(super) fn check_training(t: &Training, table: &str, layers: &Layers) -> Resu
             return Err(layers.error(&format!("{table}.{key}"), "must be 1 or more"));
         }
     }
+    at_most(&format!("{table}.steps"), t.steps, 100_000_000, layers)?;
+    at_most(&format!("{table}.batch"), t.batch, 4096, layers)?;
     if t.gradient_accumulation == 0 || !t.batch.is_multiple_of(t.gradient_accumulation) {
         let message = format!(
             "{} parts of a batch of {}\n  hint: a number that divides training.batch",
@@ -155,8 +175,12 @@ pub(super) fn check_lora(lora: &Lora, table: &str, layers: &Layers) -> Result<()
     if lora.rank == 0 {
         return Err(layers.error(&format!("{table}.rank"), "must be 1 or more"));
     }
-    if lora.alpha.is_some_and(|a| !(a.is_finite() && a > 0.0)) {
-        return Err(layers.error(&format!("{table}.alpha"), "must be more than 0"));
+    at_most(&format!("{table}.rank"), lora.rank, MOST_RANK, layers)?;
+    if lora.alpha.is_some_and(|a| !(a > 0.0 && a <= 1e6)) {
+        return Err(layers.error(
+            &format!("{table}.alpha"),
+            "must be more than 0, and at most 1e6",
+        ));
     }
     if lora.targets.is_empty() {
         return Err(layers.error(

@@ -5,6 +5,7 @@ use anyhow::Result;
 use rpo_files::failure::BadInput;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -59,6 +60,23 @@ impl Layer {
         })
     }
 
+    /// A hint if the line at `span` has backslashes in double quotes, where TOML takes them for escapes.
+    pub(super) fn backslashes(&self, span: Option<Range<usize>>) -> String {
+        let at = span.map_or(0, |s| s.start.min(self.text.len()));
+        let start = self.text[..at].rfind('\n').map_or(0, |n| n + 1);
+        let line = self.text[start..].lines().next().unwrap_or_default();
+        let quoted = line
+            .split_once('"')
+            .and_then(|(_, rest)| rest.rsplit_once('"'));
+        match quoted {
+            Some((path, _)) if path.contains('\\') => format!(
+                "\n  hint: `\\` in double quotes is an escape: write '{path}' in single quotes, or {} with forward slashes",
+                path.replace("\\\\", "/").replace('\\', "/")
+            ),
+            _ => String::new(),
+        }
+    }
+
     /// An error at a position in its text.
     pub(super) fn error_at(&self, span: Option<Range<usize>>, message: &str) -> anyhow::Error {
         match span {
@@ -73,6 +91,22 @@ impl Layer {
     }
 }
 
+/// Experiments are texts of some kilobytes.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// The text of a file, of [`MOST_BYTES`] at most: devices and pipes do not say how long they are.
+fn text(file: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(file)?
+        .take(MOST_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if read as u64 > MOST_BYTES {
+        let message = format!("more than {MOST_BYTES} bytes: this is no experiment");
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
+}
+
 /// The local file of this name, or with `.toml` appended; the inner error says why there is none.
 fn local(path: &Path) -> Result<std::result::Result<(PathBuf, Layer), std::io::Error>> {
     let mut ended = path.as_os_str().to_owned();
@@ -80,10 +114,10 @@ fn local(path: &Path) -> Result<std::result::Result<(PathBuf, Layer), std::io::E
     let mut why = None;
     for file in [path.to_path_buf(), PathBuf::from(ended)] {
         let label = file.display().to_string();
-        match std::fs::read_to_string(&file) {
+        match text(&file) {
             Ok(text) => return Ok(Ok((file, Layer { label, text }))),
             // A file that exists but cannot be read is an error.
-            Err(e) if file.is_file() => {
+            Err(e) if file.is_file() || e.kind() == ErrorKind::FileTooLarge => {
                 return Err(BadInput::new(format!(
                     "{label}: {e}\n  hint: an experiment is a TOML file in UTF-8 that can be read"
                 )));
@@ -91,9 +125,7 @@ fn local(path: &Path) -> Result<std::result::Result<(PathBuf, Layer), std::io::E
             Err(e) => why = why.or(Some(e)),
         }
     }
-    Ok(Err(
-        why.unwrap_or_else(|| std::io::ErrorKind::NotFound.into())
-    ))
+    Ok(Err(why.unwrap_or_else(|| ErrorKind::NotFound.into())))
 }
 
 impl From<&BuiltIn> for Layer {
@@ -123,6 +155,8 @@ pub struct Layers {
     pub folder: PathBuf,
     /// By key, the commits that an earlier start of the same run read: they are used again.
     pub sources: BTreeMap<String, Source>,
+    /// What the experiment changes of its preset, one line for each key.
+    pub changes: Vec<String>,
 }
 
 impl Layers {

@@ -1,6 +1,7 @@
 //! Experiment files: what the user wrote ([`read`]), what it resolves to ([`Experiment`]) and whether it can be run.
 
 mod arms;
+mod bounds;
 pub mod built_in;
 mod check;
 mod defaults;
@@ -8,9 +9,11 @@ pub mod device;
 mod fields;
 mod layer;
 mod meaning;
+mod names;
 mod nearest;
 pub mod paths;
 pub mod plan;
+mod preset_layer;
 pub mod presets;
 mod rules;
 pub mod run;

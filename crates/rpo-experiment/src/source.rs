@@ -2,8 +2,9 @@
 
 use crate::fields::Experiment;
 use crate::layer::{Layer, Layers};
+use crate::names;
 use crate::nearest::nearest;
-use crate::presets;
+use crate::preset_layer::PresetLayer;
 use anyhow::Result;
 use rpo_files::failure::BadInput;
 use std::collections::BTreeMap;
@@ -26,46 +27,37 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
             text: set_to_toml(set)?,
         });
     }
-    if let Some(preset) = preset(&layers) {
-        layers.insert(0, preset);
-    }
-    let layers = Layers {
-        layers,
-        folder,
-        sources: BTreeMap::new(),
-    };
+    let preset = PresetLayer::find(&layers);
     let mut merged = toml::Table::new();
-    for layer in &layers.layers {
+    for layer in preset
+        .as_ref()
+        .map(PresetLayer::layer)
+        .iter()
+        .chain(&layers)
+    {
         // Each layer must be valid by itself: this finds unknown keys and wrong types with their line.
         if let Err(e) = toml::from_str::<Experiment>(&layer.text) {
-            return Err(layer.error_at(e.span(), &describe(e.message())));
+            let message = describe(e.message()) + layer.backslashes(e.span()).as_str();
+            return Err(layer.error_at(e.span(), &message));
         }
         let table: toml::Table =
             toml::from_str(&layer.text).map_err(|e| layer.error_at(e.span(), e.message()))?;
         merge(&mut merged, table);
     }
-    let experiment: Experiment = merged
+    let changes = preset.as_ref().map(|p| p.changes(&layers)).transpose()?;
+    layers.splice(..0, preset.as_ref().map(PresetLayer::layer));
+    let layers = Layers {
+        layers,
+        folder,
+        sources: BTreeMap::new(),
+        changes: changes.unwrap_or_default(),
+    };
+    let mut experiment: Experiment = merged
         .try_into()
         .map_err(|e: toml::de::Error| BadInput::new(describe(e.message())))?;
+    names::complete(&mut experiment.encoders, &layers)?;
     crate::check::check(&experiment, &layers)?;
     Ok((experiment, layers))
-}
-
-/// The bottom layer, from `[model] preset`. Anything that is not a preset's name is the path of a model.
-fn preset(layers: &[Layer]) -> Option<Layer> {
-    let named = layers.iter().rev().find_map(|layer| {
-        let table: toml::Table = toml::from_str(&layer.text).ok()?;
-        Some(table.get("model")?.get("preset")?.as_str()?.to_owned())
-    })?;
-    let text = match presets::find(&named) {
-        Some(preset) => preset.text.to_owned(),
-        None if named.is_empty() => return None,
-        None => format!("[model]\npath = {}\n", toml::Value::String(named.clone())),
-    };
-    Some(Layer {
-        label: format!("preset {named}"),
-        text,
-    })
 }
 
 /// Tables are merged key by key; everything else, arrays of arms included, is replaced.
@@ -150,6 +142,42 @@ mod tests {
         let (path, _) = read(&file, &[], &["model.preset=org/some-model".into()]).unwrap();
         assert_eq!(path.model.path, "org/some-model");
         assert_eq!(path.model.size, 0);
+    }
+
+    #[test]
+    fn backslashes_get_their_hint() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.toml");
+        for (path, hint) in [
+            (
+                r"C:\Users\me\photos",
+                r"write 'C:\Users\me\photos' in single quotes, or C:/Users/me/photos",
+            ),
+            (r"D:\data\photos", "D:/data/photos"),
+            (r"\\server\share", "in single quotes"),
+        ] {
+            let text = format!("name = \"x\"\n[subjects]\npath = \"{path}\"\n");
+            std::fs::write(&file, text).unwrap();
+            let said = read(&file, &[], &[]).err().unwrap().to_string();
+            assert!(said.contains("x.toml:3: ") && said.contains(hint), "{said}");
+        }
+        // Read as written in single quotes, so they can be told what they are.
+        std::fs::write(&file, "[subjects]\npath = 'C:\\Users\\me'\n").unwrap();
+        let said = read(&file, &[], &[]).err().unwrap().to_string();
+        assert!(
+            said.contains("`subjects.path`") && said.contains("Windows"),
+            "{said}"
+        );
+        let said = read(&file, &[], &["subjects.path=~/photos".into()])
+            .err()
+            .unwrap();
+        assert!(
+            said.to_string().contains("only a shell expands ~"),
+            "{said}"
+        );
+        std::fs::write(&file, " ".repeat(5 << 20)).unwrap();
+        let said = read(&file, &[], &[]).err().unwrap().to_string();
+        assert!(said.contains("no experiment"), "{said}");
     }
 
     #[test]

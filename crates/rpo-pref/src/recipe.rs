@@ -222,8 +222,9 @@ impl Recipe {
     /// # Errors
     /// [`RecipeError`] with the first key that is not, and its allowed values.
     pub fn check(&self) -> Result<(), RecipeError> {
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        let weight = |value: f64| value.is_finite() && value >= 0.0;
+        // Far beyond any use; products of such numbers stay finite.
+        let positive = |value: f64| value > 0.0 && value <= 1e9;
+        let weight = |value: f64| (0.0..=1e9).contains(&value);
         let error = |key, value: f64, hint| {
             Err(RecipeError {
                 key,
@@ -277,6 +278,14 @@ impl Recipe {
                 0.0,
                 "at least 1 where l_pref_weight is not 0 (the paper: 4)",
             );
+        }
+        for (key, count) in [
+            ("negatives_per_prompt", self.negatives_per_prompt),
+            ("class_pictures", self.class_pictures),
+        ] {
+            if count > 100_000 {
+                return error(key, count as f64, "at most 100000 pictures");
+            }
         }
         if self.prior_weight > 0.0 && self.class_pictures == 0 {
             return error(

@@ -5,7 +5,7 @@ use crate::embedded;
 use crate::hub::{self, Content, Environment, Repository};
 use anyhow::Result;
 use rpo_experiment::Source;
-use rpo_experiment::paths::places;
+use rpo_experiment::paths::{places, unexpanded};
 use rpo_files::failure::BadInput;
 use std::path::{Path, PathBuf};
 
@@ -16,9 +16,11 @@ use std::path::{Path, PathBuf};
 /// [`BadInput`] with the places searched.
 pub fn find(name: &str, experiment_folder: &Path) -> Result<PathBuf> {
     let places = places(name, experiment_folder);
+    let hint = unexpanded(name)
+        .unwrap_or("give the path of an existing folder, or `micro` for the embedded model");
     here(name, &places)?.ok_or_else(|| {
         BadInput::new(format!(
-            "`{name}` was not found. Looked at:\n{}\n  hint: give the path of an existing folder, or `micro` for the embedded model",
+            "`{name}` was not found. Looked at:\n{}\n  hint: {hint}",
             list(&places)
         ))
     })

@@ -57,15 +57,16 @@ fn captions_that_bind_nothing_are_told() {
     assert!(!said.contains("c.txt"), "{said}");
 
     // Without the model there is no tokenizer to count tokens.
-    let sets = [
-        "--set",
-        "model.preset=sd15",
-        "--set",
-        "model.path=nowhere/at-all",
-    ];
-    let output = program(&[&["check", file.as_str()], &subject[..], &sets[..]].concat());
+    let sd15 = experiments.join("my_subject_sd15.toml");
+    let sd15 = sd15.display().to_string();
+    let sets = ["--set", "model.path=nowhere/at-all"];
+    let output = program(&[&["check", sd15.as_str()], &subject[..], &sets[..]].concat());
     let said = text(&output.stdout);
     assert!(said.contains("a.txt does not hold the token"), "{said}");
+    assert!(
+        said.contains("changed    training.learning_rate = 0.0001"),
+        "{said}"
+    );
     assert!(!said.contains("tokens"), "{said}");
 
     let smoke = experiments.join("sizes/smoke.toml").display().to_string();

@@ -9,6 +9,7 @@ mod shots;
 mod subjects;
 
 use crate::arms::TrainingArm;
+use crate::bounds::MOST_CELLS;
 use crate::fields::Experiment;
 use crate::layer::Layers;
 use anyhow::{Result, bail};
@@ -63,6 +64,20 @@ impl Plan {
                 "subjects `{}` and `{}` would share one folder, so one trajectory\n  hint: rename the folder of one of them so that they differ in letters or digits",
                 subjects[first].name, subjects[i].name
             )));
+        }
+        let factors = [
+            ("arm", arms.len()),
+            ("subjects.count", subjects.len()),
+            ("seeds", experiment.seeds.len()),
+        ];
+        let cells = factors.iter().fold(1, |n: usize, f| n.saturating_mul(f.1));
+        if cells > MOST_CELLS {
+            let key = factors.iter().max_by_key(|f| f.1).map_or("seeds", |f| f.0);
+            let message = format!(
+                "{} arms x {} subjects x {} seeds are {cells} trajectories, of at most {MOST_CELLS}",
+                factors[0].1, factors[1].1, factors[2].1
+            );
+            return Err(layers.error(key, &message));
         }
         Ok(Self {
             version: VERSION,

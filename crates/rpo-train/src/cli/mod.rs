@@ -142,6 +142,9 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
     match Cli::parse_from(with_verb(args.collect())).verb {
         Verb::Run { file, out, jobs } => {
             let (experiment, mut layers) = file.read()?;
+            for change in &layers.changes {
+                eprintln!("changed: {change}");
+            }
             if let Some(out) = &out {
                 layers.sources = RunFolder::sources(out);
             }

@@ -4,6 +4,7 @@ mod card;
 mod cell;
 pub mod checkpoint;
 pub mod draw;
+mod family;
 pub mod objective;
 pub mod photos;
 pub mod prepare;

@@ -1,6 +1,7 @@
 //! Loads everything a run reads, once: model, encoders, subjects; and hashes it, to identify the inputs of a run folder and the cache.
 
 use super::draw::Drawer;
+use super::family;
 use super::photos;
 use super::settings;
 use super::store::Store;
@@ -101,7 +102,9 @@ impl Setup {
                 return Err(layers.error("model.variant", &message));
             }
         }
+        family::check_judge(experiment, &vit, layers)?;
         let pipeline = Pipeline::load_variant(&model, variant).or_bad_input("model")?;
+        family::check_model(experiment, &pipeline.unet_config, layers)?;
         let shapes = pipeline.unet_params.shapes();
         for (i, arm) in plan.arms.iter().enumerate() {
             let Some(lora) = &arm.lora else { continue };

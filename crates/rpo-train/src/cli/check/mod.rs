@@ -19,6 +19,9 @@ use rpo_files::failure::OrBadInput;
 /// Loads all inputs and prints the plan. Where the weights of a preset are missing, prints the plan from its configuration.
 pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
     let (experiment, layers) = file.read()?;
+    for change in &layers.changes {
+        println!("changed    {change}");
+    }
     let preset = presets::find(&experiment.model.preset);
     let absent = absent(&experiment, &layers);
     if let (Some(preset), false) = (preset, absent.is_empty()) {

@@ -1,0 +1,68 @@
+//! Names of the judges: a table must not call an encoder what it is not.
+
+use crate::fields::Encoders;
+use crate::layer::Layers;
+use anyhow::Result;
+
+/// The label of the embedded model's encoders, which is the default.
+const EMBEDDED: &str = "micro";
+
+/// Gives other judges than the embedded ones a label if the experiment has none: the ends of their paths.
+///
+/// # Errors
+/// [`rpo_files::failure::BadInput`] if the embedded model's judge is called DINO. Whether a folder is DINO's is checked when it is
+/// read.
+pub(super) fn complete(encoders: &mut Encoders, layers: &Layers) -> Result<()> {
+    let embedded = |path: &str| path.split('/').any(|part| part == EMBEDDED);
+    if encoders.label == EMBEDDED && !(embedded(&encoders.clip) && embedded(&encoders.vit)) {
+        encoders.label = format!("{}, {}", last(&encoders.clip), last(&encoders.vit));
+    }
+    let named = [
+        ("encoders.vit_name", &encoders.vit_name),
+        ("encoders.label", &encoders.label),
+    ];
+    for (key, name) in named {
+        if claims_dino(name) && encoders.vit.starts_with(EMBEDDED) {
+            let message = format!(
+                "\"{name}\", but encoders.vit = \"{}\" is not DINO\n  hint: leave the key away for the embedded model",
+                encoders.vit
+            );
+            return Err(layers.error(key, &message));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name says that a judge is DINO.
+fn claims_dino(name: &str) -> bool {
+    name.to_lowercase().contains("dino")
+}
+
+/// The last part of a path or of a repository's name.
+fn last(path: &str) -> &str {
+    let path = path.trim_end_matches('/');
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::read;
+    use std::path::Path;
+
+    fn label(sets: &[&str]) -> anyhow::Result<String> {
+        let sets: Vec<String> = sets.iter().map(|&s| s.to_owned()).collect();
+        read(Path::new("quickstart"), &[], &sets).map(|(e, _)| e.encoders.label)
+    }
+
+    #[test]
+    fn labels_say_what_was_read() {
+        assert_eq!(label(&[]).unwrap(), "micro");
+        let other = ["encoders.clip=/models/clip/", "encoders.vit=org/vit"];
+        assert_eq!(label(&other).unwrap(), "clip, vit");
+        assert_eq!(label(&["encoders.vit=a/micro/eval_dino"]).unwrap(), "micro");
+        for name in ["encoders.vit_name=DINO", "encoders.label=DINOv2 ViT-S"] {
+            let message = label(&[name]).unwrap_err().to_string();
+            assert!(message.contains("is not DINO"), "{message}");
+        }
+    }
+}
