@@ -4,6 +4,7 @@ pub mod failure;
 pub mod input;
 mod lock;
 pub mod output;
+pub mod printable;
 mod sums;
 mod temporary;
 mod write;
