@@ -7,7 +7,6 @@
 //! - [`prompts`]: prompt templates and the DreamBench prompt sets.
 //! - [`stickerbench`]: an unlimited miniature of DreamBench: 64 x 64 scenes with one Twemoji sticker and an exact caption.
 
-mod jpeg;
 pub mod picture;
 pub mod prompts;
 pub mod random;

@@ -1,16 +1,45 @@
 //! Pictures: decoding as Pillow does, square crops, antialiased resizing, atomic writes.
 
-use std::fs;
-use std::io::Cursor;
+mod bounds;
+mod decode;
+mod foreign;
+pub(crate) mod form;
+mod ifd;
+mod jpeg;
+mod metadata;
+
+use std::fs::{self, File};
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use image::{
-    ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, RgbImage,
-};
+use image::{ImageFormat, RgbImage};
 
-use crate::jpeg;
 use crate::resample::{Filter, resize_rgb};
+pub use bounds::Limit;
+use form::{Content, START};
+
+/// A picture, and what was noticed while it was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Its pixels.
+    pub picture: RgbImage,
+    /// What was noticed.
+    pub seen: Seen,
+}
+
+/// What a file has beside the pixels that are used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// It was turned or mirrored, as its EXIF or XMP orientation says.
+    pub turned: bool,
+    /// Some pixels are transparent; the colours below are used.
+    pub transparent: bool,
+    /// It is an animation, of which the first picture is used.
+    pub animated: bool,
+    /// The name of its colour profile if that is not sRGB; it is not applied.
+    pub profile: Option<String>,
+}
 
 /// Reads a picture as transformers' and diffusers' `load_image` do: EXIF orientation applied, then Pillow's
 /// `convert("RGB")`, which drops transparency and shows the colours below it, repeats grey, takes the upper half of
@@ -20,55 +49,84 @@ use crate::resample::{Filter, resize_rgb};
 /// that matter, composite the picture onto a background first. One difference is intended: Pillow turns 16-bit grey white.
 ///
 /// # Errors
-/// If the file is missing, damaged or of a format that this build cannot decode; with the path and a hint.
+/// If the file is missing, damaged, larger than [`Limit::default`] or of a format that this build cannot decode; with the path
+/// and a hint.
 pub fn load(path: impl AsRef<Path>) -> Result<RgbImage> {
+    Ok(read(path, Limit::default())?.picture)
+}
+
+/// As [`load`], with the largest size given and with what was noticed.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(path: impl AsRef<Path>, limit: Limit) -> Result<Loaded> {
     let path = path.as_ref();
-    let bytes =
-        fs::read(path).with_context(|| format!("cannot open the picture {}", path.display()))?;
-    if bytes.is_empty() {
+    let named = || format!("cannot read the picture {}", shown(path));
+    let about =
+        fs::metadata(path).with_context(|| format!("cannot open the picture {}", shown(path)))?;
+    if !about.is_file() {
+        bail!("{}: it is no regular file", named());
+    }
+    if about.len() == 0 {
         bail!(
-            "the picture {} is empty (0 bytes): copy it anew or remove it",
-            path.display()
+            "the picture {} is empty (0 bytes)\n  hint: copy it anew or remove it",
+            shown(path)
         );
     }
-    let reader = ImageReader::new(Cursor::new(&bytes))
-        .with_guessed_format()
-        .with_context(|| format!("cannot read the picture {}", path.display()))?;
-    // `with_guessed_format` uses only the content here, as no path was given.
-    if reader.format().is_none() {
+    let ending = ending(path);
+    let mut file = File::open(path).with_context(named)?;
+    let mut bytes = Vec::new();
+    // The start tells a video of some gigabytes from a photo.
+    let mut start = file.by_ref().take(START as u64);
+    start.read_to_end(&mut bytes).with_context(named)?;
+    if let Content::Foreign(foreign) = Content::of(&bytes, &ending) {
         bail!(
-            "{} is not a picture in a format this build reads (JPEG, PNG, WebP, BMP, GIF, TIFF): convert it to JPEG or PNG, or remove it",
-            path.display()
+            "{} is {}\n  hint: {}",
+            shown(path),
+            foreign.what,
+            foreign.hint
         );
     }
-    decode(reader, &bytes).with_context(|| {
-        format!("cannot decode the picture {}: it may be cut short or damaged; copy it anew or save it again as PNG", path.display())
-    })
+    if about.len() > limit.file() {
+        bail!(
+            "{}: {} MB are more than a picture of {} megapixels takes\n  hint: {}",
+            named(),
+            about.len() >> 20,
+            limit.megapixels,
+            limit.hint()
+        );
+    }
+    file.take(limit.file())
+        .read_to_end(&mut bytes)
+        .with_context(named)?;
+    match Content::of(&bytes, &ending) {
+        Content::Picture(form) => decode::decode(&bytes, form, limit).with_context(named),
+        Content::Foreign(foreign) => bail!(
+            "{} is {}\n  hint: {}",
+            shown(path),
+            foreign.what,
+            foreign.hint
+        ),
+        Content::Unknown => bail!(
+            "{} is not a picture in a format that is read (JPEG, PNG, WebP, BMP, GIF, TIFF, TGA, PNM, QOI)\n  hint: convert it to JPEG or PNG, or remove it",
+            shown(path)
+        ),
+    }
 }
 
-fn decode(reader: ImageReader<Cursor<&Vec<u8>>>, bytes: &[u8]) -> Result<RgbImage> {
-    let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
-    let mut decoder = reader.into_decoder()?;
-    let orientation = decoder.orientation()?;
-    let by_libjpeg = if is_jpeg { jpeg::decode(bytes)? } else { None };
-    let mut decoded = match by_libjpeg {
-        Some(picture) => DynamicImage::ImageRgb8(picture),
-        None => DynamicImage::from_decoder(decoder)?,
-    };
-    decoded.apply_orientation(orientation);
-    Ok(match decoded.color() {
-        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
-            high_bytes(&decoded.into_rgb16())
-        }
-        _ => decoded.into_rgb8(),
-    })
+/// The path without control characters, which would reach a terminal.
+pub(crate) fn shown(path: &Path) -> String {
+    let text = path.display().to_string();
+    match text.contains(char::is_control) {
+        true => text.escape_debug().to_string(),
+        false => text,
+    }
 }
 
-/// The upper half of every 16-bit value, which is what Pillow's decoders keep.
-fn high_bytes(picture: &ImageBuffer<image::Rgb<u16>, Vec<u16>>) -> RgbImage {
-    RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
-        image::Rgb(picture.get_pixel(x, y).0.map(|value| (value >> 8) as u8))
-    })
+/// The ending of a name, in small letters, without the dot.
+pub(crate) fn ending(path: &Path) -> String {
+    let ending = path.extension().unwrap_or_default();
+    ending.to_string_lossy().to_lowercase()
 }
 
 /// The largest square in `width` x `height`, as `(x, y, side)`, placed at the fractions `across` and `down` of the free room
