@@ -8,7 +8,7 @@ use candle_core::Result;
 use serde::de::DeserializeOwned;
 
 pub use weights::{
-    WeightFiles, open_archive, open_params, open_variant, parameters, weight_files,
+    WeightFiles, open_archive, open_fitting, open_params, open_variant, parameters, weight_files,
     weight_files_of, weight_names,
 };
 

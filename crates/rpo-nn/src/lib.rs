@@ -15,6 +15,7 @@
 //! Call everything from [`on_pool`].
 
 mod autograd;
+mod finite;
 pub mod frozen;
 mod geometry;
 #[cfg(feature = "cuda")]
@@ -37,6 +38,7 @@ mod vector;
 pub mod weights;
 
 pub use autograd::Tape;
+pub use finite::{all_finite, not_finite};
 #[doc(hidden)]
 pub use parallel::poison_results;
 pub use place::Place;

@@ -85,7 +85,7 @@ fn half_types_are_rounded_to_the_nearest() {
         1.0 + 2f32.powi(-9),
         2f32.powi(-24),
         -65519.0,
-        f32::INFINITY,
+        65504.0,
         -1e-30,
         0.1,
     ];

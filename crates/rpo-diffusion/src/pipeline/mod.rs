@@ -271,10 +271,12 @@ fn to_pictures(x: &Tensor) -> Result<Vec<RgbImage>> {
 /// Names the file, key or tensor.
 pub fn load_unet(dir: &Path, variant: Option<&str>) -> Result<(UNetConfig, Params)> {
     let config = UNetConfig::load(&dir.join("config.json"))?;
-    let params = folder::open_variant(dir, variant, false)?;
-    // Built once now, so that a mismatch is reported before anything is computed.
+    let params = folder::open_fitting(dir, variant, |outline| {
+        UNet2DConditionModel::new(&config, &outline.root())?;
+        all_used(dir, outline)
+    })?;
+    // Built once now, so that kernels are arranged once.
     UNet2DConditionModel::new(&config, &params.root())?;
-    all_used(dir, &params)?;
     Ok((config, params))
 }
 
@@ -284,10 +286,11 @@ pub fn load_unet(dir: &Path, variant: Option<&str>) -> Result<(UNetConfig, Param
 /// Names the file, key or tensor.
 pub fn load_vae(dir: &Path, variant: Option<&str>, place: &Place) -> Result<AutoencoderKL> {
     let config = VaeConfig::load(&dir.join("config.json"))?;
-    let params = folder::open_variant(dir, variant, false)?.at(place)?;
-    let vae = AutoencoderKL::new(&config, &params.root())?;
-    all_used(dir, &params)?;
-    Ok(vae)
+    let params = folder::open_fitting(dir, variant, |outline| {
+        AutoencoderKL::new(&config, &outline.root())?;
+        all_used(dir, outline)
+    })?;
+    AutoencoderKL::new(&config, &params.at(place)?.root())
 }
 
 /// Errors if a tensor is not used by any layer: weights and configuration then do not match.

@@ -57,8 +57,11 @@ impl Tower {
 fn encoder(dir: &Path, variant: Option<&str>, place: &Place) -> Part<ClipTextModel> {
     let (dir, variant, place) = (dir.to_owned(), variant.map(String::from), place.clone());
     Part::new(move || {
-        let params = folder::open_variant(&dir, variant.as_deref(), false)?;
-        ClipTextModel::new(&ClipTextConfig::load(&dir)?, &params.root(), &place)
+        let config = ClipTextConfig::load(&dir)?;
+        let params = folder::open_fitting(&dir, variant.as_deref(), |outline| {
+            ClipTextModel::new(&config, &outline.root(), &Place::default()).map(drop)
+        })?;
+        ClipTextModel::new(&config, &params.root(), &place)
     })
 }
 

@@ -240,3 +240,18 @@ pub fn open_params(dir: &Path, trainable: bool) -> Result<Params> {
 pub fn open_variant(dir: &Path, variant: Option<&str>, trainable: bool) -> Result<Params> {
     Params::from_archive(&open_archive(dir, variant)?, trainable)
 }
+
+/// As [`open_variant`] with frozen tensors, after `fits` has seen their names and shapes ([`Params::outline`]): no value of a file
+/// of another network is read.
+///
+/// # Errors
+/// As [`open_archive`]; those of `fits`.
+pub fn open_fitting(
+    dir: &Path,
+    variant: Option<&str>,
+    fits: impl FnOnce(&Params) -> Result<()>,
+) -> Result<Params> {
+    let archive = open_archive(dir, variant)?;
+    fits(&Params::outline(&archive)?)?;
+    Params::from_archive(&archive, false)
+}

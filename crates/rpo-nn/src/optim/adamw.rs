@@ -338,7 +338,7 @@ impl AdamW {
     ///
     /// # Errors
     /// If the file cannot be read, tensors are missing or superfluous, or a size differs. Nothing is changed then, unless the disk
-    /// fails in the middle.
+    /// fails in the middle, or a value there is not finite.
     pub fn load_state(&mut self, path: &Path) -> Result<()> {
         let file = Archive::open(path)?;
         let mut wanted = BTreeMap::from([("steps".to_owned(), 2)]);

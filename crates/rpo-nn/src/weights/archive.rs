@@ -3,6 +3,7 @@
 use super::header::{self, Header, cannot_read};
 use super::precision::{CHUNK, Precision, decode};
 use super::write::Item;
+use crate::finite::{first_not_finite, index};
 use candle_core::{Error, Result, bail};
 use safetensors::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,8 +33,8 @@ pub struct Archive {
     label: String,
     sources: Vec<Source>,
     tensors: BTreeMap<String, Location>,
-    /// Names of the skipped tensors.
-    buffers: BTreeSet<String>,
+    /// The skipped tensors.
+    buffers: BTreeMap<String, Dtype>,
     metadata: BTreeMap<String, String>,
 }
 
@@ -84,7 +85,7 @@ impl Archive {
             let path = index.with_file_name(name);
             let there = match archive.tensors.get(tensor) {
                 Some(location) => archive.sources[location.file].path == path,
-                None => archive.buffers.contains(tensor),
+                None => archive.buffers.contains_key(tensor),
             };
             if !there {
                 bail!(
@@ -101,7 +102,7 @@ impl Archive {
             label,
             sources: vec![],
             tensors: BTreeMap::new(),
-            buffers: BTreeSet::new(),
+            buffers: BTreeMap::new(),
             metadata: BTreeMap::new(),
         }
     }
@@ -112,7 +113,7 @@ impl Archive {
         let shown = path.display();
         for (name, info) in metadata.tensors() {
             if is_buffer(info.dtype) {
-                self.buffers.insert(name);
+                self.buffers.insert(name, info.dtype);
                 continue;
             }
             if !matches!(
@@ -174,6 +175,12 @@ impl Archive {
             .map(|location| location.shape.as_slice())
     }
 
+    /// The tensors that are skipped, with their dtypes, sorted by name.
+    pub(super) fn buffers(&self) -> BTreeMap<String, String> {
+        let dtype = |(name, dtype): (&String, &Dtype)| (name.clone(), format!("{dtype:?}"));
+        self.buffers.iter().map(dtype).collect()
+    }
+
     /// All tensors for [`super::write()`], sorted by name; read when written.
     pub fn items(&self) -> Vec<Item<'_>> {
         let tensors = self.tensors.iter();
@@ -200,10 +207,10 @@ impl Archive {
         }
     }
 
-    /// The values of a tensor as f32, row by row.
+    /// The values of a tensor as f32, row by row, all of them finite.
     ///
     /// # Errors
-    /// If it is missing or cannot be read, with file and tensor.
+    /// If it is missing or cannot be read, with file and tensor; if a value is NaN or infinite, or beyond f32, with its index.
     pub fn values(&self, name: &str) -> Result<Vec<f32>> {
         let Some(location) = self.tensors.get(name) else {
             bail!("{}: tensor {name} is missing", self.label)
@@ -226,10 +233,40 @@ impl Archive {
                 Error::msg(format!("{path}: tensor {name} cannot be read: {e}"))
             })?;
             offset += bytes.len() as u64;
+            let start = values.len();
             decode(location.dtype, bytes, &mut values);
+            // While the values are still in the cache.
+            if let Some(place) = first_not_finite(&values[start..]) {
+                let value = match location.dtype {
+                    Dtype::F64 => wide(bytes, place),
+                    _ => f64::from(values[start + place]),
+                };
+                bail!(
+                    "{}",
+                    broken(source, name, index(start + place, &location.shape), value)
+                )
+            }
         }
         Ok(values)
     }
+}
+
+/// The f64 at `place`.
+fn wide(bytes: &[u8], place: usize) -> f64 {
+    let all = bytes.as_chunks().0;
+    all.get(place).map_or(f64::NAN, |b| f64::from_le_bytes(*b))
+}
+
+fn broken(source: &Source, name: &str, index: Vec<usize>, value: f64) -> String {
+    let path = source.path.display();
+    if value.is_finite() {
+        return format!(
+            "{path}: tensor {name}, value {index:?}, is {value:e}, which f32 cannot hold\n  hint: a network with such a weight is damaged; take another copy, or an earlier checkpoint"
+        );
+    }
+    format!(
+        "{path}: tensor {name}, value {index:?}, is {value}: the training that made these weights broke, or the file is damaged\n  hint: take an earlier checkpoint of that training, or another copy of the file"
+    )
 }
 
 fn is_buffer(dtype: Dtype) -> bool {

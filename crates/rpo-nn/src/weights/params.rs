@@ -4,7 +4,7 @@ use super::archive::Archive;
 use super::arrangement::Arrangement;
 use super::overlay::Overlay;
 use super::precision::Precision;
-use super::tensors::{Entry, Tensors};
+use super::tensors::{Content, Entry, Tensors};
 use super::write::{Item, pt, write};
 use crate::place::Place;
 use candle_core::{DType, Result, Tensor, Var, bail};
@@ -56,7 +56,7 @@ impl Params {
     /// Reads all tensors of an archive.
     ///
     /// # Errors
-    /// If a tensor cannot be read; the message names file and tensor.
+    /// If a tensor cannot be read, or a value is not finite; the message names file and tensor.
     pub fn from_archive(archive: &Archive, trainable: bool) -> Result<Self> {
         let names: Vec<&str> = archive.names().collect();
         let entries = names
@@ -69,7 +69,25 @@ impl Params {
             })
             .collect::<Result<_>>()?;
         let label = archive.label().to_owned();
-        Ok(Self::new(label, trainable, Place::default(), entries))
+        let read = Self::new(label, trainable, Place::default(), entries);
+        Ok(read.with(Content::Values, archive.buffers()))
+    }
+
+    /// The names and shapes of an archive, without reading a value: a network built on them tells whether its tensors are there and
+    /// have their shapes. They take no memory, whatever the shapes.
+    ///
+    /// # Errors
+    /// If a shape is beyond what a tensor can have.
+    pub fn outline(archive: &Archive) -> Result<Self> {
+        let entry = |name: &str| {
+            let stored = archive.shape(name).unwrap_or_default().to_vec();
+            let entry = Entry::without_values(stored, Arrangement::Stored)?;
+            Ok((name.to_owned(), entry))
+        };
+        let entries = archive.names().map(entry).collect::<Result<_>>()?;
+        let label = archive.label().to_owned();
+        let outline = Self::new(label, false, Place::default(), entries);
+        Ok(outline.with(Content::Shapes, archive.buffers()))
     }
 
     /// From tensors in the layout of a checkpoint; `label` replaces the file name in messages. Values are copied and converted to
@@ -96,11 +114,16 @@ impl Params {
     /// A set without a file, in which layers find every requested tensor, all zeros: for names, shapes and numbers of parameters of
     /// a network without its weights. The tensors take no memory.
     pub fn blank(label: &str) -> Self {
-        let mut blank = Self::new(label.to_string(), false, Place::default(), BTreeMap::new());
-        if let Some(shared) = Arc::get_mut(&mut blank.tensors.shared) {
-            shared.blank = true;
+        let blank = Self::new(label.to_string(), false, Place::default(), BTreeMap::new());
+        blank.with(Content::Anything, BTreeMap::new())
+    }
+
+    /// A new set with this content, beside which the files have these integer tensors.
+    fn with(mut self, content: Content, buffers: BTreeMap<String, String>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.tensors.shared) {
+            (shared.content, shared.buffers) = (content, buffers);
         }
-        blank
+        self
     }
 
     pub(super) fn new(
@@ -239,7 +262,7 @@ impl Params {
     ///
     /// # Errors
     /// If the file cannot be read, or a tensor is missing, superfluous or of another shape. Nothing is changed then, unless the disk
-    /// fails in the middle.
+    /// fails in the middle, or a value there is not finite.
     pub fn load_values(&self, path: &Path) -> Result<()> {
         let file = Archive::open(path)?;
         let entries = self.tensors.entries();

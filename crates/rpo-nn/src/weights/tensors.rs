@@ -34,6 +34,13 @@ impl Entry {
         }
     }
 
+    /// Zeros that are one number in memory.
+    pub(super) fn without_values(stored: Vec<usize>, arrangement: Arrangement) -> Result<Self> {
+        let zero = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+        let zeros = zero.broadcast_as(arrangement.shape(&stored))?;
+        Ok(Self::new(stored, arrangement, zeros))
+    }
+
     /// Another entry for the same tensor.
     pub(super) fn shared(&self) -> Self {
         Self::new(self.stored.clone(), self.arrangement, self.tensor.clone())
@@ -45,13 +52,25 @@ impl Entry {
     }
 }
 
+/// What a set holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Values.
+    Values,
+    /// Names and shapes; instead of values broadcast zeros, which take no memory.
+    Shapes,
+    /// As [`Self::Shapes`], made when layers request them.
+    Anything,
+}
+
 /// The tensors of a set by name, and their place.
 pub(super) struct Shared {
     pub(super) label: String,
     pub(super) trainable: bool,
     pub(super) place: Place,
-    /// Whether tensors are created when layers request them.
-    pub(super) blank: bool,
+    pub(super) content: Content,
+    /// Integer and boolean tensors of the files, which are not here, with their dtypes.
+    pub(super) buffers: BTreeMap<String, String>,
     pub(super) entries: Mutex<BTreeMap<String, Entry>>,
     /// Counts changes of values through this set; optimiser steps are not included.
     changes: Changes,
@@ -91,7 +110,8 @@ impl Tensors {
             label,
             trainable,
             place,
-            blank: false,
+            content: Content::Values,
+            buffers: BTreeMap::new(),
             entries: Mutex::new(entries),
             changes: Changes::default(),
         };
@@ -152,14 +172,14 @@ impl Tensors {
         };
         let mut entries = self.entries();
         let label = &self.shared.label;
-        if self.shared.blank && !entries.contains_key(name) {
-            // A broadcast scalar: SDXL's names and shapes must not take 10 GB.
-            let zero = Tensor::zeros((), DType::F32, &Device::Cpu)?;
-            let zeros = zero.broadcast_as(arrangement.shape(shape))?;
-            let entry = Entry::new(shape.to_vec(), arrangement, zeros);
+        if self.shared.content == Content::Anything && !entries.contains_key(name) {
+            let entry = Entry::without_values(shape.to_vec(), arrangement)?;
             entries.insert(name.to_owned(), entry);
         }
         let Some(entry) = entries.get_mut(name) else {
+            if let Some(dtype) = self.shared.buffers.get(name) {
+                bail!("{label}: tensor {name} is {dtype}; f32, f16, bf16 or f64 is needed")
+            }
             let near = entries
                 .keys()
                 .filter(|k| closeness(k, name) > 0)
@@ -182,9 +202,13 @@ impl Tensors {
                     entry.arrangement
                 )
             }
-            let values = arrangement.arrange(entry.values()?, shape);
-            entry.tensor = self.shared.tensor(values, &arrangement.shape(shape))?;
-            entry.arrangement = arrangement;
+            if self.shared.content == Content::Values {
+                let values = arrangement.arrange(entry.values()?, shape);
+                entry.tensor = self.shared.tensor(values, &arrangement.shape(shape))?;
+                entry.arrangement = arrangement;
+            } else {
+                *entry = Entry::without_values(shape.to_vec(), arrangement)?;
+            }
         }
         entry.asked = true;
         Ok(if self.tracked {

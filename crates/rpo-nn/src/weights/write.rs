@@ -1,6 +1,7 @@
 //! Writing safetensors files, tensor by tensor.
 
 use super::precision::{CHUNK, Precision};
+use crate::finite::not_finite;
 use candle_core::{Error, Result};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -69,8 +70,8 @@ pub fn pt() -> BTreeMap<String, String> {
 /// new one. The same tensors in any order give the same bytes.
 ///
 /// # Errors
-/// If the file cannot be written, two tensors have the same name, a tensor's values do not fill its shape, or `precision` would
-/// make a value infinite; an older file at `path` is then untouched.
+/// If the file cannot be written, two tensors have the same name, a tensor's values do not fill its shape, or a value is not finite
+/// or would not be in `precision`; an older file at `path` is then untouched.
 pub fn write(
     path: &Path,
     items: &[Item],
@@ -128,11 +129,21 @@ fn fill(
                 values.len()
             )
         }
+        if let Some(broken) = not_finite(&values, &item.shape) {
+            candle_core::bail!(
+                "tensor {}: {broken}, and only finite values are kept",
+                item.name
+            )
+        }
         if let Some(value) = values.iter().find(|v| precision.overflows(**v)) {
             candle_core::bail!(
-                "tensor {} holds {value}, which {} cannot hold: write BF16 or F32",
+                "tensor {} holds {value}, which {} cannot hold: write {}",
                 item.name,
-                precision.name()
+                precision.name(),
+                match precision {
+                    Precision::F16 => "BF16 or F32",
+                    _ => "F32",
+                }
             )
         }
         for chunk in values.chunks(CHUNK / 4) {
