@@ -15,7 +15,9 @@ fn main() -> ExitCode {
     match rpo_nn::on_pool(|| rpo_train::cli::main(std::env::args())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // It may hold names from foreign files.
+            let message = format!("{error:#}");
+            eprintln!("error: {}", rpo_files::printable::printable_lines(&message));
             ExitCode::from(rpo_files::failure::exit_code(&error))
         }
     }

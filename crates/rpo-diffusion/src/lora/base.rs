@@ -35,9 +35,14 @@ impl BaseModel {
         }
     }
 
-    /// The family inferred from the modules of a file: SDXL by an attention of several transformer blocks or text states of width
-    /// 2048, SD 2.x by text states of width 1024 (assumed to predict noise), else SD 1.x.
-    pub fn guess(modules: &BTreeMap<String, LoraModule>) -> Self {
+    /// The family of a file: SDXL by an attention of several transformer blocks or text states of width 2048, SD 2.x by text states
+    /// of width 1024, SD 1.x by those of width 768; where none of these is in the file, as its metadata say, else SD 1.x. That an SD 2.x
+    /// model predicts velocity is in the metadata alone.
+    pub(super) fn guess(
+        modules: &BTreeMap<String, LoraModule>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Self {
+        let said = Self::said(metadata);
         let second = |name: &String| name.contains(".transformer_blocks.1.");
         let text = modules
             .iter()
@@ -46,9 +51,29 @@ impl BaseModel {
         match text {
             _ if modules.keys().any(second) => Self::Sdxl,
             Some(2048) => Self::Sdxl,
+            Some(1024) if said == Some(Self::Sd2V) => Self::Sd2V,
             Some(1024) => Self::Sd2,
-            _ => Self::Sd1,
+            Some(768) => Self::Sd1,
+            _ => said.unwrap_or(Self::Sd1),
         }
+    }
+
+    /// The family that sd-scripts' or ModelSpec's metadata name.
+    fn said(metadata: &BTreeMap<String, String>) -> Option<Self> {
+        let version = metadata.get("ss_base_model_version");
+        let architecture = metadata.get("modelspec.architecture");
+        let says = |starts: [&str; 2]| {
+            version.is_some_and(|v| v.starts_with(starts[0]))
+                || architecture.is_some_and(|a| a.starts_with(starts[1]))
+        };
+        [
+            (["sdxl", "stable-diffusion-xl"], Self::Sdxl),
+            (["sd_v2_v", "stable-diffusion-v2-768"], Self::Sd2V),
+            (["sd_v2", "stable-diffusion-v2"], Self::Sd2),
+            (["sd_v1", "stable-diffusion-v1"], Self::Sd1),
+        ]
+        .into_iter()
+        .find_map(|(starts, family)| says(starts).then_some(family))
     }
 
     /// How sd-scripts names the modules of this family: by the released checkpoint for SDXL, else by diffusers' names.

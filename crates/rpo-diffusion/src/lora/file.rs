@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Result};
+use candle_core::{DType, Error, Result};
 use rpo_nn::lora::{Adapters, LoraModule};
 use rpo_nn::weights::Params;
+
+use super::base::BaseModel;
 
 /// The key format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +44,16 @@ pub struct Lora {
     pub format: Format,
     /// The dtype of the stored values.
     pub dtype: DType,
-    /// Modules of text encoders, which are ignored: only U-Nets are adapted here.
-    pub text_encoder: Vec<String>,
+    /// What was left out or taken for granted when the file was read, for its user.
+    pub notes: Vec<String>,
 }
 
 impl Lora {
+    /// The family of its base model, as its shapes, and where these fit several its metadata, tell.
+    pub fn base(&self) -> BaseModel {
+        BaseModel::guess(&self.modules, &self.metadata)
+    }
+
     /// The trained adapters, without metadata.
     ///
     /// # Errors
@@ -57,7 +64,7 @@ impl Lora {
             metadata: BTreeMap::new(),
             format: Format::Kohya,
             dtype: DType::F32,
-            text_encoder: Vec::new(),
+            notes: Vec::new(),
         })
     }
 
@@ -66,7 +73,15 @@ impl Lora {
     /// # Errors
     /// If a module is not in the U-Net or has another size, with its name.
     pub fn adapters(&self, base: &Params) -> Result<Adapters> {
-        Adapters::from_modules(base, &self.modules, false)
+        Adapters::from_modules(base, &self.modules, false).map_err(|e| self.misfit(&e))
+    }
+
+    /// The error of a model that the LoRA does not fit, with the family that it is of.
+    pub(super) fn misfit(&self, error: &dyn std::fmt::Display) -> Error {
+        Error::msg(format!(
+            "{error}\n  hint: its modules are those of {}; give it the model that it was trained on",
+            self.base().architecture()
+        ))
     }
 
     /// The rank of all modules, if it is the same.
@@ -77,15 +92,6 @@ impl Lora {
     /// α of all modules, if it is the same.
     pub fn alpha(&self) -> Option<f64> {
         one(self.modules.values().map(|m| m.alpha))
-    }
-
-    /// The note about ignored parts, if any.
-    pub fn left_out(&self) -> Option<String> {
-        let first = self.text_encoder.first()?;
-        Some(format!(
-            "{} modules of a text encoder ({first}, …) are not applied: only the U-Net's are",
-            self.text_encoder.len()
-        ))
     }
 }
 

@@ -1,14 +1,21 @@
 //! LoRA files of Stable Diffusion U-Nets: kohya's keys, which every program reads, and PEFT's, which diffusers writes.
 //!
-//! [`Lora::read`] reads either, and diffusers' two older formats; [`Lora::to_kohya`] and [`Lora::to_peft`] return the bytes of a
+//! [`Lora::read`] reads either, in the spellings of many programs, and peft's folders; [`Lora::to_kohya`] and [`Lora::to_peft`] return the bytes of a
 //! file. [`Lora::adapters`] matches the modules to a U-Net's tensors, to be applied on top or merged.
 
 mod base;
 mod file;
+mod keys;
+mod locate;
 mod merge;
 mod metadata;
+mod module;
 mod names;
+mod patterns;
+mod peft;
 mod read;
+mod strangers;
+mod unet_names;
 mod write;
 
 pub use base::BaseModel;

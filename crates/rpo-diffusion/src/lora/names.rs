@@ -6,10 +6,10 @@
 use candle_core::{Result, bail};
 
 /// Prefix of every U-Net key in a kohya file.
-pub(super) const KOHYA: &str = "lora_unet_";
+const KOHYA: &str = "lora_unet_";
 
 /// Words with underscores, longer ones first where one is a prefix of another.
-const WORDS: [&str; 30] = [
+const WORDS: [&str; 27] = [
     "transformer_blocks",
     "skip_connection",
     "time_embedding",
@@ -37,10 +37,6 @@ const WORDS: [&str; 30] = [
     "to_q",
     "to_k",
     "to_v",
-    // Of other attention adapters, so that messages show their names correctly.
-    "add_k_proj",
-    "add_q_proj",
-    "add_v_proj",
 ];
 
 /// Modules outside the blocks: diffusers' name and that of the released SDXL checkpoint.
@@ -97,8 +93,16 @@ pub fn from_kohya(key: &str, layers_per_block: usize) -> Result<String> {
     let Some(flat) = key.strip_prefix(KOHYA) else {
         bail!("{key}: a U-Net's key in a kohya file starts with {KOHYA}")
     };
-    let dotted = dots(flat);
-    let start = dotted.split('.').next().unwrap_or_default();
+    match diffusers_name(flat_name(flat), layers_per_block) {
+        Some(name) => Ok(name),
+        None => bail!("{key}: no module of SDXL's U-Net with {layers_per_block} layers a block"),
+    }
+}
+
+/// diffusers' name of a module that is named as diffusers or as the released checkpoints name it; `None` if their numbering has no
+/// such block. Names of neither are returned as they are.
+pub(super) fn diffusers_name(name: String, layers_per_block: usize) -> Option<String> {
+    let start = name.split('.').next().unwrap_or_default();
     let checkpoint = [
         "input_blocks",
         "middle_block",
@@ -107,17 +111,15 @@ pub fn from_kohya(key: &str, layers_per_block: usize) -> Result<String> {
         "label_emb",
         "out",
     ];
-    if !checkpoint.contains(&start) {
-        return Ok(dotted);
-    }
-    match from_checkpoint(&dotted, layers_per_block) {
-        Some(name) => Ok(name),
-        None => bail!("{key}: no module of SDXL's U-Net with {layers_per_block} layers a block"),
+    if checkpoint.contains(&start) {
+        from_checkpoint(&name, layers_per_block)
+    } else {
+        Some(name)
     }
 }
 
 /// Underscores to dots, except inside words with underscores.
-fn dots(flat: &str) -> String {
+pub(super) fn flat_name(flat: &str) -> String {
     let mut out = String::new();
     let mut rest = flat;
     while !rest.is_empty() {
@@ -220,14 +222,15 @@ fn from_checkpoint(name: &str, layers: usize) -> Option<String> {
             n % step,
             from_resnet(layer)?
         )),
+        // Behind the attention, or where a block of SD 1.x and 2.x has none, in its place.
+        ("output_blocks", "1" | "2") if layer == "conv" => {
+            (n % step == layers).then(|| format!("up_blocks.{}.upsamplers.0.conv", n / step))
+        }
         ("output_blocks", "1") => Some(format!(
             "up_blocks.{}.attentions.{}.{layer}",
             n / step,
             n % step
         )),
-        ("output_blocks", "2") if layer == "conv" && n % step == layers => {
-            Some(format!("up_blocks.{}.upsamplers.0.conv", n / step))
-        }
         _ => None,
     }
 }

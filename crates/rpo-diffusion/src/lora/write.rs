@@ -1,6 +1,6 @@
 //! The bytes of LoRA files. The same adapters and metadata give the same bytes.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use rpo_nn::weights::{Item, Precision};
 use serde_json::{Map, Value, json};
 
@@ -17,15 +17,16 @@ impl Lora {
     /// The main file: kohya's keys, with `metadata` and the hashes of the values in its header.
     ///
     /// # Errors
-    /// If SDXL's checkpoint has no such module, or the values cannot be converted to the file's dtype.
+    /// If SDXL's checkpoint has no such module, or a value or α is too large or too small for the file's dtype.
     pub fn to_kohya(&self, base: BaseModel, layers_per_block: usize) -> Result<Vec<u8>> {
         let numbering = base.numbering(layers_per_block);
+        self.check_small()?;
         let mut items = Vec::with_capacity(3 * self.modules.len());
         for (name, module) in &self.modules {
             let key = to_kohya(name, numbering)?;
             items.push(item(format!("{key}.lora_down.weight"), &module.a));
             items.push(item(format!("{key}.lora_up.weight"), &module.b));
-            let alpha = vec![module.alpha as f32];
+            let alpha = vec![self.stored_alpha(name, module.alpha)?];
             let alpha = move || Ok(alpha.clone());
             items.push(Item::new(format!("{key}.alpha"), [], alpha));
         }
@@ -38,8 +39,9 @@ impl Lora {
     /// modules; else each module is listed by its full name.
     ///
     /// # Errors
-    /// If the values cannot be converted to the file's dtype.
+    /// If a value is too large or too small for the file's dtype.
     pub fn to_peft(&self, targets: Option<&[String]>) -> Result<Vec<u8>> {
+        self.check_small()?;
         let mut items = Vec::with_capacity(2 * self.modules.len());
         for (name, module) in &self.modules {
             items.push(item(format!("unet.{name}.lora_A.weight"), &module.a));
@@ -81,6 +83,41 @@ impl Lora {
             }
         }
         Value::Object(config)
+    }
+
+    /// α as the file's dtype holds it.
+    fn stored_alpha(&self, name: &str, alpha: f64) -> Result<f32> {
+        let stored = Tensor::new(alpha as f32, &Device::Cpu)?;
+        let stored: f32 = stored
+            .to_dtype(self.dtype)?
+            .to_dtype(DType::F32)?
+            .to_scalar()?;
+        if !stored.is_finite() || stored == 0.0 {
+            bail!(
+                "module {name}: alpha = {alpha} would be {stored} in {:?}\n  hint: write f32; if that cannot hold it either, write PEFT's format, where alpha is a decimal number",
+                self.dtype
+            )
+        }
+        Ok(stored)
+    }
+
+    /// Refuses a dtype in which a matrix would be nothing but zeros.
+    fn check_small(&self) -> Result<()> {
+        let zero = |x: &Tensor| -> Result<bool> {
+            let largest = x.to_dtype(DType::F32)?.abs()?.flatten_all()?.max(0)?;
+            Ok(largest.to_scalar::<f32>()? == 0.0)
+        };
+        for (name, module) in &self.modules {
+            for (part, x) in [("A", &module.a), ("B", &module.b)] {
+                if self.dtype != DType::F32 && zero(&x.to_dtype(self.dtype)?)? && !zero(x)? {
+                    bail!(
+                        "module {name}: every value of {part} is too small for {:?}\n  hint: write bf16 or f32",
+                        self.dtype
+                    )
+                }
+            }
+        }
+        Ok(())
     }
 
     fn precision(&self) -> Precision {

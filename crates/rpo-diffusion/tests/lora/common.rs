@@ -76,3 +76,33 @@ pub(crate) fn shapes(architecture: &Value) -> Vec<(String, Vec<usize>)> {
     });
     each.collect()
 }
+
+/// The bytes of a file with these tensors and this metadata.
+pub(crate) fn saved(tensors: Vec<(String, Tensor)>, metadata: &[(&str, &str)]) -> Vec<u8> {
+    let metadata = metadata
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    safetensors::serialize(tensors, Some(metadata.collect())).unwrap()
+}
+
+/// The same with any JSON under `__metadata__`.
+pub(crate) fn with_metadata(tensors: Vec<(String, Tensor)>, values: &str) -> Vec<u8> {
+    let plain = saved(tensors, &[]);
+    let length = u64::from_le_bytes(plain[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&plain[8..8 + length]).unwrap();
+    header["__metadata__"] = serde_json::from_str(values).unwrap();
+    assemble(&header, &plain[8 + length..])
+}
+
+/// The bytes of a file with one tensor of any dtype, all bytes of it 1.
+pub(crate) fn saved_raw(name: &str, dtype: &str, shape: &[usize], bytes: usize) -> Vec<u8> {
+    let header = serde_json::json!({
+        name: { "dtype": dtype, "shape": shape, "data_offsets": [0, bytes] }
+    });
+    assemble(&header, &vec![1; bytes])
+}
+
+fn assemble(header: &Value, data: &[u8]) -> Vec<u8> {
+    let text = header.to_string();
+    [&(text.len() as u64).to_le_bytes(), text.as_bytes(), data].concat()
+}

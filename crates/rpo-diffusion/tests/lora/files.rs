@@ -15,12 +15,12 @@ fn files_of_other_programs_are_read() -> Result<()> {
     let peft = file("conv.peft")?;
     assert_eq!((peft.format, peft.dtype), (Format::Peft, DType::F16));
     assert_same(&peft.modules, &known, 0.0);
-    assert!(peft.left_out().is_none());
+    assert_eq!(peft.notes, Vec::<String>::new());
 
     let kohya = file("conv.kohya")?;
     assert_eq!((kohya.format, kohya.dtype), (Format::Kohya, DType::F32));
     assert_same(&kohya.modules, &known, 0.0);
-    let said = kohya.left_out().expect("a text encoder's part");
+    let said = kohya.notes.first().expect("a text encoder's part");
     assert!(
         said.contains("lora_te_text_model_encoder_layers_0_self_attn_q_proj"),
         "{said}"
@@ -71,8 +71,8 @@ fn what_is_no_plain_lora_is_told() {
         "{half}"
     );
     let uneven = refusal(&[
-        ("unet.to_q.lora_A.weight", &[2, 4]),
-        ("unet.to_q.lora_B.weight", &[4, 3]),
+        ("unet.conv_in.lora_A.weight", &[2, 4]),
+        ("unet.conv_in.lora_B.weight", &[4, 3]),
     ]);
     assert!(
         uneven.contains("[2, 4]") && uneven.contains("[4, 3]"),

@@ -6,6 +6,9 @@ mod support;
 
 mod common;
 mod files;
+mod forms;
 mod keys;
 mod networks;
+mod refusals;
 mod round_trip;
+mod strength;

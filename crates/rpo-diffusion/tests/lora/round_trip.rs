@@ -54,7 +54,7 @@ fn arbitrary_lora() -> impl Strategy<Value = Lora> {
                 metadata: BTreeMap::from([("rpo.seed".into(), seed.to_string())]),
                 format: Format::Kohya,
                 dtype,
-                text_encoder: Vec::new(),
+                notes: Vec::new(),
             }
         })
 }

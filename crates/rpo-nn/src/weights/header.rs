@@ -1,6 +1,7 @@
 //! The header of a safetensors file, and errors about invalid ones.
 
 use candle_core::{Error, Result};
+use rpo_files::printable::printable_name;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value};
@@ -14,6 +15,9 @@ const LONGEST: u64 = 100_000_000;
 /// Bytes of the header's length.
 const LENGTH: u64 = 8;
 
+/// The entry that is no tensor.
+const METADATA: &str = "__metadata__";
+
 /// A checked header.
 pub(super) struct Header {
     /// Offset of the tensors in bytes from the file's start.
@@ -24,14 +28,25 @@ pub(super) struct Header {
 /// Reads and checks the header at the file's start.
 pub(super) fn read(file: &mut File, path: &Path) -> Result<Header> {
     let size = file.metadata().map_err(|e| cannot_read(path, &e))?.len();
+    let (header, _) = read_from(file, size, &path.display().to_string())?;
+    Ok(header)
+}
+
+/// Reads and checks the header of a file of `size` bytes, called `label` in messages. Also returns the keys under `__metadata__`
+/// whose values were not text, as the format asks, and were read as the text of their JSON: that changes no tensor.
+pub(super) fn read_from(
+    file: &mut impl Read,
+    size: u64,
+    label: &str,
+) -> Result<(Header, Vec<String>)> {
+    let cannot_read = |e| Error::msg(format!("{label}: cannot be read: {e}"));
     let refuse = |detail: &str| {
         Err(Error::msg(format!(
-            "{}: not a complete safetensors file ({size} bytes): {detail}",
-            path.display()
+            "{label}: not a complete safetensors file ({size} bytes): {detail}"
         )))
     };
     let mut start = [0; 64];
-    let count = read_up_to(file, &mut start).map_err(|e| cannot_read(path, &e))?;
+    let count = read_up_to(file, &mut start).map_err(cannot_read)?;
     if let Some(other) = other_kind(&start[..count]) {
         return refuse(other);
     }
@@ -46,35 +61,49 @@ pub(super) fn read(file: &mut File, path: &Path) -> Result<Header> {
     let mut header = vec![0; length as usize];
     let have = (count - LENGTH as usize).min(header.len());
     header[..have].copy_from_slice(&start[8..8 + have]);
-    file.read_exact(&mut header[have..])
-        .map_err(|e| cannot_read(path, &e))?;
+    file.read_exact(&mut header[have..]).map_err(cannot_read)?;
     let room = size - LENGTH - length;
-    match serde_json::from_slice::<Metadata>(&header) {
-        Err(e) => refuse(&format!(
-            "{}; {again}",
-            fault(&header, room).unwrap_or_else(|| e.to_string())
-        )),
-        Ok(metadata) if metadata.data_len() as u64 != room => {
-            let detail = fault(&header, room).unwrap_or_else(|| {
-                format!(
-                    "its tensors take {} bytes, the file has {room} for them",
-                    metadata.data_len()
-                )
-            });
-            refuse(&format!("{detail}; {again}"))
-        }
-        Ok(metadata) => Ok(Header {
-            data: LENGTH + length,
-            metadata,
-        }),
+    let (metadata, odd) = match serde_json::from_slice::<Metadata>(&header) {
+        Ok(metadata) => (metadata, Vec::new()),
+        Err(e) => match with_text(&header) {
+            Some(read) => read,
+            None => {
+                let detail = fault(&header, room).unwrap_or_else(|| e.to_string());
+                return refuse(&format!("{detail}; {again}"));
+            }
+        },
+    };
+    if metadata.data_len() as u64 != room {
+        let detail = fault(&header, room).unwrap_or_else(|| {
+            format!(
+                "its tensors take {} bytes, the file has {room} for them",
+                metadata.data_len()
+            )
+        });
+        return refuse(&format!("{detail}; {again}"));
     }
+    let data = LENGTH + length;
+    Ok((Header { data, metadata }, odd))
+}
+
+/// The header with numbers, lists and tables under `__metadata__` as text, and their keys; `None` if it is wrong elsewhere too.
+fn with_text(header: &[u8]) -> Option<(Metadata, Vec<String>)> {
+    let mut entries: Map<String, Value> = serde_json::from_slice(header).ok()?;
+    let mut odd = Vec::new();
+    for (key, value) in entries.get_mut(METADATA)?.as_object_mut()? {
+        if !value.is_string() {
+            *value = Value::String(value.to_string());
+            odd.push(key.clone());
+        }
+    }
+    Some((serde_json::from_value(Value::Object(entries)).ok()?, odd))
 }
 
 pub(super) fn cannot_read(path: &Path, error: &dyn std::fmt::Display) -> Error {
     Error::msg(format!("{}: cannot be read: {error}", path.display()))
 }
 
-fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+fn read_up_to(file: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut count = 0;
     while count < buffer.len() {
         match file.read(&mut buffer[count..]) {
@@ -115,12 +144,18 @@ fn fault(header: &[u8], room: u64) -> Option<String> {
     let entries: Map<String, Value> = serde_json::from_slice(header).ok()?;
     let mut tensors = Vec::new();
     for (name, entry) in entries {
-        if name == "__metadata__" {
+        if name == METADATA {
+            if !(entry.is_object() || entry.is_null()) {
+                return Some(format!("`{METADATA}` is no table of texts"));
+            }
             continue;
         }
+        let name = printable_name(&name).into_owned();
         if let Some(dtype) = entry.get("dtype")
             && serde_json::from_value::<Dtype>(dtype.clone()).is_err()
         {
+            let dtype = dtype.to_string();
+            let dtype = printable_name(&dtype);
             return Some(format!("tensor {name} has the unknown dtype {dtype}"));
         }
         match serde_json::from_value::<TensorInfo>(entry) {

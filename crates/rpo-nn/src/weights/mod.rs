@@ -2,6 +2,7 @@
 
 mod archive;
 mod arrangement;
+mod contents;
 mod header;
 mod overlay;
 mod overwrite;
@@ -13,6 +14,7 @@ mod tensors;
 mod write;
 
 pub use archive::Archive;
+pub use contents::{Contents, Stored};
 pub(crate) use overlay::{Controls, Overlay};
 pub use params::Params;
 pub use precision::Precision;

@@ -1,6 +1,7 @@
 //! `rpo-train generate`: pictures from a checkpoint of a run, or from the base model.
 
 use super::checkpoint::CheckpointArgs;
+use super::numbers::finite;
 use crate::device;
 use crate::files;
 use crate::progress::Progress;
@@ -23,7 +24,7 @@ pub(super) struct GenerateArgs {
     #[arg(long, conflicts_with = "step")]
     lora: Option<PathBuf>,
     /// Scale of the LoRA, from --lora or from the checkpoint
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = finite)]
     lora_scale: f64,
     /// Prompt; `{}` stands for token and class
     #[arg(long = "prompt", default_value = "a photo of {}")]

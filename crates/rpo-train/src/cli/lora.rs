@@ -1,6 +1,7 @@
 //! `rpo-train lora`: inspects and converts LoRA files, merges them into a model and removes them from it.
 
 use super::export::Dtype;
+use super::numbers::finite;
 use crate::export::{self, Staging, refuse_occupied};
 use crate::files;
 use anyhow::Result;
@@ -10,6 +11,7 @@ use rpo_diffusion::UNetConfig;
 use rpo_diffusion::lora::{BaseModel, Lora, without_hashes};
 use rpo_encoders::folder;
 use rpo_files::failure::OrBadInput;
+use rpo_files::printable::{printable, printable_name};
 use rpo_nn::weights::{MAX_SHARD_SIZE, Precision, pt, write_sharded};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,7 +47,7 @@ pub(super) struct MergeArgs {
     #[arg(long)]
     to: PathBuf,
     /// Scale of the LoRA
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = finite)]
     scale: f64,
     /// dtype of the new U-Net weights
     #[arg(long, value_enum, default_value_t)]
@@ -139,7 +141,7 @@ fn convert(args: &ConvertArgs) -> Result<()> {
     let mut lora = read(&args.lora, LAYERS_PER_BLOCK)?;
     refuse_occupied(&args.to)?;
     let base = match args.base {
-        None => BaseModel::guess(&lora.modules),
+        None => lora.base(),
         Some(Family::Sd1) => BaseModel::Sd1,
         Some(Family::Sd2) => BaseModel::Sd2,
         Some(Family::Sd2V) => BaseModel::Sd2V,
@@ -179,10 +181,7 @@ fn info(path: &Path, full: bool) -> Result<()> {
         .sum();
     let or = |value: Option<String>| value.unwrap_or_else(|| "differs by module".into());
     println!("keys       {}", lora.format.name());
-    println!(
-        "base       {}",
-        BaseModel::guess(&lora.modules).architecture()
-    );
+    println!("base       {}", lora.base().architecture());
     println!("rank       {}", or(lora.rank().map(|r| r.to_string())));
     println!("alpha      {}", or(lora.alpha().map(|a| a.to_string())));
     println!("values     {:?}, {:.2} M", lora.dtype, numbers as f64 / 1e6);
@@ -200,11 +199,16 @@ fn info(path: &Path, full: bool) -> Result<()> {
         println!("           {count:>4} {kind}");
     }
     for (key, value) in &lora.metadata {
-        let short: String = value.chars().take(100).collect();
-        let cut = !full && short.len() < value.len();
+        let end = match value.char_indices().nth(100) {
+            Some((end, _)) if !full => end,
+            _ => value.len(),
+        };
+        let (short, rest) = value.split_at(end);
         println!(
-            "  {key} = {}",
-            if cut { short + " …" } else { value.clone() }
+            "  {} = {}{}",
+            printable_name(key),
+            printable(short),
+            if rest.is_empty() { "" } else { " …" }
         );
     }
     Ok(())
@@ -213,8 +217,8 @@ fn info(path: &Path, full: bool) -> Result<()> {
 /// Reads a LoRA and prints what is ignored in it.
 fn read(path: &Path, layers_per_block: usize) -> Result<Lora> {
     let lora = Lora::read(path, layers_per_block).or_bad_input("LoRA")?;
-    if let Some(left_out) = lora.left_out() {
-        eprintln!("{}: {left_out}", path.display());
+    for note in &lora.notes {
+        eprintln!("{}: {note}", path.display());
     }
     Ok(lora)
 }

@@ -12,6 +12,7 @@ mod export;
 mod forward;
 mod generate;
 mod lora;
+mod numbers;
 mod output;
 mod plan;
 mod report;

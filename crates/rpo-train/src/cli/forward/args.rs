@@ -1,5 +1,6 @@
 //! Arguments of `forward`.
 
+use crate::cli::numbers::finite;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use rpo_files::failure::BadInput;
@@ -60,7 +61,8 @@ pub(in crate::cli) struct ForwardArgs {
         long,
         default_value_t = 1.0,
         requires = "lora",
-        allow_negative_numbers = true
+        allow_negative_numbers = true,
+        value_parser = finite
     )]
     pub(super) lora_scale: f64,
     /// With `--part unet`: losses and all gradients of one RPO step

@@ -40,6 +40,9 @@ pub(super) fn unet(
     let mut params = params.at(place)?;
     if let Some((path, scale)) = lora {
         let lora = Lora::read(path, config.layers(0)).or_bad_input("--lora")?;
+        for note in &lora.notes {
+            eprintln!("{}: {note}", path.display());
+        }
         let adapters = lora.adapters(&params).or_bad_input("--lora")?;
         adapters.set_scale(scale);
         params = params.with_adapters(&adapters);

@@ -70,8 +70,8 @@ impl Trainable for Adapted {
 pub fn load_lora(base: Base, path: &Path, scale: f64) -> Result<Box<dyn Trained>> {
     let layers = base.pipeline.unet_config.layers(0);
     let lora = Lora::read(path, layers).or_bad_input("LoRA")?;
-    if let Some(left_out) = lora.left_out() {
-        eprintln!("{}: {left_out}", path.display());
+    for note in &lora.notes {
+        eprintln!("{}: {note}", path.display());
     }
     let adapters = lora.adapters(&base.pipeline.unet_params);
     let adapters = adapters.or_bad_input(path.display())?;
