@@ -97,6 +97,11 @@ fn a_run_leaves_loras_that_the_verbs_work_on() {
         card.starts_with("---\n") && !card.contains("base_model:"),
         "micro is no repository"
     );
+    let typed = trigger.replace('[', "\\[").replace(']', "\\]");
+    assert!(
+        typed != *trigger && card.contains(&format!("and `{typed}` in the prompt")),
+        "{card}"
+    );
     image::open(place.join("preview.png")).expect("a preview");
 
     let info = good(&["lora", "info", text(&place)]);

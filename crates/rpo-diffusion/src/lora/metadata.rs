@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::base::BaseModel;
 use super::file::Lora;
+use super::prompts::for_a1111;
 
 /// Hash of the values, valid for one file only.
 const MODELSPEC_HASH: &str = "modelspec.hash_sha256";
@@ -123,6 +124,13 @@ impl Lora {
         ];
         for (key, value) in pairs {
             self.metadata.insert(key.into(), value);
+        }
+        let typed = for_a1111(&about.trigger);
+        if typed != about.trigger {
+            let hint = format!(
+                "In A1111, Forge and SD.Next write {typed} in the prompt: brackets alone are taken for weights there."
+            );
+            self.metadata.insert("modelspec.usage_hint".into(), hint);
         }
         for (key, value) in &about.rpo {
             self.metadata.insert(format!("rpo.{key}"), value.clone());

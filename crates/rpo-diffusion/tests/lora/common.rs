@@ -106,3 +106,9 @@ fn assemble(header: &Value, data: &[u8]) -> Vec<u8> {
     let text = header.to_string();
     [&(text.len() as u64).to_le_bytes(), text.as_bytes(), data].concat()
 }
+
+/// A message without the backtrace that candle adds where one is asked for.
+pub(crate) fn message(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    text.split("\n   0: ").next().unwrap_or_default().to_owned()
+}

@@ -145,6 +145,10 @@ fn headers_hold_what_programs_look_for() -> Result<()> {
         ("modelspec.architecture", "stable-diffusion-v1/lora"),
         ("modelspec.resolution", "512x512"),
         ("modelspec.trigger_phrase", "[v] dog"),
+        (
+            "modelspec.usage_hint",
+            r"In A1111, Forge and SD.Next write \[v\] dog in the prompt: brackets alone are taken for weights there.",
+        ),
         ("rpo.recipe", "ours"),
     ] {
         assert_eq!(meta[key], value, "{key}");

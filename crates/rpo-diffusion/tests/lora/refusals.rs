@@ -1,6 +1,6 @@
 //! Files that cannot mean anything, or not one thing, and values that cannot be written.
 
-use super::common::{saved, saved_raw};
+use super::common::{message, saved, saved_raw, with_metadata};
 use crate::support::{Golden, tiny_unet};
 use candle_core::{DType, Device, Result, Tensor};
 use rpo_diffusion::lora::{BaseModel, Lora};
@@ -24,10 +24,8 @@ fn lora(a: f32, b: f32, alpha: f32) -> Vec<(String, Tensor)> {
 }
 
 fn refusal(tensors: Vec<(String, Tensor)>) -> String {
-    let bytes = saved(tensors, &[]);
-    let message = Lora::from_bytes(&bytes, "x.safetensors", 2)
-        .unwrap_err()
-        .to_string();
+    let bytes = saved(tensors, &[("format", "pt")]);
+    let message = message(&Lora::from_bytes(&bytes, "x.safetensors", 2).unwrap_err());
     assert!(message.starts_with("x.safetensors: "), "{message}");
     message
 }
@@ -170,7 +168,7 @@ fn files_of_other_models_and_kinds_are_told() {
 #[test]
 fn metadata_that_are_no_text_are_read_as_text() {
     let values = r#"{"ss_network_dim": 4, "list": [1, {"a": null}], "plain": "x"}"#;
-    let bytes = super::common::with_metadata(lora(1.0, 1.0, 1.0), values);
+    let bytes = with_metadata(lora(1.0, 1.0, 1.0), values);
     let read = Lora::from_bytes(&bytes, "x", 2).unwrap();
     assert_eq!(read.metadata["ss_network_dim"], "4");
     assert_eq!(read.metadata["list"], r#"[1,{"a":null}]"#);
@@ -184,7 +182,7 @@ fn metadata_that_are_no_text_are_read_as_text() {
     let (_, header) = safetensors::SafeTensors::read_metadata(&healed).unwrap();
     assert_eq!(header.metadata().as_ref().unwrap()["ss_network_dim"], "4");
     for values in ["7", "[]", r#""text""#] {
-        let bytes = super::common::with_metadata(lora(1.0, 1.0, 1.0), values);
+        let bytes = with_metadata(lora(1.0, 1.0, 1.0), values);
         let message = Lora::from_bytes(&bytes, "x", 2).unwrap_err().to_string();
         assert!(
             message.contains("`__metadata__` is no table of texts"),

@@ -1,6 +1,6 @@
 //! Where a file's strength is said: in keys, in the header, in peft's file beside it; and files that say it twice or wrongly.
 
-use super::common::saved;
+use super::common::{message, saved};
 use candle_core::{DType, Device, Result, Tensor};
 use rpo_diffusion::lora::Lora;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ fn beside(file: &str, config: &Value, alpha: Option<f32>) -> std::result::Result
             assert!(lora.notes.is_empty(), "{:?}", lora.notes);
             Ok(lora.modules[MODULE].alpha)
         }
-        Err(e) => Err(e.to_string()),
+        Err(e) => Err(message(&e)),
     };
     // The folder and the file are one and the same.
     let (by_folder, by_file) = (of(folder.path()), of(&folder.path().join(file)));

@@ -7,7 +7,7 @@ use crate::files;
 use anyhow::{Context, Result};
 use image::{RgbImage, imageops};
 use minijinja::{AutoEscape, Environment, context};
-use rpo_diffusion::lora::BaseModel;
+use rpo_diffusion::lora::{BaseModel, for_a1111, for_comfyui};
 use rpo_experiment::plan::Cell;
 use rpo_experiment::run::Folder;
 use rpo_experiment::run::choices;
@@ -82,6 +82,8 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<Stri
         base => base_name(setup), architecture => base.architecture(),
         xl => base == BaseModel::Sdxl, size => setup.size,
         trigger => trigger(subject), class => &subject.class,
+        trigger_a1111 => for_a1111(&trigger(subject)),
+        trigger_comfyui => for_comfyui(&trigger(subject)),
         images => subject.references.len(), preset => arm.preset.name(),
         recipe => arm.recipe.describe(arm.preset),
         steps => arm.training.steps, learning_rate => arm.training.learning_rate,
