@@ -10,6 +10,7 @@ relative error (L2) of a weight, and how many weights changed:
               `fuse_lora`
   spellings   the same values under the keys of other programs; against `merge_and_unload` of the adapter that they were taken from
   refused     what peft writes that is no plain LoRA: exit code 2, nothing written, and a message with the key
+  card        the Python of a model card that a run wrote, run as it stands beside the files
 Ends with an error if a figure is above 1e-6, or something is read that should be refused.
 
 Made with torch 2.15.0, diffusers 0.42.1, peft 0.21.2, safetensors 0.8.
@@ -32,7 +33,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-from lora import ATTENTION, EVERYTHING, FAMILIES, SMALL, relative
+from lora import ATTENTION, EVERYTHING, FAMILIES, MICRO, SMALL, relative, train
 
 LIMIT = 1e-6
 failures = []
@@ -246,12 +247,26 @@ def refused(binary, work):
             failures.append(what)
 
 
+def card(binary, work):
+    print("  card")
+    step = train(binary, MICRO, work)
+    text = (step / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    # The base model's folder, where the snippet names it.
+    (step / MICRO.name).symlink_to(MICRO)
+    done = subprocess.run([sys.executable, "-c", code + '\npicture.save("picture.png")'], cwd=step, capture_output=True, text=True)
+    ended = done.stderr.strip().splitlines()[-1:] or [""]
+    print(f"    its snippet, with the embedded model: {'a picture' if (step / 'picture.png').is_file() else ended[0]}")
+    if done.returncode or not (step / "picture.png").is_file():
+        failures.append("card")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary", type=Path)
     binary = parser.parse_args().binary.resolve()
     torch.set_num_threads(1)
-    for part in (strengths, spellings, refused):
+    for part in (strengths, spellings, refused, card):
         work = Path(tempfile.mkdtemp(prefix="rpo-lora-forms-"))
         try:
             part(binary, work)

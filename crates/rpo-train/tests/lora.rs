@@ -261,3 +261,75 @@ fn wrong_keys_are_told_with_their_line() {
         &["not.safetensors", "not a complete safetensors file"],
     );
 }
+
+#[test]
+fn foreign_text_does_not_act_on_the_terminal_and_scales_are_finite() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("x.safetensors");
+    let entry = |name: &str, shape: &str, from: usize, to: usize| {
+        format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}"#)
+    };
+    let write = |metadata: &str, name: &str| {
+        let (down, up) = (
+            format!("{name}.lora_down.weight"),
+            format!("{name}.lora_up.weight"),
+        );
+        let entries = [
+            format!(r#""__metadata__":{metadata}"#),
+            entry(&down, "[1,2]", 0, 8),
+            entry(&up, "[2,1]", 8, 16),
+        ];
+        let header = format!("{{{}}}", entries.join(","));
+        let bytes = [
+            &(header.len() as u64).to_le_bytes(),
+            header.as_bytes(),
+            &[0; 16],
+        ]
+        .concat();
+        std::fs::write(&file, bytes).unwrap();
+    };
+    let acts =
+        |text: &str| text.contains(|c: char| c != '\n' && (c.is_control() || c == '\u{202e}'));
+    let name = "lora_unet_mid_block_attentions_0_proj_in";
+    write(r#"{"a\u001b[2J":"\u001b]0;t\u0007\n\u202ex","n":4}"#, name);
+    let info = run(&["lora", "info", text(&file), "--full"]);
+    let (out, error) = (
+        String::from_utf8_lossy(&info.stdout),
+        String::from_utf8_lossy(&info.stderr),
+    );
+    assert!(info.status.success(), "{error}");
+    assert!(!acts(&out) && !acts(&error), "{out:?} {error:?}");
+    assert!(
+        out.contains(r"a\u{1b}[2J = \u{1b}]0;t\u{7}\u{a}\u{202e}x"),
+        "{out}"
+    );
+    assert!(
+        out.contains("n = 4") && error.contains("n are no text"),
+        "{out}{error}"
+    );
+    write("{}", r"\u001b[31mred");
+    let refused = run(&["lora", "info", text(&file)]);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{error}");
+    assert!(
+        !acts(&error) && error.contains(r"\u{1b}[31mred"),
+        "{error:?}"
+    );
+
+    let to = folder.path().join("to");
+    for scale in ["nan", "inf", "-inf", "1e999"] {
+        let args = [
+            "lora",
+            "merge",
+            text(&file),
+            "--model",
+            "m",
+            "--to",
+            text(&to),
+        ];
+        bad(
+            &[&args[..], &["--scale", scale]].concat(),
+            &["--scale", "is no finite number"],
+        );
+    }
+}

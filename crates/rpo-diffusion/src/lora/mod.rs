@@ -4,8 +4,10 @@
 //! file. [`Lora::adapters`] matches the modules to a U-Net's tensors, to be applied on top or merged.
 
 mod base;
+mod families;
 mod file;
 mod keys;
+mod kinds;
 mod locate;
 mod merge;
 mod metadata;
@@ -13,9 +15,9 @@ mod module;
 mod names;
 mod patterns;
 mod peft;
+mod peft_keys;
 mod prompts;
 mod read;
-mod strangers;
 mod unet_names;
 mod write;
 

@@ -7,12 +7,13 @@ use candle_core::{DType, Result, bail};
 use rpo_files::printable::{printable, printable_name};
 use rpo_nn::weights::{Contents, Precision};
 
+use super::families::refuse_module;
 use super::file::{Format, Lora};
 use super::keys::{Key, Part, WRAPPED, bundled_embedding, is_text_encoder};
+use super::kinds::refuse_key;
 use super::locate::{lora_file, refuse_pickled};
 use super::module::Found;
 use super::peft::{self, PeftConfig};
-use super::strangers::{refuse_key, refuse_module};
 use super::unet_names;
 use super::write::ADAPTER_METADATA;
 
