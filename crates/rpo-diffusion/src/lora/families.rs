@@ -92,9 +92,22 @@ pub(super) fn refuse_module(
 fn family(keys: &[&str]) -> Option<&'static str> {
     let flat: Vec<String> = keys.iter().map(|key| key.replace('.', "_")).collect();
     let has = |mark: &str| flat.iter().any(|key| key.contains(mark));
+    // A U-Net has transformers inside its blocks.
+    let unet = [
+        "down_blocks_",
+        "up_blocks_",
+        "mid_block_",
+        "input_blocks_",
+        "output_blocks_",
+        "middle_block_",
+    ];
+    let unet = unet.iter().any(|mark| has(mark));
     FAMILIES
         .iter()
-        .find(|(marks, _)| marks.iter().any(|mark| has(mark)))
+        .find(|(marks, _)| {
+            let inside = unet && marks.contains(&"transformer_blocks_");
+            !inside && marks.iter().any(|mark| has(mark))
+        })
         .map(|(_, name)| *name)
 }
 
@@ -143,7 +156,7 @@ mod tests {
                 "Chroma",
             ),
             (
-                "unet.down_blocks.0.attentions.0.conv_extra.alpha",
+                "unet.down_blocks.0.attentions.0.transformer_blocks.0.extra.alpha",
                 "another model",
             ),
         ] {

@@ -17,6 +17,9 @@ use super::peft::{self, PeftConfig};
 use super::unet_names;
 use super::write::ADAPTER_METADATA;
 
+/// ResNet blocks per down block of every released U-Net.
+const RELEASED_LAYERS: usize = 2;
+
 impl Lora {
     /// Reads a safetensors file, peft's in a folder of peft, or the only one in another folder; f16, bf16, f32 and f64 become f32.
     /// `layers_per_block` is the U-Net's, for the released checkpoints' numbering of blocks: 2 in every released model.
@@ -70,6 +73,12 @@ fn collect(
             bail!("{}", refuse_key(label, name, whole))
         };
         let Some(module) = unet_names::module(key.place, layers_per_block) else {
+            if unet_names::module(key.place, RELEASED_LAYERS).is_some() {
+                bail!(
+                    "{label}: {} is a module of a U-Net with {RELEASED_LAYERS} layers in a block, this model has {layers_per_block}; the LoRA belongs to another model\n  hint: give it the model that it was trained on",
+                    printable_name(name)
+                )
+            }
             bail!(
                 "{}",
                 refuse_module(

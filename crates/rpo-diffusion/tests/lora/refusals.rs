@@ -4,8 +4,7 @@ use super::common::{message, saved, saved_raw, with_metadata};
 use crate::support::{Golden, tiny_unet};
 use candle_core::{DType, Device, Result, Tensor};
 use rpo_diffusion::lora::{BaseModel, Lora};
-use rpo_nn::weights::{Archive, Precision, write};
-use std::collections::BTreeMap;
+use rpo_nn::weights::Archive;
 
 const MODULE: &str = "mid_block.resnets.0.conv1";
 const FLAT: &str = "lora_unet_mid_block_resnets_0_conv1";
@@ -236,21 +235,22 @@ fn sums_that_are_not_finite_are_not_merged() -> Result<()> {
     let (_, base) = tiny_unet("tiny_conv", &Golden::load("tiny_conv")?, false)?;
     base.save(&path)?;
     let archive = Archive::open(&path)?;
-    let to = folder.path().join("merged.safetensors");
-    let merge = |a: f32, scale: f64| -> Result<()> {
+    let refuse = |a: f32, scale: f64, largest: f32| -> Result<()> {
         let lora = Lora::from_bytes(&saved(lora(a, 1.0, 2.0), &[]), "x", 2)?;
-        let items = lora.merged(&archive, scale)?;
-        write(&to, &items, Precision::F32, &BTreeMap::new())
+        lora.refuse_overflow(&archive, scale, largest)
     };
-    for (a, scale, told) in [
-        (1e30, 1e30, "makes a weight"),
-        (-1e30, 1e30, "makes a weight"),
-        (1.0, f64::NAN, "the scale NaN"),
-        (1.0, f64::INFINITY, "the scale inf"),
+    for (a, scale, largest, told) in [
+        (1e30, 1e30, f32::MAX, "makes a weight inf"),
+        (-1e30, 1e30, f32::MAX, "makes a weight -inf"),
+        (1e5, 1.0, 65504.0, "no more than 65504"),
+        (1.0, f64::NAN, f32::MAX, "the scale NaN"),
+        (1.0, f64::INFINITY, f32::MAX, "the scale inf"),
     ] {
-        let message = merge(a, scale).unwrap_err().to_string();
-        assert!(message.contains(told), "{message}");
-        assert!(!to.exists());
+        let told_so = message(&refuse(a, scale, largest).unwrap_err());
+        assert!(told_so.contains(told), "{told_so}");
     }
-    merge(1.0, 1.0)
+    // B A is 2 a in every place, and the weights are below 1.
+    refuse(30_000.0, 1.0, 65504.0)?;
+    assert!(refuse(33_000.0, 1.0, 65504.0).is_err());
+    refuse(1e5, 1.0, f32::MAX)
 }

@@ -118,6 +118,12 @@ fn merge(args: &MergeArgs, scale: f64) -> Result<()> {
     let items = lora
         .merged(&archive, scale)
         .or_bad_input(args.lora.display())?;
+    let largest = match args.dtype {
+        Dtype::F16 => 65504.0,
+        Dtype::F32 | Dtype::Bf16 => f32::MAX,
+    };
+    lora.refuse_overflow(&archive, scale, largest)
+        .or_bad_input(args.lora.display())?;
     let staging = Staging::begin(&args.to)?;
     let (to, precision) = (staging.path(), Precision::from(args.dtype));
     if pipeline {
