@@ -3,6 +3,7 @@
 use candle_core::{Device, Result, Tensor, bail};
 use rpo_files::printable::printable_name;
 use rpo_nn::lora::LoraModule;
+use rpo_nn::not_finite;
 use rpo_nn::weights::Stored;
 
 use super::keys::{Key, Part};
@@ -130,9 +131,9 @@ fn fit(a: &[usize], b: &[usize], what: &str) -> Result<(usize, Vec<usize>, Vec<u
 /// The values in a shape of the same number of values, all finite.
 fn read(tensor: Stored, shape: &[usize], what: &str) -> Result<Tensor> {
     let values = tensor.values()?;
-    if let Some(value) = values.iter().find(|v| !v.is_finite()) {
+    if let Some(broken) = not_finite(&values, tensor.shape()) {
         bail!(
-            "{what}: {} holds {value}: the training that made it broke\n  hint: take an earlier checkpoint of that training",
+            "{what}: {}, {broken}: the training that made it broke\n  hint: take an earlier checkpoint of that training",
             printable_name(tensor.name())
         )
     }

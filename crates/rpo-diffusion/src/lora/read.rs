@@ -69,6 +69,10 @@ fn collect(
             continue;
         }
         let Some(key) = Key::parse(name) else {
+            if name.contains(WRAPPED) {
+                // peft says what it is.
+                beside()?;
+            }
             let whole = names().all(|name| Key::parse(name).is_none());
             bail!("{}", refuse_key(label, name, whole))
         };

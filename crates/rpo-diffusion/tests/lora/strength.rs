@@ -89,6 +89,22 @@ fn the_configuration_beside_a_file_of_peft_counts() {
 }
 
 #[test]
+fn another_adapter_of_peft_is_named_by_its_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let values = Tensor::ones((2, 2), DType::F32, &Device::Cpu).unwrap();
+    let key = format!("base_model.model.{MODULE}.hra_u");
+    std::fs::write(
+        at("adapter_model.safetensors"),
+        saved(vec![(key, values)], &[]),
+    )
+    .unwrap();
+    std::fs::write(at("adapter_config.json"), r#"{"peft_type": "HRA", "r": 2}"#).unwrap();
+    let told = message(&Lora::read(folder.path(), 2).unwrap_err());
+    assert!(told.contains("`peft_type` is \"HRA\""), "{told}");
+}
+
+#[test]
 fn peft_s_file_is_chosen_among_several_of_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
