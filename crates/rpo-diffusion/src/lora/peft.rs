@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use candle_core::{Error, Result, bail};
+use rpo_files::printable::printable_name;
 use serde_json::{Map, Value};
 
 use super::keys::WRAPPED;
@@ -67,10 +68,11 @@ impl PeftConfig {
             return Ok(None);
         }
         let prefix = if by_part { "unet." } else { "" };
-        let key = |name: &str| format!("{source}: `{prefix}{name}`");
+        let key = |name: &str| format!("{source}: `{prefix}{}`", printable_name(name));
         for (name, value) in &entries {
             if let Some(told) = refused(name, value) {
-                bail!("{} is {value}: {told}", key(name))
+                let value = value.to_string();
+                bail!("{} is {}: {told}", key(name), printable_name(&value))
             }
         }
         let table = |name: &str| {
