@@ -47,60 +47,209 @@ fn noise_and_velocity_per_sample() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn what_is_not_supported_is_refused_by_name() {
-    let refusal = |text: &str| match NoiseSchedule::from_json(text, "scheduler_config.json") {
+fn refusal(text: &str) -> String {
+    match NoiseSchedule::from_json(text, "scheduler_config.json") {
         Ok(_) => panic!("{text} was accepted"),
         Err(e) => e.to_string(),
-    };
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    let many = format!("{{\"trained_betas\": [{}0.1]}}", "0.1,".repeat(1_000_000));
     for (text, word) in [
         (
             r#"{"prediction_type": "flow_prediction"}"#,
             "flow_prediction",
         ),
-        (
-            r#"{"_class_name": "UniPCMultistepScheduler"}"#,
-            "UniPCMultistepScheduler",
-        ),
         (r#"{"beta_schedule": "sigmoid"}"#, "sigmoid"),
-        (r#"{"variance_type": "learned_range"}"#, "learned_range"),
-        (r#"{"variance_type": "fixed_large_log"}"#, "fixed_large_log"),
-        (
-            r#"{"algorithm_type": "sde-dpmsolver++"}"#,
-            "sde-dpmsolver++",
-        ),
-        (
-            r#"{"use_exponential_sigmas": true}"#,
-            "use_exponential_sigmas",
-        ),
-        (r#"{"thresholding": true}"#, "thresholding"),
-        (r#"{"interpolation_type": "cubic"}"#, "cubic"),
-        (r#"{"final_sigmas_type": "one"}"#, "one"),
-        (r#"{"solver_order": 3}"#, "solver_order"),
         (r#"{"a_new_key": 1}"#, "a_new_key"),
+        (r#"{"use_flow_sigmas": true}"#, "use_flow_sigmas"),
+        (r#"{"use_dynamic_shifting": true}"#, "use_dynamic_shifting"),
+        (r#"{"shift_terminal": 0.1}"#, "shift_terminal"),
         (r#"{"timestep_spacing": "sideways"}"#, "sideways"),
-        (r#"{"trained_betas": [0.1, 1.5]}"#, "betas"),
-        (r#"{"num_train_timesteps": 0}"#, "betas"),
+        (r#"{"rescale_betas_zero_snr": 1}"#, "rescale_betas_zero_snr"),
+        (r#"{"trained_betas": [0.1, 1.5]}"#, "trained_betas[1] = 1.5"),
+        (
+            r#"{"trained_betas": [NaN, 0.5]}"#,
+            "trained_betas[0] = \"NaN\"",
+        ),
+        (r#"{"trained_betas": [0.1, 0]}"#, "trained_betas[1] = 0"),
+        (
+            r#"{"trained_betas": [0.1, 0.99999999999]}"#,
+            "trained_betas[1]",
+        ),
+        (r#"{"trained_betas": []}"#, "trained_betas"),
+        (r#"{"trained_betas": 0.1}"#, "trained_betas"),
+        (&many, "trained_betas"),
+        (r#"{"num_train_timesteps": 0}"#, "num_train_timesteps = 0"),
+        (r#"{"num_train_timesteps": -5}"#, "num_train_timesteps = -5"),
+        (r#"{"num_train_timesteps": 1.5}"#, "num_train_timesteps"),
         (
             r#"{"num_train_timesteps": 1000000000000}"#,
             "num_train_timesteps",
         ),
+        (r#"{"steps_offset": 18446744073709551615}"#, "steps_offset"),
+        (r#"{"steps_offset": -1}"#, "steps_offset"),
         (
             r#"{"num_train_timesteps": 3, "trained_betas": [0.1, 0.5]}"#,
             "trained_betas has 2",
         ),
-        (r#"{"sigma_min": 0}"#, "sigma_min"),
         (
             r#"{"num_train_timesteps": 1, "rescale_betas_zero_snr": true}"#,
             "rescale_betas_zero_snr",
         ),
         (r#"{"beta_start": "low"}"#, "low"),
+        (r#"{"beta_start": NaN}"#, "beta_start = \"NaN\""),
+        (r#"{"beta_end": Infinity}"#, "beta_end = \"Infinity\""),
+        (r#"{"beta_start": -0.1}"#, "beta_start = -0.1"),
+        (r#"{"beta_start": 0}"#, "beta_start = 0"),
+        (r#"{"beta_end": 1}"#, "beta_end = 1"),
+        (r#"{"beta_start": 1e-50}"#, "beta_start"),
+        (
+            r#"{"beta_start": 0.02, "beta_end": 0.001}"#,
+            "must not be above beta_end",
+        ),
+        (
+            r#"{"beta_start": 0.5, "beta_end": 0.9}"#,
+            "must be between 0 and 1",
+        ),
+        (
+            r#"{"beta_start": 1e-12, "beta_end": 1e-11}"#,
+            "must be between 0 and 1",
+        ),
+        (r#"{"_class_name": 3}"#, "_class_name = 3"),
+        (r#"[]"#, "no JSON object"),
     ] {
         let message = refusal(text);
         assert!(
             message.contains(word) && message.contains("scheduler_config.json"),
             "{message}"
         );
+    }
+}
+
+/// As diffusers' `from_config`, a solver looks only at the keys of its class.
+#[test]
+fn keys_are_refused_by_the_solvers_that_read_them() {
+    use Solver::{Ddim, Ddpm, DpmSolverPp2m, Euler, EulerAncestral, Pndm};
+    let all = [Ddpm, Ddim, Pndm, Euler, EulerAncestral, DpmSolverPp2m];
+    for (key, value, readers) in [
+        (
+            "variance_type",
+            r#""learned_range""#,
+            vec![Ddpm, DpmSolverPp2m],
+        ),
+        ("variance_type", r#""fixed_large_log""#, vec![Ddpm]),
+        (
+            "algorithm_type",
+            r#""sde-dpmsolver++""#,
+            vec![DpmSolverPp2m],
+        ),
+        ("algorithm_type", r#""dpmsolver""#, vec![DpmSolverPp2m]),
+        ("use_exponential_sigmas", "true", vec![Euler, DpmSolverPp2m]),
+        ("use_beta_sigmas", "true", vec![Euler, DpmSolverPp2m]),
+        ("use_lu_lambdas", "true", vec![DpmSolverPp2m]),
+        ("thresholding", "true", vec![Ddpm, Ddim, DpmSolverPp2m]),
+        ("interpolation_type", r#""cubic""#, vec![Euler]),
+        ("timestep_type", "7", vec![Euler]),
+        ("final_sigmas_type", r#""one""#, vec![Euler, DpmSolverPp2m]),
+        ("solver_order", "3", vec![DpmSolverPp2m]),
+        ("solver_type", r#""euler""#, vec![DpmSolverPp2m]),
+        ("lambda_min_clipped", "NaN", vec![DpmSolverPp2m]),
+        ("sigma_min", "0", vec![Euler, DpmSolverPp2m]),
+        ("sigma_max", "Infinity", vec![Euler, DpmSolverPp2m]),
+        ("sigma_max", "true", vec![Euler, DpmSolverPp2m]),
+        ("set_alpha_to_one", r#""yes""#, vec![Ddim, Pndm]),
+        ("skip_prk_steps", "1", vec![Pndm]),
+    ] {
+        let text = format!(r#"{{"{key}": {value}}}"#);
+        let schedule = NoiseSchedule::from_json(&text, "scheduler_config.json").unwrap();
+        for solver in all {
+            match solver.plan(&schedule, 5, 0.) {
+                Ok(_) => assert!(!readers.contains(&solver), "{solver:?} accepted {text}"),
+                Err(e) => {
+                    let message = e.to_string();
+                    assert!(readers.contains(&solver), "{text}, {solver:?}: {message}");
+                    let file = message.contains("scheduler_config.json");
+                    assert!(file && message.contains(key), "{message}");
+                }
+            }
+        }
+    }
+    let both = r#"{"sigma_min": 3, "sigma_max": 2}"#;
+    let schedule = NoiseSchedule::from_json(both, "x").unwrap();
+    let message = Euler.plan(&schedule, 5, 0.).err().unwrap().to_string();
+    assert!(
+        message.contains("sigma_min = 3 must be below sigma_max = 2"),
+        "{message}"
+    );
+}
+
+#[test]
+fn files_of_other_classes_are_read_by_named_solvers() {
+    let betas = r#""beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear""#;
+    for class in [
+        "UniPCMultistepScheduler",
+        "DEISMultistepScheduler",
+        "HeunDiscreteScheduler",
+        "LCMScheduler",
+        "SomebodysOwnScheduler",
+    ] {
+        let text =
+            format!(r#"{{"_class_name": "{class}", {betas}, "prediction_type": "v_prediction"}}"#);
+        let schedule = NoiseSchedule::from_json(&text, "scheduler_config.json").unwrap();
+        assert_eq!(schedule.prediction_type, PredictionType::VPrediction);
+        assert!((schedule.alphas_cumprod[999] - 0.00466009509).abs() < 1e-8);
+        assert!(Solver::DpmSolverPp2m.plan(&schedule, 5, 0.).is_ok());
+        let message = Solver::Scheduler
+            .plan(&schedule, 5, 0.)
+            .err()
+            .unwrap()
+            .to_string();
+        for word in ["scheduler_config.json", class, "hint", "dpmpp_2m"] {
+            assert!(message.contains(word), "no {word:?} in: {message}");
+        }
+    }
+    // Without betas a file says less than its class means.
+    for class in [
+        "HeunDiscreteScheduler",
+        "TCDScheduler",
+        "SomebodysOwnScheduler",
+    ] {
+        let message = refusal(&format!(
+            r#"{{"_class_name": "{class}", "beta_start": 0.1, "beta_end": 0.2}}"#
+        ));
+        assert!(
+            message.contains(class) && message.contains("without beta_schedule"),
+            "{message}"
+        );
+    }
+    let same = NoiseSchedule::from_json(r#"{"_class_name": "UniPCMultistepScheduler"}"#, "x");
+    assert!((same.unwrap().alphas_cumprod[0] - 0.9999).abs() < 1e-6);
+    // Models of another kind.
+    for class in [
+        "FlowMatchEulerDiscreteScheduler",
+        "EDMDPMSolverMultistepScheduler",
+        "EDMEulerScheduler",
+    ] {
+        let message = refusal(&format!(r#"{{"_class_name": "{class}", {betas}}}"#));
+        assert!(
+            message.contains(class) && message.contains("flow matching"),
+            "{message}"
+        );
+    }
+    let cog =
+        format!(r#"{{"_class_name": "CogVideoXDDIMScheduler", {betas}, "snr_shift_scale": 3.0}}"#);
+    assert!(refusal(&cog).contains("snr_shift_scale"));
+    for (class, solver) in [
+        ("DDIMParallelScheduler", Solver::Ddim),
+        ("DDPMParallelScheduler", Solver::Ddpm),
+    ] {
+        let schedule =
+            NoiseSchedule::from_json(&format!(r#"{{"_class_name": "{class}", {betas}}}"#), "x")
+                .unwrap();
+        assert_eq!(Solver::Scheduler.title(&schedule), solver.title(&schedule));
     }
 }
 
@@ -115,6 +264,13 @@ fn a_plan_that_cannot_be_is_refused_with_the_hint() {
         ("{}", Solver::Ddim, 5, 1.5, ["eta 1.5", "0..=1"]),
         ("{}", Solver::Euler, 5, 0.5, ["eta 0.5", "ddim"]),
         ("{}", Solver::DpmSolverPp2m, 1000, 0., ["1000", "fewer"]),
+        (
+            "{}",
+            Solver::DpmSolverPp2mKarras,
+            usize::MAX,
+            0.,
+            ["solver steps", "1000"],
+        ),
         ("{}", Solver::Pndm, 3, 0., ["skip_prk_steps", "4 steps"]),
         (
             zero,

@@ -134,7 +134,7 @@ pub fn unet_config(ours: &UNetConfig) -> Result<UNet2DConditionModelConfig> {
         freq_shift: ours.freq_shift,
         blocks: levels.map(block).collect(),
         layers_per_block,
-        downsample_padding: ours.downsample_padding,
+        downsample_padding: 1,
         mid_block_scale_factor: 1.0,
         norm_num_groups: ours.norm_num_groups,
         norm_eps: ours.norm_eps,

@@ -2,38 +2,51 @@
 
 use candle_core::{Result, bail};
 
-use super::config::{BetaSchedule, SchedulerConfig};
-
-/// Upper bound accepted from a file; all known models have 1000.
-const MOST_TIMESTEPS: usize = 1_000_000;
+use super::config::SchedulerConfig;
+use super::options::BetaSchedule;
 
 /// `a_t` for t = 0..T, each an f32 value.
 pub(super) fn alphas_cumprod(c: &SchedulerConfig, label: &str) -> Result<Vec<f64>> {
-    if let Some(n) = c.num_train_timesteps.filter(|n| *n > MOST_TIMESTEPS) {
-        bail!("{label}: num_train_timesteps = {n} is more than {MOST_TIMESTEPS}");
-    }
-    let betas = betas(c);
-    if betas.is_empty() || betas.iter().any(|b| !(*b > 0. && *b < 1.)) {
-        bail!("{label}: betas must be at least one number, all in (0, 1)");
-    }
+    let betas = betas(c, label)?;
     let alphas = betas.iter().map(|b| 1. - b);
     let alphas_cumprod = match c.rescale_betas_zero_snr {
+        Some(true) if betas.len() < 2 => {
+            bail!("{label}: rescale_betas_zero_snr needs two betas or more")
+        }
         Some(true) => cumulative_product(zero_terminal_snr(&cumulative_product(alphas))),
         _ => cumulative_product(alphas),
     };
-    if alphas_cumprod.iter().any(|a| a.is_nan()) {
-        bail!("{label}: rescale_betas_zero_snr needs two betas or more");
+    // Zero is meant with `rescale_betas_zero_snr`, and there in the end alone.
+    let signal = &alphas_cumprod
+        [..alphas_cumprod.len() - usize::from(c.rescale_betas_zero_snr == Some(true))];
+    if let Some(t) = signal.iter().position(|a| !(*a > 0. && *a < 1.)) {
+        bail!(
+            "{label}: the betas leave a share of {} of the picture after {t} timesteps; it must be between 0 and 1",
+            alphas_cumprod[t]
+        );
     }
     Ok(alphas_cumprod.into_iter().map(f64::from).collect())
 }
 
-fn betas(c: &SchedulerConfig) -> Vec<f32> {
+/// `beta_t` for t = 0..T, each in (0, 1).
+fn betas(c: &SchedulerConfig, label: &str) -> Result<Vec<f32>> {
     if let Some(betas) = &c.trained_betas {
-        return betas.clone();
+        return Ok(betas.clone());
     }
     let n = c.num_train_timesteps.unwrap_or(1000);
     let (start, end) = (c.beta_start.unwrap_or(0.0001), c.beta_end.unwrap_or(0.02));
-    match c.beta_schedule.unwrap_or_default() {
+    let schedule = c.beta_schedule.unwrap_or_default();
+    if schedule != BetaSchedule::SquaredcosCapV2 {
+        for (key, beta) in [("beta_start", start), ("beta_end", end)] {
+            if !(beta as f32 > 0. && (beta as f32) < 1.) {
+                bail!("{label}: {key} = {beta}: a number between 0 and 1 is needed");
+            }
+        }
+        if start > end {
+            bail!("{label}: beta_start = {start} must not be above beta_end = {end}");
+        }
+    }
+    Ok(match schedule {
         BetaSchedule::Linear => linspace(start, end, n),
         BetaSchedule::ScaledLinear => linspace(start.sqrt(), end.sqrt(), n)
             .into_iter()
@@ -53,7 +66,7 @@ fn betas(c: &SchedulerConfig) -> Vec<f32> {
                 })
                 .collect()
         }
-    }
+    })
 }
 
 /// `torch.linspace(..., dtype=float32)`: steps from both ends in f32.

@@ -1,126 +1,28 @@
 //! A diffusers `scheduler_config.json`.
 
 use candle_core::{Error, Result, bail};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use super::class::{self, SchedulerClass};
+use super::options::{
+    BetaSchedule, FinalSigmasType, InterpolationType, PredictionType, SolverType, TimestepSpacing,
+    TimestepType, VarianceType,
+};
 use crate::config_check::{self, Neutral};
+use crate::config_keys::Keys;
 
-/// A scheduler class of diffusers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[allow(missing_docs, reason = "diffusers' names say it")]
-pub enum SchedulerClass {
-    DDPMScheduler,
-    DDIMScheduler,
-    PNDMScheduler,
-    EulerDiscreteScheduler,
-    EulerAncestralDiscreteScheduler,
-    DPMSolverMultistepScheduler,
-}
-
-/// What the network was trained to predict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PredictionType {
-    /// The noise `e`.
-    #[default]
-    Epsilon,
-    /// The velocity `v = sqrt(a_t) e - sqrt(1 - a_t) x_0` (Salimans & Ho 2022).
-    VPrediction,
-    /// The clean sample `x_0`.
-    Sample,
-}
-
-/// How the betas follow from `beta_start` and `beta_end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BetaSchedule {
-    /// Linear between the two.
-    #[default]
-    Linear,
-    /// Linear between their square roots, then squared: Stable Diffusion's.
-    ScaledLinear,
-    /// From Nichol & Dhariwal's cosine `a_t`, capped at 0.999; ignores the two.
-    SquaredcosCapV2,
-}
-
-/// How a solver spreads its steps over the training timesteps (Lin et al. 2024, Table 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TimestepSpacing {
-    /// Counted from the start, every `T / steps`, plus `steps_offset`.
-    Leading,
-    /// Counted back from `T`.
-    Trailing,
-    /// Both ends included.
-    Linspace,
-}
-
-/// Sigmas without a Karras schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InterpolationType {
-    /// Interpolated at the timesteps between those of training.
-    #[default]
-    Linear,
-    /// Evenly in `ln sigma`, whatever the timesteps.
-    LogLinear,
-}
-
-/// The timestep input of the network in Euler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TimestepType {
-    /// The timestep.
-    #[default]
-    Discrete,
-    /// `ln(sigma) / 4`, if the network predicts the velocity.
-    Continuous,
-}
-
-/// Where the last step ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FinalSigmasType {
-    /// At zero noise.
-    #[default]
-    Zero,
-    /// At the lowest noise of training.
-    SigmaMin,
-}
-
-/// The variance of DDPM's steps (Ho et al. 2020, section 3.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VarianceType {
-    /// That of the posterior: the lower bound.
-    #[default]
-    #[serde(alias = "fixed_small_log")]
-    FixedSmall,
-    /// `beta_t`: the upper bound.
-    FixedLarge,
-}
-
-/// How DPM-Solver++'s second order term is weighted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SolverType {
-    /// As Algorithm 2 of the paper. diffusers also maps other classes' values of this key to it.
-    #[default]
-    #[serde(alias = "logrho", alias = "bh1", alias = "bh2")]
-    Midpoint,
-    /// As its appendix's Heun form.
-    Heun,
-}
+/// The most timesteps, and betas, accepted from a file; all known models have 1000.
+const MOST_TIMESTEPS: usize = 1_000_000;
 
 /// The relevant keys of a `scheduler_config.json`. For an absent or null key each solver uses its own default, as diffusers'
-/// `from_config` does, and a solver reads only the keys of its class.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+/// `from_config` does, and a solver reads only the keys of its class: others may hold anything.
+#[derive(Debug, Clone, Default)]
 pub struct SchedulerConfig {
-    /// The class that the model was published with.
-    #[serde(rename = "_class_name")]
+    /// The class that the model was published with, if it is one of those here.
     pub class: Option<SchedulerClass>,
+    /// Its name in the file.
+    pub class_name: Option<String>,
     /// T; by default 1000.
     pub num_train_timesteps: Option<usize>,
     /// By default 0.0001.
@@ -168,21 +70,57 @@ pub struct SchedulerConfig {
     /// DPM-Solver++: timesteps with a smaller `ln(alpha / sigma)` are omitted; by default none.
     pub lambda_min_clipped: Option<f64>,
     /// Whether the file belongs to a `StableDiffusionPipeline`: see `docs/schedulers.md` on `steps_offset`.
-    #[serde(skip)]
     pub stable_diffusion: bool,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
+    /// The file, for messages.
+    pub(crate) label: String,
+    refusals: Vec<Refusal>,
 }
 
-/// Keys whose other values would give another trajectory or schedule; these values have no effect.
+/// A value that is not supported, of a key that only some classes read.
+#[derive(Debug, Clone)]
+struct Refusal {
+    readers: &'static [SchedulerClass],
+    message: String,
+}
+
+use SchedulerClass::{
+    DDIMScheduler as Ddim, DDPMScheduler as Ddpm, DPMSolverMultistepScheduler as Dpm,
+    EulerDiscreteScheduler as Euler, PNDMScheduler as Pndm,
+};
+
+/// Keys whose other values would give another trajectory; these values have no effect. With the classes that read them.
+const NEUTRAL_TO: &[(Neutral, &[SchedulerClass])] = &[
+    (
+        Neutral::only("thresholding", &["false"]),
+        &[Ddpm, Ddim, Dpm],
+    ),
+    (
+        // The last three are those of other classes.
+        Neutral::only(
+            "algorithm_type",
+            &[
+                "\"dpmsolver++\"",
+                "\"deis\"",
+                "\"data_prediction\"",
+                "\"noise_prediction\"",
+            ],
+        ),
+        &[Dpm],
+    ),
+    (
+        Neutral::only("use_exponential_sigmas", &["false"]),
+        &[Euler, Dpm],
+    ),
+    (Neutral::only("use_beta_sigmas", &["false"]), &[Euler, Dpm]),
+    (Neutral::only("use_lu_lambdas", &["false"]), &[Dpm]),
+];
+
+/// Keys that describe the model, and those that have no effect on a solver here.
 const NEUTRAL: &[Neutral] = &[
-    Neutral::only("thresholding", &["false", "null"]),
-    Neutral::only("algorithm_type", &["\"dpmsolver++\"", "\"deis\""]),
-    Neutral::only("use_exponential_sigmas", &["false", "null"]),
-    Neutral::only("use_beta_sigmas", &["false", "null"]),
-    Neutral::only("use_lu_lambdas", &["false", "null"]),
-    Neutral::only("use_flow_sigmas", &["false", "null"]),
-    Neutral::only("use_dynamic_shifting", &["false", "null"]),
+    // Models of flow matching.
+    Neutral::only("use_flow_sigmas", &["false"]),
+    Neutral::only("use_dynamic_shifting", &["false"]),
+    Neutral::only("shift_terminal", &["null"]),
     // Latents are never clipped: diffusers' Stable Diffusion pipeline disables this regardless of the file.
     Neutral::any("clip_sample"),
     Neutral::any("clip_sample_range"),
@@ -190,27 +128,186 @@ const NEUTRAL: &[Neutral] = &[
     Neutral::any("sample_max_value"),
     Neutral::any("flow_shift"),
     Neutral::any("time_shift_type"),
+    // Of other classes: UniPC, DPM-Solver SDE, LCM and TCD, SA-Solver.
+    Neutral::any("predict_x0"),
+    Neutral::any("disable_corrector"),
+    Neutral::any("solver_p"),
+    Neutral::any("noise_sampler_seed"),
+    Neutral::any("original_inference_steps"),
+    Neutral::any("timestep_scaling"),
+    Neutral::any("predictor_order"),
+    Neutral::any("corrector_order"),
+    Neutral::any("tau_func"),
 ];
+
+/// The keys of a file, and what of them is not supported.
+struct Reading {
+    keys: Keys,
+    refusals: Vec<Refusal>,
+}
+
+impl Reading {
+    /// A key that every class reads.
+    fn choice<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
+        let Some(value) = self.keys.take(key) else {
+            return Ok(None);
+        };
+        match serde_json::from_value(value.clone()) {
+            Ok(choice) => Ok(Some(choice)),
+            Err(e) => bail!("{}: {key} = {value}: {e}", self.keys.label()),
+        }
+    }
+
+    fn count(&mut self, key: &str, least: usize) -> Result<Option<usize>> {
+        let value = self.keys.take(key);
+        value
+            .map(|value| self.keys.whole(key, &value, least..=MOST_TIMESTEPS))
+            .transpose()
+    }
+
+    /// A key that only `readers` read: an error is kept until one of them does.
+    fn own<T>(
+        &mut self,
+        readers: &'static [SchedulerClass],
+        read: impl FnOnce(&mut Self) -> Result<Option<T>>,
+    ) -> Option<T> {
+        read(self).unwrap_or_else(|e| {
+            let message = e.to_string();
+            self.refusals.push(Refusal { readers, message });
+            None
+        })
+    }
+
+    fn own_choice<T: DeserializeOwned>(
+        &mut self,
+        key: &str,
+        readers: &'static [SchedulerClass],
+    ) -> Option<T> {
+        self.own(readers, |reading| reading.choice(key))
+    }
+
+    fn sigma(&mut self, key: &str) -> Option<f64> {
+        let fits = |sigma: f64| 0. < sigma && sigma <= 1e6;
+        self.own(&[Euler, Dpm], |reading| {
+            reading
+                .keys
+                .number(key, fits, "a number above 0 and at most 1e6, or null,")
+        })
+    }
+
+    /// The betas themselves.
+    fn trained_betas(&mut self) -> Result<Option<Vec<f32>>> {
+        const KEY: &str = "trained_betas";
+        let Some(value) = self.keys.take(KEY) else {
+            return Ok(None);
+        };
+        let betas = match &value {
+            Value::Array(betas) if (1..=MOST_TIMESTEPS).contains(&betas.len()) => betas,
+            _ => bail!(
+                "{}: {KEY} must be null or a list of 1 to {MOST_TIMESTEPS} numbers",
+                self.keys.label()
+            ),
+        };
+        let beta = |(i, value): (usize, &Value)| match value.as_f64().map(|beta| beta as f32) {
+            Some(beta) if beta > 0. && beta < 1. => Ok(beta),
+            _ => self
+                .keys
+                .refuse(&format!("{KEY}[{i}]"), value, "a number between 0 and 1"),
+        };
+        betas
+            .iter()
+            .enumerate()
+            .map(beta)
+            .collect::<Result<_>>()
+            .map(Some)
+    }
+
+    /// Refuses what is left, unless it has no effect.
+    fn others(&mut self) -> Result<()> {
+        let label = self.keys.label();
+        for (key, value) in self.keys.rest() {
+            let of_some = NEUTRAL_TO.iter().find(|(neutral, _)| neutral.key() == key);
+            match (of_some, NEUTRAL.iter().find(|n| n.key() == key)) {
+                (Some((neutral, readers)), _) => {
+                    if let Err(e) = neutral.check(label, value) {
+                        let message = e.to_string();
+                        self.refusals.push(Refusal { readers, message });
+                    }
+                }
+                (_, Some(neutral)) => neutral.check(label, value)?,
+                _ if config_check::is_silent(key, value) => {}
+                _ => return Err(config_check::unknown(label, key, value)),
+            }
+        }
+        Ok(())
+    }
+}
 
 impl SchedulerConfig {
     /// Parses the text of a `scheduler_config.json`; `label` names it in errors.
     pub(super) fn from_json(text: &str, label: &str) -> Result<Self> {
-        // Python writes infinities, which are not valid JSON.
-        let text = text.replace("-Infinity", "null");
-        let config: Self =
-            serde_json::from_str(&text).map_err(|e| Error::msg(format!("{label}: {e}")))?;
-        config_check::refuse_others(label, &config.rest, NEUTRAL)?;
-        if let Some(order) = config.solver_order.filter(|o| !(1..=2).contains(o)) {
-            bail!("{label}: solver_order = {order} is not supported, only 1 or 2");
+        let mut keys = Keys::parse(text, label)?.without_nulls();
+        let class_name = match keys.take("_class_name") {
+            None => None,
+            Some(Value::String(name)) => Some(name),
+            Some(other) => return keys.refuse("_class_name", other, "the name of a class"),
+        };
+        let of_betas = ["beta_start", "beta_end", "beta_schedule"];
+        let missing = of_betas
+            .into_iter()
+            .find(|key| !keys.rest().contains_key(*key));
+        let missing = missing.filter(|_| !keys.rest().contains_key("trained_betas"));
+        let class = match class_name.as_deref() {
+            None => None,
+            Some(name) => class::read(name, missing)
+                .map_err(|e| Error::msg(format!("{label}: _class_name = {name:?}: {e}")))?,
+        };
+        let mut from = Reading {
+            keys,
+            refusals: Vec::new(),
+        };
+        // Bounds are those of the schedule that uses it.
+        let beta = |from: &mut Reading, key: &str| from.keys.number(key, |_| true, "a number");
+        let mut config = Self {
+            class,
+            class_name,
+            num_train_timesteps: from.count("num_train_timesteps", 1)?,
+            beta_start: beta(&mut from, "beta_start")?,
+            beta_end: beta(&mut from, "beta_end")?,
+            beta_schedule: from.choice("beta_schedule")?,
+            trained_betas: from.trained_betas()?,
+            rescale_betas_zero_snr: from.choice("rescale_betas_zero_snr")?,
+            prediction_type: from.choice("prediction_type")?,
+            timestep_spacing: from.choice("timestep_spacing")?,
+            steps_offset: from.count("steps_offset", 0)?,
+            set_alpha_to_one: from.own_choice("set_alpha_to_one", &[Ddim, Pndm]),
+            skip_prk_steps: from.own_choice("skip_prk_steps", &[Pndm]),
+            variance_type: variance_type(&mut from),
+            use_karras_sigmas: from.own_choice("use_karras_sigmas", &[Euler, Dpm]),
+            sigma_min: from.sigma("sigma_min"),
+            sigma_max: from.sigma("sigma_max"),
+            final_sigmas_type: from.own_choice("final_sigmas_type", &[Euler, Dpm]),
+            interpolation_type: from.own_choice("interpolation_type", &[Euler]),
+            timestep_type: from.own_choice("timestep_type", &[Euler]),
+            solver_order: solver_order(&mut from),
+            solver_type: from.own_choice("solver_type", &[Dpm]),
+            lower_order_final: from.own_choice("lower_order_final", &[Dpm]),
+            euler_at_final: from.own_choice("euler_at_final", &[Dpm]),
+            lambda_min_clipped: lambda_min_clipped(&mut from),
+            stable_diffusion: false,
+            label: label.to_owned(),
+            refusals: Vec::new(),
+        };
+        from.others()?;
+        if let (Some(min), Some(max)) = (config.sigma_min, config.sigma_max)
+            && min >= max
+        {
+            from.refusals.push(Refusal {
+                readers: &[Euler, Dpm],
+                message: format!("{label}: sigma_min = {min} must be below sigma_max = {max}"),
+            });
         }
-        for (key, sigma) in [
-            ("sigma_min", config.sigma_min),
-            ("sigma_max", config.sigma_max),
-        ] {
-            if let Some(sigma) = sigma.filter(|s| *s <= 0.) {
-                bail!("{label}: {key} = {sigma} must be above 0, or null");
-            }
-        }
+        config.refusals = from.refusals;
         if let (Some(n), Some(betas)) = (config.num_train_timesteps, &config.trained_betas)
             && n != betas.len()
         {
@@ -220,6 +317,14 @@ impl SchedulerConfig {
             );
         }
         Ok(config)
+    }
+
+    /// Errors on a key that this class reads and whose value is not supported.
+    pub(crate) fn readable_by(&self, class: SchedulerClass) -> Result<()> {
+        match self.refusals.iter().find(|r| r.readers.contains(&class)) {
+            Some(refusal) => bail!("{}", refusal.message),
+            None => Ok(()),
+        }
     }
 
     /// `steps_offset` for a solver of the file's own class (`native`) or another.
@@ -233,4 +338,33 @@ impl SchedulerConfig {
             (offset, _) => offset.unwrap_or(0),
         }
     }
+}
+
+/// Learned variances come from a network with twice the output channels, of which DPM-Solver++ takes the first half.
+fn variance_type(from: &mut Reading) -> Option<VarianceType> {
+    const KEY: &str = "variance_type";
+    let named = from.keys.rest().get(KEY).and_then(Value::as_str);
+    let learned = named.is_some_and(|name| name.starts_with("learned"));
+    from.own_choice(KEY, if learned { &[Ddpm, Dpm] } else { &[Ddpm] })
+}
+
+fn solver_order(from: &mut Reading) -> Option<usize> {
+    const KEY: &str = "solver_order";
+    from.own(&[Dpm], |from| {
+        let value = from.keys.take(KEY);
+        value
+            .map(|value| from.keys.whole(KEY, &value, 1..=2))
+            .transpose()
+    })
+}
+
+fn lambda_min_clipped(from: &mut Reading) -> Option<f64> {
+    const KEY: &str = "lambda_min_clipped";
+    // Python's infinity, which means no limit.
+    if from.keys.rest().get(KEY).is_some_and(|v| v == "-Infinity") {
+        from.keys.take(KEY);
+    }
+    from.own(&[Dpm], |from| {
+        from.keys.number(KEY, |_| true, "a number, or -Infinity,")
+    })
 }

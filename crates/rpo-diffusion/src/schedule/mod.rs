@@ -1,7 +1,9 @@
 //! The noise schedule of a diffusers `scheduler_config.json`.
 
 mod betas;
+mod class;
 mod config;
+mod options;
 
 use std::path::Path;
 
@@ -10,9 +12,12 @@ use candle_core::{Result, Tensor, bail};
 use crate::config_check;
 
 pub(crate) use betas::linspace;
-pub use config::{
-    BetaSchedule, FinalSigmasType, InterpolationType, PredictionType, SchedulerClass,
-    SchedulerConfig, SolverType, TimestepSpacing, TimestepType, VarianceType,
+pub use class::SchedulerClass;
+pub(crate) use class::absent;
+pub use config::SchedulerConfig;
+pub use options::{
+    BetaSchedule, FinalSigmasType, InterpolationType, PredictionType, SolverType, TimestepSpacing,
+    TimestepType, VarianceType,
 };
 
 /// `x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e`, with `a_t` diffusers' `alphas_cumprod`.

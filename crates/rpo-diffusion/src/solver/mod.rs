@@ -16,7 +16,7 @@ mod spacing;
 
 use candle_core::{Result, bail};
 
-use crate::schedule::{NoiseSchedule, SchedulerClass};
+use crate::schedule::{self, NoiseSchedule, SchedulerClass};
 
 pub use ddim::ddim;
 pub use ddpm::ddpm;
@@ -93,9 +93,12 @@ impl Solver {
     fn class(self, schedule: &NoiseSchedule) -> Result<SchedulerClass> {
         use SchedulerClass as C;
         Ok(match self {
-            Self::Scheduler => match schedule.config.class {
-                Some(class) => class,
-                None => bail!(
+            Self::Scheduler => match (schedule.config.class, &schedule.config.class_name) {
+                (Some(class), _) => class,
+                (None, Some(name)) => {
+                    bail!("{}: {}", schedule.config.label, schedule::absent(name))
+                }
+                (None, None) => bail!(
                     "the model's scheduler_config.json has no _class_name, so solver \"scheduler\" says nothing; name a solver, for example \"ddim\""
                 ),
             },
@@ -115,8 +118,13 @@ impl Solver {
     pub fn plan(self, schedule: &NoiseSchedule, steps: usize, eta: f64) -> Result<Plan> {
         use SchedulerClass as C;
         let class = self.class(schedule)?;
+        schedule.config.readable_by(class)?;
+        let train = schedule.num_train_timesteps();
         if steps == 0 {
             bail!("0 solver steps: at least 1 is needed");
+        }
+        if steps > train {
+            bail!("{steps} solver steps: at most the {train} training timesteps are possible");
         }
         if !(0. ..=1.).contains(&eta) || (eta > 0. && class != C::DDIMScheduler) {
             bail!("eta {eta}: it must be in 0..=1, and 0 unless the solver is ddim");

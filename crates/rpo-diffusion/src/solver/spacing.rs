@@ -38,9 +38,6 @@ pub(super) fn timesteps(
     options: Options,
 ) -> Result<Vec<f64>> {
     let train = schedule.num_train_timesteps();
-    if n > train {
-        bail!("{n} solver steps: at most the {train} training timesteps are possible");
-    }
     let spacing = schedule.config.timestep_spacing.unwrap_or(default);
     let timesteps = match spacing {
         TimestepSpacing::Linspace => linspace(train - 1, n),

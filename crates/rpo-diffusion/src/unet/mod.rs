@@ -3,6 +3,7 @@
 mod block;
 mod config;
 mod model;
+mod read;
 mod size;
 mod time;
 mod transformer;

@@ -124,7 +124,7 @@ impl UNet2DConditionModel {
             let sampler = if i + 1 < levels {
                 skips.push(co);
                 let scope = scope.sub("downsamplers").sub(0);
-                Some(downsample(&scope, co, [config.downsample_padding; 4])?)
+                Some(downsample(&scope, co, [1; 4])?)
             } else {
                 None
             };

@@ -134,31 +134,37 @@ impl UNetConfig {
 
     /// Multiplications of a pass over one picture of `height` x `width` latents under a text of `tokens` tokens: those of
     /// convolutions, linear layers and attention.
-    pub fn multiplications(&self, height: usize, width: usize, tokens: usize) -> usize {
-        let pixels = |level: usize| height.div_ceil(1 << level) * width.div_ceil(1 << level);
-        let (channels, time) = (&self.block_out_channels, self.time_embed_dim());
+    pub fn multiplications(&self, height: usize, width: usize, tokens: usize) -> u128 {
+        let pixels = |level: usize| {
+            let side = |n: usize| n.div_ceil(1 << level) as u128;
+            side(height) * side(width)
+        };
+        let width = |c: usize| c as u128;
+        let channels: Vec<u128> = self.block_out_channels.iter().copied().map(width).collect();
+        let (time, tokens) = (width(self.time_embed_dim()), tokens as u128);
         let mut total = channels[0] * time + time * time;
         if let Some((_, input)) = self.added {
-            total += input * time + time * time;
+            total += width(input) * time + time * time;
         }
-        total += 9 * pixels(0) * channels[0] * (self.in_channels + self.out_channels);
+        total += 9 * pixels(0) * channels[0] * width(self.in_channels + self.out_channels);
         for layer in self.sequence() {
-            let Layer { ci, co, level, .. } = layer;
-            let n = pixels(level);
+            let (ci, co) = (width(layer.ci), width(layer.co));
+            let n = pixels(layer.level);
             let shortcut = if ci == co { 0 } else { ci * co };
             total += n * (9 * ci * co + 9 * co * co + shortcut) + time * co;
             if layer.depth > 0 {
                 let within = 4 * n * co * co + 2 * n * n * co;
-                let context = 2 * tokens * self.cross_attention_dim * co;
+                let context = 2 * tokens * width(self.cross_attention_dim) * co;
                 let across = 2 * n * co * co + context + 2 * n * tokens * co;
-                total += layer.depth * (within + across + 12 * n * co * co) + 2 * n * co * co;
+                let depth = layer.depth as u128;
+                total += depth * (within + across + 12 * n * co * co) + 2 * n * co * co;
             }
         }
         let levels = self.blocks();
         // A convolution between levels in the down path and the up path, at the output's size.
         let down = (0..levels - 1).map(|i| pixels(i + 1) * channels[i] * channels[i]);
         let up = (1..levels).map(|i| pixels(i - 1) * channels[i] * channels[i]);
-        total + 9 * down.chain(up).sum::<usize>()
+        total + 9 * down.chain(up).sum::<u128>()
     }
 
     /// Activations of a pass over one picture of `height` x `width` latents.

@@ -1,72 +1,45 @@
 //! `vae/config.json`.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
-use candle_core::{Error, Result, bail};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use candle_core::{Result, bail};
 
 use crate::config_check::{self, Neutral};
+use crate::config_keys::Keys;
 
-/// The supported part of diffusers' `AutoencoderKL` configuration, with the file's field names.
-#[derive(Debug, Clone, Deserialize)]
+/// The most resolutions: the smallest picture is then of 128 pixels.
+const MOST_BLOCKS: usize = 8;
+
+/// Channels: released models have at most 512.
+const WIDTH: RangeInclusive<usize> = 1..=32_768;
+
+/// The supported part of diffusers' `AutoencoderKL` configuration, with the file's field names; every number is in bounds.
+#[derive(Debug, Clone)]
 pub struct VaeConfig {
-    /// Picture channels in.
-    #[serde(default = "three")]
+    /// Picture channels in: 3.
     pub in_channels: usize,
-    /// Picture channels out.
-    #[serde(default = "three")]
+    /// Picture channels out: 3.
     pub out_channels: usize,
     /// Latent channels.
-    #[serde(default = "four")]
     pub latent_channels: usize,
     /// Channels of each block, from the picture side.
     pub block_out_channels: Vec<usize>,
-    /// `DownEncoderBlock2D` each.
-    pub down_block_types: Vec<String>,
-    /// `UpDecoderBlock2D` each.
-    pub up_block_types: Vec<String>,
     /// ResNet blocks per encoder block; a decoder block has one more.
-    #[serde(default = "one")]
     pub layers_per_block: usize,
     /// Groups of every GroupNorm.
-    #[serde(default = "thirty_two")]
     pub norm_num_groups: usize,
     /// The U-Net sees `scaling_factor * z`.
-    #[serde(default = "default_scaling_factor")]
     pub scaling_factor: f64,
     /// Whether a 1x1 convolution follows the encoder.
-    #[serde(default = "default_true")]
     pub use_quant_conv: bool,
     /// Whether a 1x1 convolution precedes the decoder.
-    #[serde(default = "default_true")]
     pub use_post_quant_conv: bool,
     /// Whether the middle blocks have an attention.
-    #[serde(default = "default_true")]
     pub mid_block_add_attention: bool,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
 }
 
-fn one() -> usize {
-    1
-}
-fn three() -> usize {
-    3
-}
-fn four() -> usize {
-    4
-}
-fn thirty_two() -> usize {
-    32
-}
-fn default_scaling_factor() -> f64 {
-    0.18215
-}
-fn default_true() -> bool {
-    true
-}
-
+/// diffusers' other arguments of `AutoencoderKL`.
 const NEUTRAL: &[Neutral] = &[
     Neutral::only("act_fn", &["\"silu\"", "\"swish\""]),
     Neutral::only("shift_factor", &["null", "0"]),
@@ -85,38 +58,47 @@ impl VaeConfig {
 
     /// Parses the text of a `config.json` and refuses unsupported values; `label` names it in errors.
     pub fn from_json(text: &str, label: &str) -> Result<Self> {
-        let config: Self =
-            serde_json::from_str(text).map_err(|e| Error::msg(format!("{label}: {e}")))?;
-        if let Some(class) = config
-            .rest
-            .get("_class_name")
-            .filter(|v| *v != "AutoencoderKL")
-        {
+        let mut keys = Keys::parse(text, label)?;
+        if let Some(class) = keys.take("_class_name").filter(|v| *v != "AutoencoderKL") {
             bail!("{label}: class {class} is not supported, only AutoencoderKL");
         }
-        config_check::refuse_others(label, &config.rest, NEUTRAL)?;
-        let blocks = config.block_out_channels.len();
-        if blocks == 0
-            || config.down_block_types != vec!["DownEncoderBlock2D"; blocks]
-            || config.up_block_types != vec!["UpDecoderBlock2D"; blocks]
-        {
-            bail!(
-                "{label}: needs a DownEncoderBlock2D and an UpDecoderBlock2D for each of the {blocks} block_out_channels"
-            );
+        let channels = keys.counts("block_out_channels", MOST_BLOCKS, WIDTH)?;
+        let blocks = channels.len();
+        for (key, block) in [
+            ("down_block_types", "DownEncoderBlock2D"),
+            ("up_block_types", "UpDecoderBlock2D"),
+        ] {
+            let types = keys.words(key, MOST_BLOCKS)?;
+            if types != vec![block; blocks] {
+                bail!(
+                    "{label}: {key} = {types:?}: a {block} for each of the {blocks} block_out_channels is needed"
+                );
+            }
         }
+        let config = Self {
+            in_channels: keys.count("in_channels", 3, 3..=3)?,
+            out_channels: keys.count("out_channels", 3, 3..=3)?,
+            latent_channels: keys.count("latent_channels", 4, 1..=1024)?,
+            layers_per_block: keys.count("layers_per_block", 1, 1..=32)?,
+            norm_num_groups: keys.count("norm_num_groups", 32, WIDTH)?,
+            // Its inverse must be a number too, and both in f32.
+            scaling_factor: keys
+                .number(
+                    "scaling_factor",
+                    |scale| (1e-6..=1e6).contains(&scale),
+                    "a positive number, from 1e-6 to 1e6",
+                )?
+                .unwrap_or(0.18215),
+            use_quant_conv: keys.flag("use_quant_conv", true)?,
+            use_post_quant_conv: keys.flag("use_post_quant_conv", true)?,
+            mid_block_add_attention: keys.flag("mid_block_add_attention", true)?,
+            block_out_channels: channels,
+        };
+        config_check::refuse_others(label, keys.rest(), NEUTRAL)?;
         let groups = config.norm_num_groups;
-        if let Some(c) = config
-            .block_out_channels
-            .iter()
-            .find(|&c| groups == 0 || c % groups != 0)
-        {
+        let odd = |c: &&usize| !c.is_multiple_of(groups);
+        if let Some(c) = config.block_out_channels.iter().find(odd) {
             bail!("{label}: {c} channels are not a multiple of norm_num_groups = {groups}");
-        }
-        if !(config.scaling_factor.is_finite() && config.scaling_factor > 0.) {
-            bail!(
-                "{label}: scaling_factor = {} must be positive",
-                config.scaling_factor
-            );
         }
         Ok(config)
     }
