@@ -1,11 +1,15 @@
 //! Sampling with batched classifier-free guidance.
 
 use candle_core::{Result, Tensor, bail};
+use rpo_nn::all_finite;
 
 use crate::conditioning::Conditioning;
 use crate::schedule::NoiseSchedule;
 use crate::solver::{Plan, Solver};
 use crate::unet::UNet2DConditionModel;
+
+/// What helps where a U-Net whose weights are finite gives what is not.
+const HINT: &str = "the U-Net's weights are damaged or its training broke (a lower training.learning_rate), or its activations are beyond the half type (model.dtype = \"f32\")";
 
 /// Settings of sampling.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +59,9 @@ impl SamplerConfig {
 /// of its plan, `h w C` values in this order; other solvers do not call it. A picture depends on its own noise and text
 /// only, not on the batches. `progress` is called after each network evaluation with the number of picture steps done, out
 /// of N times the length of the plan.
+///
+/// # Errors
+/// Settings and shapes that do not fit; the first step in which latents or the U-Net's output are not finite.
 pub fn sample(
     unet: &UNet2DConditionModel,
     schedule: &NoiseSchedule,
@@ -102,6 +109,11 @@ pub fn sample(
         }
         let mut evaluation = 0;
         let mut network = |x: &Tensor, t: f64| {
+            let during = |what: &str| {
+                let step = evaluation + 1;
+                format!("{what} in step {step} of {evaluations}, at timestep {t}")
+            };
+            all_finite(x.clone(), || during("the sampler's latents"), HINT)?;
             let t = [t];
             let output = match (guided[evaluation], &both, &alone) {
                 (true, Some(text), _) => {
@@ -114,6 +126,7 @@ pub fn sample(
                 (false, _, Some(text)) => unet.forward_with(x, &t, text)?.detach(),
                 _ => bail!("evaluation {evaluation} of {evaluations}: its text was not prepared"),
             };
+            let output = all_finite(output, || during("the U-Net's output"), HINT)?;
             evaluation += 1;
             done += n;
             progress(done);
@@ -124,7 +137,8 @@ pub fn sample(
             Tensor::from_vec(values, (n, h, w, c), latents.device())
         };
         let start = latents.narrow(0, start, n)?.contiguous()?;
-        finished.push(plan.solve(start, &mut network, &mut step_noise)?);
+        let end = plan.solve(start, &mut network, &mut step_noise)?;
+        finished.push(all_finite(end, || "the latents of a picture".into(), HINT)?);
     }
     if finished.is_empty() {
         return Ok(latents.clone());

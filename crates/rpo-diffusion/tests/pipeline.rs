@@ -8,6 +8,7 @@ use std::path::Path;
 use candle_core::{Result, Tensor};
 use image::RgbImage;
 use rpo_diffusion::{Pipeline, SamplerConfig, Solver, sample};
+use rpo_nn::weights::{Archive, Item, Precision, pt, to_bytes};
 use support::{Golden, assert_close, micro};
 
 #[test]
@@ -145,6 +146,58 @@ fn edit(path: &Path, from: &str, to: &str) {
     fs::write(path, text.replace(from, to)).unwrap();
 }
 
+/// Makes the last value of a file of weights NaN.
+fn spoil(path: &Path) {
+    let archive = Archive::open(path).unwrap();
+    let width = archive.precision().width();
+    let mut bytes = fs::read(path).unwrap();
+    let end = bytes.len();
+    bytes[end - width..].fill(0xff);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn texts_that_are_not_finite_are_told_with_their_encoder() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(
+        micro("model_index.json"),
+        dir.path().join("model_index.json"),
+    )
+    .unwrap();
+    for part in ["unet", "vae", "text_encoder", "tokenizer", "scheduler"] {
+        copy(&micro(part), &dir.path().join(part));
+    }
+    // Finite weights whose products are not.
+    let path = dir.path().join("text_encoder/model.safetensors");
+    let archive = Archive::open(&path).unwrap();
+    let huge = archive.items().into_iter().map(|item| {
+        let factor = if item.name.ends_with("final_layer_norm.weight") {
+            1e38
+        } else {
+            1.
+        };
+        Item::new(item.name.clone(), item.shape.clone(), move || {
+            Ok(item
+                .values()?
+                .into_iter()
+                .map(|v| (v * factor).clamp(-3e38, 3e38))
+                .collect())
+        })
+    });
+    let bytes = to_bytes(&huge.collect::<Vec<_>>(), Precision::F32, &pt()).unwrap();
+    fs::write(&path, bytes).unwrap();
+    let pipeline = Pipeline::load(dir.path()).unwrap();
+    let message = pipeline
+        .encode_prompts(&["a dog"], 64)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        message.contains("text_encoder: states of texts: value [0, "),
+        "{message}"
+    );
+}
+
 #[test]
 fn broken_folders_are_told_by_name() {
     let absent = Pipeline::load(Path::new("nowhere/at-all"))
@@ -235,6 +288,30 @@ fn broken_folders_are_told_by_name() {
         )
     };
     all(&message(fewer), &["vae", "quant_conv", "config.json"]);
+    // A shape that is wrong is told before a value is read: the same file has one that is not finite.
+    let broken = |d: &Path| spoil(&d.join("unet/diffusion_pytorch_model.safetensors"));
+    all(
+        &message(broken),
+        &[
+            "unet/diffusion_pytorch_model.safetensors: tensor ",
+            "is NaN",
+            "hint",
+        ],
+    );
+    let both = |d: &Path| {
+        broken(d);
+        wider(d);
+    };
+    all(&message(both), &["attn2.to_k", "128", "64"]);
+    for part in [
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+    ] {
+        all(
+            &message(|d| spoil(&d.join(part))),
+            &[part, "tensor ", "is NaN"],
+        );
+    }
     let truncated = |d: &Path| {
         let path = d.join("unet/diffusion_pytorch_model.safetensors");
         let bytes = fs::read(&path).unwrap();

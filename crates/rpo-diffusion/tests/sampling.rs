@@ -4,6 +4,7 @@ mod support;
 
 use candle_core::{Result, Tensor};
 use rpo_diffusion::{Conditioning, SamplerConfig, Solver, UNet2DConditionModel, sample};
+use rpo_nn::weights::Params;
 use support::{Golden, assert_close, micro_schedule, micro_unet, step_noise};
 
 fn unet() -> Result<UNet2DConditionModel> {
@@ -294,5 +295,59 @@ fn wrong_inputs_are_errors() -> Result<()> {
     assert!(run(5, 2., 1, &uncond, &uncond).contains("1 texts for 2 pictures"));
     assert!(run(5, 2., 1, &cond, &cond).contains("2 texts where one is repeated"));
     assert!(run(1000, 2., 1, &cond, &uncond).contains("1000 solver steps"));
+    Ok(())
+}
+
+/// The first place where something is not finite is told, not what becomes of it.
+#[test]
+fn latents_that_are_not_finite_stop_with_their_step() -> Result<()> {
+    let golden = Golden::load("micro")?;
+    let (config, params) = micro_unet(false)?;
+    let latents = golden.nhwc("latents")?;
+    let (cond, uncond) = (golden.text("cond")?, golden.text("uncond")?);
+    let sampler = SamplerConfig {
+        solver: Solver::Euler,
+        eta: 0.,
+        steps: 3,
+        guidance: 5.,
+        guidance_interval: None,
+        batch: 1,
+    };
+    let draw = |params: &Params, latents: &Tensor| {
+        let unet = UNet2DConditionModel::new(&config, &params.root())?;
+        let schedule = micro_schedule()?;
+        let none = &mut |_: usize, _: usize| Vec::new();
+        sample(
+            &unet,
+            &schedule,
+            &sampler,
+            latents,
+            &cond,
+            &uncond,
+            none,
+            &mut |_| {},
+        )
+    };
+    let message = |drawn: Result<Tensor>| drawn.err().map(|e| e.to_string()).unwrap_or_default();
+    // Finite weights whose products are not.
+    let huge = params.tensors_sorted()?.into_iter().map(|(name, tensor)| {
+        let factor = if name == "conv_out.weight" { 1e38 } else { 1. };
+        Ok((name, (tensor * factor)?))
+    });
+    let huge = Params::from_tensors(huge.collect::<Result<Vec<_>>>()?, "huge", false)?;
+    let told = message(draw(&huge, &latents));
+    for word in [
+        "the U-Net's output in step 1 of 3, at timestep ",
+        "hint",
+        "model.dtype",
+    ] {
+        assert!(told.contains(word), "no {word:?} in: {told}");
+    }
+    let told = message(draw(&params, &(&latents * f64::NAN)?));
+    assert!(
+        told.contains("the sampler's latents in step 1 of 3"),
+        "{told}"
+    );
+    assert!(draw(&params, &latents).is_ok());
     Ok(())
 }

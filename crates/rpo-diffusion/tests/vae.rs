@@ -159,3 +159,35 @@ fn what_is_not_supported_is_refused_by_name() {
         );
     }
 }
+
+#[test]
+fn pictures_and_latents_that_are_not_finite_are_errors() -> Result<()> {
+    let golden = Golden::load("vae_plain")?;
+    // Finite weights whose products are not.
+    let huge = |part: &str| -> Result<AutoencoderKL> {
+        let scaled = weights(&golden)?.into_iter().map(|(name, tensor)| {
+            let factor = if name == format!("{part}.conv_out.weight") {
+                1e38
+            } else {
+                1.
+            };
+            Ok((name, (tensor * factor)?))
+        });
+        build("vae_plain", scaled.collect::<Result<HashMap<_, _>>>()?)
+    };
+    let z = golden.nhwc("z")?;
+    let decoded = huge("decoder")?.decode(&z).err().map(|e| e.to_string());
+    let told = decoded.unwrap_or_default();
+    assert!(
+        told.contains("the VAE's decoder, pixels") && told.contains("model.dtype"),
+        "{told}"
+    );
+    let pixels = huge("encoder")?.decode(&z)?;
+    let encoded = huge("encoder")?
+        .encode(&pixels)
+        .err()
+        .map(|e| e.to_string());
+    let told = encoded.unwrap_or_default();
+    assert!(told.contains("the VAE's encoder, latents"), "{told}");
+    Ok(())
+}

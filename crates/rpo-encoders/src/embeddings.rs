@@ -19,14 +19,15 @@ pub(crate) fn unit_rows(features: &Tensor, first: usize) -> Result<Array2<f32>> 
             .iter()
             .map(|x| f64::from(*x) * f64::from(*x))
             .sum::<f64>()
-            .sqrt()
-            .max(1e-12);
+            .sqrt();
+        // Before the maximum, which would pass over NaN.
         if !norm.is_finite() {
             bail!(
                 "embedding {} is not finite: the weights or the input are broken",
                 first + index
             );
         }
+        let norm = norm.max(1e-12);
         for x in row {
             *x = (f64::from(*x) / norm) as f32;
         }
@@ -48,4 +49,26 @@ pub(crate) fn in_batches(
             .assign(&rows);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn rows_have_length_one_or_are_refused() -> Result<()> {
+        let rows = |values: [f32; 4]| {
+            let features = Tensor::from_vec(values.to_vec(), (2, 2), &Device::Cpu)?;
+            unit_rows(&features, 5)
+        };
+        let fine = rows([3.0, 4.0, 0.0, 0.0])?;
+        assert_eq!(fine.as_slice(), Some(&[0.6, 0.8, 0.0, 0.0][..]));
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let told = rows([3.0, 4.0, bad, 0.0]).err().map(|e| e.to_string());
+            let told = told.unwrap_or_default();
+            assert!(told.contains("embedding 6 is not finite"), "{bad}: {told}");
+        }
+        Ok(())
+    }
 }

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor, bail};
 use rpo_encoders::clip::{ClipTextConfig, ClipTextModel, ClipTextOutput};
 use rpo_encoders::folder;
 use rpo_encoders::tokenizer::ClipTokenizer;
-use rpo_nn::Place;
+use rpo_nn::{Place, all_finite};
 
 use super::index::Index;
 use super::part::Part;
@@ -44,6 +44,31 @@ impl Tower {
     fn tokens(&self, text: &str) -> Result<(usize, usize)> {
         let tokens = self.tokenizer.word_ids(text)?.len() + 2;
         Ok((tokens, self.tokenizer.max_length()))
+    }
+
+    /// The encoder's output for rows of ids.
+    ///
+    /// # Errors
+    /// Ids that do not fit; the first state that is not finite.
+    fn encode(&self, ids: &[Vec<u32>]) -> Result<ClipTextOutput> {
+        const HINT: &str = "the weights of this text encoder are damaged";
+        let out = self.encoder.get()?.forward(ids)?;
+        let finite = |x: Tensor, what: &str| {
+            all_finite(
+                x,
+                || format!("{}: {what} of texts", self.dir.display()),
+                HINT,
+            )
+        };
+        Ok(ClipTextOutput {
+            last_hidden_state: finite(out.last_hidden_state, "states")?,
+            penultimate: finite(out.penultimate, "penultimate states")?,
+            text_embeds: out
+                .text_embeds
+                .map(|x| finite(x, "embeddings"))
+                .transpose()?,
+            pooled: out.pooled,
+        })
     }
 
     fn at(self, variant: Option<&str>, place: &Place) -> Self {
@@ -158,11 +183,11 @@ impl Texts {
         second: Option<&[Vec<u32>]>,
         size: usize,
     ) -> Result<Conditioning> {
-        let first = self.first.encoder.get()?.forward(ids)?;
+        let first = self.first.encode(ids)?;
         let (Some(tower), Some(ids)) = (&self.second, second) else {
             return Ok(first.last_hidden_state.into());
         };
-        let second = tower.encoder.get()?.forward(ids)?;
+        let second = tower.encode(ids)?;
         xl(&first, second, size)
     }
 

@@ -108,7 +108,7 @@ impl UNetConfig {
             freq_shift: keys
                 .number(
                     "freq_shift",
-                    |shift| 0. <= shift && shift <= 1.,
+                    |shift| (0. ..=1.).contains(&shift),
                     "a number from 0 to 1",
                 )?
                 .unwrap_or(0.),

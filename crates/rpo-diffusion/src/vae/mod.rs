@@ -4,14 +4,17 @@ mod coders;
 mod config;
 
 use candle_core::{Result, Tensor, bail};
-use rpo_nn::Place;
 use rpo_nn::layers::Conv2d;
 use rpo_nn::weights::Scope;
+use rpo_nn::{Place, all_finite};
 
 use crate::resnet::conv1x1;
 use coders::{Decoder, Encoder};
 
 pub use config::VaeConfig;
+
+/// What helps where a VAE whose weights are finite gives what is not.
+const HINT: &str = "the VAE's weights are damaged, or its activations are beyond the half type: model.dtype = \"f32\"";
 
 /// Pictures to latents and back.
 #[derive(Debug, Clone)]
@@ -77,21 +80,31 @@ impl AutoencoderKL {
     }
 
     /// Pictures `[B, H, W, 3]` in [-1, 1] to the (unscaled) posterior of their latents.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; a latent that is not finite.
     pub fn encode(&self, x: &Tensor) -> Result<Posterior> {
         let mut moments = self.encoder.forward(&self.place.enter(x)?)?;
         if let Some(conv) = &self.quant_conv {
             moments = conv.forward(&moments)?;
         }
-        Posterior::from_moments(&self.place.leave(&moments)?)
+        let moments = self.place.leave(&moments)?;
+        let what = || "the VAE's encoder, latents of pictures".into();
+        Posterior::from_moments(&all_finite(moments, what, HINT)?)
     }
 
     /// Unscaled latents `[B, h, w, L]` to pictures `[B, f h, f w, 3]`, about [-1, 1], not clamped.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; a pixel that is not finite.
     pub fn decode(&self, z: &Tensor) -> Result<Tensor> {
         let mut z = self.place.enter(z)?;
         if let Some(conv) = &self.post_quant_conv {
             z = conv.forward(&z)?;
         }
-        self.place.leave(&self.decoder.forward(&z)?)
+        let pictures = self.place.leave(&self.decoder.forward(&z)?)?;
+        let what = || "the VAE's decoder, pixels of pictures".into();
+        all_finite(pictures, what, HINT)
     }
 }
 

@@ -155,12 +155,27 @@ pub struct Objective<'a> {
     pub recompute: bool,
 }
 
+/// Errors if the base, which no step changes, predicts what is not finite: `squares` are its errors, block by block.
+fn base_is_finite(squares: &Tensor, blocks: &BTreeSet<Rows>, batch: &Batch) -> Result<()> {
+    let squares = squares.to_vec1::<f32>()?;
+    for (rows, of_rows) in blocks.iter().zip(squares.chunks(batch.len())) {
+        if let Some(i) = of_rows.iter().position(|error| !error.is_finite()) {
+            bail!(
+                "the base U-Net's prediction is not finite at timestep {} (error {}, {rows:?})\n  hint: its weights are damaged, or its activations are beyond the half type: model.dtype = \"f32\"",
+                batch.rows[rows].timesteps[i],
+                of_rows[i]
+            )
+        }
+    }
+    Ok(())
+}
+
 impl Objective<'_> {
     /// Losses and gradients of a batch, computed in `parts` equal parts one after the other: memory holds the activations
     /// of one part, the result is that of the whole up to rounding.
     ///
     /// # Errors
-    /// If the batch is not divisible, or lacks rows that a term reads; tensor errors.
+    /// If the batch is not divisible, or lacks rows that a term reads; if the base predicts what is not finite; tensor errors.
     pub fn gradients(&self, batch: &Batch, parts: usize) -> Result<(Losses, GradStore)> {
         let rows = batch.len();
         if parts == 0 || rows == 0 || !rows.is_multiple_of(parts) {
@@ -191,6 +206,7 @@ impl Objective<'_> {
         let frozen = self.terms.rows(Network::Frozen);
         if !frozen.is_empty() {
             let squares = Noised::mean_squares(&batch.blocks(&frozen)?, self.base, None)?;
+            base_is_finite(&squares, &frozen, batch)?;
             self.insert(&mut errors, Network::Frozen, &frozen, &squares, batch)?;
         }
         let trained = self.terms.rows(Network::Trained);

@@ -5,13 +5,14 @@ use super::draw::Request;
 use super::setup::Setup;
 use crate::files;
 use crate::progress::Progress;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use image::RgbImage;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_eval::scorer::{ClipColumns, ImageColumn, Scored, Scorer};
 use rpo_experiment::plan::{Cell, Purpose, Shot};
 use rpo_experiment::run::Phase;
 use rpo_experiment::run::{Folder, PictureResult, StepResult, choices, chosen_steps};
+use rpo_files::failure::OrBadInput;
 use std::collections::BTreeSet;
 
 /// The judges, loaded once.
@@ -21,17 +22,17 @@ impl Judges {
     /// Loads the judges of a setup.
     ///
     /// # Errors
-    /// With the folder of the judge.
+    /// [`rpo_files::failure::BadInput`] with the folder of the judge.
     pub fn load(setup: &Setup) -> Result<Self> {
         let (place, e) = (setup.place(), &setup.experiment.encoders);
         Ok(Self(vec![
             Box::new(ImageColumn {
-                judge: ImageJudge::load(&setup.vit, place)?,
+                judge: ImageJudge::load(&setup.vit, place).or_bad_input("encoders.vit")?,
                 name: e.vit_name.clone(),
                 computed_by: e.in_words(&e.vit),
             }),
             Box::new(ClipColumns {
-                judge: TextJudge::load(&setup.clip, place)?,
+                judge: TextJudge::load(&setup.clip, place).or_bad_input("encoders.clip")?,
                 computed_by: e.in_words(&e.clip),
                 reading: e.clip_text.in_words().into(),
             }),
@@ -68,7 +69,8 @@ pub fn test(
             let note = format!("{} · test pictures of step {step}", cell.id);
             let drawn = setup
                 .drawer()
-                .draw(&unet, &weights, &requests, progress, &note)?;
+                .draw(&unet, &weights, &requests, progress, &note)
+                .with_context(|| note.clone())?;
             let result = judge(setup, judges, cell, step, &shots, &drawn)?;
             for (picture, r) in drawn.iter().zip(&result.pictures) {
                 let name = format!("prompt-{:02}-{}.png", r.prompt, r.picture);

@@ -185,9 +185,9 @@ impl Training<'_> {
         let loss = losses.total;
         if !loss.is_finite() {
             bail!(
-                "the loss is {loss} ({:?}); what was saved last is kept\n  hint: lower training.learning_rate ({})",
+                "the loss is {loss} ({:?}); what was saved last is kept\n  hint: {}",
                 losses.terms,
-                self.arm.training.learning_rate
+                self.mend(step)
             );
         }
         let vars = self.trained.params().vars();
@@ -197,8 +197,8 @@ impl Training<'_> {
         let grad_norm = optim::global_norm(&grads, &vars)?;
         if !grad_norm.is_finite() {
             bail!(
-                "the gradient's norm is {grad_norm}\n  hint: lower training.learning_rate ({})",
-                self.arm.training.learning_rate
+                "the gradient's norm is {grad_norm}\n  hint: {}",
+                self.mend(step)
             );
         }
         let clip = self.arm.recipe.clip_grad_norm;
@@ -211,6 +211,14 @@ impl Training<'_> {
             loss,
             grad_norm,
         })
+    }
+
+    /// What helps where a step gives what is not finite.
+    fn mend(&self, step: usize) -> String {
+        match step {
+            1 => "no weight was changed before this step: the model's own are damaged, or its activations are beyond the half type (model.dtype = \"f32\")".to_owned(),
+            _ => format!("lower training.learning_rate ({})", self.arm.training.learning_rate),
+        }
     }
 
     /// Draws the validation pictures of the current weights and scores them.
@@ -232,7 +240,8 @@ impl Training<'_> {
         let unet = self.trained.frozen(self.setup.base())?;
         let pictures = self
             .drawer
-            .draw(&unet, &weights, &requests, progress, &note)?;
+            .draw(&unet, &weights, &requests, progress, &note)
+            .with_context(|| note.clone())?;
         let each = self.setup.experiment.validation.pictures_per_prompt;
         for (i, picture) in pictures.iter().enumerate() {
             let name = format!("prompt-{:02}-{}.png", i / each, i % each);

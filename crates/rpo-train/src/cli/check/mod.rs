@@ -14,7 +14,6 @@ use rpo_diffusion::UNetConfig;
 use rpo_experiment::plan::Plan;
 use rpo_experiment::presets::{self, Preset};
 use rpo_experiment::{Experiment, Layers, SubjectSource};
-use rpo_files::failure::OrBadInput;
 
 /// Loads all inputs and prints the plan. Where the weights of a preset are missing, prints the plan from its configuration.
 pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
@@ -39,7 +38,7 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
         return Ok(());
     }
     let setup = Setup::load(experiment, &layers)?;
-    Judges::load(&setup).or_bad_input("judges")?;
+    Judges::load(&setup)?;
     print(
         &setup,
         &setup.sizes()?,

@@ -5,6 +5,7 @@ use crate::files;
 use anyhow::{Context, Result, bail};
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::About;
+use rpo_files::failure::OrBadInput;
 use rpo_nn::weights::Params;
 use std::path::Path;
 
@@ -41,7 +42,9 @@ impl Trainable for WholeUnet {
             bail!("a whole U-Net was trained: there is nothing to count {scale} times")
         }
         let params = base.pipeline.unet_params.deep_copy(false)?;
-        params.load_values(&place.join(WEIGHTS))?;
+        params
+            .load_values(&place.join(WEIGHTS))
+            .or_bad_input("checkpoint")?;
         copy(base, params)
     }
 }
