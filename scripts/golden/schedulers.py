@@ -7,6 +7,7 @@ Writes to crates/rpo-diffusion/tests/golden:
   schedulers.json               scheduler_config.json files; alphas_cumprod of some of their timesteps; for every solver
                                 and number of steps the timesteps, the first value of every network input, and the end of
                                 a whole run of a made-up model
+  schedulers_others.json        the same for files that other scheduler classes wrote, by named solvers
   schedulers_micro.safetensors  whole runs of the U-Net of assets/micro (its text states are those of micro.safetensors)
 
 Noise that stochastic solvers add is `noise()` below; the Rust tests know the same formula.
@@ -218,6 +219,23 @@ def cases():
     yield case("ties", "DDIMScheduler", SD | dict(timestep_spacing="trailing"), ["ddim", "dpmpp_2m"], (48,))
 
 
+def others():
+    """Files of classes that are no solver here, with all their keys as `save_pretrained` writes them, and with few."""
+    solvers = ["ddim", "ddpm", "pndm", "euler_karras", "euler_ancestral", "dpmpp_2m"]
+    classes = ["UniPCMultistep", "HeunDiscrete", "KDPM2Discrete", "KDPM2AncestralDiscrete", "DPMSolverSinglestep", "LCM", "TCD"]
+    classes += ["DDIMInverse", "DDIMParallel", "DDPMParallel"]
+    for name in (f"{c}Scheduler" for c in classes):
+        whole = dict(getattr(diffusers, name)(**SD).config)
+        # JSON has no infinity, and latents are never clipped.
+        whole = {k: v for k, v in whole.items() if not k.startswith("_") and k not in ("clip_sample", "lambda_min_clipped")}
+        yield case(f"whole {name}", name, whole | dict(skip_prk_steps=True), solvers, (5,))
+    few = SD | dict(prediction_type="v_prediction", timestep_spacing="trailing", skip_prk_steps=True)
+    for name in ("DEISMultistepScheduler", "UniPCMultistepScheduler", "HeunDiscreteScheduler", "LCMScheduler"):
+        yield case(f"few {name}", name, few, solvers, (5,))
+    for name in ("DDIMParallelScheduler", "DDPMParallelScheduler"):
+        yield case(f"own {name}", name, SD | dict(steps_offset=1), ["scheduler"], (5, 20))
+
+
 def micro():
     g = torch.Generator().manual_seed(7)
     unet = UNet2DConditionModel.from_pretrained(MICRO / "unet", torch_dtype=torch.float32).eval()
@@ -245,8 +263,9 @@ def micro():
 def main():
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    lines = [json.dumps(c, separators=(",", ":")) for c in cases()]
-    (OUT / "schedulers.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    for name, made in [("schedulers", cases), ("schedulers_others", others)]:
+        lines = [json.dumps(c, separators=(",", ":")) for c in made()]
+        (OUT / f"{name}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
     micro()
 
 
