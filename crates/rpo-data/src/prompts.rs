@@ -11,11 +11,13 @@
 //! ```
 
 pub mod dreambench;
+mod token;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 pub use dreambench::dreambench;
+pub use token::token_places;
 
 /// The prompts of one benchmark, as templates. The sets share no prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 //!
 //! Source: `AlignTextModel` in `transformers/models/align/modeling_align.py`, 5.23.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
 use rpo_nn::Place;
 use rpo_nn::frozen::first_tokens;
 use rpo_nn::layers::{Embedding, LayerNorm};
@@ -11,6 +11,7 @@ use rpo_nn::weights::Scope;
 use serde::Deserialize;
 
 use crate::activation;
+use crate::limits::{self, Layers, within};
 use crate::tokenizer::TokenBatch;
 use crate::transformer::{Layer, Names, Norm, Width, add_positions, flat_ids};
 
@@ -54,6 +55,30 @@ impl Default for BertConfig {
     }
 }
 
+impl BertConfig {
+    /// # Errors
+    /// With the key and the value that is out of bounds.
+    pub(crate) fn check(&self, prefix: &str) -> Result<()> {
+        let layers = Layers {
+            prefix,
+            hidden: self.hidden_size,
+            intermediate: self.intermediate_size,
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            eps: self.layer_norm_eps,
+            activation: &self.hidden_act,
+        };
+        layers.check()?;
+        limits::tables(prefix, self.vocab_size, self.max_position_embeddings)?;
+        within(
+            format!("{prefix}type_vocab_size"),
+            self.type_vocab_size,
+            1,
+            1 << 16,
+        )
+    }
+}
+
 const LAYER: Names = Names {
     query: "attention.self.query",
     key: "attention.self.key",
@@ -90,7 +115,7 @@ impl BertModel {
             intermediate: config.intermediate_size,
             heads: config.num_attention_heads,
             eps: config.layer_norm_eps,
-            activation: activation::by_name(&config.hidden_act)?,
+            activation: activation::by_name("hidden_act", &config.hidden_act)?,
         };
         width.check()?;
         let hidden = config.hidden_size;
@@ -125,13 +150,15 @@ impl BertModel {
     /// The last hidden state `[B, S, D]` of a batch; row 0 of each text is `[CLS]`.
     ///
     /// # Errors
-    /// If rows have different lengths or are too long, or ids are outside the vocabulary.
+    /// If rows have different lengths or are too long, ids are outside the vocabulary, or the mask is not one of 0 and 1 for every id
+    /// that leaves a token of every text.
     pub fn forward(&self, batch: &TokenBatch) -> Result<Tensor> {
         self.place.leave(&self.states(batch)?)
     }
 
     fn states(&self, batch: &TokenBatch) -> Result<Tensor> {
         let (flat, rows, length) = flat_ids(&batch.ids, self.vocab_size)?;
+        check_mask(&batch.mask, rows, length)?;
         let mask: Vec<f32> = batch.mask.iter().flatten().map(|m| *m as f32).collect();
         let mask = Mask::Keys(Tensor::from_vec(mask, (rows, length), &Device::Cpu)?);
         let x = self
@@ -151,4 +178,19 @@ impl BertModel {
     pub fn class_state(&self, batch: &TokenBatch) -> Result<Tensor> {
         self.place.leave(&first_tokens(&self.states(batch)?)?)
     }
+}
+
+fn check_mask(mask: &[Vec<u32>], rows: usize, length: usize) -> Result<()> {
+    if mask.len() != rows || mask.iter().any(|row| row.len() != length) {
+        bail!("the attention mask must have a number for each of the {rows} x {length} ids");
+    }
+    for (index, row) in mask.iter().enumerate() {
+        if let Some(value) = row.iter().find(|value| **value > 1) {
+            bail!("the attention mask holds {value}; 1 is a token and 0 is padding");
+        }
+        if row.iter().all(|value| *value == 0) {
+            bail!("the attention mask of text {index} leaves no token");
+        }
+    }
+    Ok(())
 }

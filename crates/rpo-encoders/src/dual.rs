@@ -16,6 +16,7 @@ use crate::efficientnet::{EfficientNet, EfficientNetConfig};
 use crate::embeddings::{BATCH, in_batches, unit_rows};
 use crate::folder;
 use crate::image_processor::ImageProcessor;
+use crate::limits;
 use crate::tokenizer::{ClipTokenizer, TokenBatch, WordPiece};
 
 /// The model in a folder.
@@ -41,6 +42,8 @@ pub struct DualEncoder {
 pub struct DualTowers {
     towers: Towers,
     dim: usize,
+    /// Rows of the text tower's table of tokens.
+    rows: usize,
     /// Longest sequence of the text tower.
     positions: usize,
 }
@@ -127,6 +130,14 @@ fn align_projection() -> usize {
     640
 }
 
+impl AlignFile {
+    fn check(&self) -> Result<()> {
+        limits::within("projection_dim", self.projection_dim, 1, 1 << 16)?;
+        self.text_config.check("text_config.")?;
+        self.vision_config.check("vision_config.")
+    }
+}
+
 impl DualTowers {
     /// Reads `config.json` and the weights of the folder `dir`; the towers compute at `place`, in f32.
     ///
@@ -142,7 +153,9 @@ impl DualTowers {
 
     fn load_align(dir: &Path, place: &Place) -> Result<Self> {
         let config: AlignFile = folder::read_config(dir)?;
-        let scope = folder::open_params(dir, false)?.root();
+        limits::in_file(dir, "config.json", config.check())?;
+        let params = folder::open_params(dir, false)?;
+        let scope = params.root();
         let image = EfficientNet::new(&config.vision_config, &scope.sub("vision_model"), place)?;
         let text = BertModel::new(&config.text_config, &scope.sub("text_model"), place)?;
         let dim = config.projection_dim;
@@ -160,6 +173,10 @@ impl DualTowers {
             true,
             place,
         )?;
+        // The pool after BERT, and the factor of the training loss.
+        folder::all_read(dir, &params, |name| {
+            name == "temperature" || name.starts_with("text_model.pooler.")
+        })?;
         Ok(Self {
             towers: Towers::Align {
                 image,
@@ -167,13 +184,15 @@ impl DualTowers {
                 projection,
             },
             dim,
+            rows: config.text_config.vocab_size,
             positions: config.text_config.max_position_embeddings,
         })
     }
 
     fn load_clip(dir: &Path, place: &Place) -> Result<Self> {
         let config = ClipConfig::load(dir)?;
-        let scope = folder::open_params(dir, false)?.root();
+        let params = folder::open_params(dir, false)?;
+        let scope = params.root();
         let dim = config.projection_dim;
         let towers = Towers::Clip {
             image: ClipVisionModel::new(&config.vision, &scope.sub("vision_model"), place)?,
@@ -193,9 +212,13 @@ impl DualTowers {
                 place,
             )?,
         };
+        folder::all_read(dir, &params, |name| {
+            name == "logit_scale" || name.ends_with("position_ids")
+        })?;
         Ok(Self {
             towers,
             dim,
+            rows: config.text.vocab_size,
             positions: config.text.max_position_embeddings,
         })
     }
@@ -215,10 +238,10 @@ impl DualTowers {
         }
     }
 
-    /// transformers' `get_text_features` of token rows `[B, D]`; CLIP does not read the mask.
+    /// transformers' `get_text_features` of token rows `[B, D]`.
     ///
     /// # Errors
-    /// Rows of different lengths, ids outside the vocabulary.
+    /// Rows of different lengths, ids outside the vocabulary, a mask that does not fit or, for CLIP, hides tokens up to the end token.
     pub fn text_features(&self, tokens: &TokenBatch) -> Result<Tensor> {
         match &self.towers {
             Towers::Align {
@@ -228,7 +251,10 @@ impl DualTowers {
                 text,
                 text_projection,
                 ..
-            } => text_projection.forward(&text.forward(&tokens.ids)?.pooled),
+            } => {
+                text.check_mask(tokens)?;
+                text_projection.forward(&text.forward(&tokens.ids)?.pooled)
+            }
         }
     }
 
@@ -271,13 +297,16 @@ impl DualEncoder {
         let tokenizer = match towers.architecture() {
             Architecture::Align => {
                 let tokenizer = WordPiece::load(dir)?;
+                tokenizer.check_fit(towers.rows, dir)?;
                 let length = tokenizer.max_length().min(towers.positions);
                 Tokenizer::WordPiece(tokenizer.with_max_length(length)?)
             }
             Architecture::Clip => {
                 let tokenizer = ClipTokenizer::load(dir)?;
                 let length = tokenizer.max_length().min(towers.positions);
-                Tokenizer::Clip(tokenizer.with_max_length(length)?)
+                let tokenizer = tokenizer.with_max_length(length)?;
+                tokenizer.check_fit(towers.rows, towers.positions, dir)?;
+                Tokenizer::Clip(tokenizer)
             }
         };
         Ok(Self {
@@ -293,7 +322,7 @@ impl DualEncoder {
     /// # Errors
     /// If a picture has no pixels or an embedding is not finite.
     pub fn embed_images(&self, pictures: &[RgbImage]) -> Result<Array2<f32>> {
-        in_batches(pictures, self.dim(), |batch| {
+        in_batches(&self.folder, pictures, self.dim(), |batch| {
             self.towers
                 .image_features(&self.processor.preprocess(batch)?)
         })
@@ -319,7 +348,10 @@ impl DualEncoder {
         let mut all = Array2::zeros((distinct.len(), self.dim()));
         for (index, batch) in distinct.chunks(BATCH).enumerate() {
             let first = index * BATCH;
-            let rows = unit_rows(&self.towers.text_features(&self.tokenize(batch)?)?, first)?;
+            let features = self.towers.text_features(&self.tokenize(batch)?)?;
+            let rows = unit_rows(&features, |row| {
+                format!("the text {:?} by {}", batch[row], self.folder.display())
+            })?;
             all.slice_mut(ndarray::s![first..first + batch.len(), ..])
                 .assign(&rows);
         }
@@ -335,6 +367,18 @@ impl DualEncoder {
                 Ok(TokenBatch { ids, mask })
             }
         }
+    }
+
+    /// Number of tokens of a text, start and end included, and how many of them are read.
+    ///
+    /// # Errors
+    /// Those of the tokenizer.
+    pub fn tokens(&self, text: &str) -> Result<(usize, usize)> {
+        let (words, read) = match &self.tokenizer {
+            Tokenizer::WordPiece(t) => (t.word_ids(text)?, t.max_length()),
+            Tokenizer::Clip(t) => (t.word_ids(text)?, t.max_length()),
+        };
+        Ok((words.len() + 2, read))
     }
 
     /// Length of an embedding.

@@ -52,7 +52,7 @@ impl EfficientNet {
     /// If the config is inconsistent, or a tensor is missing or has another shape.
     pub fn new(config: &EfficientNetConfig, scope: &Scope, place: &Place) -> Result<Self> {
         let place = place.in_f32();
-        let activation = activation::by_name(&config.hidden_act)?;
+        let activation = activation::by_name("hidden_act", &config.hidden_act)?;
         let layout = config.blocks()?;
         let stem = config.round_filters(32);
         let embeddings = scope.sub("embeddings");

@@ -1,5 +1,7 @@
 //! Embeddings as rows of unit length.
 
+use std::path::Path;
+
 use candle_core::{Result, Tensor, bail};
 use image::RgbImage;
 use ndarray::Array2;
@@ -10,8 +12,8 @@ pub(crate) const BATCH: usize = 32;
 /// The rows of a `[B, D]` tensor, each divided by its Euclidean norm (at least 1e-12, as torch's `normalize` does).
 ///
 /// # Errors
-/// If a row is not finite; its number counts from `first`.
-pub(crate) fn unit_rows(features: &Tensor, first: usize) -> Result<Array2<f32>> {
+/// If a row is not finite; `named` says what it belongs to.
+pub(crate) fn unit_rows(features: &Tensor, named: impl Fn(usize) -> String) -> Result<Array2<f32>> {
     let (rows, width) = features.dims2()?;
     let mut values = features.flatten_all()?.to_vec1::<f32>()?;
     for (index, row) in values.chunks_exact_mut(width).enumerate() {
@@ -23,8 +25,8 @@ pub(crate) fn unit_rows(features: &Tensor, first: usize) -> Result<Array2<f32>> 
         // Before the maximum, which would pass over NaN.
         if !norm.is_finite() {
             bail!(
-                "embedding {} is not finite: the weights or the input are broken",
-                first + index
+                "the embedding of {} is not finite\n  hint: the weights of this encoder are damaged, or overflow: copy its folder again",
+                named(index)
             );
         }
         let norm = norm.max(1e-12);
@@ -35,8 +37,9 @@ pub(crate) fn unit_rows(features: &Tensor, first: usize) -> Result<Array2<f32>> 
     Array2::from_shape_vec((rows, width), values).map_err(candle_core::Error::wrap)
 }
 
-/// Runs `embed` over the pictures in batches and stacks the rows.
+/// Runs `embed` over the pictures in batches and stacks the rows; `folder` is the encoder's.
 pub(crate) fn in_batches(
+    folder: &Path,
     pictures: &[RgbImage],
     width: usize,
     embed: impl Fn(&[RgbImage]) -> Result<Tensor>,
@@ -44,7 +47,9 @@ pub(crate) fn in_batches(
     let mut all = Array2::zeros((pictures.len(), width));
     for (index, batch) in pictures.chunks(BATCH).enumerate() {
         let first = index * BATCH;
-        let rows = unit_rows(&embed(batch)?, first)?;
+        let rows = unit_rows(&embed(batch)?, |row| {
+            format!("picture {} by {}", first + row + 1, folder.display())
+        })?;
         all.slice_mut(ndarray::s![first..first + batch.len(), ..])
             .assign(&rows);
     }

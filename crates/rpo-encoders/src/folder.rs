@@ -1,59 +1,19 @@
 //! Model folders in transformers layout: `config.json`, related files, and the safetensors files.
 
+mod left_over;
+mod text;
 mod weights;
 
 use std::path::{Path, PathBuf};
 
 use candle_core::Result;
-use serde::de::DeserializeOwned;
 
+pub use left_over::all_read;
+pub use text::{read_config, read_json, read_plain, read_text};
 pub use weights::{
     WeightFiles, open_archive, open_fitting, open_params, open_variant, parameters, weight_files,
     weight_files_of, weight_names,
 };
-
-/// Reads the JSON file `name` of the folder `dir`.
-///
-/// # Errors
-/// If the file is missing, is not JSON, or does not fit `T`; with the file, the key and a hint.
-pub fn read_json<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<T> {
-    let path = dir.join(name);
-    let text = read_text(dir, name)?;
-    let mut json = serde_json::Deserializer::from_str(&text);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let key = error.path().to_string();
-        let place = if key == "." {
-            "at its top level".to_string()
-        } else {
-            format!("key `{key}`")
-        };
-        candle_core::Error::msg(format!(
-            "{}, {place}: {}. Compare with the same file of a folder that transformers or diffusers wrote",
-            path.display(),
-            error.inner()
-        ))
-    })
-}
-
-/// Reads `config.json` of the folder `dir`; see [`read_json`].
-pub fn read_config<T: DeserializeOwned>(dir: &Path) -> Result<T> {
-    read_json(dir, "config.json")
-}
-
-/// Reads the text file `name` of the folder `dir`, with an error that says which file was expected where.
-pub fn read_text(dir: &Path, name: &str) -> Result<String> {
-    let path = dir.join(name);
-    std::fs::read_to_string(&path).map_err(|error| {
-        let hint = if !dir.is_dir() {
-            format!("There is no folder {}: check the path", dir.display())
-        } else {
-            format!(
-                "A model folder in transformers layout holds `{name}`: copy the folder as a whole"
-            )
-        };
-        candle_core::Error::msg(format!("cannot read {}: {error}. {hint}", path.display()))
-    })
-}
 
 /// The last component of the path, or the whole path if there is none.
 pub fn name(dir: &Path) -> String {

@@ -15,6 +15,7 @@ pub mod tokenizer;
 pub mod vit;
 
 mod embeddings;
+mod limits;
 mod patches;
 mod pooling;
 mod transformer;

@@ -8,7 +8,10 @@ use crate::transformer::add_positions;
 
 /// A length in pixels: one number, or height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a whole number of pixels, or a list of two: height and width"
+)]
 pub enum Extent {
     /// A square.
     Square(usize),

@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use crate::embeddings::in_batches;
 use crate::image_processor::ImageProcessor;
+use crate::limits::{self, Layers};
 use crate::patches::PatchEmbedding;
 use crate::transformer::{Layer, Names, Norm, Width};
 use crate::{activation, folder};
@@ -65,6 +66,22 @@ impl Default for VitConfig {
             num_channels: 3,
             qkv_bias: true,
         }
+    }
+}
+
+impl VitConfig {
+    fn check(&self) -> Result<()> {
+        let layers = Layers {
+            prefix: "",
+            hidden: self.hidden_size,
+            intermediate: self.intermediate_size,
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            eps: self.layer_norm_eps,
+            activation: &self.hidden_act,
+        };
+        layers.check()?;
+        limits::image("", self.image_size, self.patch_size, self.num_channels)
     }
 }
 
@@ -122,7 +139,7 @@ impl VitModel {
             intermediate: config.intermediate_size,
             heads: config.num_attention_heads,
             eps: config.layer_norm_eps,
-            activation: activation::by_name(&config.hidden_act)?,
+            activation: activation::by_name("hidden_act", &config.hidden_act)?,
         };
         width.check()?;
         let hidden = config.hidden_size;
@@ -167,7 +184,8 @@ impl VitModel {
     /// Reads `config.json` and the weights of the folder `dir`; the network computes at `place`, in f32.
     ///
     /// # Errors
-    /// If a file is missing or malformed, or of another model; those of the device.
+    /// If a file is missing or malformed, a number is out of bounds, a tensor has no place in the network, or the folder is of another
+    /// model; those of the device.
     pub fn load(dir: &Path, place: &Place) -> Result<Self> {
         let config: VitConfig = folder::read_config(dir)?;
         if let Some(kind) = config.model_type.as_deref().filter(|kind| *kind != "vit") {
@@ -176,7 +194,21 @@ impl VitModel {
                 dir.join("config.json").display()
             );
         }
-        Self::new(&config, &folder::open_params(dir, false)?.root(), place)
+        limits::in_file(dir, "config.json", config.check())?;
+        let params = folder::open_params(dir, false)?;
+        let model = Self::new(&config, &params.root(), place)?;
+        // What stands after the class token: a pool, a classifier, a decoder of masked patches.
+        let other = [
+            "pooler.",
+            "classifier.",
+            "decoder.",
+            "embeddings.mask_token",
+        ];
+        folder::all_read(dir, &params, |name| {
+            let name = name.strip_prefix("vit.").unwrap_or(name);
+            other.iter().any(|start| name.starts_with(start))
+        })?;
+        Ok(model)
     }
 
     /// Pixels `[B, H, W, 3]` of the config's image size to tokens `[B, 1 + patches, D]` after the final norm, on the CPU.
@@ -245,7 +277,7 @@ impl VitEncoder {
     /// # Errors
     /// If a picture has no pixels or an embedding is not finite.
     pub fn embed_images(&self, pictures: &[RgbImage]) -> Result<Array2<f32>> {
-        in_batches(pictures, self.dim(), |batch| {
+        in_batches(&self.folder, pictures, self.dim(), |batch| {
             self.model.class_token(&self.processor.preprocess(batch)?)
         })
     }

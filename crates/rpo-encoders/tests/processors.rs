@@ -112,6 +112,34 @@ fn errors_name_file_and_key() {
         json!({"image_processor_type": vit, "rescale_factor": "1/255"}),
         "rescale_factor",
     );
+    let huge = json!(1_000_000_000);
+    for (key, value) in [
+        ("size", json!({"height": 0, "width": 9})),
+        ("size", huge.clone()),
+        ("size", json!("large")),
+        ("size", json!({"shortest_edge": -1})),
+        ("image_mean", json!([0.5, 0.5])),
+        ("image_mean", json!(1e300)),
+        ("image_std", json!([1.0, 1.0, 1.0, 1.0])),
+        ("image_std", json!(1e-45)),
+        ("rescale_factor", json!(1e300)),
+        ("resample", json!(-1)),
+        ("resample", json!("bicubic")),
+    ] {
+        wrong(json!({"image_processor_type": vit, key: value}), key);
+    }
+    let crop =
+        |size: Value| json!({"image_processor_type": "CLIPImageProcessor", "crop_size": size});
+    wrong(crop(huge.clone()), "crop_size");
+    wrong(crop(json!({"height": huge, "width": 3})), "crop_size");
+    wrong(crop(json!({"height": 3})), "crop_size");
+    let strip = image::RgbImage::new(1, 5000);
+    let clip = processor(&json!({"image_processor_type": "CLIPImageProcessor"})).unwrap();
+    let error = clip.preprocess(&[strip]).unwrap_err().to_string();
+    assert!(
+        error.contains("1x5000") && error.contains("size"),
+        "{error}"
+    );
     let keep = json!({"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 20}, "do_center_crop": false});
     let pictures = [picture("wide.png"), picture("grey.png")];
     let error = processor(&keep)

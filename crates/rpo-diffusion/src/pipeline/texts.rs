@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Result, Tensor, bail};
 use rpo_encoders::clip::{ClipTextConfig, ClipTextModel, ClipTextOutput};
-use rpo_encoders::folder;
 use rpo_encoders::tokenizer::ClipTokenizer;
 use rpo_nn::{Place, all_finite};
 
@@ -33,16 +32,27 @@ impl Tower {
         let encoder = encoder(&text_dir, variant, &Place::default());
         // Loaded once now, so that a mismatch is reported before anything is computed.
         encoder.get()?;
+        let tokenizer = ClipTokenizer::load(&dir.join(format!("tokenizer{suffix}")))?;
+        let positions = config.max_position_embeddings;
+        tokenizer.check_fit(config.vocab_size, positions, &text_dir)?;
         Ok(Self {
-            tokenizer: ClipTokenizer::load(&dir.join(format!("tokenizer{suffix}")))?,
+            tokenizer,
             encoder,
             width,
             dir: text_dir,
         })
     }
 
+    /// The ids of prompts as diffusers' pipelines read them.
+    fn ids(&self, prompts: &[&str]) -> Result<Vec<Vec<u32>>> {
+        let whole = prompts.iter().map(|p| self.tokenizer.with_all_vectors(p));
+        let whole = whole.collect::<Result<Vec<_>>>()?;
+        self.tokenizer.encode_batch(&whole)
+    }
+
     fn tokens(&self, text: &str) -> Result<(usize, usize)> {
-        let tokens = self.tokenizer.word_ids(text)?.len() + 2;
+        let text = self.tokenizer.with_all_vectors(text)?;
+        let tokens = self.tokenizer.word_ids(&text)?.len() + 2;
         Ok((tokens, self.tokenizer.max_length()))
     }
 
@@ -81,13 +91,7 @@ impl Tower {
 
 fn encoder(dir: &Path, variant: Option<&str>, place: &Place) -> Part<ClipTextModel> {
     let (dir, variant, place) = (dir.to_owned(), variant.map(String::from), place.clone());
-    Part::new(move || {
-        let config = ClipTextConfig::load(&dir)?;
-        let params = folder::open_fitting(&dir, variant.as_deref(), |outline| {
-            ClipTextModel::new(&config, &outline.root(), &Place::default()).map(drop)
-        })?;
-        ClipTextModel::new(&config, &params.root(), &place)
-    })
+    Part::new(move || ClipTextModel::load(&dir, variant.as_deref(), &place))
 }
 
 /// The text encoders of a pipeline.
@@ -165,11 +169,8 @@ impl Texts {
             bail!("no prompts to encode");
         }
         let batches = unique.chunks(TEXT_BATCH).map(|batch| {
-            let ids = self.first.tokenizer.encode_batch(batch)?;
-            let second = self
-                .second
-                .as_ref()
-                .map(|t| t.tokenizer.encode_batch(batch));
+            let ids = self.first.ids(batch)?;
+            let second = self.second.as_ref().map(|t| t.ids(batch));
             self.encode_ids(&ids, second.transpose()?.as_deref(), size)
         });
         let batches = batches.collect::<Result<Vec<_>>>()?;

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use candle_core::Result;
+use candle_core::{Result, bail};
 use serde::Deserialize;
 
+use crate::limits::{self, Layers, within};
 use crate::patches::Extent;
 
 use crate::folder;
@@ -33,6 +34,8 @@ pub struct ClipTextConfig {
     pub eos_token_id: u32,
     /// Width of the pooled output's projection, if the weights have one (`CLIPTextModelWithProjection`).
     pub projection_dim: usize,
+    /// Whether diffusers' pipelines mask the padding, which is not done here.
+    pub use_attention_mask: bool,
 }
 
 impl Default for ClipTextConfig {
@@ -48,6 +51,7 @@ impl Default for ClipTextConfig {
             layer_norm_eps: 1e-5,
             eos_token_id: 49407,
             projection_dim: 512,
+            use_attention_mask: false,
         }
     }
 }
@@ -121,12 +125,12 @@ impl ClipConfig {
     /// Reads `config.json` of a `CLIPModel` folder.
     ///
     /// # Errors
-    /// See [`folder::read_json`].
+    /// See [`folder::read_json`]; also if a number is out of bounds.
     pub fn load(dir: &Path) -> Result<Self> {
         let file: File = folder::read_config(dir)?;
         let projection_dim = file.projection_dim.unwrap_or(512);
         let text = file.text_config_dict.or(file.text_config);
-        Ok(Self {
+        let config = Self {
             // The projection belongs to the whole model: its width in the text tower's table is always wrong.
             text: ClipTextConfig {
                 projection_dim,
@@ -137,7 +141,15 @@ impl ClipConfig {
                 .or(file.vision_config)
                 .unwrap_or_default(),
             projection_dim,
-        })
+        };
+        limits::in_file(dir, "config.json", config.check())?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        within("projection_dim", self.projection_dim, 1, 1 << 16)?;
+        self.text.check("text_config.")?;
+        self.vision.check("vision_config.")
     }
 }
 
@@ -145,8 +157,52 @@ impl ClipTextConfig {
     /// Reads `config.json` of a `CLIPTextModel` folder (`text_encoder` of a Stable Diffusion pipeline).
     ///
     /// # Errors
-    /// See [`folder::read_json`].
+    /// See [`folder::read_json`]; also if a number is out of bounds.
     pub fn load(dir: &Path) -> Result<Self> {
-        folder::read_config(dir)
+        let config: Self = folder::read_config(dir)?;
+        limits::in_file(dir, "config.json", config.check(""))?;
+        Ok(config)
+    }
+
+    fn check(&self, prefix: &str) -> Result<()> {
+        let layers = Layers {
+            prefix,
+            hidden: self.hidden_size,
+            intermediate: self.intermediate_size,
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            eps: self.layer_norm_eps,
+            activation: &self.hidden_act,
+        };
+        layers.check()?;
+        limits::tables(prefix, self.vocab_size, self.max_position_embeddings)?;
+        within(
+            format!("{prefix}projection_dim"),
+            self.projection_dim,
+            1,
+            1 << 16,
+        )?;
+        if self.use_attention_mask {
+            bail!(
+                "key `{prefix}use_attention_mask`: true is not read here\n  hint: the padding of a text is never masked; set false if the model was trained so"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl ClipVisionConfig {
+    fn check(&self, prefix: &str) -> Result<()> {
+        let layers = Layers {
+            prefix,
+            hidden: self.hidden_size,
+            intermediate: self.intermediate_size,
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            eps: self.layer_norm_eps,
+            activation: &self.hidden_act,
+        };
+        layers.check()?;
+        limits::image(prefix, self.image_size, self.patch_size, self.num_channels)
     }
 }

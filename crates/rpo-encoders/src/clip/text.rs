@@ -1,14 +1,17 @@
 //! CLIP's text tower.
 
-use candle_core::{Result, Tensor};
+use std::path::Path;
+
+use candle_core::{Result, Tensor, bail};
 use rpo_nn::Place;
 use rpo_nn::layers::{Embedding, LayerNorm, Linear};
 use rpo_nn::ops::Mask;
 use rpo_nn::weights::Scope;
 
 use super::{ClipTextConfig, LAYER};
-use crate::activation;
+use crate::tokenizer::TokenBatch;
 use crate::transformer::{Layer, Norm, Width, add_positions, flat_ids};
+use crate::{activation, folder};
 
 /// `CLIPTextModel`, or `CLIPTextModelWithProjection` if the weights have a `text_projection`: token and position embeddings,
 /// causal pre-norm layers, a final norm.
@@ -66,7 +69,7 @@ impl ClipTextModel {
             intermediate: config.intermediate_size,
             heads: config.num_attention_heads,
             eps: config.layer_norm_eps,
-            activation: activation::by_name(&config.hidden_act)?,
+            activation: activation::by_name("hidden_act", &config.hidden_act)?,
         };
         width.check()?;
         let embeddings = scope.sub("embeddings");
@@ -93,6 +96,27 @@ impl ClipTextModel {
             config: config.clone(),
             place,
         })
+    }
+
+    /// Reads `config.json` and the weights of a `CLIPTextModel` folder, or its `variant`; the tower computes at `place`, in f32. Of a
+    /// whole `CLIPModel` the vision tower is passed over.
+    ///
+    /// # Errors
+    /// If a file is missing or malformed, a number is out of bounds, or a tensor is missing, has another shape or no place in the
+    /// tower; those of the device.
+    pub fn load(dir: &Path, variant: Option<&str>, place: &Place) -> Result<Self> {
+        let config = ClipTextConfig::load(dir)?;
+        let params = folder::open_fitting(dir, variant, |outline| {
+            Self::new(&config, &outline.root(), &Place::default()).map(drop)
+        })?;
+        let model = Self::new(&config, &params.root(), place)?;
+        folder::all_read(dir, &params, |name| {
+            name == "logit_scale"
+                || name.ends_with("position_ids")
+                || name.starts_with("vision_model.")
+                || name.starts_with("visual_projection.")
+        })?;
+        Ok(model)
     }
 
     /// The config that the tower was built from.
@@ -134,6 +158,23 @@ impl ClipTextModel {
             pooled,
             text_embeds: text_embeds.transpose()?,
         })
+    }
+
+    /// Checks that a mask leaves everything that the pooled state depends on: tokens after it do not change it, others would.
+    ///
+    /// # Errors
+    /// If the mask does not fit the ids, or hides one of these tokens.
+    pub(crate) fn check_mask(&self, batch: &TokenBatch) -> Result<()> {
+        for (index, ids) in batch.ids.iter().enumerate() {
+            let mask = batch.mask.get(index).filter(|mask| mask.len() == ids.len());
+            let needed = mask.and_then(|mask| mask.get(..=self.pooled_at(ids)));
+            if !needed.is_some_and(|needed| needed.iter().all(|value| *value == 1)) {
+                bail!(
+                    "the attention mask of text {index} must be 1 up to its end token: CLIP reads no mask here"
+                );
+            }
+        }
+        Ok(())
     }
 
     fn pooled_at(&self, ids: &[u32]) -> usize {

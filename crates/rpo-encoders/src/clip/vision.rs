@@ -49,7 +49,7 @@ impl ClipVisionModel {
             intermediate: config.intermediate_size,
             heads: config.num_attention_heads,
             eps: config.layer_norm_eps,
-            activation: activation::by_name(&config.hidden_act)?,
+            activation: activation::by_name("hidden_act", &config.hidden_act)?,
         };
         width.check()?;
         let hidden = config.hidden_size;

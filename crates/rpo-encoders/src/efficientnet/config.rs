@@ -3,6 +3,9 @@
 use candle_core::{Result, bail};
 use serde::Deserialize;
 
+use crate::activation;
+use crate::limits::within;
+
 /// The last pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -96,6 +99,49 @@ pub struct BlockConfig {
 }
 
 impl EfficientNetConfig {
+    /// # Errors
+    /// With the key and the value that is out of bounds.
+    pub(crate) fn check(&self, prefix: &str) -> Result<()> {
+        let key = |name: &str| format!("{prefix}{name}");
+        within(key("num_channels"), self.num_channels, 1, 64)?;
+        within(
+            key("width_coefficient"),
+            self.width_coefficient,
+            1e-3,
+            100.0,
+        )?;
+        within(
+            key("depth_coefficient"),
+            self.depth_coefficient,
+            1e-3,
+            100.0,
+        )?;
+        within(key("depth_divisor"), self.depth_divisor, 1, 1024)?;
+        within(
+            key("squeeze_expansion_ratio"),
+            self.squeeze_expansion_ratio,
+            0.0,
+            64.0,
+        )?;
+        within(key("hidden_dim"), self.hidden_dim, 1, 1 << 16)?;
+        within(key("batch_norm_eps"), self.batch_norm_eps, 0.0, 1.0)?;
+        within(key("in_channels (stages)"), self.in_channels.len(), 1, 64)?;
+        for (name, values, most) in [
+            ("in_channels", &self.in_channels, 1 << 16),
+            ("out_channels", &self.out_channels, 1 << 16),
+            ("kernel_sizes", &self.kernel_sizes, 31),
+            ("strides", &self.strides, 2),
+            ("num_block_repeats", &self.num_block_repeats, 64),
+            ("expand_ratios", &self.expand_ratios, 64),
+        ] {
+            for value in values {
+                within(key(name), *value, 1, most)?;
+            }
+        }
+        activation::by_name(&key("hidden_act"), &self.hidden_act)?;
+        Ok(())
+    }
+
     /// `channels` times the width coefficient, to the next multiple of the divisor, never more than 10 % below.
     pub fn round_filters(&self, channels: usize) -> usize {
         let divisor = self.depth_divisor.max(1);

@@ -11,9 +11,13 @@ use serde::Deserialize;
 pub use rpo_data::resample::{Filter, resize_rgb as resize};
 
 use crate::folder;
+use crate::limits::{LONGEST_SIDE, in_file, within};
 
 /// The name of the file in a model folder.
 const FILE: &str = "preprocessor_config.json";
+
+/// The most pixels of a resized picture.
+const LARGEST: u64 = 1 << 27;
 
 /// The defaults for missing keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +29,10 @@ enum Family {
 
 /// `size` and `crop_size`: a number in old files, an object in new ones.
 #[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a whole number of pixels, or an object of height and width or of shortest_edge"
+)]
 enum SizeEntry {
     Edge(u32),
     Fields {
@@ -38,7 +45,7 @@ enum SizeEntry {
 
 /// One number for all channels, or one per channel.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a number, or a list of three, one per channel")]
 enum PerChannel {
     One(f32),
     Each([f32; 3]),
@@ -105,8 +112,7 @@ impl ImageProcessor {
     /// the message names file and key.
     pub fn load(dir: &Path) -> Result<Self> {
         let config: Config = folder::read_json(dir, FILE)?;
-        let path = dir.join(FILE);
-        Self::new(&config).map_err(|error| error.context(path.display().to_string()))
+        in_file(dir, FILE, Self::new(&config))
     }
 
     fn new(config: &Config) -> Result<Self> {
@@ -189,13 +195,20 @@ impl ImageProcessor {
         let mut current = match self.size {
             Some((Size::Exact { width, height }, filter)) => resize(picture, width, height, filter),
             Some((Size::ShortestEdge(edge), filter)) => {
+                // Beyond the largest resized picture a strip of a pixel's width would take gigabytes.
                 let long = |long: u32, short: u32| {
-                    (u64::from(edge) * u64::from(long) / u64::from(short)) as u32
+                    let side = u64::from(edge) * u64::from(long) / u64::from(short);
+                    match u32::try_from(side) {
+                        Ok(side) if u64::from(side) * u64::from(edge) <= LARGEST => Ok(side),
+                        _ => bail!(
+                            "a picture of {width}x{height} pixels is too long: with its shorter side at {edge} (key `size`), the longer one is {side}"
+                        ),
+                    }
                 };
                 let (width, height) = if width <= height {
-                    (edge, long(height, width))
+                    (edge, long(height, width)?)
                 } else {
-                    (long(width, height), edge)
+                    (long(width, height)?, edge)
                 };
                 resize(picture, width, height, filter)
             }
@@ -264,12 +277,14 @@ impl Config {
                 bail!("key `size` must be {{height, width}}, {{shortest_edge}} or one number")
             }
         };
-        match size {
-            Size::Exact { width: 0, .. }
-            | Size::Exact { height: 0, .. }
-            | Size::ShortestEdge(0) => bail!("key `size`: a length of 0 pixels"),
-            size => Ok(size),
+        let sides = match size {
+            Size::Exact { width, height } => [height, width],
+            Size::ShortestEdge(edge) => [edge, edge],
+        };
+        for side in sides {
+            within("size", side as usize, 1, LONGEST_SIDE)?;
         }
+        Ok(size)
     }
 
     fn crop(&self, family: Family) -> Result<(u32, u32)> {
@@ -277,17 +292,21 @@ impl Config {
             Family::Clip | Family::Vit => 224,
             Family::EfficientNet => 289,
         };
-        match self.crop_size.unwrap_or(SizeEntry::Edge(default)) {
-            SizeEntry::Edge(edge) if edge > 0 => Ok((edge, edge)),
+        let (width, height) = match self.crop_size.unwrap_or(SizeEntry::Edge(default)) {
+            SizeEntry::Edge(edge) => (edge, edge),
             SizeEntry::Fields {
                 height: Some(height),
                 width: Some(width),
                 ..
-            } if height > 0 && width > 0 => Ok((width, height)),
-            _ => {
-                bail!("key `crop_size` must be {{height, width}} or one number, all above zero")
+            } => (width, height),
+            SizeEntry::Fields { .. } => {
+                bail!("key `crop_size` must be {{height, width}} or one number")
             }
+        };
+        for side in [height, width] {
+            within("crop_size", side as usize, 1, LONGEST_SIDE)?;
         }
+        Ok((width, height))
     }
 
     /// Rescaling and normalising as a table: f32 at every step, as in transformers.
@@ -304,8 +323,12 @@ impl Config {
         if std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
             bail!("key `image_std`: {std:?} must be above zero");
         }
+        if mean.iter().any(|m| !m.is_finite()) {
+            bail!("key `image_mean`: {mean:?} must be finite");
+        }
         let rescale = self.do_rescale.unwrap_or(true);
         let factor = self.rescale_factor.unwrap_or(1.0 / 255.0);
+        within("rescale_factor", factor, -1e6, 1e6)?;
         let efficient = family == Family::EfficientNet;
         let offset = efficient && self.rescale_offset.unwrap_or(false);
         let again = efficient && self.include_top.unwrap_or(true);
@@ -328,6 +351,13 @@ impl Config {
                 }
                 *value = x;
             }
+        }
+        if let Some(channel) = (0..3).find(|c| values[*c].iter().any(|x| !x.is_finite())) {
+            bail!(
+                "keys `rescale_factor`, `image_mean`, `image_std`: {factor}, {}, {} make values that are not finite",
+                mean[channel],
+                std[channel]
+            );
         }
         Ok(values)
     }

@@ -1,9 +1,10 @@
 //! CLIP's byte-level BPE, as `CLIPTokenizer` of transformers 5 builds it.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Error, Result, bail};
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -11,14 +12,30 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
-use super::saved::Tables;
-use super::special::{Role, TokenizerConfig, id_of};
+use super::added::AddedTokens;
+use super::config::TokenizerConfig;
+use super::merges::{self, END_OF_WORD, Merges};
+use super::saved::Saved;
+use super::token::{Defaults, Role};
+use super::vectors::Vectors;
+use super::vocabulary::Vocabulary;
+use super::{form, older, rows};
 
 /// CLIP's split into words: contractions, runs of letters, single digits, runs of other characters.
 const WORDS: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
+/// The same in files of transformers 4; `CLIPTokenizer` of transformers 5 reads them with [`WORDS`].
+const OLD_WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
 const EOS: &str = "<|endoftext|>";
+
+const DEFAULTS: &Defaults = &[
+    (Role::Bos, "<|startoftext|>"),
+    (Role::Eos, EOS),
+    (Role::Unk, EOS),
+    (Role::Pad, EOS),
+];
 
 /// The limit of CLIP checkpoints if `tokenizer_config.json` has none.
 const DEFAULT_MAX_LENGTH: usize = 77;
@@ -27,79 +44,99 @@ const DEFAULT_MAX_LENGTH: usize = 77;
 #[derive(Debug, Clone)]
 pub struct ClipTokenizer {
     tokenizer: Tokenizer,
+    vectors: Vectors,
     bos: u32,
     eos: u32,
     pad: u32,
     max_length: usize,
+    dir: PathBuf,
 }
 
 impl ClipTokenizer {
-    /// Reads `vocab.json`, `merges.txt` and, if they exist, `tokenizer_config.json`, `special_tokens_map.json` and
-    /// `added_tokens.json` of a tokenizer folder; or, as written by transformers 5, the tables of `tokenizer.json` instead of the
-    /// first two.
+    /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt`, of a tokenizer folder, and, if they exist,
+    /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`.
     ///
-    /// The pad token is EOS unless a file names another one.
+    /// The pad token is EOS unless a file names another one. Added tokens match after lower-casing unless they are special or
+    /// their flags say otherwise.
     ///
     /// # Errors
-    /// If a file is missing or malformed, or parts of a merge or a special token are not in the vocabulary.
+    /// If a file is missing or malformed, two contradict each other, the tokenizer is of another kind, merges do not fit the
+    /// vocabulary, or an added token's id is not the next one.
     pub fn load(dir: &Path) -> Result<Self> {
-        let file = |name: &str| -> Result<String> {
-            crate::folder::read_text(dir, name)?;
-            let path = dir.join(name);
-            match path.to_str() {
-                Some(text) => Ok(text.to_string()),
-                None => bail!("{}: the path is not valid UTF-8", path.display()),
-            }
-        };
-        let wrong = |error: tokenizers::Error| {
-            Error::msg(format!("the tokenizer in {}: {error}", dir.display()))
-        };
         let config = TokenizerConfig::load(dir)?;
-        let (vocab, merges) = match Tables::in_place_of("vocab.json", dir)? {
-            Some(tables) => (tables.vocab.clone().into_iter().collect(), tables.merges()),
-            None => BPE::read_file(&file("vocab.json")?, &file("merges.txt")?).map_err(wrong)?,
-        };
+        config.check_class(dir, "CLIPTokenizer")?;
+        let saved = Saved::load(dir)?;
+        let added = AddedTokens::gather(dir, &config, saved.as_ref(), DEFAULTS)?;
+        let unk = config.text(Role::Unk, DEFAULTS);
+        let (vocabulary, merges) = tables(dir, saved.as_ref(), &added)?;
         let bpe = BPE::builder()
-            .vocab_and_merges(vocab, merges)
-            .end_of_word_suffix("</w>".to_string())
+            .vocab_and_merges(vocabulary.collect::<Vocab>(), merges)
+            .end_of_word_suffix(END_OF_WORD.to_string())
             .continuing_subword_prefix(String::new())
-            .unk_token(config.unk(EOS).to_string())
-            .build()
-            .map_err(wrong)?;
-        let mut tokenizer = Tokenizer::new(bpe);
-        let spaces = Replace::new(ReplacePattern::Regex(r"\s+".to_string()), " ").map_err(wrong)?;
-        tokenizer
-            .with_normalizer(Some(Normalizers::new(vec![
-                NFC.into(),
-                spaces.into(),
-                Lowercase.into(),
-            ])))
-            .map_err(wrong)?;
-        let words = Split::new(
-            SplitPattern::Regex(WORDS.to_string()),
-            SplitDelimiterBehavior::Removed,
-            true,
-        )
-        .map_err(wrong)?;
-        tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![
-            words.into(),
-            ByteLevel::new(false, true, true).into(),
-        ])));
-        config.add_to(
-            &mut tokenizer,
-            &[Role::Bos, Role::Eos, Role::Unk(EOS), Role::Pad(EOS)],
-        )?;
-        let bos = id_of(&tokenizer, config.bos(), dir)?;
-        let eos = id_of(&tokenizer, config.eos(), dir)?;
-        let pad = id_of(&tokenizer, config.pad(EOS), dir)?;
+            .unk_token(unk.clone())
+            .build();
+        let mut tokenizer = around(bpe)
+            .map_err(|error| Error::msg(format!("the tokenizer in {}: {error}", dir.display())))?;
+        added.add_to(&mut tokenizer, &vocabulary, dir)?;
+        let id_of = |role| {
+            let text = config.text(role, DEFAULTS);
+            tokenizer.token_to_id(&text).ok_or_else(|| {
+                Error::msg(format!("{}: the token {text:?} has no id", dir.display()))
+            })
+        };
+        let (bos, eos, pad) = (id_of(Role::Bos)?, id_of(Role::Eos)?, id_of(Role::Pad)?);
+        if let Some(saved) = &saved {
+            let [first, last] = [Role::Bos, Role::Eos].map(|role| config.text(role, DEFAULTS));
+            form::clip(
+                saved,
+                &[WORDS, OLD_WORDS],
+                &unk,
+                [(&first, bos), (&last, eos)],
+            )?;
+        }
+        let texts = tokenizer.get_added_vocabulary().get_vocab().keys();
         Self {
-            tokenizer,
+            vectors: Vectors::new(texts.map(String::as_str)),
             bos,
             eos,
             pad,
             max_length: 0,
+            dir: dir.to_path_buf(),
+            tokenizer,
         }
         .with_max_length(config.max_length().unwrap_or(DEFAULT_MAX_LENGTH))
+    }
+
+    /// Checks that a text encoder read from the folder `encoder`, with `rows` token embeddings and `positions` positions, fits.
+    ///
+    /// # Errors
+    /// If an id has no row; if there are more rows than ids, so that the names of tokens are lost, unless the table was padded to a
+    /// multiple of 8; if the sequences are longer than the positions.
+    pub fn check_fit(&self, rows: usize, positions: usize, encoder: &Path) -> Result<()> {
+        rows::check(&self.tokenizer, &self.dir, rows, encoder)?;
+        if self.max_length > positions {
+            bail!(
+                "{}: sequences of {} tokens (`model_max_length`) are longer than the {positions} positions of the text encoder {} (`max_position_embeddings`)\n  hint: tokenizer and text encoder must come from one model",
+                self.dir.display(),
+                self.max_length,
+                encoder.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// `text` as diffusers hands it to the tokenizer: a textual-inversion token of several vectors, `<my-toy>` where
+    /// `<my-toy>_1`, `<my-toy>_2`, … are added tokens too, is followed by the others.
+    ///
+    /// # Errors
+    /// As [`word_ids`](Self::word_ids).
+    pub fn with_all_vectors<'a>(&self, text: &'a str) -> Result<Cow<'a, str>> {
+        if self.vectors.is_empty() {
+            return Ok(Cow::Borrowed(text));
+        }
+        let encoding = self.tokenizer.encode(text, false);
+        let encoding = encoding.map_err(|error| cannot(text, &error))?;
+        Ok(Cow::Owned(self.vectors.insert(text, encoding.get_tokens())))
     }
 
     /// The same tokenizer with another length of the sequences.
@@ -145,7 +182,7 @@ impl ClipTokenizer {
         let encoding = self
             .tokenizer
             .encode_fast(text, false)
-            .map_err(|error| Error::msg(format!("cannot tokenize {text:?}: {error}")))?;
+            .map_err(|error| cannot(text, &error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -178,4 +215,62 @@ impl ClipTokenizer {
     pub fn pad(&self) -> u32 {
         self.pad
     }
+}
+
+fn cannot(text: &str, error: &tokenizers::Error) -> Error {
+    Error::msg(format!("cannot tokenize {text:?}: {error}"))
+}
+
+/// The vocabulary and its merges, from `tokenizer.json` or the older files; from both if they agree.
+fn tables(dir: &Path, saved: Option<&Saved>, added: &AddedTokens) -> Result<(Vocabulary, Merges)> {
+    let (vocabulary, merges) = ("vocab.json", "merges.txt");
+    let read = |name: &str| saved.is_none() || dir.join(name).is_file();
+    let old_vocabulary = match read(vocabulary) {
+        true => Some(Vocabulary::from_json(dir, vocabulary)?),
+        false => None,
+    };
+    let old_merges = match read(merges) {
+        true => Some(merges::read(dir, merges)?),
+        false => None,
+    };
+    let (found, path) = match (saved, old_vocabulary, old_merges) {
+        (None, Some(old_vocabulary), Some(old_merges)) => {
+            ((old_vocabulary, old_merges), dir.join(merges))
+        }
+        (Some(saved), old_vocabulary, old_merges) => {
+            if let Some(old) = old_vocabulary {
+                older::same_vocabulary(&old, vocabulary, saved, added)?;
+            }
+            if let Some(old) = old_merges {
+                older::same_merges(&old, merges, saved, dir)?;
+            }
+            let found = (saved.vocabulary.clone(), saved.merges.clone());
+            (found, saved.path.clone())
+        }
+        // Without tokenizer.json both are read.
+        (None, _, _) => bail!("{}: no vocabulary", dir.display()),
+    };
+    merges::check(&found.1, &found.0, |token| added.has(token), &path)?;
+    Ok(found)
+}
+
+/// CLIP's cleaning and splitting of texts around its BPE.
+fn around(bpe: tokenizers::Result<BPE>) -> tokenizers::Result<Tokenizer> {
+    let mut tokenizer = Tokenizer::new(bpe?);
+    let spaces = Replace::new(ReplacePattern::Regex(r"\s+".to_string()), " ")?;
+    tokenizer.with_normalizer(Some(Normalizers::new(vec![
+        NFC.into(),
+        spaces.into(),
+        Lowercase.into(),
+    ])))?;
+    let words = Split::new(
+        SplitPattern::Regex(WORDS.to_string()),
+        SplitDelimiterBehavior::Removed,
+        true,
+    )?;
+    tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![
+        words.into(),
+        ByteLevel::new(false, true, true).into(),
+    ])));
+    Ok(tokenizer)
 }

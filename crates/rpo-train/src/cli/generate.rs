@@ -8,11 +8,13 @@ use crate::progress::Progress;
 use crate::runner::checkpoint as kept;
 use crate::runner::draw::Request;
 use crate::runner::trainable::load_lora;
+use crate::texts;
 use anyhow::Result;
 use clap::Args;
 use rpo_data::picture::png_bytes;
 use rpo_data::prompts::fill;
 use rpo_files::failure::BadInput;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Arguments of `generate`.
@@ -70,6 +72,13 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
             purpose: "generate",
         })
         .collect();
+    let mut warned = BTreeSet::new();
+    for request in &requests {
+        if warned.insert(&request.prompt) {
+            let remark = texts::too_long(&setup.pipeline, &request.prompt, &subject.token)?;
+            remark.inspect(|remark| eprintln!("warning: {remark}"));
+        }
+    }
     let drawer = setup.drawer();
     let mut progress = Progress::new(drawer.cost(requests.len()));
     let trained = match &args.lora {

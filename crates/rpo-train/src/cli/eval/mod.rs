@@ -8,12 +8,14 @@ use crate::device::DeviceArgs;
 use crate::files;
 use crate::hub::{Content, Environment};
 use crate::paths;
+use crate::texts;
 use anyhow::Result;
 use clap::Args;
 use image::RgbImage;
 use prompts::{Item, Prompts, readings};
 use result::{Column, EncoderInfo, Evaluation, PictureScores, SubjectScores};
 use rpo_data::picture;
+use rpo_data::prompts::token_places;
 use rpo_data::subject::{self, Subject};
 use rpo_encoders::dual::Architecture;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
@@ -21,6 +23,7 @@ use rpo_eval::reward::Rewarder;
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::Place;
 use rpo_reward::{Lambda, Mean};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// λ of the harmonic means of the reward's pair.
@@ -47,7 +50,7 @@ pub(super) struct EvalArgs {
     /// Folder of the reward's encoder, ALIGN in the paper
     #[arg(long)]
     reward: Option<String>,
-    /// The subject's token in the prompts
+    /// The subject's token in the prompts; "" for none
     #[arg(long, default_value = "[V]")]
     token: String,
     /// The subject's class, for prompts with a `{class}` placeholder
@@ -89,6 +92,7 @@ pub(super) fn eval(args: &EvalArgs) -> Result<()> {
     })?;
     let (place, device) = args.device.open("f32")?;
     let panel = Panel::load(args, &place)?;
+    panel.warn(&subjects, &items)?;
     let scored = subjects
         .iter()
         .zip(items)
@@ -237,6 +241,38 @@ impl Panel {
         columns
     }
 
+    /// Tells of prompts that an encoder truncates.
+    fn warn(&self, subjects: &[(Subject, PathBuf)], items: &[Vec<Item>]) -> Result<()> {
+        let mut prompts = BTreeSet::new();
+        for ((subject, _), items) in subjects.iter().zip(items) {
+            for item in items {
+                let [with, _] = readings(&item.prompt, &subject.token, &subject.class)?;
+                prompts.insert((with, subject.token.as_str()));
+            }
+        }
+        let reward = self.reward.iter().map(Rewarder::encoder);
+        for encoder in self.clips.iter().map(TextJudge::encoder).chain(reward) {
+            for (prompt, token) in &prompts {
+                let (tokens, read) = encoder.tokens(prompt)?;
+                if tokens <= read {
+                    continue;
+                }
+                let mut beyond = String::new();
+                if let Some(place) = token_places(prompt, token).first()
+                    && encoder.tokens(&prompt[..place.end])?.0 > read
+                {
+                    beyond = format!("; the token `{token}` is beyond them");
+                }
+                eprintln!(
+                    "warning: {}: {tokens} tokens, of which {} reads {read}{beyond}",
+                    texts::beginning(prompt),
+                    encoder.name()
+                );
+            }
+        }
+        Ok(())
+    }
+
     fn score(&self, subject: &Subject, items: Vec<Item>) -> Result<SubjectScores> {
         let pictures: Vec<RgbImage> = items
             .iter()
@@ -260,17 +296,20 @@ impl Panel {
             .collect();
         let mut columns: Vec<Vec<f64>> = Vec::new();
         for clip in &self.clips {
-            let scores = clip.scores(&pictures, &references, &texts)?;
+            let scores = clip.scores(&pictures, &references, &texts);
+            let scores = scores.or_bad_input("--clip")?;
             columns.push(scores.image);
             columns.extend(scores.texts);
         }
         if let Some(vit) = &self.vit {
-            columns.push(vit.similarity(&pictures, &references)?);
+            let similar = vit.similarity(&pictures, &references);
+            columns.push(similar.or_bad_input("--vit")?);
         }
         if let Some(rewarder) = &self.reward {
-            let features = rewarder.references(&references)?;
+            let features = rewarder.references(&references).or_bad_input("--reward")?;
             for (reading, texts) in texts.iter().enumerate() {
-                let scores = rewarder.score(&features, &pictures, texts)?;
+                let scores = rewarder.score(&features, &pictures, texts);
+                let scores = scores.or_bad_input("--reward")?;
                 if reading == 0 {
                     columns.push(scores.iter().map(|s| s.image).collect());
                 }

@@ -1,7 +1,7 @@
 //! Assigns each picture its prompt.
 
 use anyhow::Result;
-use rpo_data::prompts::{dreambench, fill};
+use rpo_data::prompts::{dreambench, fill, token_places};
 use rpo_data::subject;
 use rpo_files::failure::{BadInput, OrBadInput};
 use serde::Deserialize;
@@ -275,15 +275,23 @@ fn number(name: &str) -> Option<usize> {
 }
 
 /// A prompt with the subject's token and without: placeholders (`{}`, `{token}`, `{class}`) are filled in, and a token that is
-/// written out is removed with one adjacent space.
+/// written out as a word of its own, in any case, is removed with one adjacent space. An empty token is none: both are the
+/// same.
 pub(super) fn readings(prompt: &str, token: &str, class: &str) -> Result<[String; 2]> {
-    let template = prompt.replace(token, "{token}");
+    let mut template = prompt.to_owned();
+    for place in token_places(prompt, token).into_iter().rev() {
+        // A token that is called like a placeholder is not one.
+        if !(prompt[..place.start].ends_with('{') && prompt[place.end..].starts_with('}')) {
+            template.replace_range(place, "{token}");
+        }
+    }
     if class.is_empty() && (template.contains("{}") || template.contains("{class}")) {
         return Err(BadInput::new(format!(
             "the prompt {prompt:?} has a place for the class\n  hint: --class dog"
         )));
     }
-    Ok([Some(token), None].map(|token| fill(&template, token, class)))
+    let with = Some(token).filter(|token| !token.trim().is_empty());
+    Ok([fill(prompt, with, class), fill(&template, None, class)])
 }
 
 #[cfg(test)]
@@ -299,6 +307,21 @@ mod tests {
         assert_eq!(both("a {token} {class} in the snow"), want);
         assert_eq!(both("a dog")[0], "a dog");
         assert!(readings("a {}", "[V]", "").is_err());
+        assert_eq!(both("a [v] dog")[0], "a [v] dog");
+        assert_eq!(both("a [v] dog, [V][v]")[1], "a dog,");
+    }
+
+    #[test]
+    fn only_a_word_is_a_token() {
+        let of = |prompt, token| readings(prompt, token, "dog").unwrap();
+        for none in ["", " "] {
+            assert_eq!(of("a dog", none), ["a dog", "a dog"]);
+            assert_eq!(of("a {} here", none), ["a dog here", "a dog here"]);
+        }
+        assert_eq!(of("he asks a sks dog", "sks")[1], "he asks a dog");
+        assert_eq!(of("a {token} {class}", "token")[0], "a token dog");
+        assert_eq!(of("a {token} {class}", "token")[1], "a dog");
+        assert_eq!(of("a .* dog", ".*"), ["a .* dog", "a dog"]);
     }
 
     #[test]

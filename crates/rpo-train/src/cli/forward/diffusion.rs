@@ -6,8 +6,7 @@ use anyhow::Result;
 use candle_core::Tensor;
 use rpo_diffusion::lora::Lora;
 use rpo_diffusion::{Conditioning, UNet2DConditionModel, load_unet, load_vae, xl_conditioning};
-use rpo_encoders::clip::{ClipTextConfig, ClipTextModel, ClipTextOutput};
-use rpo_encoders::folder;
+use rpo_encoders::clip::{ClipTextModel, ClipTextOutput};
 use rpo_encoders::tokenizer::ClipTokenizer;
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::Place;
@@ -126,17 +125,11 @@ fn tower(
     results: &mut Results,
 ) -> Result<ClipTextOutput> {
     let dir = part_folder(model, &format!("text_encoder{suffix}"));
-    let load = || -> candle_core::Result<ClipTextModel> {
-        ClipTextModel::new(
-            &ClipTextConfig::load(&dir)?,
-            &folder::open_params(&dir, false)?.root(),
-            place,
-        )
-    };
-    let encoder = load().or_bad_input("--model")?;
+    let encoder = ClipTextModel::load(&dir, None, place).or_bad_input("--model")?;
     let name = format!("input_ids{suffix}");
     let ids = if texts.is_empty() {
         let inputs = inputs.ok_or_else(|| BadInput::new("--part text needs --inputs or --text"))?;
+        inputs.refuse_mask()?;
         // Both tokenizers of SDXL give the same ids up to padding.
         inputs.ids(if inputs.has(&name) {
             &name
@@ -146,6 +139,12 @@ fn tower(
     } else {
         let tokenizer = ClipTokenizer::load(&model.join(format!("tokenizer{suffix}")))
             .or_bad_input("--model")?;
+        let (rows, positions) = (
+            encoder.config().vocab_size,
+            encoder.config().max_position_embeddings,
+        );
+        let fit = tokenizer.check_fit(rows, positions, &dir);
+        fit.or_bad_input("--model")?;
         let ids = tokenizer.encode_batch(texts)?;
         let flat: Vec<i64> = ids.iter().flatten().map(|id| i64::from(*id)).collect();
         let shape = (ids.len(), tokenizer.max_length());

@@ -97,10 +97,7 @@ fn dual_tensors(
     if inputs.has("input_ids") {
         found = true;
         let ids = inputs.ids("input_ids")?;
-        let mask = match inputs.has("attention_mask") {
-            true => inputs.ids("attention_mask")?,
-            false => ids.iter().map(|row| vec![1; row.len()]).collect(),
-        };
+        let mask = inputs.mask(&ids)?;
         let features = towers
             .text_features(&TokenBatch { ids, mask })
             .or_bad_input("--inputs")?;
@@ -135,6 +132,15 @@ fn check_architecture(part: Part, found: Architecture, model: &Path) -> Result<(
 
 /// Every row divided by its length.
 fn unit(features: &Tensor) -> Result<Tensor> {
+    let rows = features.to_vec2::<f32>()?;
+    if let Some(row) = rows
+        .iter()
+        .position(|row| row.iter().any(|x| !x.is_finite()))
+    {
+        return Err(BadInput::new(format!(
+            "--model: the features of input {row} are not finite\n  hint: the weights of this encoder, or the inputs, are damaged or overflow"
+        )));
+    }
     let norm = features.sqr()?.sum_keepdim(1)?.sqrt()?;
     Ok(features.broadcast_div(&norm)?)
 }

@@ -82,20 +82,57 @@ impl Inputs {
         numbers.ok_or_else(|| self.error(&format!("`{name}` should hold whole numbers from 0")))
     }
 
-    /// Token ids `[B, S]`.
+    /// Token ids `[B, S]`: whole numbers of 32 bits.
     pub(super) fn ids(&self, name: &str) -> Result<Vec<Vec<u32>>> {
         let &[rows, length] = self.raw(name)?.dims() else {
             return Err(self.error(&format!("`{name}` should be [B, S]")));
         };
-        let ids: Vec<u32> = self
-            .whole_numbers(name)?
-            .into_iter()
-            .map(|id| id as u32)
-            .collect();
         if rows * length == 0 {
             return Err(self.error(&format!("`{name}` is empty")));
         }
+        let most = f64::from(u32::MAX);
+        let id = |value: f64| {
+            let whole = value.fract() == 0.0 && (0.0..=most).contains(&value);
+            let wanted =
+                || format!("`{name}` holds {value}: ids are whole numbers from 0 to {most}");
+            whole
+                .then_some(value as u32)
+                .ok_or_else(|| self.error(&wanted()))
+        };
+        let ids: Vec<u32> = self
+            .numbers(name)?
+            .into_iter()
+            .map(id)
+            .collect::<Result<_>>()?;
         Ok(ids.chunks(length).map(<[u32]>::to_vec).collect())
+    }
+
+    /// The mask of the ids, 0 or 1 for each of them; all 1 without one.
+    pub(super) fn mask(&self, ids: &[Vec<u32>]) -> Result<Vec<Vec<u32>>> {
+        let name = "attention_mask";
+        if !self.has(name) {
+            return Ok(ids.iter().map(|row| vec![1; row.len()]).collect());
+        }
+        let mask = self.ids(name)?;
+        let shape = |rows: &[Vec<u32>]| (rows.len(), rows.first().map_or(0, Vec::len));
+        if shape(&mask) != shape(ids) || mask.iter().flatten().any(|value| *value > 1) {
+            let message = format!(
+                "`{name}` should hold 0 or 1 for each of the ids {:?}",
+                shape(ids)
+            );
+            return Err(self.error(&message));
+        }
+        Ok(mask)
+    }
+
+    /// CLIP's text tower has a causal mask alone: a mask that would change what it reads is refused.
+    pub(super) fn refuse_mask(&self) -> Result<()> {
+        if self.has("attention_mask") && self.numbers("attention_mask")?.contains(&0.0) {
+            return Err(self.error(
+                "`attention_mask` holds 0: padding is not masked here, as in the pipelines of diffusers, and after EOS it changes no pooled state; leave the mask away",
+            ));
+        }
+        Ok(())
     }
 
     /// `encoder_hidden_states<suffix>`, with `text_embeds<suffix>` and `time_ids<suffix>` (else `time_ids`, else those of
