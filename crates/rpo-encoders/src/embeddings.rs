@@ -65,14 +65,14 @@ mod tests {
     fn rows_have_length_one_or_are_refused() -> Result<()> {
         let rows = |values: [f32; 4]| {
             let features = Tensor::from_vec(values.to_vec(), (2, 2), &Device::Cpu)?;
-            unit_rows(&features, 5)
+            unit_rows(&features, |row| format!("picture {}", row + 5))
         };
         let fine = rows([3.0, 4.0, 0.0, 0.0])?;
         assert_eq!(fine.as_slice(), Some(&[0.6, 0.8, 0.0, 0.0][..]));
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let told = rows([3.0, 4.0, bad, 0.0]).err().map(|e| e.to_string());
             let told = told.unwrap_or_default();
-            assert!(told.contains("embedding 6 is not finite"), "{bad}: {told}");
+            assert!(told.contains("the embedding of picture 6 is not finite"), "{bad}: {told}");
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::transformer::add_positions;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(
     untagged,
-    expecting = "a whole number of pixels, or a list of two: height and width"
+    expecting = "expected a whole number of pixels, or a list of two: height and width"
 )]
 pub enum Extent {
     /// A square.

@@ -150,6 +150,38 @@ fn tensors_without_a_place() {
     }
 }
 
+/// A NaN among the weights: the embedding that shows it is named.
+#[test]
+fn embeddings_that_are_not_finite() {
+    let broken = |name: &str| {
+        let dir = judge(|_| {});
+        let path = dir.path().join("model.safetensors");
+        let mut all = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+        let nan = all[name].affine(f64::NAN, 0.0).unwrap();
+        all.insert(name.into(), nan);
+        candle_core::safetensors::save(&all, &path).unwrap();
+        dir
+    };
+    let dir = broken("text_model.final_layer_norm.weight");
+    let shown = dir.path().display().to_string();
+    let encoder = DualEncoder::load(dir.path(), &Place::default());
+    let embedded = encoder.and_then(|e| e.embed_texts(&["a dog".into()]));
+    let message = embedded.unwrap_err().to_string();
+    assert!(
+        message.contains("a dog") && message.contains(&shown),
+        "{message}"
+    );
+    let dir = broken("visual_projection.weight");
+    let shown = dir.path().display().to_string();
+    let encoder = DualEncoder::load(dir.path(), &Place::default());
+    let embedded = encoder.and_then(|e| e.embed_images(&[picture("scene.png")]));
+    let message = embedded.unwrap_err().to_string();
+    assert!(
+        message.contains("picture 1") && message.contains(&shown),
+        "{message}"
+    );
+}
+
 /// Numbers that no encoder has: named, before anything is built on them.
 #[test]
 fn numbers_out_of_bounds() {

@@ -31,7 +31,7 @@ enum Family {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(
     untagged,
-    expecting = "a whole number of pixels, or an object of height and width or of shortest_edge"
+    expecting = "expected a whole number of pixels, or an object of height and width or of shortest_edge"
 )]
 enum SizeEntry {
     Edge(u32),
@@ -45,7 +45,10 @@ enum SizeEntry {
 
 /// One number for all channels, or one per channel.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "a number, or a list of three, one per channel")]
+#[serde(
+    untagged,
+    expecting = "expected a number, or a list of three, one per channel"
+)]
 enum PerChannel {
     One(f32),
     Each([f32; 3]),

@@ -44,7 +44,10 @@ struct File {
 
 /// Further special tokens: a list, or names with tokens.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a list of tokens, or an object of tokens")]
+#[serde(
+    untagged,
+    expecting = "expected a list of tokens, or an object of tokens"
+)]
 enum Extra {
     List(Vec<TokenEntry>),
     Named(BTreeMap<String, TokenEntry>),

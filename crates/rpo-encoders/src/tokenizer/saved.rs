@@ -18,7 +18,7 @@ pub(super) const FILE: &str = "tokenizer.json";
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a merge: two pieces, as a list or as one text with a space"
+    expecting = "expected a merge: two pieces, as a list or as one text with a space"
 )]
 enum Merge {
     Pair(String, String),

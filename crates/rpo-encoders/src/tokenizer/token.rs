@@ -7,7 +7,7 @@ use tokenizers::AddedToken;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(
     untagged,
-    expecting = "a token: a text, or an object with `content` and flags that are true or false"
+    expecting = "expected a token: a text, or an object with `content` and flags that are true or false"
 )]
 pub(super) enum TokenEntry {
     Text(String),

@@ -170,7 +170,11 @@ impl Evaluation {
         let plain = all()
             .filter(|(_, p)| p.prompt == p.prompt_without_token)
             .count();
-        if plain > 0 {
+        if token.trim().is_empty() {
+            notes.push(
+                "no token was given: with and without it every prompt is the same text".into(),
+            );
+        } else if plain > 0 {
             notes.push(format!(
                 "{plain} of {} prompts have no token {token}: with and without it they are the same text",
                 counts.pictures
@@ -198,8 +202,11 @@ impl Evaluation {
             pictures,
         } = self.counts;
         let mut text = format!(
-            "{pictures} pictures of {prompts} prompts, {subjects} subject(s), {references} reference(s), token {}\n\n",
-            self.token
+            "{pictures} pictures of {prompts} prompts, {subjects} subject(s), {references} reference(s), {}\n\n",
+            match self.token.trim() {
+                "" => "no token".to_owned(),
+                token => format!("token {token}"),
+            }
         );
         let width = self.table.iter().map(|s| s.column.encoder.chars().count());
         let width = width.max().unwrap_or(0).max("encoder".len());
