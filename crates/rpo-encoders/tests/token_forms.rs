@@ -64,13 +64,15 @@ fn folder(form: &Form, clip: bool) -> TempDir {
     dir
 }
 
+type IdsOf = Box<dyn Fn(&str) -> Vec<u32>>;
+
 #[test]
 fn every_form_gives_the_ids_of_transformers() {
     let golden: Golden = support::json("token_forms.json");
     for (name, form) in &golden.forms {
         let clip = name.starts_with("clip");
         let dir = folder(form, clip);
-        let (ids_of, tokens, pad): (Box<dyn Fn(&str) -> Vec<u32>>, _, _) = if clip {
+        let (ids_of, tokens, pad): (IdsOf, _, _) = if clip {
             let read = ClipTokenizer::load(dir.path()).unwrap();
             let (tokens, pad) = (read.vocab_size(), read.pad());
             (
@@ -99,14 +101,29 @@ fn every_form_gives_the_ids_of_transformers() {
     }
 }
 
+/// As `maybe_convert_prompt` of diffusers 0.42 does with this tokenizer.
 #[test]
 fn several_vectors_stand_for_one_token() {
     let golden: Golden = support::json("token_forms.json");
     let dir = folder(&golden.forms["clip_5"], true);
     let tokenizer = ClipTokenizer::load(dir.path()).unwrap();
     let whole = |text| tokenizer.with_all_vectors(text).unwrap().into_owned();
-    assert_eq!(whole("a <my-toy> dog"), "a <my-toy> <my-toy>_1 dog");
-    assert_eq!(whole("a dog"), "a dog");
+    for (text, want) in [
+        ("a dog", "a dog"),
+        ("a <my-toy> dog", "a <my-toy> <my-toy>_1 dog"),
+        ("a <MY-TOY> dog", "a <MY-TOY> dog"),
+        (
+            "x<my-toy>x<my-toy>",
+            "x<my-toy> <my-toy>_1x<my-toy> <my-toy>_1",
+        ),
+        ("a <my-toy>_1 x", "a <my-toy>_1 x"),
+        (
+            "<my-toy> <my-toy>_1",
+            "<my-toy> <my-toy>_1 <my-toy> <my-toy>_1_1",
+        ),
+    ] {
+        assert_eq!(whole(text), want, "{text}");
+    }
 }
 
 /// A change of a folder as transformers 5 saves it.

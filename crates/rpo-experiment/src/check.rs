@@ -107,6 +107,10 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     if !e.model.size.is_multiple_of(8) {
         return Err(layers.error("model.size", "must be a multiple of 8"));
     }
+    if e.subjects.token.contains(['{', '}']) {
+        let message = "must have no braces, which stand around placeholders of prompts";
+        return Err(layers.error("subjects.token", message));
+    }
     if e.subjects.token.trim().is_empty() {
         return Err(layers.error("subjects.token", "must be a word, for example \"[v]\""));
     }

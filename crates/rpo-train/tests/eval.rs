@@ -104,6 +104,62 @@ fn every_metric_names_its_encoder_and_its_token_rule() {
 }
 
 #[test]
+fn a_token_is_a_word_and_cut_prompts_are_told() {
+    let folder = files();
+    let of = |prompt: &str, token: &str| {
+        let result = scored(
+            folder.path(),
+            &with(&["--prompts", prompt, "--token", token]),
+        );
+        let picture = &result["subjects"][0]["pictures"][0];
+        ["prompt", "prompt_without_token"].map(|key| picture[key].as_str().unwrap_or("").to_owned())
+    };
+    assert_eq!(of("a dog", ""), ["a dog", "a dog"]);
+    assert_eq!(
+        of("he asks an SKS dog", "sks"),
+        ["he asks an SKS dog", "he asks an dog"]
+    );
+    let long = format!("{} [V] dog", "a very long way ".repeat(20));
+    let output = program(folder.path(), &with(&["--prompts", &long]));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    for encoder in ["eval_clip", "reward"] {
+        let said = format!("of which {encoder} reads 32; the token `[V]` is beyond them");
+        assert!(told.contains(&said), "{said}: {told}");
+    }
+}
+
+#[test]
+fn a_damaged_encoder_is_bad_input() {
+    let folder = files();
+    let micro =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/micro/eval_clip");
+    let copy = folder.path().join("clip");
+    std::fs::create_dir(&copy).expect("a folder");
+    for entry in std::fs::read_dir(micro).expect("the encoder").flatten() {
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).expect("a copy");
+    }
+    let args = with(&["--prompts", "a dog", "--clip", "clip"]);
+    assert!(program(folder.path(), &args).status.success());
+    for (name, content) in [
+        (
+            "preprocessor_config.json",
+            r#"{"image_processor_type": "CLIPImageProcessor", "image_mean": [1]}"#,
+        ),
+        ("merges.txt", ""),
+        ("vocab.json", "{}"),
+        ("config.json", "[]"),
+    ] {
+        let path = copy.join(name);
+        let before = std::fs::read(&path).expect("a file");
+        std::fs::write(&path, content).expect("a file");
+        refused(folder.path(), &args, &["--clip", name]);
+        std::fs::write(&path, before).expect("a file");
+    }
+    assert!(program(folder.path(), &args).status.success());
+}
+
+#[test]
 fn tables_and_captions_say_the_same_as_numbers() {
     let folder = files();
     let by_number = scored(

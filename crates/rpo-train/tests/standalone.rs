@@ -68,7 +68,17 @@ fn the_program_needs_nothing_beside_it() {
     let empty = root.join("empty");
     assert!(empty.join("run/report.html").is_file());
     // The run's own records suffice to find its inputs again.
-    succeeds(root, &["generate", "run", "--step", "0", "-n", "1"]);
+    let long = format!("{} {{}}", "a very long way".repeat(20));
+    let generate = [
+        "generate", "run", "--step", "0", "-n", "1", "--prompt", &long,
+    ];
+    let drawn = run(root, &generate);
+    let told = String::from_utf8_lossy(&drawn.stderr);
+    assert!(drawn.status.success(), "{told}");
+    assert!(
+        told.contains("of which the text encoder reads 24; the token `[v]` is beyond them"),
+        "{told}"
+    );
     let copies: Vec<_> = std::fs::read_dir(root.join("cache"))
         .expect("the cache")
         .flatten()

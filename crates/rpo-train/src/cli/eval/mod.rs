@@ -73,6 +73,12 @@ struct Panel {
 
 /// Scores all pictures, writes the result and prints its table.
 pub(super) fn eval(args: &EvalArgs) -> Result<()> {
+    if args.token.contains(['{', '}']) {
+        return Err(BadInput::new(format!(
+            "--token {}: braces stand around placeholders of prompts\n  hint: the token as the text encoder reads it",
+            args.token
+        )));
+    }
     let subjects = subjects(args)?;
     let prompts = Prompts::read(&args.prompts)?;
     // Errors in names are reported before an encoder is loaded.
