@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Result, Tensor, bail};
 use image::RgbImage;
 use ndarray::{Array2, Axis};
-use rpo_nn::weights::Scope;
-use rpo_nn::{Place, ops};
+use rpo_nn::Place;
 use serde::Deserialize;
 
 use crate::bert::{BertConfig, BertModel};
@@ -17,6 +16,7 @@ use crate::embeddings::{BATCH, in_batches, unit_rows};
 use crate::folder;
 use crate::image_processor::ImageProcessor;
 use crate::limits;
+use crate::projection::Projection;
 use crate::tokenizer::{ClipTokenizer, TokenBatch, WordPiece};
 
 /// The model in a folder.
@@ -80,32 +80,6 @@ impl std::fmt::Debug for DualEncoder {
             .field("architecture", &self.architecture())
             .field("dim", &self.dim())
             .finish_non_exhaustive()
-    }
-}
-
-/// A linear map into the common space.
-#[derive(Debug, Clone)]
-struct Projection {
-    weight: Tensor,
-    bias: Option<Tensor>,
-    place: Place,
-}
-
-impl Projection {
-    fn new(scope: &Scope, from: usize, to: usize, bias: bool, place: &Place) -> Result<Self> {
-        let bias = bias.then(|| place.enter(&scope.tensor("bias", &[to])?));
-        Ok(Self {
-            weight: place.enter(&scope.tensor("weight", &[to, from])?)?,
-            bias: bias.transpose()?,
-            place: place.clone(),
-        })
-    }
-
-    /// `x` on the CPU or at the projection's place; the result is on the CPU.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.place.enter(x)?;
-        self.place
-            .leave(&ops::linear(&x, &self.weight, self.bias.as_ref())?)
     }
 }
 

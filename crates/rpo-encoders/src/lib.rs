@@ -18,4 +18,5 @@ mod embeddings;
 mod limits;
 mod patches;
 mod pooling;
+mod projection;
 mod transformer;

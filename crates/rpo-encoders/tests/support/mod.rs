@@ -3,6 +3,8 @@
 // Each test binary uses a part of this.
 #![allow(dead_code)]
 
+pub(crate) mod forms;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
