@@ -1,7 +1,7 @@
 //! Bounds on the numbers of a config, checked before anything is built on them: products of numbers within them fit into 64 bits,
 //! and no claim of a file takes memory out of proportion.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::path::Path;
 
 use candle_core::{Error, Result, bail};
@@ -16,14 +16,14 @@ pub(crate) const LONGEST_SIDE: usize = 4096;
 ///
 /// # Errors
 /// With key, value and bounds.
-pub(crate) fn within<T: PartialOrd + Display>(
+pub(crate) fn within<T: PartialOrd + Debug>(
     key: impl Display,
     value: T,
     least: T,
     most: T,
 ) -> Result<()> {
     if !(least <= value && value <= most) {
-        bail!("key `{key}`: {value} must be from {least} to {most}");
+        bail!("key `{key}`: {value:?} must be from {least:?} to {most:?}");
     }
     Ok(())
 }
@@ -107,7 +107,7 @@ mod tests {
         for value in [f64::NAN, f64::INFINITY, -1e-9, 1.1] {
             let message = within("eps", value, 0.0, 1.0).unwrap_err().to_string();
             assert!(
-                message.contains("`eps`") && message.contains(&value.to_string()),
+                message.contains("`eps`") && message.contains(&&format!("{value:?}")),
                 "{message}"
             );
         }
