@@ -150,15 +150,15 @@ fn tensors_without_a_place() {
     }
 }
 
-/// A NaN among the weights: the embedding that shows it is named.
+/// Weights that overflow: the embedding that shows it is named.
 #[test]
 fn embeddings_that_are_not_finite() {
     let broken = |name: &str| {
         let dir = judge(|_| {});
         let path = dir.path().join("model.safetensors");
         let mut all = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
-        let nan = all[name].affine(f64::NAN, 0.0).unwrap();
-        all.insert(name.into(), nan);
+        let large = Tensor::full(3e38_f32, all[name].shape(), &Device::Cpu).unwrap();
+        all.insert(name.into(), large);
         candle_core::safetensors::save(&all, &path).unwrap();
         dir
     };
