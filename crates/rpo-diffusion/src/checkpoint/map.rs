@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 pub enum Change {
     /// Nothing.
     None,
-    /// A matrix `[a, b]` in the folder is a 1x1 kernel `[a, b, 1, 1]` in the file.
+    /// A matrix `[a, b]` in the folder is a 1x1 kernel `[a, b, 1, 1]` in the file; `[a, b, 1]` and `[a, b]` are read too.
     Kernel,
+    /// A bias `[a]`; `[a, 1, 1]` is read too.
+    KernelBias,
     /// A matrix in the folder is its transpose in the file.
     Transpose,
 }
@@ -34,6 +36,8 @@ pub struct NameMap {
     wrapper: &'static str,
     to_file: BTreeMap<String, String>,
     to_folder: BTreeMap<String, String>,
+    /// Tensors that a file may have under the folder's own name, which has no wrapper, as (file, folder).
+    unwrapped: BTreeMap<String, String>,
     /// Modules whose matrices are kernels in the file.
     kernels: Vec<String>,
     /// Attention modules whose `q_proj`, `k_proj`, `v_proj` are fused in the file, as (folder, file).
@@ -70,6 +74,12 @@ impl NameMap {
     /// Another name that a file may have for a module.
     pub(super) fn also_in_file(&mut self, folder: impl Into<String>, file: impl Into<String>) {
         self.to_folder.insert(file.into(), folder.into());
+    }
+
+    /// A tensor outside the wrapper that a file may have under the folder's own name.
+    pub(super) fn also_unwrapped(&mut self, name: impl Into<String>) {
+        let name = name.into();
+        self.unwrapped.insert(name.clone(), name);
     }
 
     /// Another name that a folder may have for a module whose matrix is a 1x1 kernel in the file.
@@ -116,15 +126,21 @@ impl NameMap {
             }
         }
         let (module, file) = longest(&self.to_file, name)?;
-        let kernel = name.ends_with(".weight") && self.kernels.contains(module);
-        let change = if kernel { Change::Kernel } else { Change::None };
-        Some(whole(format!("{file}{}", &name[module.len()..]), change))
+        let inner = &name[module.len()..];
+        let change = match self.kernels.contains(module) && inner == ".weight" {
+            true => Change::Kernel,
+            false => Change::None,
+        };
+        Some(whole(format!("{file}{inner}"), change))
     }
 
     /// The tensors of the folder in the file's tensor `name`: one, or query, key and value; `None` if it is not of this part.
     pub fn origin(&self, name: &str) -> Option<(Vec<String>, Change)> {
         let name = name.strip_prefix(&self.prefix)?;
         let wrapped = |folder: &str| format!("{}{folder}", self.wrapper);
+        if let Some(folder) = self.unwrapped.get(name) {
+            return Some((vec![folder.clone()], Change::None));
+        }
         if let Some((folder, _)) = self.transposed.iter().find(|(_, file)| file == name) {
             // transformers keeps the projection outside the wrapper.
             return Some((vec![folder.clone()], Change::Transpose));
@@ -137,8 +153,11 @@ impl NameMap {
         }
         let (module, folder) = longest(&self.to_folder, name)?;
         let inner = &name[module.len()..];
-        let kernel = inner == ".weight" && self.kernels.contains(folder);
-        let change = if kernel { Change::Kernel } else { Change::None };
+        let change = match (self.kernels.contains(folder), inner) {
+            (true, ".weight") => Change::Kernel,
+            (true, ".bias") => Change::KernelBias,
+            _ => Change::None,
+        };
         Some((vec![wrapped(&format!("{folder}{inner}"))], change))
     }
 
@@ -158,7 +177,9 @@ impl NameMap {
                 Some(Counterpart::Third(name, i)) => {
                     fused.entry(name).or_default()[i] = Some(item);
                 }
-                Some(Counterpart::Whole(name, Change::None)) => out.push(item.renamed(name)),
+                Some(Counterpart::Whole(name, Change::None | Change::KernelBias)) => {
+                    out.push(item.renamed(name));
+                }
                 Some(Counterpart::Whole(name, Change::Kernel)) => {
                     let mut item = item.renamed(name);
                     if item.shape.len() == 2 {
@@ -203,14 +224,11 @@ impl NameMap {
                 None => rest.push(item),
                 Some((names, change)) if names.len() == 1 => {
                     let name = names.into_iter().next().unwrap_or_default();
-                    match (change, item.shape.as_slice()) {
-                        (Change::Kernel, &[_, _, 1, 1]) => {
-                            let mut item = item.renamed(name);
-                            item.shape.truncate(2);
-                            out.push(item);
-                        }
-                        (Change::Transpose, _) => out.push(transposed(item, name, label)?),
-                        _ => out.push(item.renamed(name)),
+                    match change {
+                        Change::Kernel => out.push(flat(item.renamed(name), 2)),
+                        Change::KernelBias => out.push(flat(item.renamed(name), 1)),
+                        Change::Transpose => out.push(transposed(item, name, label)?),
+                        Change::None => out.push(item.renamed(name)),
                     }
                 }
                 Some((names, _)) => {
@@ -246,6 +264,14 @@ fn longest<'m>(map: &'m BTreeMap<String, String>, name: &str) -> Option<(&'m Str
     ends.reverse();
     ends.into_iter()
         .find_map(|end| map.get_key_value(&name[..end]))
+}
+
+/// Without dimensions of 1 behind the first `rank`.
+fn flat(mut item: Item<'_>, rank: usize) -> Item<'_> {
+    while item.shape.len() > rank && item.shape.last() == Some(&1) {
+        item.shape.pop();
+    }
+    item
 }
 
 fn transposed<'a>(item: Item<'a>, name: String, label: &str) -> Result<Item<'a>> {

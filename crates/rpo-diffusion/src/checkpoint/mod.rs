@@ -9,10 +9,17 @@
 //! | `text_encoder` of 2.x | `cond_stage_model.model.` | query, key and value are one matrix |
 //! | `text_encoder` of XL | `conditioner.embedders.0.transformer.` | none |
 //! | `text_encoder_2` of XL | `conditioner.embedders.1.model.` | as 2.x; the text projection is transposed |
+//!
+//! Files in the spellings of other programs are read too: `spelling.rs`.
 
+mod besides;
+mod foreign;
+mod kind;
 mod map;
+mod marks;
 mod model_spec;
 mod single_file;
+mod spelling;
 mod text;
 mod unet;
 mod vae;
@@ -25,9 +32,11 @@ use rpo_encoders::clip::ClipTextConfig;
 use crate::unet::UNetConfig;
 use crate::vae::VaeConfig;
 
+pub use kind::family;
 pub use map::{Change, Counterpart, NameMap};
+pub use marks::{Marks, V_PRED, ZERO_SNR, marks};
 pub use model_spec::model_spec;
-pub use single_file::{Folders, family, to_file, to_folders};
+pub use single_file::{Folders, to_file, to_folders};
 
 /// Family of a model: which text encoders a file has, and under which names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,8 +35,13 @@ pub(super) fn open_clip_names(prefix: &str, layers: usize, projected: bool) -> N
         "positional_embedding",
     );
     map.add("final_layer_norm", "ln_final");
+    // Some files have it in the folder's names.
+    for module in ["embeddings", "encoder", "final_layer_norm"] {
+        map.also_in_file(module, format!("{WRAPPER}{module}"));
+    }
     if projected {
         map.add_transposed("text_projection.weight", "text_projection");
+        map.also_unwrapped("text_projection.weight");
     }
     for i in 0..layers {
         let (ours, theirs) = (

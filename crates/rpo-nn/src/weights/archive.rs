@@ -168,6 +168,11 @@ impl Archive {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// The names of the integer and boolean tensors, sorted.
+    pub fn buffers(&self) -> impl Iterator<Item = &str> {
+        self.buffers.iter().map(String::as_str)
+    }
+
     /// The shape of a tensor, if it exists.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors
