@@ -17,7 +17,9 @@ pub mod unet;
 pub mod vae;
 
 pub use conditioning::{Added, Conditioning};
-pub use pipeline::{PIXEL_BATCH, Pipeline, load_unet, load_vae, xl_conditioning};
+pub use pipeline::{
+    PIXEL_BATCH, Pipeline, check_folder, check_unet, load_unet, load_vae, xl_conditioning,
+};
 pub use sampler::{SamplerConfig, sample};
 pub use schedule::{
     NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing,

@@ -19,3 +19,4 @@ pub mod run_folder;
 pub mod runner;
 pub mod speed;
 pub mod texts;
+pub mod thing;

@@ -3,6 +3,7 @@
 
 use crate::embedded;
 use crate::hub::{self, Content, Environment, Repository};
+use crate::thing::Thing;
 use anyhow::Result;
 use rpo_experiment::Source;
 use rpo_experiment::paths::{places, unexpanded};
@@ -86,25 +87,39 @@ pub fn find_weights(
     }
 }
 
+/// The folder that an argument names: a path, `micro` or a part of it, or a repository `org/name` in the hub's cache with `content`.
+///
+/// # Errors
+/// [`BadInput`] with the places searched.
+pub fn argument(argument: &Path, content: Content) -> Result<PathBuf> {
+    if argument.exists() {
+        return Ok(argument.to_owned());
+    }
+    let name = argument.to_str().unwrap_or_default();
+    if let Some(found) = embedded::find(name) {
+        return found;
+    }
+    let shown = argument.display();
+    let Some(repository) = Repository::parse(name) else {
+        return Err(BadInput::new(format!(
+            "{shown}: there is no such folder\n  hint: give the path of a folder, or `micro` for the embedded model"
+        )));
+    };
+    match hub::find(&repository, content, None, &Environment::of_process()) {
+        Ok((folder, _)) => Ok(folder),
+        Err(why) => Err(BadInput::new(format!(
+            "{shown}: there is no such folder, nor in the hub's cache:\n  {why}"
+        ))),
+    }
+}
+
 /// Refuses a single-file checkpoint: all loaders read folders.
 fn checkpoint_is_no_folder(path: PathBuf) -> Result<PathBuf> {
     if !path.is_file() {
         return Ok(path);
     }
-    let shown = path.display();
-    Err(BadInput::new(
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("safetensors") => format!(
-                "{shown} is a file, a model is a folder\n  hint: if it is a single-file checkpoint, make a folder of it: \
-             rpo-train import {shown} --config-from FOLDER --to NEW_FOLDER"
-            ),
-            Some("ckpt" | "pt" | "pth" | "bin") => format!(
-                "{shown} is a pickle of PyTorch, which runs code when it is read and is not read here\n  hint: convert it to \
-             safetensors, then make a folder of it with rpo-train import"
-            ),
-            _ => format!("{shown} is a file, a model is a folder\n  hint: give the folder's path"),
-        },
-    ))
+    let thing = Thing::at(&path).unwrap_or(Thing::File);
+    Err(BadInput::new(thing.refused(&path, "a model is a folder")))
 }
 
 /// The first of the local places that has `name`, else the embedded model if it has it.

@@ -33,7 +33,12 @@ const BEGIN: [&str; 24] = [
 const WHOLE: [&str; 5] = [super::V_PRED, super::ZERO_SNR, "loss", "callbacks", "step"];
 
 /// Ends of tensors that follow from the configuration or that Stable Diffusion does not read.
-const END: [&str; 4] = [".position_ids", ".logit_scale", ".attn_mask", ".visual_projection.weight"];
+const END: [&str; 4] = [
+    ".position_ids",
+    ".logit_scale",
+    ".attn_mask",
+    ".visual_projection.weight",
+];
 
 /// Projections of the first text encoder's pooled output, which Stable Diffusion does not read.
 const PROJECTIONS: [&str; 4] = [

@@ -18,12 +18,18 @@ const STARTS: [(&str, &str); 47] = [
     ("adapter.body.", "a T2I-Adapter"),
     ("adapter.conv_in.", "a T2I-Adapter"),
     ("depth_model.", "a depth model of Stable Diffusion 2"),
-    ("low_scale_model.", "an upscaling model of Stable Diffusion 2"),
+    (
+        "low_scale_model.",
+        "an upscaling model of Stable Diffusion 2",
+    ),
     ("embedder.model.", "Stable unCLIP"),
     ("noise_augmentor.", "Stable unCLIP"),
     ("cc_projection.", "Zero123"),
     ("cond_stage_model.roberta.", "AltDiffusion"),
-    ("conditioner.embedders.0.open_clip.", "Stable Video Diffusion"),
+    (
+        "conditioner.embedders.0.open_clip.",
+        "Stable Video Diffusion",
+    ),
     ("joint_blocks.", "Stable Diffusion 3"),
     ("text_encoders.clip_g.", "Stable Diffusion 3"),
     ("clip_txt_mapper.", "Stable Cascade"),
@@ -117,8 +123,10 @@ pub(super) fn foreign(names: &BTreeSet<String>, whole: bool) -> Option<&'static 
 }
 
 /// Whether a tensor belongs to a LoRA or one of its relatives.
-pub(super) fn is_lora(name: &str) -> bool {
-    ["lora_unet_", "lora_te", "lora_prior_"].iter().any(|head| name.starts_with(head))
+pub fn is_lora(name: &str) -> bool {
+    ["lora_unet_", "lora_te", "lora_prior_"]
+        .iter()
+        .any(|head| name.starts_with(head))
         || LORA.iter().any(|part| name.contains(part))
 }
 

@@ -26,13 +26,28 @@ const PARTS: [(&str, &[&str]); 3] = [
 const ALONE: [(&str, &str); 12] = [
     ("input_blocks.", "a U-Net alone, in the original's names"),
     ("time_embed.", "a U-Net alone, in the original's names"),
-    ("down_blocks.", "one part of a diffusers folder, a U-Net: its place is unet/"),
-    ("encoder.down_blocks.", "one part of a diffusers folder, a VAE: its place is vae/"),
-    ("decoder.up_blocks.", "one part of a diffusers folder, a VAE: its place is vae/"),
+    (
+        "down_blocks.",
+        "one part of a diffusers folder, a U-Net: its place is unet/",
+    ),
+    (
+        "encoder.down_blocks.",
+        "one part of a diffusers folder, a VAE: its place is vae/",
+    ),
+    (
+        "decoder.up_blocks.",
+        "one part of a diffusers folder, a VAE: its place is vae/",
+    ),
     ("encoder.down.", "a VAE alone, in the original's names"),
     ("decoder.up.", "a VAE alone, in the original's names"),
-    ("text_model.", "one part of a diffusers folder, a text encoder: its place is text_encoder/"),
-    ("encoder.layers.", "one part of a diffusers folder, a text encoder: its place is text_encoder/"),
+    (
+        "text_model.",
+        "one part of a diffusers folder, a text encoder: its place is text_encoder/",
+    ),
+    (
+        "encoder.layers.",
+        "one part of a diffusers folder, a text encoder: its place is text_encoder/",
+    ),
     ("transformer.resblocks.", "an OpenCLIP text encoder alone"),
     ("visual.", "an OpenCLIP vision encoder"),
     ("vision_model.", "a CLIP vision encoder"),
@@ -73,7 +88,8 @@ pub fn family(archive: &Archive) -> Result<Family> {
         let found = archive.names().find(|n| bare(n) == name);
         found.and_then(|n| archive.shape(n)).map(<[usize]>::to_vec)
     };
-    if let Some(&[_, channels, ..]) = shape("model.diffusion_model.input_blocks.0.0.weight").as_deref()
+    if let Some(&[_, channels, ..]) =
+        shape("model.diffusion_model.input_blocks.0.0.weight").as_deref()
         && let Some(what) = other_input(channels)
     {
         bail!(
@@ -89,17 +105,31 @@ pub fn family(archive: &Archive) -> Result<Family> {
     let added = has("model.diffusion_model.label_emb.");
     let width = ["ln_final.weight", "positional_embedding"]
         .iter()
-        .find_map(|leaf| shape(&format!("conditioner.embedders.0.model.{leaf}"))?.last().copied());
+        .find_map(|leaf| {
+            shape(&format!("conditioner.embedders.0.model.{leaf}"))?
+                .last()
+                .copied()
+        });
     match layout {
         Layout { second: true, .. } => Ok(Family::Sdxl),
-        Layout { sgm: true, open_clip: true, .. } if added || width == Some(REFINER) => bail!(
+        Layout {
+            sgm: true,
+            open_clip: true,
+            ..
+        } if added || width == Some(REFINER) => bail!(
             "{label}: this is the refiner of Stable Diffusion XL\n  hint: only the base model can be used"
         ),
         _ if added => bail!(
             "{label}: its U-Net takes pooled text as Stable Diffusion XL's does, but the second text encoder (conditioner.embedders.1.) is missing\n  hint: use a checkpoint of the whole model"
         ),
-        Layout { open_clip: true, .. } => Ok(Family::Sd2),
-        Layout { clip: true, .. } => Ok(if linear(&shape) { Family::Sd2 } else { Family::Sd1 }),
+        Layout {
+            open_clip: true, ..
+        } => Ok(Family::Sd2),
+        Layout { clip: true, .. } => Ok(if linear(&shape) {
+            Family::Sd2
+        } else {
+            Family::Sd1
+        }),
         _ => bail!(
             "{label}: it holds {}, no text encoder (no tensor begins with cond_stage_model. or conditioner.)\n  hint: use a checkpoint of the whole model",
             parts(&names).join(" and ")
@@ -119,7 +149,9 @@ struct Layout {
 /// Whether the transformer blocks begin with a matrix, as in 2.x, instead of a 1x1 kernel.
 fn linear(shape: &impl Fn(&str) -> Option<Vec<usize>>) -> bool {
     let input = |n: usize| shape(&format!("{UNET}input_blocks.{n}.1.proj_in.weight"));
-    (1..12).find_map(input).is_some_and(|shape| shape.len() == 2)
+    (1..12)
+        .find_map(input)
+        .is_some_and(|shape| shape.len() == 2)
 }
 
 /// What a U-Net with so many input channels is, if it is not one from text to image.
@@ -130,7 +162,9 @@ fn other_input(channels: usize) -> Option<&'static str> {
         7 => Some("this is an upscaling model, which cannot be used"),
         8 => Some("this is a model that edits pictures (InstructPix2Pix), which cannot be used"),
         9 => Some("this is an inpainting model, which cannot be used"),
-        _ => Some("this is a model with another input (an inpainting or depth model, or one with another VAE), which cannot be used"),
+        _ => Some(
+            "this is a model with another input (an inpainting or depth model, or one with another VAE), which cannot be used",
+        ),
     }
 }
 

@@ -40,7 +40,12 @@ pub fn marks(archive: &Archive) -> Result<Marks> {
     let mut marks = Marks::default();
     for name in archive.names().chain(archive.buffers()) {
         match bare(name).as_str() {
-            V_PRED => note(&mut marks, PredictionType::VPrediction, V_PRED.into(), label)?,
+            V_PRED => note(
+                &mut marks,
+                PredictionType::VPrediction,
+                V_PRED.into(),
+                label,
+            )?,
             ZERO_SNR => marks.zero_snr = true,
             edm if CONTINUOUS.contains(&edm) => bail!(
                 "{label}: tensor {name} marks a model with EDM's continuous noise levels (CosXL, Playground 2.5), which no noise schedule here has\n  hint: use a model with the usual 1000 timesteps"
@@ -63,7 +68,12 @@ pub fn marks(archive: &Archive) -> Result<Marks> {
                 value.escape_debug()
             ),
         };
-        note(&mut marks, prediction, format!("metadata {key} = {}", value.escape_debug()), label)?;
+        note(
+            &mut marks,
+            prediction,
+            format!("metadata {key} = {}", value.escape_debug()),
+            label,
+        )?;
     }
     Ok(marks)
 }

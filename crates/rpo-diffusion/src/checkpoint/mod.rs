@@ -32,6 +32,7 @@ use rpo_encoders::clip::ClipTextConfig;
 use crate::unet::UNetConfig;
 use crate::vae::VaeConfig;
 
+pub use foreign::is_lora;
 pub use kind::family;
 pub use map::{Change, Counterpart, NameMap};
 pub use marks::{Marks, V_PRED, ZERO_SNR, marks};
@@ -71,22 +72,20 @@ pub struct Names {
 impl Names {
     /// The names of a model with these configurations. `layers`: number of layers of the text encoder in OpenCLIP's format.
     pub fn new(family: Family, unet: &UNetConfig, vae: &VaeConfig, layers: usize) -> Self {
+        let prefix = |second| spelling::text_prefix(family, second);
         let mut parts = vec![("unet", unet::names(unet)), ("vae", vae::names(vae))];
         match family {
             Family::Sd1 => {
-                parts.push((
-                    "text_encoder",
-                    text::clip_names("cond_stage_model.transformer."),
-                ));
+                parts.push(("text_encoder", text::clip_names(prefix(false))));
             }
             Family::Sd2 => {
-                let names = text::open_clip_names("cond_stage_model.model.", layers, false);
+                let names = text::open_clip_names(prefix(false), layers, false);
                 parts.push(("text_encoder", names));
             }
             Family::Sdxl => {
-                let names = text::clip_names("conditioner.embedders.0.transformer.");
+                let names = text::clip_names(prefix(false));
                 parts.push(("text_encoder", names));
-                let names = text::open_clip_names("conditioner.embedders.1.model.", layers, true);
+                let names = text::open_clip_names(prefix(true), layers, true);
                 parts.push(("text_encoder_2", names));
             }
         }

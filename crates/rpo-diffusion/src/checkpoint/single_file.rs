@@ -61,7 +61,12 @@ pub fn to_folders<'a>(names: &Names, archive: &'a Archive) -> Result<Folders<'a>
     }
     for name in archive.buffers() {
         let place = original(name, names.family);
-        if !unread(&place) && names.parts.iter().any(|(_, map)| map.origin(&place).is_some()) {
+        if !unread(&place)
+            && names
+                .parts
+                .iter()
+                .any(|(_, map)| map.origin(&place).is_some())
+        {
             bail!(
                 "{label}: tensor {name} holds whole numbers, weights are floating-point numbers\n  hint: use the file in f16, bf16 or f32 that it was made from"
             )
@@ -102,14 +107,20 @@ fn beyond(names: &Names, archive: &Archive) -> Option<String> {
     if names.family != Family::Sd2 {
         return None;
     }
-    let (_, map) = names.parts.iter().find(|(part, _)| *part == "text_encoder")?;
+    let (_, map) = names
+        .parts
+        .iter()
+        .find(|(part, _)| *part == "text_encoder")?;
     let layer = |i: usize| {
         ["transformer.resblocks", "text_model.encoder.layers"]
             .map(|list| format!("{}{list}.{i}.", map.prefix()))
     };
     let known = |layer: &str, leaf: &str| map.origin(&format!("{layer}{leaf}")).is_some();
     let count = (0..).find(|i| !known(&layer(*i)[0], "ln_1.weight"))?;
-    let all: Vec<String> = archive.names().map(|name| original(name, names.family)).collect();
+    let all: Vec<String> = archive
+        .names()
+        .map(|name| original(name, names.family))
+        .collect();
     let has = |layer: &str| all.iter().any(|name| name.starts_with(layer));
     let [next, after] = [layer(count), layer(count + 1)];
     if after.iter().any(|layer| has(layer)) {

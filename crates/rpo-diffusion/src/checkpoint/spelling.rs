@@ -29,7 +29,13 @@ const ATTENTION: [(&str, &str); 8] = [
 ];
 
 /// Modules of the VAE below its prefix.
-const VAE: [&str; 5] = ["encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "loss."];
+const VAE: [&str; 5] = [
+    "encoder.",
+    "decoder.",
+    "quant_conv.",
+    "post_quant_conv.",
+    "loss.",
+];
 
 /// Modules of a text encoder in CLIP's own names, below `text_model.`.
 const CLIP: [&str; 3] = ["embeddings.", "encoder.layers.", "final_layer_norm."];
@@ -126,23 +132,59 @@ mod tests {
         let q = "first_stage_model.encoder.mid.attn_1.q.weight";
         for (family, written, read) in [
             (Family::Sd1, clip, clip),
-            (Family::Sd1, "cond_stage_model.transformer.embeddings.token_embedding.weight", clip),
-            (Family::Sd1, "cond_stage_model.text_model.embeddings.token_embedding.weight", clip),
-            (Family::Sd1, "conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight", clip),
-            (Family::Sd1, "state_dict.cond_stage_model.transformer.transformer.text_model.embeddings.token_embedding.weight", clip),
+            (
+                Family::Sd1,
+                "cond_stage_model.transformer.embeddings.token_embedding.weight",
+                clip,
+            ),
+            (
+                Family::Sd1,
+                "cond_stage_model.text_model.embeddings.token_embedding.weight",
+                clip,
+            ),
+            (
+                Family::Sd1,
+                "conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight",
+                clip,
+            ),
+            (
+                Family::Sd1,
+                "state_dict.cond_stage_model.transformer.transformer.text_model.embeddings.token_embedding.weight",
+                clip,
+            ),
             (Family::Sd2, block, block),
-            (Family::Sd2, "conditioner.embedders.0.model.transformer.resblocks.0.attn.in_proj_weight", block),
-            (Family::Sd2, "cond_stage_model.transformer.resblocks.0.attn.in_proj_weight", block),
-            (Family::Sd2, "cond_stage_model.model.model.transformer.resblocks.0.attn.in_proj_weight", block),
+            (
+                Family::Sd2,
+                "conditioner.embedders.0.model.transformer.resblocks.0.attn.in_proj_weight",
+                block,
+            ),
+            (
+                Family::Sd2,
+                "cond_stage_model.transformer.resblocks.0.attn.in_proj_weight",
+                block,
+            ),
+            (
+                Family::Sd2,
+                "cond_stage_model.model.model.transformer.resblocks.0.attn.in_proj_weight",
+                block,
+            ),
             (
                 Family::Sd2,
                 clip,
                 "cond_stage_model.model.text_model.embeddings.token_embedding.weight",
             ),
             (Family::Sdxl, big, big),
-            (Family::Sdxl, "module.conditioner.embedders.1.transformer.resblocks.0.attn.in_proj_weight", big),
+            (
+                Family::Sdxl,
+                "module.conditioner.embedders.1.transformer.resblocks.0.attn.in_proj_weight",
+                big,
+            ),
             (Family::Sd1, "vae.encoder.mid.attn_1.to_q.weight", q),
-            (Family::Sd1, "first_stage_model.encoder.mid.attn_1.query.weight", q),
+            (
+                Family::Sd1,
+                "first_stage_model.encoder.mid.attn_1.query.weight",
+                q,
+            ),
             (
                 Family::Sdxl,
                 "first_stage_model.decoder.mid.attn_1.proj_attn.bias",

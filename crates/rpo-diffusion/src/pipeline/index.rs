@@ -33,6 +33,27 @@ const PIPELINES: [(&str, &[(&str, &str)]); 2] = [
     ),
 ];
 
+/// Parts of the names of other classes, and what models of these are. The first that fits names the model.
+const OTHERS: [(&str, &str); 14] = [
+    ("Inpaint", "an inpainting model"),
+    ("InstructPix2Pix", "a model that edits pictures"),
+    ("ControlNet", "a model with a ControlNet"),
+    ("Img2Img", "a model or a refiner for pictures from pictures"),
+    ("Upscale", "an upscaling model"),
+    ("Depth2Img", "a depth model"),
+    ("AnimateDiff", "a model for films"),
+    ("StableVideo", "a model for films"),
+    ("StableDiffusion3", "Stable Diffusion 3"),
+    ("StableCascade", "Stable Cascade"),
+    ("Flux", "Flux"),
+    ("PixArt", "PixArt"),
+    ("Kandinsky", "Kandinsky"),
+    (
+        "LatentConsistency",
+        "a latent consistency model, which takes the guidance as an input",
+    ),
+];
+
 /// The content of `model_index.json`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Index {
@@ -58,7 +79,12 @@ impl Index {
         let class = index["_class_name"].as_str().unwrap_or("none");
         let Some((_, parts)) = PIPELINES.iter().find(|(name, _)| *name == class) else {
             bail!(
-                "{label}: pipeline class {class} is not supported, only StableDiffusionPipeline (Stable Diffusion 1.x and 2.x) and StableDiffusionXLPipeline"
+                "{label}: pipeline class {} is not supported{}, only StableDiffusionPipeline (Stable Diffusion 1.x and 2.x) and StableDiffusionXLPipeline",
+                class.escape_debug(),
+                OTHERS
+                    .iter()
+                    .find(|(part, _)| class.contains(part))
+                    .map_or(String::new(), |(_, what)| format!(": it is {what}"))
             );
         };
         for (part, expected) in *parts {

@@ -1,8 +1,10 @@
 //! A whole Stable Diffusion model: a diffusers folder with its U-Net, VAE, text encoders, tokenizers and schedule.
 
+mod fits;
 mod index;
 mod part;
 mod texts;
+mod whole;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,11 +19,13 @@ use crate::conditioning::Conditioning;
 use crate::schedule::NoiseSchedule;
 use crate::unet::{UNet2DConditionModel, UNetConfig};
 use crate::vae::{AutoencoderKL, Posterior, VaeConfig};
+use fits::{same_channels, same_width};
 use index::Index;
 use part::Part;
 use texts::Texts;
 
 pub use texts::xl as xl_conditioning;
+pub use whole::{check_folder, check_unet};
 
 /// Pixels in one batch of the VAE, which holds about a thousand numbers per pixel: one picture of 512 x 512.
 pub const PIXEL_BATCH: usize = 512 * 512;
@@ -60,17 +64,7 @@ impl Pipeline {
         let (unet_config, unet_params) = load_unet(&dir.join("unet"), variant)?;
         let vae_dir = dir.join("vae");
         let vae_config = VaeConfig::load(&vae_dir.join("config.json"))?;
-        if vae_config.latent_channels != unet_config.in_channels
-            || unet_config.in_channels != unet_config.out_channels
-        {
-            bail!(
-                "{}: the U-Net takes {} channels and returns {}, the VAE has {} latent channels; the three must be equal (an inpainting or depth model cannot be used)",
-                dir.display(),
-                unet_config.in_channels,
-                unet_config.out_channels,
-                vae_config.latent_channels
-            );
-        }
+        same_channels(dir, &unet_config, &vae_config)?;
         let vae = Part::new({
             let vae_dir = vae_dir.clone();
             let variant = variant.map(String::from);
@@ -78,21 +72,7 @@ impl Pipeline {
         });
         vae.get()?;
         let texts = Texts::load(dir, index, variant)?;
-        if texts.width() != unet_config.cross_attention_dim || index.xl != unet_config.takes_added()
-        {
-            bail!(
-                "{}: the text encoders give {} numbers a token{}, the U-Net takes {}{}; the parts must come from one model",
-                dir.display(),
-                texts.width(),
-                if index.xl { " and pooled text" } else { "" },
-                unet_config.cross_attention_dim,
-                if unet_config.takes_added() {
-                    " and pooled text"
-                } else {
-                    ""
-                },
-            );
-        }
+        same_width(dir, texts.width(), index, &unet_config)?;
         let schedule = NoiseSchedule::load(&dir.join("scheduler/scheduler_config.json"))?;
         Ok(Self {
             folder: dir.to_owned(),

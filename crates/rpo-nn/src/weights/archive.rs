@@ -196,20 +196,25 @@ impl Archive {
             .collect()
     }
 
-    /// The narrowest type that holds every tensor exactly.
-    pub fn precision(&self) -> Precision {
+    /// The type of all tensors, if it is the same for all of them.
+    pub fn stored(&self) -> Option<Precision> {
         let all = |dtype| {
             self.tensors
                 .values()
                 .all(|location| location.dtype == dtype)
         };
-        if all(Dtype::F16) {
-            Precision::F16
-        } else if all(Dtype::BF16) {
-            Precision::Bf16
-        } else {
-            Precision::F32
-        }
+        [
+            (Dtype::F32, Precision::F32),
+            (Dtype::F16, Precision::F16),
+            (Dtype::BF16, Precision::Bf16),
+        ]
+        .into_iter()
+        .find_map(|(dtype, precision)| all(dtype).then_some(precision))
+    }
+
+    /// The narrowest type that holds every tensor exactly; f32 if that is f64.
+    pub fn precision(&self) -> Precision {
+        self.stored().unwrap_or(Precision::F32)
     }
 
     /// The values of a tensor as f32, row by row, all of them finite.

@@ -38,7 +38,7 @@ impl Precision {
     }
 
     /// Whether a finite value would become infinite.
-    pub(super) fn overflows(self, value: f32) -> bool {
+    pub fn overflows(self, value: f32) -> bool {
         value.is_finite()
             && match self {
                 Self::F32 => false,

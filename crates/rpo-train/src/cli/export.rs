@@ -1,14 +1,14 @@
 //! `rpo-train export`: a checkpoint of a run, or a model folder, as a whole model for other programs. `rpo-train import`: the reverse.
 
 use super::checkpoint::CheckpointArgs;
-use crate::export::{self, Staging};
+use crate::export::{self, How, Staging};
 use crate::hub::{Content, Environment};
 use crate::paths;
 use crate::runner::checkpoint as kept;
+use crate::thing::Thing;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use rpo_diffusion::checkpoint::model_spec;
-use rpo_diffusion::{NoiseSchedule, PredictionType, UNetConfig, VaeConfig};
+use rpo_diffusion::{UNetConfig, VaeConfig, check_folder};
 use rpo_encoders::folder::open_archive;
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::weights::{Archive, Item, Params, Precision, pt};
@@ -26,7 +26,7 @@ pub(super) struct ExportArgs {
     /// What to write; default: a folder, or a single file if --to ends in .safetensors
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// dtype of the weights: of the U-Net in a folder, of all parts in a single file
+    /// dtype of the weights of all parts
     #[arg(long, value_enum, default_value_t)]
     dtype: Dtype,
     /// In a folder, link the base model's weights instead of copying them
@@ -83,16 +83,22 @@ pub(super) fn export(args: &ExportArgs) -> Result<()> {
         ));
     }
     // Checked before minutes are spent on loading.
-    let staging = match format {
-        Format::Diffusers => Some(Staging::begin(&args.to)?),
-        Format::SingleFile => None,
-    };
+    export::refuse_occupied(&args.to)?;
     let model = Model::find(&args.checkpoint)?;
     let (base, variant) = (model.folder.as_path(), Some(model.variant.as_str()));
+    export::refuse_within(base, &args.to)?;
+    export::check_links(base)?;
+    check_folder(base, variant).or_bad_input("model")?;
     let precision = args.dtype.into();
-    match staging {
-        Some(staging) => {
-            export::copy_rest(base, staging.path(), variant, args.link)?;
+    match format {
+        Format::Diffusers => {
+            let staging = Staging::begin(&args.to)?;
+            let how = How {
+                variant,
+                link: args.link,
+                precision,
+            };
+            export::copy_rest(base, staging.path(), how)?;
             export::write_unet(
                 base,
                 staging.path(),
@@ -102,15 +108,15 @@ pub(super) fn export(args: &ExportArgs) -> Result<()> {
             )?;
             staging.finish()?;
         }
-        None => {
-            let title = args.to.file_stem().unwrap_or_default().to_string_lossy();
-            let about = |family| {
-                let mut metadata = model.metadata.clone();
-                metadata.extend(model_spec(family, model.prediction, model.size, &title));
-                metadata
-            };
-            export::write_single_file(base, variant, model.unet(), &args.to, precision, about)?;
-        }
+        Format::SingleFile => export::write_single_file(
+            base,
+            variant,
+            model.unet(),
+            &args.to,
+            precision,
+            model.size,
+            model.metadata.clone(),
+        )?,
     }
     println!("{}", args.to.display());
     Ok(())
@@ -120,7 +126,6 @@ pub(super) fn export(args: &ExportArgs) -> Result<()> {
 struct Model {
     folder: PathBuf,
     variant: String,
-    prediction: PredictionType,
     /// Side of the pictures in pixels.
     size: usize,
     metadata: BTreeMap<String, String>,
@@ -134,8 +139,14 @@ enum Weights {
 
 impl Model {
     fn find(args: &CheckpointArgs) -> Result<Self> {
-        if args.run.join("model_index.json").is_file() {
-            return Self::in_folder(args);
+        match Thing::at(&args.run) {
+            Some(Thing::Run) => {}
+            Some(Thing::Model) => return Self::in_folder(args, args.run.clone()),
+            Some(other) => {
+                let wanted = "a run folder or a model folder is exported";
+                return Err(BadInput::new(other.refused(&args.run, wanted)));
+            }
+            None => return Self::in_folder(args, paths::argument(&args.run, Content::Pipeline)?),
         }
         let found = args.find(false)?;
         let (setup, cell) = (&found.setup, &found.cell);
@@ -151,7 +162,6 @@ impl Model {
         Ok(Self {
             folder: setup.pipeline.folder.clone(),
             variant: setup.experiment.model.variant.clone(),
-            prediction: setup.pipeline.schedule.prediction_type,
             size: setup.size as usize,
             metadata,
             weights: Weights::Trained(unet),
@@ -159,16 +169,13 @@ impl Model {
     }
 
     /// Loads nothing yet: tensors are read when they are written.
-    fn in_folder(args: &CheckpointArgs) -> Result<Self> {
+    fn in_folder(args: &CheckpointArgs, folder: PathBuf) -> Result<Self> {
         args.refuse_choice()?;
-        let folder = args.run.clone();
         let config = |path: &str| folder.join(path);
-        let schedule = NoiseSchedule::load(&config("scheduler/scheduler_config.json"));
         let unet = UNetConfig::load(&config("unet/config.json")).or_bad_input("model")?;
         let vae = VaeConfig::load(&config("vae/config.json")).or_bad_input("model")?;
         let weights = open_archive(&config("unet"), None).or_bad_input("model")?;
         Ok(Self {
-            prediction: schedule.or_bad_input("model")?.prediction_type,
             size: unet.sample_size.unwrap_or(64) * vae.factor(),
             variant: String::new(),
             metadata: pt(),
@@ -204,6 +211,16 @@ pub(super) struct ImportArgs {
 
 /// Writes a model folder and prints its path.
 pub(super) fn import(args: &ImportArgs) -> Result<()> {
+    match Thing::at(&args.file) {
+        Some(
+            Thing::Checkpoint | Thing::Weights | Thing::LoraFile | Thing::File | Thing::Pickle,
+        )
+        | None => {}
+        Some(other) => {
+            let wanted = "import reads a single-file checkpoint";
+            return Err(BadInput::new(other.refused(&args.file, wanted)));
+        }
+    }
     let configurations = paths::find_weights(
         &args.config_from,
         Path::new("."),
@@ -213,15 +230,17 @@ pub(super) fn import(args: &ImportArgs) -> Result<()> {
         None,
     )?;
     let precision = args.dtype.map(Precision::from);
-    let (family, passed_over) =
-        export::import(&args.file, &configurations.folder, &args.to, precision)?;
-    println!("{family}");
-    if !passed_over.is_empty() {
+    let imported = export::import(&args.file, &configurations.folder, &args.to, precision)?;
+    println!("{}", imported.family);
+    if let Some(first) = imported.passed_over.first() {
         println!(
             "{} tensors of the file are read by no part, {} among them",
-            passed_over.len(),
-            passed_over[0]
+            imported.passed_over.len(),
+            first.escape_debug()
         );
+    }
+    if let Some(changed) = imported.changed {
+        println!("{changed}");
     }
     println!("{}", args.to.display());
     Ok(())

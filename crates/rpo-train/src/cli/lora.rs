@@ -2,15 +2,18 @@
 
 use super::export::Dtype;
 use super::numbers::finite;
-use crate::export::{self, Staging, refuse_occupied};
+use crate::export::{self, How, Sound, Staging, refuse_occupied};
 use crate::files;
+use crate::hub::Content;
+use crate::paths;
+use crate::thing::Thing;
 use anyhow::Result;
 use candle_core::DType;
 use clap::{Args, Subcommand, ValueEnum};
-use rpo_diffusion::UNetConfig;
 use rpo_diffusion::lora::{BaseModel, Lora, without_hashes};
+use rpo_diffusion::{UNetConfig, check_folder, check_unet};
 use rpo_encoders::folder;
-use rpo_files::failure::OrBadInput;
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::printable::{printable, printable_name};
 use rpo_nn::weights::{MAX_SHARD_SIZE, Precision, pt, write_sharded};
 use std::collections::BTreeMap;
@@ -49,7 +52,7 @@ pub(super) struct MergeArgs {
     /// Scale of the LoRA
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = finite)]
     scale: f64,
-    /// dtype of the new U-Net weights
+    /// dtype of the new weights
     #[arg(long, value_enum, default_value_t)]
     dtype: Dtype,
     /// Link the other weights of the model instead of copying them
@@ -106,11 +109,31 @@ pub(super) fn lora(verb: &LoraVerb) -> Result<()> {
 }
 
 fn merge(args: &MergeArgs, scale: f64) -> Result<()> {
-    let pipeline = args.model.join("model_index.json").is_file();
+    if let Some(other @ (Thing::Checkpoint | Thing::Model | Thing::Run | Thing::Pickle)) =
+        Thing::at(&args.lora)
+    {
+        let wanted = "a LoRA is asked for first, the model with --model";
+        return Err(BadInput::new(other.refused(&args.lora, wanted)));
+    }
+    let model = match Thing::at(&args.model) {
+        Some(Thing::Model | Thing::Part) => args.model.clone(),
+        Some(other) => {
+            let wanted = "--model is a model folder, or the folder of its U-Net";
+            return Err(BadInput::new(other.refused(&args.model, wanted)));
+        }
+        None => paths::argument(&args.model, Content::Pipeline)?,
+    };
+    export::refuse_occupied(&args.to)?;
+    export::refuse_within(&model, &args.to)?;
+    let pipeline = model.join("model_index.json").is_file();
     let unet = if pipeline {
-        args.model.join("unet")
+        export::check_links(&model)?;
+        check_folder(&model, None).or_bad_input("--model")?;
+        model.join("unet")
     } else {
-        args.model.clone()
+        export::check_part_links(&model, &model)?;
+        check_unet(&model, None).or_bad_input("--model")?;
+        model.clone()
     };
     let config = UNetConfig::load(&unet.join("config.json")).or_bad_input("--model")?;
     let lora = read(&args.lora, config.layers(0))?;
@@ -127,12 +150,26 @@ fn merge(args: &MergeArgs, scale: f64) -> Result<()> {
     let staging = Staging::begin(&args.to)?;
     let (to, precision) = (staging.path(), Precision::from(args.dtype));
     if pipeline {
-        export::copy_rest(&args.model, to, None, args.link)?;
-        export::write_unet(&args.model, to, items, precision, &pt())?;
+        let how = How {
+            variant: None,
+            link: args.link,
+            precision,
+        };
+        export::copy_rest(&model, to, how)?;
+        export::write_unet(&model, to, items, precision, &pt())?;
     } else {
         export::copy_part(&unet, to)?;
         let stem = "diffusion_pytorch_model";
-        write_sharded(to, stem, items, precision, &pt(), MAX_SHARD_SIZE)?;
+        let sound = Sound::new(precision);
+        let items = sound.items(items, "unet");
+        sound.told(write_sharded(
+            to,
+            stem,
+            items,
+            precision,
+            &pt(),
+            MAX_SHARD_SIZE,
+        ))?;
     }
     staging.finish()?;
     println!(

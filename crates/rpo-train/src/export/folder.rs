@@ -1,7 +1,9 @@
 //! A U-Net in a diffusers folder.
 
+use super::sound::Sound;
 use crate::files;
 use anyhow::{Context, Result};
+use rpo_files::failure::OrBadInput;
 use rpo_nn::weights::{Item, MAX_SHARD_SIZE, Precision, write_sharded};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +12,7 @@ use std::path::Path;
 /// where they exceed diffusers' limit.
 ///
 /// # Errors
-/// I/O errors; values that `precision` cannot hold.
+/// [`BadInput`](rpo_files::failure::BadInput) if a value is not finite or `precision` cannot hold it; I/O errors.
 pub fn write_unet(
     base: &Path,
     to: &Path,
@@ -20,9 +22,11 @@ pub fn write_unet(
 ) -> Result<()> {
     let folder = to.join("unet");
     std::fs::create_dir_all(&folder).with_context(|| files::cannot_write(&folder))?;
-    let config = std::fs::read(base.join("unet/config.json"))?;
+    let config = std::fs::read(base.join("unet/config.json")).or_bad_input("model")?;
     files::write(&folder.join("config.json"), &config)?;
     let stem = "diffusion_pytorch_model";
-    write_sharded(&folder, stem, items, precision, metadata, MAX_SHARD_SIZE)?;
-    Ok(())
+    let sound = Sound::new(precision);
+    let items = sound.items(items, "unet");
+    let written = write_sharded(&folder, stem, items, precision, metadata, MAX_SHARD_SIZE);
+    sound.told(written).map(drop)
 }

@@ -2,10 +2,18 @@
 
 mod base;
 mod folder;
+mod import;
+mod index;
+mod links;
+mod parts;
 mod single_file;
+mod sound;
 mod staging;
 
-pub use base::{NETWORKS, copy_configurations, copy_part, copy_rest};
+pub use base::{How, copy_configurations, copy_part, copy_rest};
 pub use folder::write_unet;
-pub use single_file::{import, write as write_single_file};
+pub use import::{Imported, import};
+pub use links::{check_links, check_part_links, refuse_within};
+pub use single_file::write as write_single_file;
+pub use sound::Sound;
 pub use staging::{Staging, refuse_occupied};

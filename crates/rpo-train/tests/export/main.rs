@@ -4,3 +4,5 @@ mod common;
 mod folders;
 mod single_file;
 mod strangers;
+mod verbs;
+mod whole;

@@ -3,6 +3,7 @@
 use super::common::{COMMIT, OTHER, environment, publish, repository, workspace};
 use rpo_train::hub::{Absence, Content, Gap, Repository, look_up};
 use rpo_train::{hub, paths};
+use std::path::Path;
 use tempfile::TempDir;
 
 #[test]
@@ -203,4 +204,39 @@ fn local_folders_come_first_and_a_pin_beats_its_branch() {
     std::fs::create_dir_all(folder.path().join("org/tiny")).unwrap();
     assert_eq!(find(None).source, None);
     assert_eq!(find(None).folder, folder.path().join("org/tiny"));
+}
+
+#[test]
+fn links_out_of_a_repository_are_not_followed() {
+    let folder = TempDir::new().unwrap();
+    let cache = folder.path();
+    let repo = publish(cache, "org/tiny", COMMIT, &workspace("assets/micro"));
+    let find = |text: &str| look_up(cache, &repository(text), Content::Pipeline, None);
+    let snapshot = repo.join("snapshots").join(COMMIT);
+    let outside = folder.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("config.json"), "{}").unwrap();
+    let link = |to: &Path, at: &Path| std::os::unix::fs::symlink(to, at);
+    let config = snapshot.join("vae/config.json");
+    let blob = std::fs::read_link(&config).unwrap();
+    std::fs::remove_file(&config).unwrap();
+    link(&outside.join("config.json"), &config).unwrap();
+    let said = find("org/tiny").unwrap_err().to_string();
+    assert!(
+        said.contains("vae/config.json") && said.contains("not followed"),
+        "{said}"
+    );
+    std::fs::remove_file(&config).unwrap();
+    link(&blob, &config).unwrap();
+    find("org/tiny").unwrap();
+    // A snapshot that is elsewhere, references that go round in circles or are far too long.
+    std::fs::rename(&snapshot, outside.join("snapshot")).unwrap();
+    link(&outside.join("snapshot"), &snapshot).unwrap();
+    assert!(matches!(find("org/tiny"), Err(Absence::Elsewhere { .. })));
+    for name in ["a", "b", "c"] {
+        link(Path::new("."), &repo.join("refs").join(name)).unwrap();
+    }
+    assert!(matches!(find("org/tiny@v9"), Err(Absence::Revision { .. })));
+    std::fs::write(repo.join("refs/main"), "0".repeat(1 << 20)).unwrap();
+    assert!(matches!(find("org/tiny"), Err(Absence::Revision { .. })));
 }

@@ -9,23 +9,25 @@ mod results;
 
 use super::output;
 use crate::device::DeviceArgs;
+use crate::hub::Content;
+use crate::paths;
+use crate::thing::Thing;
 use anyhow::Result;
 use args::Part;
 use inputs::Inputs;
 use results::write;
-use rpo_files::failure::BadInput;
-use std::path::PathBuf;
+use rpo_files::failure::{BadInput, OrBadInput};
+use std::path::{Path, PathBuf};
 
 pub(super) use args::ForwardArgs;
 
 /// Runs the part and writes its results.
-pub(super) fn forward(args: &ForwardArgs) -> Result<()> {
-    if !args.model.is_dir() {
-        return Err(BadInput::new(format!(
-            "--model {}: there is no such folder\n  hint: give a folder that diffusers or transformers saved",
-            args.model.display()
-        )));
+pub(super) fn forward(mut args: ForwardArgs) -> Result<()> {
+    args.model = folder(&args.model, args.part)?;
+    if let Some(base) = &args.base {
+        args.base = Some(folder(base, args.part)?);
     }
+    let args = &args;
     if args.grad.is_some() && args.part != Part::Unet {
         return Err(BadInput::new(
             "--grad goes with --part unet: only the U-Net is trained",
@@ -74,6 +76,22 @@ pub(super) fn forward(args: &ForwardArgs) -> Result<()> {
     }
     println!("written {}", args.output.display());
     Ok(())
+}
+
+/// The folder that `--model` or `--base` names.
+fn folder(named: &Path, part: Part) -> Result<PathBuf> {
+    let content = match part {
+        Part::Align | Part::Clip | Part::Vit => Content::Encoder,
+        Part::Unet | Part::VaeEncode | Part::VaeDecode | Part::Text => Content::Pipeline,
+    };
+    match Thing::at(named) {
+        Some(Thing::Model | Thing::Part | Thing::Folder) => Ok(named.to_owned()),
+        Some(other) => {
+            let wanted = "a folder that diffusers or transformers saved is asked for";
+            Err(BadInput::new(other.refused(named, wanted)))
+        }
+        None => paths::argument(named, content).or_bad_input("--model"),
+    }
 }
 
 fn need(inputs: &Option<Inputs>) -> Result<&Inputs> {

@@ -1,0 +1,131 @@
+//! What a path holds, so that a verb that is given the wrong thing can say which verb fits.
+
+use rpo_diffusion::checkpoint::is_lora;
+use rpo_nn::weights::Archive;
+use std::path::Path;
+
+/// Something that the program knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thing {
+    /// A run folder.
+    Run,
+    /// A model folder in diffusers layout.
+    Model,
+    /// The folder of one part, or of an encoder.
+    Part,
+    /// The folder of a LoRA.
+    LoraFolder,
+    /// An experiment file.
+    Experiment,
+    /// A single-file checkpoint.
+    Checkpoint,
+    /// A LoRA file.
+    LoraFile,
+    /// A file of weights of something else.
+    Weights,
+    /// A pickle of PyTorch.
+    Pickle,
+    /// Another file.
+    File,
+    /// Another folder.
+    Folder,
+}
+
+impl Thing {
+    /// What is at `path`; `None` if nothing is.
+    pub fn at(path: &Path) -> Option<Self> {
+        let has = |name: &str| path.join(name).exists();
+        if path.is_dir() {
+            return Some(match () {
+                () if has("resolved.toml") || has("run.json") => Self::Run,
+                () if has("model_index.json") => Self::Model,
+                () if has("config.json") => Self::Part,
+                () if has("adapter_config.json") || has("pytorch_lora_weights.safetensors") => {
+                    Self::LoraFolder
+                }
+                () => Self::Folder,
+            });
+        }
+        if !path.exists() {
+            return None;
+        }
+        Some(match path.extension().and_then(|e| e.to_str()) {
+            Some("safetensors") => of_weights(path),
+            Some("ckpt" | "pt" | "pth" | "bin") => Self::Pickle,
+            Some("toml") => Self::Experiment,
+            _ => Self::File,
+        })
+    }
+
+    /// As the object of a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Run => "a run folder",
+            Self::Model => "a model folder",
+            Self::Part => "the folder of one part or encoder",
+            Self::LoraFolder => "the folder of a LoRA",
+            Self::Experiment => "an experiment file",
+            Self::Checkpoint => "a single-file checkpoint",
+            Self::LoraFile => "a LoRA",
+            Self::Weights => "a file of weights",
+            Self::Pickle => {
+                "a pickle of PyTorch, which runs code when it is read and is not read here"
+            }
+            Self::File => "a file",
+            Self::Folder => "a folder without run.json, model_index.json or config.json",
+        }
+    }
+
+    /// The verb that takes it.
+    pub fn hint(self, path: &Path) -> String {
+        let path = path.display();
+        match self {
+            Self::Run => format!(
+                "rpo-train generate {path} draws with it, rpo-train export {path} --to FOLDER makes a model of it"
+            ),
+            Self::Model => format!(
+                "an experiment names it as model.path; rpo-train export {path} --to NAME.safetensors makes one file of it"
+            ),
+            Self::Part => "give the model's folder, in which this is one".into(),
+            Self::LoraFolder | Self::LoraFile => format!(
+                "rpo-train lora merge {path} --model MODEL --to FOLDER, or rpo-train generate RUN --lora {path}"
+            ),
+            Self::Experiment => format!("rpo-train run {path}"),
+            Self::Checkpoint => format!(
+                "make a model folder of it: rpo-train import {path} --config-from FOLDER --to NEW_FOLDER"
+            ),
+            Self::Weights => "give a whole model".into(),
+            Self::Pickle => {
+                "convert it to safetensors, then make a folder of it with rpo-train import".into()
+            }
+            Self::File | Self::Folder => "check the path".into(),
+        }
+    }
+
+    /// The message that `path` is this and `wanted` something else, with the verb that fits.
+    pub fn refused(self, path: &Path, wanted: &str) -> String {
+        format!(
+            "{} is {}, {wanted}\n  hint: {}",
+            path.display(),
+            self.name(),
+            self.hint(path)
+        )
+    }
+}
+
+/// Told by the headers' names.
+fn of_weights(path: &Path) -> Thing {
+    let Ok(archive) = Archive::open(path) else {
+        return Thing::Weights;
+    };
+    if archive
+        .names()
+        .any(|name| name.contains("model.diffusion_model."))
+    {
+        Thing::Checkpoint
+    } else if archive.names().any(is_lora) {
+        Thing::LoraFile
+    } else {
+        Thing::Weights
+    }
+}
