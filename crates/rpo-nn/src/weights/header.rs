@@ -126,12 +126,36 @@ fn other_kind(start: &[u8]) -> Option<&'static str> {
              or download the file itself",
         );
     }
+    if start.is_empty() {
+        return Some("it is empty. Copy or download it again");
+    }
     // A zip archive (torch.save), or protocols 2 to 5 of pickle itself: no header of a real file has such a length.
     if start.starts_with(b"PK\x03\x04")
         || (start.first() == Some(&0x80) && matches!(start.get(1), Some(2..=5)))
             && start.get(7) != Some(&0)
     {
         return Some(PICKLE);
+    }
+    let begins = |magic: &[u8]| start.starts_with(magic);
+    let kind = [
+        (
+            &b"GGUF"[..],
+            "it is a GGUF file, whose weights are quantised. Use the safetensors file in f16, bf16 or f32 that it was made from",
+        ),
+        (
+            b"\x89HDF\r\n",
+            "it is an HDF5 file of Keras. Use the safetensors file of the same model",
+        ),
+        (b"\x1f\x8b", "it is packed with gzip. Unpack it first"),
+        (b"7z\xbc\xaf", "it is a 7z archive. Unpack it first"),
+        (b"Rar!", "it is a RAR archive. Unpack it first"),
+    ];
+    if let Some((_, what)) = kind.iter().find(|(magic, _)| begins(magic)) {
+        return Some(what);
+    }
+    // ONNX: the version of the format, then a text that names the program that wrote it.
+    if begins(b"\x08") && start.get(2) == Some(&0x12) && start.get(7).is_some_and(|&b| b != 0) {
+        return Some("it is an ONNX file. Use the safetensors file of the same model");
     }
     if start.starts_with(b"<") && start.get(7).is_some_and(|&b| b != 0) {
         return Some("it is a web page. Download the file itself, not the page that shows it");
