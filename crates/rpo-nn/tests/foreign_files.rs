@@ -127,7 +127,10 @@ fn headers_that_lie_are_refused_with_the_tensor() {
 fn what_is_often_found_in_place_of_weights_is_recognised() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("model.safetensors");
-    let cases: [(&[u8], &str); 5] = [
+    let cases: [(&[u8], &str); 8] = [
+        (b"GGUF\x03\x00\x00\x00\x00\x00", "GGUF"),
+        (b"\x08\x08\x12\x07pytorch", "ONNX"),
+        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03", "gzip"),
         (
             b"PK\x03\x04\x00\x00\x08\x08archive/data.pkl",
             "safe_serialization",
@@ -141,17 +144,21 @@ fn what_is_often_found_in_place_of_weights_is_recognised() {
             "git lfs pull",
         ),
         (b"<!doctype html><html><head><title>404</title>", "web page"),
-        (b"", "too short"),
+        (b"", "empty"),
     ];
     for (bytes, word) in cases {
         std::fs::write(&path, bytes).unwrap();
         let message = refusal(&path);
         assert!(message.contains(word), "{message}");
     }
-    // A header whose length begins like a pickle or a tag is neither.
-    for first in [0x3cu8, 0x80] {
+    // A header whose length begins like a pickle, a tag or a packed file is neither.
+    for first in [0x3cu8, 0x80, 0x1f] {
         let mut header = "{\"__metadata__\":{\"format\":\"pt\"}}".to_owned();
-        let length = if first == 0x80 { 0x0280 } else { 0x3c };
+        let length = match first {
+            0x80 => 0x0280,
+            0x1f => 0x8b1f,
+            _ => 0x3c,
+        };
         header.push_str(&" ".repeat(length - header.len()));
         let path = craft(&dir, &header, 0);
         assert_eq!(std::fs::read(&path).unwrap()[0], first);

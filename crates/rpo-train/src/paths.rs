@@ -101,8 +101,10 @@ pub fn argument(argument: &Path, content: Content) -> Result<PathBuf> {
     }
     let shown = argument.display();
     let Some(repository) = Repository::parse(name) else {
+        let hint = unexpanded(name)
+            .unwrap_or("give the path of a folder, or `micro` for the embedded model");
         return Err(BadInput::new(format!(
-            "{shown}: there is no such folder\n  hint: give the path of a folder, or `micro` for the embedded model"
+            "{shown}: there is no such folder\n  hint: {hint}"
         )));
     };
     match hub::find(&repository, content, None, &Environment::of_process()) {

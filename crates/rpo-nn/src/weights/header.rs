@@ -150,7 +150,9 @@ fn other_kind(start: &[u8]) -> Option<&'static str> {
         (b"7z\xbc\xaf", "it is a 7z archive. Unpack it first"),
         (b"Rar!", "it is a RAR archive. Unpack it first"),
     ];
-    if let Some((_, what)) = kind.iter().find(|(magic, _)| begins(magic)) {
+    // A header is an object of JSON.
+    let object = start.get(8) == Some(&b'{');
+    if let Some((_, what)) = kind.iter().find(|(magic, _)| begins(magic) && !object) {
         return Some(what);
     }
     // ONNX: the version of the format, then a text that names the program that wrote it.
