@@ -25,6 +25,8 @@ pub enum Thing {
     Weights,
     /// A pickle of PyTorch.
     Pickle,
+    /// A device or a pipe.
+    Device,
     /// Another file.
     File,
     /// Another folder.
@@ -49,6 +51,10 @@ impl Thing {
         if !path.exists() {
             return None;
         }
+        // A pipe would wait for a writer.
+        if !path.is_file() {
+            return Some(Self::Device);
+        }
         Some(match path.extension().and_then(|e| e.to_str()) {
             Some("safetensors") => of_weights(path),
             Some("ckpt" | "pt" | "pth" | "bin") => Self::Pickle,
@@ -71,6 +77,7 @@ impl Thing {
             Self::Pickle => {
                 "a pickle of PyTorch, which runs code when it is read and is not read here"
             }
+            Self::Device => "a device or a pipe",
             Self::File => "a file",
             Self::Folder => "a folder without run.json, model_index.json or config.json",
         }
@@ -98,7 +105,7 @@ impl Thing {
             Self::Pickle => {
                 "convert it to safetensors, then make a folder of it with rpo-train import".into()
             }
-            Self::File | Self::Folder => "check the path".into(),
+            Self::Device | Self::File | Self::Folder => "check the path".into(),
         }
     }
 

@@ -81,6 +81,10 @@ fn the_verb_that_fits_is_named() {
         &["a model is a folder", "rpo-train import"],
     );
     refused(
+        &["import", "/dev/null", "--config-from", micro, "--to", to],
+        &["a device"],
+    );
+    refused(
         &["generate", micro, "--out", to],
         &["a model folder", "a run folder is asked for"],
     );
