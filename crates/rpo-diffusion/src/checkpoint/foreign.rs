@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::kind::UNET;
+use super::spelling::UNET;
 
 /// Beginnings of names, and what a file with such a name is. The first that fits names the file.
 const STARTS: [(&str, &str); 47] = [

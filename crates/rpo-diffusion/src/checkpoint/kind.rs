@@ -7,10 +7,7 @@ use rpo_nn::weights::Archive;
 
 use super::Family;
 use super::foreign::{foreign, is_lora, quantised};
-use super::spelling::bare;
-
-/// What all names of the U-Net begin with.
-pub(super) const UNET: &str = "model.diffusion_model.";
+use super::spelling::{UNET, bare};
 
 /// Width of the only text encoder of XL's refiner: OpenCLIP bigG.
 const REFINER: usize = 1280;

@@ -10,6 +10,9 @@
 
 use super::Family;
 
+/// What all names of the U-Net begin with.
+pub(super) const UNET: &str = "model.diffusion_model.";
+
 /// What wrappers of training loops put in front of all names.
 const WRAPPERS: [&str; 3] = ["state_dict.", "module.", "_forward_module."];
 

@@ -1,6 +1,7 @@
 //! The U-Net's names.
 
 use super::NameMap;
+use super::spelling::UNET;
 use crate::unet::UNetConfig;
 
 /// Modules of a ResNet block.
@@ -34,7 +35,7 @@ fn resnet(map: &mut NameMap, folder: &str, file: &str) {
 /// The names of a U-Net of this configuration. The file counts `input_blocks` and `output_blocks` through all resolutions: a ResNet
 /// (`.0`) with its transformer (`.1`) is one block, a downsampling is a separate block, an upsampling is the last module of its block.
 pub(super) fn names(config: &UNetConfig) -> NameMap {
-    let mut map = NameMap::new("model.diffusion_model.", "");
+    let mut map = NameMap::new(UNET, "");
     for (ours, theirs) in OUTER {
         map.add(ours, theirs);
     }
