@@ -72,7 +72,10 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let told = rows([3.0, 4.0, bad, 0.0]).err().map(|e| e.to_string());
             let told = told.unwrap_or_default();
-            assert!(told.contains("the embedding of picture 6 is not finite"), "{bad}: {told}");
+            assert!(
+                told.contains("the embedding of picture 6 is not finite"),
+                "{bad}: {told}"
+            );
         }
         Ok(())
     }

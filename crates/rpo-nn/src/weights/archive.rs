@@ -170,7 +170,7 @@ impl Archive {
 
     /// The names of the integer and boolean tensors, sorted.
     pub fn buffers(&self) -> impl Iterator<Item = &str> {
-        self.buffers.iter().map(String::as_str)
+        self.buffers.keys().map(String::as_str)
     }
 
     /// The shape of a tensor, if it exists.
@@ -181,7 +181,7 @@ impl Archive {
     }
 
     /// The tensors that are skipped, with their dtypes, sorted by name.
-    pub(super) fn buffers(&self) -> BTreeMap<String, String> {
+    pub(super) fn dtypes_of_buffers(&self) -> BTreeMap<String, String> {
         let dtype = |(name, dtype): (&String, &Dtype)| (name.clone(), format!("{dtype:?}"));
         self.buffers.iter().map(dtype).collect()
     }

@@ -70,7 +70,7 @@ impl Params {
             .collect::<Result<_>>()?;
         let label = archive.label().to_owned();
         let read = Self::new(label, trainable, Place::default(), entries);
-        Ok(read.with(Content::Values, archive.buffers()))
+        Ok(read.with(Content::Values, archive.dtypes_of_buffers()))
     }
 
     /// The names and shapes of an archive, without reading a value: a network built on them tells whether its tensors are there and
@@ -87,7 +87,7 @@ impl Params {
         let entries = archive.names().map(entry).collect::<Result<_>>()?;
         let label = archive.label().to_owned();
         let outline = Self::new(label, false, Place::default(), entries);
-        Ok(outline.with(Content::Shapes, archive.buffers()))
+        Ok(outline.with(Content::Shapes, archive.dtypes_of_buffers()))
     }
 
     /// From tensors in the layout of a checkpoint; `label` replaces the file name in messages. Values are copied and converted to
