@@ -107,7 +107,7 @@ mod tests {
         for value in [f64::NAN, f64::INFINITY, -1e-9, 1.1] {
             let message = within("eps", value, 0.0, 1.0).unwrap_err().to_string();
             assert!(
-                message.contains("`eps`") && message.contains(&&format!("{value:?}")),
+                message.contains("`eps`") && message.contains(&format!("{value:?}")),
                 "{message}"
             );
         }
