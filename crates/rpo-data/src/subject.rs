@@ -1,10 +1,21 @@
 //! A subject: a few photos of it, its class, and the token that stands for it.
 
+mod captions;
 mod folder;
+mod listing;
+mod live;
+mod table;
+mod text;
 
 use image::RgbImage;
 
-pub use folder::{Found, list, load_folder, look};
+use crate::picture::Seen;
+pub use captions::{Caption, Captions, some};
+pub use folder::{Found, load_folder, look};
+pub use listing::{Listing, list};
+pub use live::is_live;
+pub use table::read_table;
+pub use text::read_text;
 
 /// A subject to learn.
 #[derive(Clone, Debug)]
@@ -19,6 +30,10 @@ pub struct Subject {
     pub live: bool,
     /// Its photos, sorted by name; never empty when it comes from [`load_folder`].
     pub references: Vec<Reference>,
+    /// What is odd about its folder and its captions.
+    pub notes: Vec<String>,
+    /// Names of files and folders beside the photos that nothing is read from.
+    pub passed_over: Vec<String>,
 }
 
 /// One photo of a subject.
@@ -26,57 +41,14 @@ pub struct Subject {
 pub struct Reference {
     /// The file's name without extension, e.g. "00".
     pub name: String,
+    /// The file's name, e.g. "00.jpg".
+    pub file: String,
     /// The whole photo, uncropped.
     pub picture: RgbImage,
-    /// The text beside the photo (`00.txt`), if any; without one the prompt of the class is used.
+    /// What was noticed while it was read.
+    pub seen: Seen,
+    /// Its caption, if any (see [`Captions`]); without one the prompt of the class is used.
     pub caption: Option<String>,
-}
-
-/// Whether a class names an animal, so that "wearing a red hat" makes sense. DreamBench's living subjects are dogs and cats;
-/// the rest of the list is for users' own folders.
-pub fn is_live(class: &str) -> bool {
-    const ANIMALS: [&str; 41] = [
-        "alpaca",
-        "bear",
-        "bee",
-        "bird",
-        "bunny",
-        "butterfly",
-        "camel",
-        "cat",
-        "chicken",
-        "cow",
-        "crab",
-        "dog",
-        "dolphin",
-        "duck",
-        "elephant",
-        "fish",
-        "fox",
-        "frog",
-        "goat",
-        "hamster",
-        "horse",
-        "kitten",
-        "koala",
-        "ladybug",
-        "lion",
-        "monkey",
-        "mouse",
-        "octopus",
-        "owl",
-        "panda",
-        "parrot",
-        "penguin",
-        "pig",
-        "puppy",
-        "rabbit",
-        "sheep",
-        "tiger",
-        "tortoise",
-        "turtle",
-        "unicorn",
-        "wolf",
-    ];
-    ANIMALS.contains(&class.trim().to_lowercase().as_str())
+    /// Name of the caption's file.
+    pub caption_file: Option<String>,
 }

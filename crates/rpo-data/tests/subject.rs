@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use image::{Rgb, RgbImage};
-use rpo_data::picture::{png_bytes, save_png};
+use rpo_data::picture::{Limit, png_bytes, save_png};
 use rpo_data::prompts::dreambench::SUBJECTS;
 use rpo_data::subject::{is_live, load_folder};
 
@@ -25,7 +25,10 @@ fn folder(name: &str, photos: &[&str]) -> (tempfile::TempDir, PathBuf) {
 }
 
 fn error(dir: &Path, class: Option<&str>) -> String {
-    format!("{:#}", load_folder(dir, class, "[V]").unwrap_err())
+    format!(
+        "{:#}",
+        load_folder(dir, class, "[V]", Limit::default()).unwrap_err()
+    )
 }
 
 #[test]
@@ -41,7 +44,7 @@ fn a_flat_folder() {
     fs::write(path.join(".hidden.jpg"), "no picture").unwrap();
     fs::write(path.join("Thumbs.db"), "no picture").unwrap();
     fs::create_dir(path.join("other photos")).unwrap();
-    let subject = load_folder(&path, Some(" dog "), "[V]").unwrap();
+    let subject = load_folder(&path, Some(" dog "), "[V]", Limit::default()).unwrap();
     assert_eq!(
         (
             subject.name.as_str(),
@@ -71,14 +74,14 @@ fn a_flat_folder() {
 fn kohya_names() {
     let (root, path) = folder("10_sks red panda", &["1.png"]);
     for dir in [path.as_path(), root.path()] {
-        let subject = load_folder(dir, None, "[V]").unwrap();
+        let subject = load_folder(dir, None, "[V]", Limit::default()).unwrap();
         assert_eq!(
             (subject.token.as_str(), subject.class.as_str()),
             ("sks", "red panda")
         );
         assert_eq!(subject.references.len(), 1);
     }
-    let subject = load_folder(&path, Some("bear"), "[V]").unwrap();
+    let subject = load_folder(&path, Some("bear"), "[V]", Limit::default()).unwrap();
     assert_eq!(
         (subject.token.as_str(), subject.class.as_str()),
         ("[V]", "bear")
@@ -105,7 +108,7 @@ fn the_class_is_needed() {
         "Classes\n\nsubject_name,class\nrex,stuffed animal\r\n",
     )
     .unwrap();
-    let subject = load_folder(&path, None, "[V]").unwrap();
+    let subject = load_folder(&path, None, "[V]", Limit::default()).unwrap();
     assert_eq!(
         (subject.class.as_str(), subject.live),
         ("stuffed animal", false)
@@ -178,7 +181,7 @@ fn dreambench_folders() {
         return;
     }
     for name in ["dog6", "backpack", "wolf_plushie"] {
-        let subject = load_folder(dataset.join(name), None, "[V]").unwrap();
+        let subject = load_folder(dataset.join(name), None, "[V]", Limit::default()).unwrap();
         let class = SUBJECTS.iter().find(|(n, _)| *n == name).unwrap().1;
         assert_eq!(
             (subject.name.as_str(), subject.class.as_str(), subject.live),

@@ -114,6 +114,13 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     if e.subjects.token.trim().is_empty() {
         return Err(layers.error("subjects.token", "must be a word, for example \"[v]\""));
     }
+    in_range(
+        "subjects.max_megapixels",
+        e.subjects.max_megapixels,
+        0.001,
+        10_000.0,
+        layers,
+    )?;
     match e.subjects.source {
         SubjectSource::Stickerbench if e.subjects.count == 0 => {
             Err(layers.error("subjects.count", "must be 1 or more"))

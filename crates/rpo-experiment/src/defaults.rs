@@ -5,6 +5,7 @@ use crate::fields::{
     Training, Validation,
 };
 use crate::solver::Solver;
+use rpo_data::picture::Limit;
 use rpo_reward::Mean;
 
 /// The projections of attention.
@@ -69,7 +70,8 @@ impl Default for Subjects {
             path: String::new(),
             class: String::new(),
             token: "[v]".into(),
-            live: false,
+            live: None,
+            max_megapixels: Limit::MEGAPIXELS,
         }
     }
 }

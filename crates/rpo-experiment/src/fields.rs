@@ -146,8 +146,12 @@ pub struct Subjects {
     pub class: String,
     /// The rare token that stands for the subject in prompts.
     pub token: String,
-    /// `folder`: whether the subject is an animal or a person (other DreamBench prompts).
-    pub live: bool,
+    /// `folder`: whether the subject is an animal or a person (other DreamBench prompts). Without it the class decides:
+    /// "dog" and "girl" are, "toy dog" and words that are not known are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<bool>,
+    /// `folder`, `dreambench`: largest photo that is read, in millions of pixels.
+    pub max_megapixels: f64,
 }
 
 /// Where subjects come from.

@@ -1,6 +1,8 @@
 //! Two identities of a run: what it means, and what may change its last bits.
 
-use crate::fields::{Experiment, Training};
+use crate::fields::{Experiment, SubjectSource, Training};
+use rpo_data::picture::Limit;
+use rpo_data::subject::is_live;
 
 impl Experiment {
     /// The same experiment without the keys that change at most its last bits: paths of its files, how it is computed, on which
@@ -10,6 +12,11 @@ impl Experiment {
         let mut same = self.clone();
         same.output = String::new();
         same.model.memory_gb = 0.0;
+        same.subjects.max_megapixels = Limit::MEGAPIXELS;
+        // Only a folder's prompts follow it; without the key, its class.
+        let of_class =
+            same.subjects.source == SubjectSource::Folder && is_live(&same.subjects.class);
+        same.subjects.live.get_or_insert(of_class);
         same.model.device = "auto".into();
         if same.model.dtype == "auto" {
             same.model.dtype = "f32".into();
@@ -44,11 +51,12 @@ mod tests {
     use toml::Value;
 
     /// Keys that are not part of a run's meaning.
-    const OTHER: [&str; 7] = [
+    const OTHER: [&str; 8] = [
         "output",
         "model.device",
         "model.memory_gb",
         "sampler.batch",
+        "subjects.max_megapixels",
         "training.gradient_accumulation",
         "training.recompute",
         "training.save_minutes",

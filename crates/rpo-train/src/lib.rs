@@ -4,6 +4,7 @@
 //! validation, selection, test pictures) -> [`rpo_report`] (statistics, tables, page). Of these, only this crate reads the clock,
 //! the arguments and the environment.
 
+pub mod about_photos;
 pub mod cli;
 pub mod device;
 pub mod disk;

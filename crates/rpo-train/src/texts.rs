@@ -22,9 +22,10 @@ pub fn remarks(
             let Some(caption) = &reference.caption else {
                 continue;
             };
-            let (token, file) = (&subject.token, format!("{}.txt", reference.name));
+            let token = &subject.token;
+            let file = reference.caption_file.as_ref().unwrap_or(&reference.file);
             let name = match subjects.len() {
-                1 => file,
+                1 => file.clone(),
                 _ => format!("{}/{file}", subject.name),
             };
             if token_places(caption, token).is_empty() {

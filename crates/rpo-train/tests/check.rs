@@ -37,7 +37,9 @@ fn photos(folder: &Path) -> PathBuf {
 #[test]
 fn captions_that_bind_nothing_are_told() {
     let folder = tempfile::tempdir().unwrap();
-    let photos = format!("subjects.path={}", photos(folder.path()).display());
+    let photos = photos(folder.path());
+    std::fs::write(photos.join("notes.docx"), "mine").unwrap();
+    let photos = format!("subjects.path={}", photos.display());
     let experiments = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
     let file = experiments.join("my_subject.toml").display().to_string();
     let subject = ["--set", photos.as_str(), "--set", "subjects.class=dog"];
@@ -81,4 +83,56 @@ fn captions_that_bind_nothing_are_told() {
     for words in ["warning: a.txt does not hold", "warning: b.txt: "] {
         assert!(said.contains(words), "no `{words}` in {said}");
     }
+    let said = text(&output.stdout);
+    for words in [
+        "4 photos of 80 x 64",
+        "those for living subjects",
+        "passed over: notes.docx",
+    ] {
+        assert!(said.contains(words), "no `{words}` in {said}");
+    }
+}
+
+/// What is in the files beside what is trained on.
+#[test]
+fn what_is_odd_about_photos_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    let tiny = RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, 0]));
+    let long = RgbImage::from_fn(300, 70, |x, y| image::Rgb([x as u8, y as u8, 0]));
+    let clear = image::RgbaImage::from_pixel(70, 70, image::Rgba([9, 9, 9, 0]));
+    tiny.save(place.join("tiny.png")).unwrap();
+    tiny.save(place.join("twin.bmp")).unwrap();
+    long.save(place.join("long.png")).unwrap();
+    clear.save(place.join("clear.png")).unwrap();
+    let experiments = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
+    let file = experiments.join("my_subject.toml").display().to_string();
+    let path = format!("subjects.path={}", place.display());
+    let check = |more: &[&str]| {
+        let sets = more.iter().flat_map(|set| ["--set", set]);
+        let args: Vec<&str> = ["check", file.as_str(), "--set", &path]
+            .into_iter()
+            .chain(sets)
+            .collect();
+        program(&args)
+    };
+    let said = text(&check(&["subjects.class=cat toy"]).stdout);
+    for words in [
+        "1 transparent, of which the colours below the transparency are used: clear.png",
+        "2 smaller than the model's 64 px, enlarged: tiny.png, twin.bmp",
+        "1 more than twice as long as wide, cropped to a square: long.png",
+        "twin.bmp and tiny.png have the same pixels",
+        "those for objects, by the class \"cat toy\"",
+    ] {
+        assert!(said.contains(words), "no `{words}` in {said}");
+    }
+    let said = text(&check(&["subjects.live=true"]).stdout);
+    assert!(!said.contains("by the class"), "{said}");
+    let output = check(&["subjects.max_megapixels=0.01"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("300 x 70") && said.contains("raise subjects.max_megapixels"),
+        "{said}"
+    );
 }

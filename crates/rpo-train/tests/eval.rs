@@ -197,6 +197,23 @@ fn what_is_wrong_is_named() {
         &with(&["--prompts", "no.csv"]),
         &["no.csv", "no such file"],
     );
+    std::fs::write(place.join("drawn/0_a.txt"), b"the dog\x92s bowl").expect("a file");
+    refused(place, &FOLDERS, &["0_a.txt", "Windows-1252", "iconv"]);
+    std::fs::remove_file(place.join("drawn/0_a.txt")).expect("removed");
+    let many = ["--prompts", "a", "b", "c", "d", "e"];
+    refused(
+        place,
+        &with(&many),
+        &["2 of 5 prompts", "2 \"c\"", "--names"],
+    );
+    let names = ["--prompts", "a", "b", "--names", "{subject}"];
+    refused(
+        place,
+        &with(&names),
+        &["--names {subject}", "{prompt} must stand"],
+    );
+    let small = ["--prompts", "a", "--max-megapixels", "0.001"];
+    refused(place, &with(&small), &["64 x 64", "raise --max-megapixels"]);
     let clip = ["--prompts", "a dog", "--clip", "micro/reward"];
     refused(place, &with(&clip), &["micro/reward", "AlignModel"]);
     let vit = ["--prompts", "a dog", "--vit", "micro/eval_clip"];

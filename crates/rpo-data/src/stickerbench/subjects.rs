@@ -6,7 +6,7 @@ use super::REFERENCE_SCENES;
 use super::sprites::{NOUNS, sticker};
 use super::sticker::{Look, Pattern, PatternKind};
 use super::world::{Picture, draw};
-use crate::picture;
+use crate::picture::{self, Seen};
 use crate::random::{choose, shuffle, stream, unit};
 use crate::subject::{Reference, Subject, is_live};
 
@@ -91,10 +91,15 @@ pub fn subjects(seed: u64, count: usize, size: u32) -> Vec<Subject> {
             references: (0..REFERENCES)
                 .map(|i| Reference {
                     name: format!("{i:02}"),
+                    file: format!("{i:02}.png"),
+                    seen: Seen::default(),
+                    caption_file: None,
                     picture: picture::resize(&draw(&reference(seed, &look, i)), size, size),
                     caption: None,
                 })
                 .collect(),
+            notes: Vec::new(),
+            passed_over: Vec::new(),
         })
         .collect()
 }

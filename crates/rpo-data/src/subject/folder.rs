@@ -5,17 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::captions::{Captions, some};
+use super::listing::{Listing, list, name};
 use super::{Reference, Subject, is_live};
-use crate::picture;
+use crate::picture::{self, Limit, shown};
 
-/// Extensions of photos.
-const READ: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
-/// Extensions of photos that this build cannot decode. Skipping them silently would train on part of a subject.
-const REFUSED: [&str; 10] = [
-    "heic", "heif", "avif", "jxl", "jp2", "raw", "dng", "cr2", "nef", "arw",
-];
-
-/// Reads the subject in `dir`: its photos sorted by name, with captions from `photo.txt` beside `photo.jpg`.
+/// Reads the subject in `dir`: its photos sorted by name, with their [`Captions`].
 ///
 /// Layouts:
 /// - a flat folder of photos; the class is `class`;
@@ -23,19 +18,43 @@ const REFUSED: [&str; 10] = [
 /// - kohya, `N_token class/`, given as this folder or its parent: without `class`, token and class are read from the folder's
 ///   name, else `token` and `class` are used. `N`, its number of repeats, is ignored.
 ///
-/// The subject is named after `dir`. Hidden files, text files and other non-pictures are skipped.
+/// The subject is named after `dir`. What else is in the folder is passed over and named; hidden files are not.
 ///
 /// # Errors
-/// If the folder is missing or has no photo, a photo cannot be decoded, or the class is unknown; with the path and a hint.
-pub fn load_folder(dir: impl AsRef<Path>, class: Option<&str>, token: &str) -> Result<Subject> {
+/// If the folder is missing or has no photo, a photo cannot be decoded or is above `limit`, a caption cannot be read, or the
+/// class is unknown; with the path and a hint.
+pub fn load_folder(
+    dir: impl AsRef<Path>,
+    class: Option<&str>,
+    token: &str,
+    limit: Limit,
+) -> Result<Subject> {
     let found = look(dir.as_ref(), class, token)?;
-    let references = found.photos.iter().map(|path| reference(path));
+    let captions = Captions::find(&found.photos, &found.others)?;
+    let references = found.photos.iter().zip(captions.of);
+    let references = references.map(|(path, caption)| {
+        let loaded = picture::read(path, limit)?;
+        Ok(Reference {
+            name: path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            file: name(path),
+            picture: loaded.picture,
+            seen: loaded.seen,
+            caption: caption.as_ref().map(|c| c.text.clone()),
+            caption_file: caption.map(|c| c.file),
+        })
+    });
     Ok(Subject {
         references: references.collect::<Result<Vec<_>>>()?,
         live: is_live(&found.class),
         name: found.name,
         class: found.class,
         token: found.token,
+        notes: [found.notes, captions.notes].concat(),
+        passed_over: [found.passed_over, captions.unused].concat(),
     })
 }
 
@@ -50,6 +69,12 @@ pub struct Found {
     pub token: String,
     /// Its photos, sorted by name.
     pub photos: Vec<PathBuf>,
+    /// Further files beside them: captions, tables, notes.
+    pub others: Vec<PathBuf>,
+    /// What is read otherwise than by the program that made the folder.
+    pub notes: Vec<String>,
+    /// Names of files and folders that nothing is read from.
+    pub passed_over: Vec<String>,
 }
 
 /// Lists the subject in `dir`; see [`load_folder`].
@@ -58,31 +83,30 @@ pub struct Found {
 /// As [`load_folder`], except for undecodable photos.
 pub fn look(dir: &Path, class: Option<&str>, token: &str) -> Result<Found> {
     let name = folder_name(dir)?;
-    let (mut photos, inner) = list(dir)?;
+    let mut listing = list(dir)?;
+    let mut passed_over = Vec::new();
+    let mut notes = Vec::new();
     let mut words = kohya_words(&name);
-    if photos.is_empty() {
-        let nested: Vec<_> = inner
+    if listing.photos.is_empty() {
+        let nested: Vec<_> = listing
+            .folders
             .iter()
-            .filter_map(|p| Some((p, kohya_words(&folder_name(p).ok()?)?)))
+            .filter_map(|p| Some((p.clone(), kohya_words(&folder_name(p).ok()?)?)))
             .collect();
         match nested.as_slice() {
-            [] => bail!(
-                "the folder {} holds no photo: put the subject's photos into it (.jpg, .png or .webp; 3 to 6 are usual)",
-                dir.display()
-            ),
+            [] => bail!("{}", no_photo(dir, &listing)),
             [(path, found)] => {
-                photos = list(path)?.0;
-                if photos.is_empty() {
-                    bail!(
-                        "the folder {} holds no photo: put the subject's photos into it (.jpg, .png or .webp)",
-                        path.display()
-                    );
+                let inner = list(path)?;
+                if inner.photos.is_empty() {
+                    bail!("{}", no_photo(path, &inner));
                 }
+                listing.folders.retain(|folder| folder != path);
+                passed_over = left(std::mem::replace(&mut listing, inner));
                 words = Some(found.clone());
             }
             several => bail!(
                 "the folder {} holds {} subjects ({}): give the folder of one of them",
-                dir.display(),
+                shown(dir),
                 several.len(),
                 several
                     .iter()
@@ -92,10 +116,26 @@ pub fn look(dir: &Path, class: Option<&str>, token: &str) -> Result<Found> {
             ),
         }
     }
+    let Listing {
+        photos,
+        others,
+        folders,
+        passed_over: inner,
+    } = listing;
+    passed_over.extend(left(Listing {
+        folders,
+        passed_over: inner,
+        ..Listing::default()
+    }));
     let given = class.map(str::trim).filter(|c| !c.is_empty());
     let (token, class) = match (given, words) {
         (Some(class), _) => (token.to_string(), class.to_string()),
-        (None, Some((own_token, own_class))) => (own_token, own_class),
+        (None, Some((own_token, own_class))) => {
+            notes.push(format!(
+                "token `{own_token}` and class `{own_class}` are from the folder's name; its repeats are not used"
+            ));
+            (own_token, own_class)
+        }
         (None, None) => (token.to_string(), listed_class(dir, &name)?),
     };
     Ok(Found {
@@ -103,94 +143,50 @@ pub fn look(dir: &Path, class: Option<&str>, token: &str) -> Result<Found> {
         class,
         token,
         photos,
+        others,
+        notes,
+        passed_over,
     })
 }
 
-fn reference(path: &Path) -> Result<Reference> {
-    let picture = picture::load(path)?;
-    let beside = path.with_extension("txt");
-    let caption = if beside.is_file() {
-        let text = fs::read_to_string(&beside).with_context(|| {
-            format!(
-                "cannot read the caption {}: save it as UTF-8 text or remove it",
-                beside.display()
-            )
-        })?;
-        Some(
-            text.trim_start_matches('\u{feff}')
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" "),
-        )
-        .filter(|t| !t.is_empty())
-    } else {
-        None
-    };
-    let name = path
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    Ok(Reference {
-        name,
-        picture,
-        caption,
-    })
+/// What of a listing nothing is read from.
+fn left(listing: Listing) -> Vec<String> {
+    let folders = listing.folders.iter().map(|f| counted(f));
+    let others = listing.others.iter().map(|f| name(f));
+    (listing.passed_over.into_iter())
+        .chain(others)
+        .chain(folders)
+        .collect()
 }
 
-/// The photos and the folders in `dir`, each sorted by name, without hidden ones.
-///
-/// # Errors
-/// If the folder is missing, or a photo is of a format that this build cannot decode.
-pub fn list(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-    if !dir.exists() {
-        bail!(
-            "the folder {} does not exist: give a folder with the subject's photos",
-            dir.display()
-        );
+/// `set/ (5 photos)`
+fn counted(folder: &Path) -> String {
+    match list(folder) {
+        Ok(inner) if !inner.photos.is_empty() => {
+            format!("{}/ ({} photos)", name(folder), inner.photos.len())
+        }
+        _ => format!("{}/", name(folder)),
     }
-    if !dir.is_dir() {
-        bail!(
-            "{} is a file: give the folder that holds the subject's photos",
-            dir.display()
-        );
+}
+
+/// The message about a folder without photos, with what is there instead.
+fn no_photo(dir: &Path, listing: &Listing) -> String {
+    let mut text = format!(
+        "the folder {} holds no photo: put the subject's photos into it (JPEG, PNG or WebP; 3 to 6 are usual)",
+        shown(dir)
+    );
+    let files = listing.others.iter().map(|f| name(f));
+    let files: Vec<String> = files.chain(listing.passed_over.iter().cloned()).collect();
+    if !files.is_empty() {
+        text += &format!("\n  no photos: {}", some(&files, files.len()));
     }
-    let (mut photos, mut folders) = (Vec::new(), Vec::new());
-    for entry in
-        fs::read_dir(dir).with_context(|| format!("cannot list the folder {}", dir.display()))?
-    {
-        let path = entry
-            .with_context(|| format!("cannot list the folder {}", dir.display()))?
-            .path();
-        if path
-            .file_name()
-            .is_some_and(|n| n.to_string_lossy().starts_with('.'))
-        {
-            continue;
-        }
-        if path.is_dir() {
-            folders.push(path);
-            continue;
-        }
-        let ending = path
-            .extension()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .to_lowercase();
-        if REFUSED.contains(&ending.as_str()) {
-            bail!(
-                "{} is a {} file, which this build cannot decode: convert it to JPEG or PNG, or remove it",
-                path.display(),
-                ending.to_uppercase()
-            );
-        }
-        if READ.contains(&ending.as_str()) {
-            photos.push(path);
-        }
+    let folders: Vec<String> = listing.folders.iter().take(4).map(|f| counted(f)).collect();
+    if !folders.is_empty() {
+        let folders = some(&folders, listing.folders.len());
+        text +=
+            &format!("\n  hint: it holds {folders}: give the folder with the photos themselves");
     }
-    photos.sort();
-    folders.sort();
-    Ok((photos, folders))
+    text
 }
 
 /// The last component of a path, with "." and the like resolved.

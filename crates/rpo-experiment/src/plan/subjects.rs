@@ -53,10 +53,10 @@ pub(super) fn of(experiment: &Experiment, layers: &Layers) -> Result<Vec<Planned
             })
             .collect::<Result<_>>()?,
     };
-    if s.source == SubjectSource::Folder {
+    if let (SubjectSource::Folder, Some(live)) = (s.source, s.live) {
         for subject in &mut found {
-            subject.live = s.live;
-            subject.prompts = prompts(experiment, s.live);
+            subject.live = live;
+            subject.prompts = prompts(experiment, live);
         }
     }
     if found.is_empty() {

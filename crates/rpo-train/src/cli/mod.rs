@@ -153,7 +153,7 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
             let setup = Setup::load(experiment, &layers)?.at(chosen)?;
             let folder = RunFolder::open(&setup, out.as_deref())?;
             let run = &folder.run;
-            runner::warn(&setup)?;
+            runner::tell(&setup)?;
             if jobs == 1 {
                 let failed = runner::run_all(&setup, run)?;
                 return runner::conclude(&setup.plan, run, failed);

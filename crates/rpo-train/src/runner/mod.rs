@@ -19,9 +19,10 @@ mod trajectory;
 
 use crate::memory::{self, Memory};
 use crate::progress::Progress;
-use crate::texts;
+use crate::{about_photos, texts};
 use anyhow::Result;
 use cell::run_cell;
+use rpo_experiment::SubjectSource;
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::{Run, duration};
 use rpo_files::failure::BadInput;
@@ -120,11 +121,19 @@ fn begin(setup: &Setup) -> Result<test_pictures::Judges> {
     test_pictures::Judges::load(setup)
 }
 
-/// Warns about texts that do not train as one might expect.
+/// Tells what was found of photos and captions, and warns about texts that do not train as one might expect.
 ///
 /// # Errors
 /// Those of the tokenizer.
-pub fn warn(setup: &Setup) -> Result<()> {
+pub fn tell(setup: &Setup) -> Result<()> {
+    if setup.experiment.subjects.source != SubjectSource::Stickerbench {
+        for line in about_photos::counts(&setup.subjects) {
+            println!("photos {line}");
+        }
+        for remark in about_photos::remarks(setup, &setup.subjects, setup.size) {
+            println!("photos {remark}");
+        }
+    }
     for remark in texts::remarks(setup, &setup.subjects, Some(&setup.pipeline))? {
         eprintln!("warning: {remark}");
     }

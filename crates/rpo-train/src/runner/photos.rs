@@ -2,6 +2,7 @@
 
 use crate::paths;
 use anyhow::Result;
+use rpo_data::picture::Limit;
 use rpo_data::stickerbench;
 use rpo_data::subject::{self, Subject};
 use rpo_experiment::plan::{Plan, subject_folders};
@@ -18,8 +19,12 @@ pub fn read(plan: &Plan, layers: &Layers) -> Result<Vec<Subject>> {
         paths::find(&s.path, &layers.folder)
             .map_err(|e| layers.error("subjects.path", &e.to_string()))
     };
+    let limit = Limit {
+        megapixels: s.max_megapixels,
+        key: "subjects.max_megapixels",
+    };
     let load = |folder: &std::path::Path, class: Option<&str>| {
-        subject::load_folder(folder, class, &s.token).or_bad_input("subjects.path")
+        subject::load_folder(folder, class, &s.token, limit).or_bad_input("subjects.path")
     };
     let mut found = match s.source {
         SubjectSource::Stickerbench => stickerbench::subjects(s.seed, s.count, 64),

@@ -2,7 +2,7 @@
 
 use crate::memory::{self, Memory, Sizes};
 use crate::runner::{settings, trainable};
-use crate::{disk, speed, texts};
+use crate::{about_photos, disk, speed, texts};
 use anyhow::Result;
 use rpo_data::subject::Subject;
 use rpo_diffusion::Pipeline;
@@ -13,9 +13,6 @@ use rpo_reward::select::Kind;
 
 /// Tokens of a text in CLIP's encoders, used if the model is missing.
 const TOKENS: usize = 77;
-
-/// Up to this many subjects, photos are listed per subject.
-const SHOWN: usize = 4;
 
 /// Prints the plan and its costs. `subjects`, with their photos, and `pipeline` are `None` where they are missing.
 pub(super) fn print(
@@ -44,10 +41,14 @@ pub(super) fn print(
     );
     let names: Vec<&str> = plan.subjects.iter().map(|s| s.name.as_str()).collect();
     println!("subjects   {} ({})", names.len(), names.join(", "));
-    for line in subjects.into_iter().flat_map(about_photos) {
-        println!("{line}");
+    let found = subjects.unwrap_or_default();
+    for line in about_photos::counts(found) {
+        println!("photos     {line}");
     }
-    for remark in texts::remarks(plan, subjects.unwrap_or_default(), pipeline)? {
+    for remark in about_photos::remarks(plan, found, sizes.size as u32) {
+        println!("           {remark}");
+    }
+    for remark in texts::remarks(plan, found, pipeline)? {
         println!("           {remark}");
     }
     let shapes = sizes.unet.shapes()?;
@@ -140,32 +141,4 @@ pub(super) fn print(
     let written = disk::estimate(plan, sizes.size, |arm| weights[arm]);
     println!("disk       {}", written.describe());
     Ok(())
-}
-
-/// Photos and captions of each subject; summed over all if there are many.
-fn about_photos(subjects: &[Subject]) -> Vec<String> {
-    let of = |subjects: &[Subject]| {
-        let all = || subjects.iter().flat_map(|s| &s.references);
-        let sides = all().map(|r| r.picture.dimensions());
-        let area = |(w, h): &(u32, u32)| u64::from(*w) * u64::from(*h);
-        let (least, most) = (sides.clone().min_by_key(area), sides.max_by_key(area));
-        let sizes = match (least, most) {
-            (Some(a), Some(b)) if a == b => format!(" of {} x {}", a.0, a.1),
-            (Some(a), Some(b)) => format!(" of {} x {} to {} x {}", a.0, a.1, b.0, b.1),
-            _ => String::new(),
-        };
-        let captions = all().filter(|r| r.caption.is_some()).count();
-        format!("{} photos{sizes}, {captions} with a caption", all().count())
-    };
-    if subjects.len() > SHOWN {
-        return vec![format!("photos     {}", of(subjects))];
-    }
-    let line = |s: &Subject| {
-        let found = of(std::slice::from_ref(s));
-        format!(
-            "photos     {}: {found}; prompts say \"{} {}\"",
-            s.name, s.token, s.class
-        )
-    };
-    subjects.iter().map(line).collect()
 }

@@ -1,22 +1,25 @@
 //! `rpo-train eval`: scores pictures from any source.
 
+mod files;
+mod names;
 mod prompts;
 mod result;
 
 use super::output;
 use crate::device::DeviceArgs;
-use crate::files;
 use crate::hub::{Content, Environment};
 use crate::paths;
 use crate::texts;
 use anyhow::Result;
 use clap::Args;
+use files::Item;
 use image::RgbImage;
-use prompts::{Item, Prompts, readings};
+use names::Pattern;
+use prompts::{Assigned, Prompts, readings};
 use result::{Column, EncoderInfo, Evaluation, PictureScores, SubjectScores};
-use rpo_data::picture;
+use rpo_data::picture::{self, Limit};
 use rpo_data::prompts::token_places;
-use rpo_data::subject::{self, Subject};
+use rpo_data::subject::{self, Subject, some};
 use rpo_encoders::dual::Architecture;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_eval::reward::Rewarder;
@@ -41,6 +44,12 @@ pub(super) struct EvalArgs {
     /// Prompts, or one file (.txt by index, .csv .json .jsonl by picture), or `dreambench`; default: a text file beside every picture
     #[arg(long, num_args = 1..)]
     prompts: Vec<String>,
+    /// Where the prompt's number is in a picture's path: `{subject}_{prompt}.png`, `*-{prompt}/*`; default: the only number that stands alone
+    #[arg(long, value_name = "PATTERN")]
+    names: Option<String>,
+    /// Largest picture that is read, in millions of pixels
+    #[arg(long, value_name = "NUMBER", default_value_t = Limit::MEGAPIXELS)]
+    max_megapixels: f64,
     /// Folders of CLIP models, each with its own columns; default: the embedded one if none of --clip, --vit, --reward is given
     #[arg(long, num_args = 1..)]
     clip: Vec<String>,
@@ -63,6 +72,15 @@ pub(super) struct EvalArgs {
     out: PathBuf,
 }
 
+impl EvalArgs {
+    fn limit(&self) -> Limit {
+        Limit {
+            megapixels: self.max_megapixels,
+            key: "--max-megapixels",
+        }
+    }
+}
+
 /// The encoders that score the pictures.
 struct Panel {
     clips: Vec<TextJudge>,
@@ -81,11 +99,33 @@ pub(super) fn eval(args: &EvalArgs) -> Result<()> {
     }
     let subjects = subjects(args)?;
     let prompts = Prompts::read(&args.prompts)?;
+    let pattern = args.names.as_deref().map(Pattern::parse).transpose();
+    let pattern = pattern.map_err(|e| BadInput::new(format!("{e:#}")))?;
     // Errors in names are reported before an encoder is loaded.
-    let items: Vec<Vec<Item>> = subjects
-        .iter()
-        .map(|(subject, pictures)| prompts.assign(pictures, subject.live))
-        .collect::<Result<_>>()?;
+    let mut notes = Vec::new();
+    let mut items: Vec<Vec<Item>> = Vec::new();
+    for (subject, pictures) in &subjects {
+        let Assigned {
+            items: found,
+            unused,
+        } = prompts.assign(pictures, subject, pattern.as_ref())?;
+        if !unused.is_empty() {
+            notes.push(format!(
+                "{}: {} prompts have no picture: {}",
+                subject.name,
+                unused.len(),
+                some(&unused, unused.len())
+            ));
+        }
+        if !subject.passed_over.is_empty() {
+            let names = some(&subject.passed_over, subject.passed_over.len());
+            notes.push(format!(
+                "{}: passed over among the references: {names}",
+                subject.name
+            ));
+        }
+        items.push(found);
+    }
     for ((subject, _), items) in subjects.iter().zip(&items) {
         for item in items {
             readings(&item.prompt, &subject.token, &subject.class)?;
@@ -102,11 +142,11 @@ pub(super) fn eval(args: &EvalArgs) -> Result<()> {
     let scored = subjects
         .iter()
         .zip(items)
-        .map(|((subject, _), items)| panel.score(subject, items))
+        .map(|((subject, _), items)| panel.score(subject, items, args.limit()))
         .collect::<Result<Vec<_>>>()?;
     let columns = panel.columns();
-    let result = Evaluation::new(&args.token, device, columns, panel.encoders, scored)?;
-    files::write_json(&args.out, &result)?;
+    let result = Evaluation::new(&args.token, device, columns, panel.encoders, scored, notes)?;
+    crate::files::write_json(&args.out, &result)?;
     print!("{}", result.to_text());
     println!("written {}", args.out.display());
     Ok(())
@@ -115,19 +155,21 @@ pub(super) fn eval(args: &EvalArgs) -> Result<()> {
 /// The subjects with their folders of pictures.
 fn subjects(args: &EvalArgs) -> Result<Vec<(Subject, PathBuf)>> {
     let what = "--references";
-    let (photos, folders) = subject::list(&args.references).or_bad_input(what)?;
+    let subject::Listing {
+        photos, folders, ..
+    } = subject::list(&args.references).or_bad_input(what)?;
     // DreamBench lists the classes; elsewhere only a prompt with a class placeholder needs one.
-    let load = |dir: &Path| {
+    let load = |dir: &Path| -> Result<Subject> {
         let given = (!args.class.is_empty()).then_some(args.class.as_str());
-        subject::load_folder(dir, given, &args.token)
-            .or_else(|error| match given {
-                Some(_) => Err(error),
-                None => subject::load_folder(dir, Some("subject"), &args.token).map(|s| Subject {
-                    class: String::new(),
-                    ..s
-                }),
-            })
-            .or_bad_input(what)
+        // Without a class, what is wrong with the photos is still found by reading them.
+        let known = given.is_some() || subject::look(dir, None, &args.token).is_ok();
+        let class = if known { given } else { Some("subject") };
+        let mut found =
+            subject::load_folder(dir, class, &args.token, args.limit()).or_bad_input(what)?;
+        if !known {
+            found.class.clear();
+        }
+        Ok(found)
     };
     if !photos.is_empty() || folders.is_empty() {
         return Ok(vec![(load(&args.references)?, args.pictures.clone())]);
@@ -279,10 +321,10 @@ impl Panel {
         Ok(())
     }
 
-    fn score(&self, subject: &Subject, items: Vec<Item>) -> Result<SubjectScores> {
+    fn score(&self, subject: &Subject, items: Vec<Item>, limit: Limit) -> Result<SubjectScores> {
         let pictures: Vec<RgbImage> = items
             .iter()
-            .map(|item| picture::load(&item.path))
+            .map(|item| Ok(picture::read(&item.path, limit)?.picture))
             .collect::<Result<_>>()
             .or_bad_input("--pictures")?;
         let mut texts = [Vec::new(), Vec::new()];

@@ -1,22 +1,13 @@
 //! Assigns each picture its prompt.
 
+use super::files::{Files, Item};
+use super::names::Pattern;
 use anyhow::Result;
 use rpo_data::prompts::{dreambench, fill, token_places};
-use rpo_data::subject;
+use rpo_data::subject::{Subject, read_table, read_text, some};
 use rpo_files::failure::{BadInput, OrBadInput};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// A picture and its prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Item {
-    /// Relative to the folder of pictures.
-    pub(super) file: String,
-    pub(super) path: PathBuf,
-    /// As given: filled in or a template.
-    pub(super) prompt: String,
-}
 
 /// The value of `--prompts`.
 #[derive(Debug)]
@@ -54,8 +45,8 @@ impl Prompts {
         let what = format!("--prompts {}", path.display());
         let ending = path.extension().unwrap_or_default().to_string_lossy();
         if !["csv", "json", "jsonl"].contains(&ending.to_lowercase().as_str()) {
-            let text = std::fs::read_to_string(path).or_bad_input(&what)?;
-            let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+            let text = read_text(path).or_bad_input(&what)?;
+            let lines = text.lines().map(str::trim);
             let list: Vec<String> = lines.filter(|l| !l.is_empty()).map(Into::into).collect();
             if list.is_empty() {
                 return Err(BadInput::new(format!("{what}: no prompt in it")));
@@ -63,215 +54,77 @@ impl Prompts {
             return Ok(Self::List(list));
         }
         Ok(Self::Rows {
-            rows: rows(path).map_err(|e| BadInput::new(format!("{what}: {e:#}")))?,
+            rows: read_table(path).or_bad_input(&what)?,
             table: path.to_path_buf(),
         })
     }
 
-    /// The pictures in `dir` with their prompts, sorted by name.
-    pub(super) fn assign(&self, dir: &Path, live: bool) -> Result<Vec<Item>> {
+    /// The pictures in `dir` with their prompts, sorted by name, and what of both is left over.
+    pub(super) fn assign(
+        &self,
+        dir: &Path,
+        subject: &Subject,
+        pattern: Option<&Pattern>,
+    ) -> Result<Assigned> {
         let files = Files::list(dir)?;
-        match self {
-            Self::List(list) => files.by_place(dir, list),
-            Self::Dreambench => files.by_place(dir, &dreambench(live).test),
-            Self::Rows { table, rows } => files.by_rows(dir, table, rows),
+        let list = match self {
+            Self::List(list) => list,
+            Self::Dreambench => &dreambench(subject.live).test,
+            _ if pattern.is_some() => {
+                return Err(BadInput::new(
+                    "--names tells the number of a prompt, and there are no numbered prompts\n  hint: --prompts with several prompts, a .txt file or dreambench",
+                ));
+            }
+            Self::Rows { table, rows } => {
+                return Ok(files.by_rows(table, rows)?.into());
+            }
             Self::Beside => {
                 let tables = ["metadata.jsonl", "metadata.csv"].map(|name| dir.join(name));
-                match tables.into_iter().find(|t| t.is_file()) {
+                return Ok(match tables.into_iter().find(|t| t.is_file()) {
                     Some(table) => {
-                        let rows = rows(&table).or_bad_input(table.display())?;
-                        files.by_rows(dir, &table, &rows)
+                        let rows = read_table(&table).or_bad_input("--pictures")?;
+                        files.by_rows(&table, &rows)?.into()
                     }
-                    None => files.by_captions(dir),
-                }
+                    None => files.by_captions()?.into(),
+                });
             }
-        }
-    }
-}
-
-/// A row of a table; the first names are this program's, the others those of image folders on the hub.
-#[derive(Deserialize)]
-struct Row {
-    #[serde(alias = "file_name", alias = "file", alias = "image")]
-    picture: String,
-    #[serde(alias = "text", alias = "caption")]
-    prompt: String,
-}
-
-fn rows(path: &Path) -> Result<BTreeMap<String, String>> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Json {
-        Rows(Vec<Row>),
-        Map(BTreeMap<String, String>),
-    }
-    let text = std::fs::read_to_string(path)?;
-    let text = text.trim_start_matches('\u{feff}');
-    let ending = path.extension().unwrap_or_default().to_string_lossy();
-    let list: Vec<Row> = match ending.to_lowercase().as_str() {
-        "csv" => csv::ReaderBuilder::new()
-            .trim(csv::Trim::All)
-            .from_reader(text.as_bytes())
-            .deserialize()
-            .collect::<Result<_, _>>()?,
-        "jsonl" => text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .map(serde_json::from_str)
-            .collect::<Result<_, _>>()?,
-        _ => match serde_json::from_str(text)? {
-            Json::Rows(rows) => rows,
-            Json::Map(map) => return Ok(map),
-        },
-    };
-    let mut rows = BTreeMap::new();
-    for Row { picture, prompt } in list {
-        let picture = picture.replace('\\', "/");
-        if rows.insert(picture.clone(), prompt).is_some() {
-            anyhow::bail!("the picture {picture} is listed twice");
-        }
-    }
-    Ok(rows)
-}
-
-/// The pictures of a folder: flat, or in one folder per prompt.
-struct Files {
-    /// Name of the inner folder, if there are any, and the picture.
-    found: Vec<(Option<String>, PathBuf)>,
-    folders: usize,
-}
-
-impl Files {
-    fn list(dir: &Path) -> Result<Self> {
-        let (flat, folders) = subject::list(dir).or_bad_input("--pictures")?;
-        let mut found: Vec<(Option<String>, PathBuf)> =
-            flat.into_iter().map(|path| (None, path)).collect();
-        let mut used = 0;
-        for folder in folders {
-            let inner = subject::list(&folder).or_bad_input("--pictures")?.0;
-            used += usize::from(!inner.is_empty());
-            let name = folder.file_name().map(|n| n.to_string_lossy().into_owned());
-            found.extend(inner.into_iter().map(|path| (name.clone(), path)));
-        }
-        if found.is_empty() {
+        };
+        let items = files.by_place(list, &subject.name, pattern)?;
+        let unused: Vec<String> = (list.iter().enumerate())
+            .filter(|(i, _)| items.iter().all(|(number, _)| number != i))
+            .map(|(i, prompt)| format!("{i} {prompt:?}"))
+            .collect();
+        let drawn = list.len() - unused.len();
+        // A rule that reads the wrong number finds few prompts.
+        if 2 * drawn < list.len() {
             return Err(BadInput::new(format!(
-                "--pictures {}: no picture in it or in its folders\n  hint: .jpg, .png or .webp files",
-                dir.display()
-            )));
-        }
-        Ok(Self {
-            found,
-            folders: used,
-        })
-    }
-
-    fn items(
-        self,
-        dir: &Path,
-        prompt: impl Fn(&Option<String>, &Path, &str) -> Result<String>,
-    ) -> Result<Vec<Item>> {
-        self.found
-            .into_iter()
-            .map(|(folder, path)| {
-                let relative = path.strip_prefix(dir).unwrap_or(&path);
-                let file = relative.to_string_lossy().replace('\\', "/");
-                Ok(Item {
-                    prompt: prompt(&folder, &path, &file)?,
-                    file,
-                    path,
-                })
-            })
-            .collect()
-    }
-
-    /// A single prompt applies to all pictures. Of several, the first number in the name of the picture's folder, or of a picture
-    /// without one, is the prompt's index from 0; folders without numbers are in the order of the prompts.
-    fn by_place(self, dir: &Path, list: &[String]) -> Result<Vec<Item>> {
-        if let [one] = list {
-            return self.items(dir, |_, _, _| Ok(one.clone()));
-        }
-        let mut names: Vec<String> = self.found.iter().filter_map(|(f, _)| f.clone()).collect();
-        names.dedup();
-        let ordered = !names.is_empty() && names.iter().all(|name| number(name).is_none());
-        if ordered && self.folders != list.len() {
-            return Err(BadInput::new(format!(
-                "--pictures {}: {} folders and {} prompts\n  hint: a folder a prompt, or names with the prompt's number from 0",
+                "--pictures {}: {} pictures are of {drawn} of {} prompts; without one are {}\n  hint: if their names have the prompt's number elsewhere, say where: --names '{{subject}}_{{prompt}}.png'; if only some prompts were drawn, give only those, or a table",
                 dir.display(),
-                self.folders,
-                list.len()
+                items.len(),
+                list.len(),
+                some(&unused, unused.len())
             )));
         }
-        self.items(dir, |folder, path, file| {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            let place = match folder {
-                Some(name) if ordered => names.iter().position(|n| n == name),
-                Some(name) => number(name),
-                None => number(&stem),
-            };
-            place.and_then(|i| list.get(i)).cloned().ok_or_else(|| {
-                BadInput::new(format!(
-                    "the picture {file} in {} has no prompt: {} of {} prompts\n  hint: name it or its folder by the prompt's number from 0 (`prompt-03-1.png`), or give a table: --prompts prompts.csv with the columns picture,prompt",
-                    dir.display(),
-                    place.map_or("its name has no number".into(), |i| format!("its number is {i}")),
-                    list.len()
-                ))
-            })
-        })
-    }
-
-    fn by_rows(
-        self,
-        dir: &Path,
-        table: &Path,
-        rows: &BTreeMap<String, String>,
-    ) -> Result<Vec<Item>> {
-        let items = self.items(dir, |_, _, file| {
-            rows.get(file).cloned().ok_or_else(|| {
-                BadInput::new(format!(
-                    "the picture {file} in {} has no prompt in {}\n  hint: add a row for it, its path as seen from the folder of pictures",
-                    dir.display(),
-                    table.display()
-                ))
-            })
-        })?;
-        match rows
-            .keys()
-            .find(|row| items.iter().all(|i| i.file != **row))
-        {
-            Some(row) => Err(BadInput::new(format!(
-                "{} lists {row}, which is not in {}",
-                table.display(),
-                dir.display()
-            ))),
-            None => Ok(items),
-        }
-    }
-
-    fn by_captions(self, dir: &Path) -> Result<Vec<Item>> {
-        self.items(dir, |_, path, file| {
-            let beside = path.with_extension("txt");
-            let text = std::fs::read_to_string(&beside).unwrap_or_default();
-            let text = text.trim_start_matches('\u{feff}').trim();
-            if text.is_empty() {
-                return Err(BadInput::new(format!(
-                    "the picture {file} in {} has no prompt\n  hint: --prompts, or a text beside it: {}",
-                    dir.display(),
-                    beside.display()
-                )));
-            }
-            Ok(text.to_owned())
+        Ok(Assigned {
+            items: items.into_iter().map(|(_, item)| item).collect(),
+            unused,
         })
     }
 }
 
-/// The first number in a name.
-fn number(name: &str) -> Option<usize> {
-    let start = name.find(|c: char| c.is_ascii_digit())?;
-    let digits: String = name[start..]
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .collect();
-    digits.parse().ok()
+/// Pictures with prompts.
+#[derive(Debug)]
+pub(super) struct Assigned {
+    pub(super) items: Vec<Item>,
+    /// Prompts without a picture.
+    pub(super) unused: Vec<String>,
+}
+
+impl From<Vec<Item>> for Assigned {
+    fn from(items: Vec<Item>) -> Self {
+        let unused = Vec::new();
+        Self { items, unused }
+    }
 }
 
 /// A prompt with the subject's token and without: placeholders (`{}`, `{token}`, `{class}`) are filled in, and a token that is
@@ -297,6 +150,8 @@ pub(super) fn readings(prompt: &str, token: &str, class: &str) -> Result<[String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rpo_data::picture::save_png;
+    use rpo_data::stickerbench;
 
     #[test]
     fn a_prompt_is_read_with_its_token_and_without() {
@@ -324,10 +179,102 @@ mod tests {
         assert_eq!(of("a .* dog", ".*"), ["a .* dog", "a dog"]);
     }
 
+    /// What pictures of these names are scored against, of as many numbered prompts.
+    fn assigned(names: &[&str], prompts: usize, pattern: Option<&str>) -> Result<Vec<usize>> {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            save_png(path, &image::RgbImage::new(2, 2)).unwrap();
+        }
+        let list = (0..prompts).map(|i| format!("prompt {i}")).collect();
+        let mut subject = stickerbench::subjects(0, 1, 8).remove(0);
+        subject.name = "dog_6".into();
+        let pattern = pattern.map(Pattern::parse).transpose()?;
+        let found = Prompts::List(list).assign(folder.path(), &subject, pattern.as_ref())?;
+        let number = |item: &Item| item.prompt["prompt ".len()..].parse().unwrap();
+        Ok(found.items.iter().map(number).collect())
+    }
+
     #[test]
-    fn numbers_in_names() {
-        assert_eq!(number("prompt-03-1"), Some(3));
-        assert_eq!(number("12"), Some(12));
-        assert_eq!(number("snow"), None);
+    fn a_picture_is_scored_against_the_prompt_of_its_name() {
+        let all = |form: &str| {
+            (0..5)
+                .map(|i| form.replace('#', &i.to_string()))
+                .collect::<Vec<_>>()
+        };
+        for form in [
+            "#.png",
+            "dog6_0#.png",
+            "dog_6-#.png",
+            "sd15_0#.png",
+            "v2-0#.png",
+            "512x512_#.png",
+            "0#_seed1.png",
+            "IMG_20240105_0#.png",
+            "dog6-0#/12.png",
+            "#/0.png",
+            "prompt-0#-1.png",
+            "step-120-seed-3-0#-a-dog-0.png",
+        ] {
+            let names = all(form);
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            assert_eq!(
+                assigned(&names, 5, None).unwrap(),
+                [0, 1, 2, 3, 4],
+                "{form}"
+            );
+        }
+        let several = ["prompt-00-0.png", "prompt-00-1.png", "prompt-01-0.png"];
+        assert_eq!(assigned(&several, 2, None).unwrap(), [0, 0, 1]);
+        assert_eq!(assigned(&several, 1, None).unwrap(), [0, 0, 0]);
+        let pairs = ["0-0.png", "0-1.png", "1-0.png"];
+        assert_eq!(assigned(&pairs, 2, Some("{prompt}-*")).unwrap(), [0, 0, 1]);
+        assert_eq!(assigned(&pairs, 2, Some("*-{prompt}")).unwrap(), [0, 1, 0]);
+    }
+
+    #[test]
+    fn names_that_may_be_read_in_two_ways_are_refused() {
+        let said = |names: &[&str], prompts, pattern| {
+            let error = assigned(names, prompts, pattern).unwrap_err();
+            format!("{error:#}")
+        };
+        let of = |names: &[&str], prompts| said(names, prompts, None);
+        let text = of(&["0-0.png", "0-1.png", "1-0.png"], 2);
+        assert!(
+            text.contains("2 numbers") && text.contains("--names"),
+            "{text}"
+        );
+        let text = of(&["2024-01-05-0.png", "2024-01-05-1.png"], 9);
+        assert!(
+            text.contains("[2024, 1, 5, 0]") && text.contains("not clear"),
+            "{text}"
+        );
+        // One name with a number more than the others.
+        let text = of(&["0.png", "1-2.png"], 3);
+        assert!(
+            text.contains("1-2.png") && text.contains("not clear"),
+            "{text}"
+        );
+        let text = of(&["dog6.png", "0.png"], 3);
+        assert!(text.contains("dog6.png has no prompt"), "{text}");
+        let text = of(&["beach/0.png", "snow/0.png"], 2);
+        assert!(
+            text.contains("no number of a prompt in \"beach\""),
+            "{text}"
+        );
+        let text = of(&["0.png", "3.png"], 3);
+        assert!(text.contains("its number is 3, of 3 prompts"), "{text}");
+        let text = said(&["0_a.png", "b.png"], 3, Some("{prompt}_*"));
+        assert!(
+            text.contains("b.png") && text.contains("does not describe"),
+            "{text}"
+        );
+        // The digit of a name, taken for a prompt's number.
+        let text = said(&["dog6_00.png", "dog6_01.png"], 25, Some("dog{prompt}_*"));
+        assert!(
+            text.contains("2 pictures are of 1 of 25 prompts") && text.contains("0 \"prompt 0\""),
+            "{text}"
+        );
     }
 }

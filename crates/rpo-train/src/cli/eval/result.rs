@@ -133,6 +133,7 @@ impl Evaluation {
         columns: Vec<Column>,
         encoders: Vec<EncoderInfo>,
         subjects: Vec<SubjectScores>,
+        mut notes: Vec<String>,
     ) -> Result<Self> {
         let all = || {
             subjects
@@ -166,7 +167,6 @@ impl Evaluation {
             prompts: prompts.len(),
             pictures: all().count(),
         };
-        let mut notes = Vec::new();
         let plain = all()
             .filter(|(_, p)| p.prompt == p.prompt_without_token)
             .count();

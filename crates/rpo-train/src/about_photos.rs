@@ -1,0 +1,122 @@
+//! What is told about photos and captions, by `check` and in a run's first lines.
+
+use rpo_data::subject::{Reference, Subject, some};
+use rpo_experiment::SubjectSource;
+use rpo_experiment::plan::Plan;
+use std::collections::HashMap;
+
+/// Up to this many subjects, photos are listed per subject.
+const SHOWN: usize = 4;
+
+/// A photo whose sides differ more is mostly cropped away.
+const LONG: f64 = 2.0;
+
+/// Photos and captions of each subject; summed over all if there are many.
+pub fn counts(subjects: &[Subject]) -> Vec<String> {
+    let of = |subjects: &[Subject]| {
+        let all = || subjects.iter().flat_map(|s| &s.references);
+        let sides = all().map(|r| r.picture.dimensions());
+        let area = |(w, h): &(u32, u32)| u64::from(*w) * u64::from(*h);
+        let (least, most) = (sides.clone().min_by_key(area), sides.max_by_key(area));
+        let sizes = match (least, most) {
+            (Some(a), Some(b)) if a == b => format!(" of {} x {}", a.0, a.1),
+            (Some(a), Some(b)) => format!(" of {} x {} to {} x {}", a.0, a.1, b.0, b.1),
+            _ => String::new(),
+        };
+        let captions = all().filter(|r| r.caption.is_some()).count();
+        format!("{} photos{sizes}, {captions} with a caption", all().count())
+    };
+    if subjects.len() > SHOWN {
+        return vec![of(subjects)];
+    }
+    let line = |s: &Subject| {
+        let found = of(std::slice::from_ref(s));
+        format!(
+            "{}: {found}; prompts say \"{} {}\"",
+            s.name, s.token, s.class
+        )
+    };
+    subjects.iter().map(line).collect()
+}
+
+/// What is noteworthy about a plan's photos, a sentence each; `size` is the side of the model's pictures.
+pub fn remarks(plan: &Plan, subjects: &[Subject], size: u32) -> Vec<String> {
+    let keys = &plan.experiment.subjects;
+    let mut found = Vec::new();
+    if let (SubjectSource::Folder, None, [subject]) = (keys.source, keys.live, subjects) {
+        let kind = match subject.live {
+            true => "living subjects",
+            false => "objects",
+        };
+        found.push(format!(
+            "prompts are those for {kind}, by the class \"{}\" (`subjects.live` overrides this)",
+            subject.class
+        ));
+    }
+    for subject in subjects {
+        let before = match subjects.len() {
+            1 => String::new(),
+            _ => format!("{}: ", subject.name),
+        };
+        let all = of_subject(subject, size)
+            .into_iter()
+            .chain(subject.notes.clone());
+        found.extend(all.map(|text| format!("{before}{text}")));
+        if !subject.passed_over.is_empty() {
+            let names = some(&subject.passed_over, subject.passed_over.len());
+            found.push(format!("{before}passed over: {names}"));
+        }
+    }
+    found
+}
+
+fn of_subject(subject: &Subject, size: u32) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut tell = |meaning: &str, is: &dyn Fn(&Reference) -> bool| {
+        let names = subject.references.iter().filter(|r| is(r));
+        let names: Vec<String> = names.map(|r| r.file.clone()).collect();
+        if !names.is_empty() {
+            let count = names.len();
+            found.push(format!("{count} {meaning}: {}", some(&names, count)));
+        }
+    };
+    tell("turned as EXIF or XMP says", &|r| r.seen.turned);
+    tell(
+        "transparent, of which the colours below the transparency are used",
+        &|r| r.seen.transparent,
+    );
+    tell("animated, of which the first picture is used", &|r| {
+        r.seen.animated
+    });
+    tell(
+        "with a colour profile other than sRGB, which is not applied",
+        &|r| r.seen.profile.is_some(),
+    );
+    let sides = |r: &Reference| {
+        let (width, height) = r.picture.dimensions();
+        (width.min(height), width.max(height))
+    };
+    tell(
+        &format!("smaller than the model's {size} px, enlarged"),
+        &|r| sides(r).0 < size,
+    );
+    tell(
+        "more than twice as long as wide, cropped to a square",
+        &|r| {
+            let (short, long) = sides(r);
+            f64::from(long) > LONG * f64::from(short)
+        },
+    );
+    let mut first = HashMap::new();
+    for reference in &subject.references {
+        let picture = &reference.picture;
+        let hash = blake3::hash(picture.as_raw());
+        if let Some(same) = first.insert((picture.dimensions(), hash), &reference.file) {
+            found.push(format!(
+                "{} and {same} have the same pixels",
+                reference.file
+            ));
+        }
+    }
+    found
+}
