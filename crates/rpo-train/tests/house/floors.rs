@@ -14,7 +14,7 @@ const FLOORS: [(&str, &[&str]); 15] = [
     ("rpo-reward", &["rpo-stats"]),
     ("rpo-pref", &["rpo-reward"]),
     ("rpo-encoders", &["rpo-data", "rpo-nn"]),
-    ("rpo-diffusion", &["rpo-encoders", "rpo-nn"]),
+    ("rpo-diffusion", &["rpo-encoders", "rpo-files", "rpo-nn"]),
     (
         "rpo-eval",
         &["rpo-encoders", "rpo-nn", "rpo-reward", "rpo-stats"],
