@@ -1,6 +1,7 @@
 //! The keys of an experiment file with their defaults. One struct per table, one field per key.
 
 use crate::solver::Solver;
+use rpo_data::picture::Limit;
 use rpo_reward::Mean;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -151,7 +152,13 @@ pub struct Subjects {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<bool>,
     /// `folder`, `dreambench`: largest photo that is read, in millions of pixels.
+    #[serde(skip_serializing_if = "is_usual")]
     pub max_megapixels: f64,
+}
+
+/// Runs of before this key keep their names.
+fn is_usual(megapixels: &f64) -> bool {
+    *megapixels == Limit::MEGAPIXELS
 }
 
 /// Where subjects come from.

@@ -99,6 +99,34 @@ mod tests {
     }
 
     #[test]
+    fn living_subjects_follow_from_the_class() {
+        let of = |keys: &str| -> Experiment {
+            let text = format!("subjects = {{ source = \"folder\", path = \"a\", {keys} }}");
+            toml::from_str(&text).unwrap()
+        };
+        for (keys, same) in [
+            ("class = \"dog\"", "class = \"dog\", live = true"),
+            ("class = \"vase\"", "class = \"vase\", live = false"),
+            (
+                "class = \"dog\", live = false",
+                "class = \"dog\", live = false, max_megapixels = 9.0",
+            ),
+        ] {
+            assert_eq!(of(keys).meaning(), of(same).meaning(), "{keys}");
+        }
+        assert_ne!(
+            of("class = \"dog\"").meaning(),
+            of("class = \"dog\", live = false").meaning()
+        );
+        // As version 0.2.0 wrote it, when the name of a run's folder was made of it.
+        let written = toml::to_string(&Experiment::default().meaning()).unwrap();
+        assert!(
+            written.contains("token = \"[v]\"\nlive = false\n\n"),
+            "{written}"
+        );
+    }
+
+    #[test]
     fn every_key_is_of_one_identity_or_the_other() {
         let text = r#"
             arm = [{ name = "a" }]
@@ -108,6 +136,7 @@ mod tests {
             rules = { patience = 2 }
             recipe = { preset = "ours", beta = 2.0 }
             model = { preset = "sd15", variant = "fp16" }
+            subjects = { max_megapixels = 50.0 }
         "#;
         let experiment: Experiment = toml::from_str(text).unwrap();
         let table = toml::Table::try_from(&experiment).unwrap();
