@@ -161,7 +161,7 @@ fn merge(args: &MergeArgs, scale: f64) -> Result<()> {
         export::copy_part(&unet, to)?;
         let stem = "diffusion_pytorch_model";
         let sound = Sound::new(precision);
-        let items = sound.items(items, "unet");
+        let items = sound.items(items, archive.label());
         sound.told(write_sharded(
             to,
             stem,

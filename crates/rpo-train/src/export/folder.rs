@@ -25,8 +25,11 @@ pub fn write_unet(
     let config = std::fs::read(base.join("unet/config.json")).or_bad_input("model")?;
     files::write(&folder.join("config.json"), &config)?;
     let stem = "diffusion_pytorch_model";
-    let sound = Sound::new(precision);
-    let items = sound.items(items, "unet");
+    let (sound, label) = (
+        Sound::new(precision),
+        base.join("unet").display().to_string(),
+    );
+    let items = sound.items(items, &label);
     let written = write_sharded(&folder, stem, items, precision, metadata, MAX_SHARD_SIZE);
     sound.told(written).map(drop)
 }

@@ -44,12 +44,12 @@ pub fn import(
     precision: Option<Precision>,
 ) -> Result<Imported> {
     refuse_occupied(to)?;
-    refuse_within(configurations, to)?;
     let archive = Archive::open(file).or_bad_input("checkpoint")?;
     let of_file = family(&archive).or_bad_input("checkpoint")?;
     let marks = marks(&archive).or_bad_input("checkpoint")?;
     check_links(configurations)?;
     let names = Names::of_folder(configurations).or_bad_input("--config-from")?;
+    refuse_within(configurations, to)?;
     if names.family != of_file {
         return Err(BadInput::new(format!(
             "{} is a {of_file}, {} has the configurations of a {}\n  hint: give a folder of the same family with --config-from",

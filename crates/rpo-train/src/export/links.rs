@@ -29,8 +29,10 @@ pub fn check_links(base: &Path) -> Result<()> {
 /// As [`check_links`].
 pub fn check_part_links(base: &Path, part: &Path) -> Result<()> {
     let entries = std::fs::read_dir(part).with_context(|| part.display().to_string())?;
-    for path in entries.flatten().map(|e| e.path()).filter(|p| p.is_file()) {
-        inside(base, &path)?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    paths.sort();
+    for path in paths.iter().filter(|p| p.is_file()) {
+        inside(base, path)?;
     }
     Ok(())
 }

@@ -44,12 +44,15 @@ pub fn write(
         let archive = folder::open_archive(&base.join(part), variant).or_bad_input("model")?;
         archives.push((*part, archive));
     }
-    let sound = Sound::new(precision);
+    let (sound, label) = (
+        Sound::new(precision),
+        base.join("unet").display().to_string(),
+    );
     let mut parts: Vec<(&str, Vec<Item>)> = archives
         .iter()
         .map(|(part, a)| (*part, sound.items(a.items(), a.label())))
         .collect();
-    parts.push(("unet", sound.items(unet, "unet")));
+    parts.push(("unet", sound.items(unet, &label)));
     let mut items = to_file(&names, parts).or_bad_input(base.display())?;
     let mark = |name: &str| Item::new(name, [0], || Ok(vec![]));
     if schedule.prediction_type == PredictionType::VPrediction {
