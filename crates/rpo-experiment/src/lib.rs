@@ -28,6 +28,7 @@ pub use fields::{
     Test, Training, Validation,
 };
 pub use layer::{Layers, Source};
+pub use nearest::nearest;
 pub use solver::Solver;
 pub use source::read;
 

@@ -1,4 +1,4 @@
-//! Two kinds of failure: bad input (exit code 2) and everything else (exit code 1).
+//! Kinds of failure: bad input (exit code 2), an interruption (75), and everything else (1).
 
 use std::fmt;
 
@@ -40,9 +40,20 @@ impl<T, E: fmt::Display> OrBadInput<T> for Result<T, E> {
     }
 }
 
-/// The process exit code of an error: 2 for bad input, else 1.
+/// The program was asked to end before its work was done; the same command goes on from what was saved.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted: what was done is saved, and the same command goes on")]
+pub struct Interrupted;
+
+/// The exit code of an interrupted program, as `EX_TEMPFAIL` of sysexits.h.
+pub const INTERRUPTED: u8 = 75;
+
+/// The process exit code of an error: 75 for [`Interrupted`], 2 for [`BadInput`], else 1.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<BadInput>()) {
+    let mut chain = error.chain();
+    if chain.any(|cause| cause.is::<Interrupted>()) {
+        INTERRUPTED
+    } else if error.chain().any(|cause| cause.is::<BadInput>()) {
         2
     } else {
         1

@@ -1,5 +1,6 @@
 //! Reading files, with errors that name them.
 
+use crate::file_error::AtPath;
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -9,6 +10,6 @@ use std::path::Path;
 /// # Errors
 /// By path.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let bytes = std::fs::read(path).reading(path)?;
     serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
 }

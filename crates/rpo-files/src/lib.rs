@@ -1,15 +1,22 @@
-//! Atomic writes, checksums and locks on folders, for every crate that writes to disk; and the two kinds of failure.
+//! What every program needs of the system: atomic writes, checksums and locks on folders; messages about files, on a console that
+//! may be closed; and exit codes.
 
+mod cause;
+pub mod console;
+pub mod destination;
 pub mod failure;
+mod file_error;
 pub mod input;
 mod lock;
 pub mod output;
 pub mod printable;
+pub mod program;
 mod sums;
 mod temporary;
 mod write;
 
+pub use file_error::{AtPath, FileError};
 pub use lock::{Lock, LockError};
 pub use sums::{SUMS, check_sum, check_sums, write_summed, write_sums};
-pub use temporary::{sweep, temporary_folder};
-pub use write::{refuse_unless_plain, same_file, write, write_with};
+pub use temporary::{TemporaryFolder, sweep, sweep_abandoned, temporary_folder};
+pub use write::{refuse_unless_plain, same_file, write, write_via, write_with};

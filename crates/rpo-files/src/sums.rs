@@ -1,7 +1,8 @@
 //! Checksums of the files of a folder, in a file beside them that `b3sum --check` can read.
 
+use crate::file_error::AtPath;
 use crate::output;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -31,7 +32,7 @@ pub fn write_summed(folder: &Path, file: &str, bytes: &[u8]) -> Result<()> {
     let path = folder.join(SUMS);
     let before = match std::fs::read_to_string(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
-        read => read.with_context(|| path.display().to_string())?,
+        read => read.reading(&path)?,
     };
     let mut text = String::new();
     for line in before.lines().filter(|l| named(l) != Some(file)) {
@@ -50,7 +51,7 @@ pub fn check_sum(folder: &Path, file: &str) -> Result<()> {
     let path = folder.join(SUMS);
     let text = match std::fs::read_to_string(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        read => read.with_context(|| path.display().to_string())?,
+        read => read.reading(&path)?,
     };
     match text.lines().find(|l| named(l) == Some(file)) {
         Some(line) => compare(line, &folder.join(file)),
@@ -83,7 +84,7 @@ pub fn check_sums(folder: &Path) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let text = std::fs::read_to_string(&path).reading(&path)?;
     for (i, line) in text.lines().enumerate() {
         let Some(file) = named(line) else {
             bail!("{}:{}: is no line of a checksum", path.display(), i + 1)
@@ -96,7 +97,7 @@ pub fn check_sums(folder: &Path) -> Result<()> {
 fn sum(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let hashed = File::open(path).and_then(|file| hasher.update_reader(file).map(drop));
-    hashed.with_context(|| path.display().to_string())?;
+    hashed.reading(path)?;
     Ok(hasher.finalize().to_hex().to_string())
 }
 

@@ -1,25 +1,90 @@
 //! Unfinished files and folders, under names that nobody else would choose.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile, TempDir};
 
 /// Prefix of their names, followed by [`RANDOM`] random letters and digits.
 const PREFIX: &str = ".rpo-unfinished-";
 const RANDOM: usize = 6;
 
-/// A temporary folder in `parent`, to be renamed when complete; removed if dropped before.
+/// Attempts to make one while other programs sweep.
+const ATTEMPTS: usize = 8;
+
+/// A folder to be renamed when complete; removed if dropped before. It is locked meanwhile, which tells
+/// [`sweep_abandoned`] that it is in use.
+#[derive(Debug)]
+pub struct TemporaryFolder {
+    folder: TempDir,
+    _lock: Option<File>,
+}
+
+impl TemporaryFolder {
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Gives it up without removing it: it was renamed, or is to be.
+    pub fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+}
+
+/// A temporary folder in `parent`.
 ///
 /// # Errors
 /// I/O errors.
-pub fn temporary_folder(parent: &Path) -> Result<TempDir> {
-    builder(0o777).tempdir_in(parent)
+pub fn temporary_folder(parent: &Path) -> Result<TemporaryFolder> {
+    let mut made = builder(0o777).tempdir_in(parent)?;
+    for _ in 0..ATTEMPTS {
+        let lock = File::open(made.path()).ok();
+        if lock.as_ref().is_none_or(|lock| claimed(lock, made.path())) {
+            return Ok(TemporaryFolder {
+                folder: made,
+                _lock: lock,
+            });
+        }
+        made = builder(0o777).tempdir_in(parent)?;
+    }
+    Err(ErrorKind::ResourceBusy.into())
 }
 
-/// A temporary file in `parent`.
+/// A temporary file in `parent`, locked while it is open.
 pub(crate) fn temporary_file(parent: &Path) -> Result<NamedTempFile> {
-    builder(0o666).tempfile_in(parent)
+    let mut made = builder(0o666).tempfile_in(parent)?;
+    for _ in 0..ATTEMPTS {
+        if claimed(made.as_file(), made.path()) {
+            return Ok(made);
+        }
+        made = builder(0o666).tempfile_in(parent)?;
+    }
+    Err(ErrorKind::ResourceBusy.into())
+}
+
+/// Locks what was opened at `path`. False if another program has it, or removed it before it was locked. A file system without
+/// locks counts as locked: there nothing is swept.
+fn claimed(file: &File, path: &Path) -> bool {
+    match file.try_lock() {
+        Ok(()) => is_at(file, path),
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(_)) => true,
+    }
+}
+
+/// Whether an open file or folder is what `path` names.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (open, there) = (file.metadata(), fs::symlink_metadata(path));
+    let id = |about: fs::Metadata| (about.dev(), about.ino());
+    matches!((open.map(id), there.map(id)), (Ok(open), Ok(there)) if open == there)
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 /// `mode`: readable by others as far as the umask allows, unlike tempfile's default for secrets.
@@ -60,6 +125,29 @@ pub fn sweep(folder: &Path) -> Result<()> {
         swept.map_err(|e| named(&path, e))?;
     }
     Ok(())
+}
+
+/// Removes the unfinished files and folders directly in `folder` whose program has ended. What is in use is locked and stays; so
+/// does everything where there are no locks. Best effort: what cannot be removed stays.
+pub fn sweep_abandoned(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let kind = entry.file_type();
+        let ours = is_ours(&entry.file_name().to_string_lossy());
+        let Some(kind) = kind.ok().filter(|k| ours && (k.is_file() || k.is_dir())) else {
+            continue;
+        };
+        let path = entry.path();
+        let Ok(lock) = File::open(&path) else {
+            continue;
+        };
+        if cfg!(not(unix)) || lock.try_lock().is_err() || !is_at(&lock, &path) {
+            continue;
+        }
+        let _ = match kind.is_dir() {
+            true => fs::remove_dir_all(&path),
+            false => fs::remove_file(&path),
+        };
+    }
 }
 
 /// The same error with the path in front, unless it already has it.
@@ -118,6 +206,36 @@ mod tests {
         sweep(folder.path()).unwrap();
         assert!(half.exists());
         assert!(folder.path().join("linked").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_what_was_abandoned_is_swept_without_a_lock_on_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let (used, file) = (
+            temporary_folder(folder.path()).unwrap(),
+            temporary_file(folder.path()).unwrap(),
+        );
+        for name in THEIRS {
+            fs::write(folder.path().join(name), "mine").unwrap();
+        }
+        let (left, half) = (
+            folder.path().join(".rpo-unfinished-abcdef"),
+            folder.path().join(".rpo-unfinished-uvwxyz"),
+        );
+        fs::create_dir_all(left.join("deep")).unwrap();
+        fs::write(&half, "half").unwrap();
+        let link = folder.path().join(".rpo-unfinished-ffffff");
+        std::os::unix::fs::symlink(used.path(), &link).unwrap();
+        // Below it nothing is looked for.
+        let below = folder.path().join("below/.rpo-unfinished-abcdef");
+        fs::create_dir_all(&below).unwrap();
+        sweep_abandoned(folder.path());
+        assert!(used.path().exists() && file.path().exists());
+        assert!(!left.exists() && !half.exists());
+        assert!(below.exists() && fs::symlink_metadata(&link).is_ok());
+        assert!(THEIRS.iter().all(|name| folder.path().join(name).exists()));
+        sweep_abandoned(&folder.path().join("nowhere"));
     }
 
     #[test]

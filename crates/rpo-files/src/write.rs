@@ -13,6 +13,14 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |file| file.write_all(bytes))
 }
 
+/// As [`write`], with the temporary file in `folder`, which must be on the same file system, instead of beside it.
+///
+/// # Errors
+/// As [`write_with`].
+pub fn write_via(folder: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    place(folder, path, |file| file.write_all(bytes))
+}
+
 /// Writes the output of `fill` to `path` and creates its folder.
 ///
 /// # Errors
@@ -22,14 +30,24 @@ pub fn write_with<E: From<Error>>(
     path: &Path,
     fill: impl FnOnce(&mut File) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
+    place(beside(path), path, fill)
+}
+
+fn beside(path: &Path) -> &Path {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+fn place<E: From<Error>>(
+    temporary: &Path,
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
     refuse_unless_plain(path)?;
-    let folder = match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
-        None => Path::new("."),
-    };
-    fs::create_dir_all(folder).map_err(|e| named(folder, e))?;
-    let mut file = temporary_file(folder).map_err(|e| named(folder, e))?;
+    for folder in [beside(path), temporary] {
+        fs::create_dir_all(folder).map_err(|e| named(folder, e))?;
+    }
+    let mut file = temporary_file(temporary).map_err(|e| named(temporary, e))?;
     fill(file.as_file_mut())?;
     file.as_file().sync_data()?;
     file.persist(path).map_err(|e| e.error)?;

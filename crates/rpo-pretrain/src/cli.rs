@@ -8,12 +8,13 @@ use crate::sheet;
 use crate::state::{self, Record};
 use crate::train::{Run, Start};
 use crate::vae;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use rpo_diffusion::{Pipeline, load_unet};
 use rpo_encoders::dual::DualEncoder;
 use rpo_encoders::vit::VitEncoder;
 use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::{console, say};
 use rpo_nn::Place;
 use rpo_nn::weights::Precision;
 use std::path::{Path, PathBuf};
@@ -163,12 +164,13 @@ pub fn main() -> Result<()> {
     | Verb::Release(ReleaseArgs { threads, .. })
     | Verb::Score(ScoreArgs { threads, .. })
     | Verb::Vae(VaeArgs { threads, .. })) = &verb;
-    rpo_nn::on_pool_of(*threads, || match verb {
+    let ended = rpo_nn::on_pool_of(*threads, || match verb {
         Verb::Unet(args) => unet(&args),
         Verb::Release(args) => release(&args),
         Verb::Score(args) => score(&args),
         Verb::Vae(args) => vae(&args.model),
-    })
+    });
+    ended.context("starting the threads")?
 }
 
 fn unet(args: &UnetArgs) -> Result<()> {
@@ -257,10 +259,10 @@ fn release(args: &ReleaseArgs) -> Result<()> {
     let mut run = Run::open(start, record.settings, lock, pipeline, &first)?;
     run.train()?;
     let (weights, averages) = run.losses()?;
-    println!("held-out loss of the weights {weights}\nheld-out loss of the averages {averages}");
+    say!("held-out loss of the weights {weights}\nheld-out loss of the averages {averages}");
     let config = args.model.join("unet/config.json");
     state::write_unet(&run.state().averages, Precision::F16, &config, &args.to)?;
-    println!("wrote the averages to {}", args.to.display());
+    say!("wrote the averages to {}", args.to.display());
     Ok(())
 }
 
@@ -287,7 +289,7 @@ fn score(args: &ScoreArgs) -> Result<()> {
         ("true renders through the VAE", judges.score(&decoded)?),
         ("true renders", judges.score(&renders)?),
     ];
-    print!("{}", score::table(&rows));
+    console::out(&score::table(&rows));
     let all: serde_json::Map<String, serde_json::Value> = rows
         .iter()
         .map(|(name, s)| Ok(((*name).to_owned(), serde_json::to_value(s)?)))
@@ -301,7 +303,7 @@ fn score(args: &ScoreArgs) -> Result<()> {
 fn vae(model: &Path) -> Result<()> {
     let found = vae::round_trips(&Pipeline::load(model).or_bad_input("--model")?)?;
     let each: Vec<String> = found.quickstart.iter().map(|x| format!("{x:.1}")).collect();
-    println!(
+    say!(
         "150 pictures with looks: mean {:.2} dB, worst tenth {:.2} dB\nthe quickstart's references: {} dB",
         found.mean,
         found.worst_tenth,

@@ -1,5 +1,6 @@
 //! `rpo-pretrain unet` trains the U-Net of the embedded model, `release` decays the rate and writes it, `score` scores it.
 
+use rpo_files::program;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -11,11 +12,6 @@ fn main() -> ExitCode {
         // SAFETY: no other thread exists yet, so none can read the environment meanwhile.
         unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     }
-    match rpo_pretrain::cli::main() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(rpo_files::failure::exit_code(&error))
-        }
-    }
+    let name = concat!("rpo-pretrain ", env!("CARGO_PKG_VERSION"));
+    program::run(name, rpo_pretrain::cli::main)
 }

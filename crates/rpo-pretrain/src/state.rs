@@ -5,6 +5,7 @@ use crate::saves::{self, RECORD, Saves};
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::say;
 use rpo_nn::optim::{AdamW, AdamWConfig, Ema};
 use rpo_nn::weights::{Params, Precision, pt, write};
 use serde::{Deserialize, Serialize};
@@ -131,7 +132,7 @@ impl State {
         self.record = Record::read(save)?;
         let now = computed_with();
         if self.record.computed_with != now {
-            println!(
+            say!(
                 "the last bits so far were computed with {}, from here on with {now}",
                 self.record.computed_with
             );

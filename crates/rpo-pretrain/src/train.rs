@@ -9,6 +9,7 @@ use crate::sheet;
 use crate::state::{Point, Record, State};
 use anyhow::Result;
 use rpo_diffusion::{Pipeline, UNet2DConditionModel};
+use rpo_files::say;
 use rpo_nn::optim::{self, Rate};
 use rpo_nn::weights::Params;
 use std::path::PathBuf;
@@ -62,7 +63,7 @@ impl Run {
         if let Some(save) = saves::newest(lock.folder())? {
             settings.check_same(&Record::read(&save)?.settings, lock.folder())?;
             state.load(&save)?;
-            println!("resumes from {}", save.display());
+            say!("resumes from {}", save.display());
         }
         Ok(Self {
             unet: pipeline.unet(&state.weights)?,
@@ -97,7 +98,7 @@ impl Run {
         let mut windows = Windows::from(order, looks, order.of(first).0);
         let empty = texts(&self.pipeline, &[String::new()])?.swap_remove(0);
         let held_out = self.held_out.loss(&self.averaged)?;
-        println!("step {first}, held-out loss of the averages {held_out}");
+        say!("step {first}, held-out loss of the averages {held_out}");
         let begin = Instant::now();
         let mut meter = Meter::new(first);
         let (mut saved, mut drawn) = (0., 0.);
@@ -188,7 +189,7 @@ impl Run {
         });
         let batch = record.settings.batch;
         let samples = record.step * batch as u64;
-        println!(
+        say!(
             "step {} samples {samples} {:.1}/s (data {:.0} %) {:.0} min left, loss {training:.4} norm {:.2} rate {:.1e}, held-out {held_out}",
             record.step,
             pace / 60. * batch as f64,

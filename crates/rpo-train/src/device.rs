@@ -3,6 +3,7 @@
 use anyhow::Result;
 use rpo_experiment::device::{Wanted, check, parse};
 use rpo_files::failure::BadInput;
+use rpo_files::tell;
 use rpo_nn::Place;
 
 /// Whether this program was built with the feature `cuda`.
@@ -52,11 +53,11 @@ impl Chosen {
     /// Prints where networks will compute, unless it is the CPU without a note. Returns the device's description.
     pub fn tell(&self) -> Option<String> {
         if let Some(note) = &self.note {
-            eprintln!("{note}");
+            tell!("{note}");
         }
         let device = describe(&self.place, &self.keys);
         if let Some(device) = &device {
-            eprintln!("computing on {device}");
+            tell!("computing on {device}");
         }
         device
     }

@@ -6,7 +6,7 @@ use rpo_nn::weights::Params;
 use std::path::Path;
 
 pub use rpo_files::input::read_json;
-pub use rpo_files::output::{cannot_write, write, write_json};
+pub use rpo_files::output::{write, write_json};
 
 /// Writes a picture as PNG and creates its folder.
 ///

@@ -1,6 +1,10 @@
 //! `rpo-train FILE` runs an experiment; `rpo-train help` lists the other verbs.
 
+use anyhow::Context;
+use rpo_files::program;
 use std::process::ExitCode;
+
+const NO_THREADS: &str = "the threads cannot be started\n  hint: allow more memory (`ulimit -v`) or processes (`ulimit -u`), or set RAYON_NUM_THREADS lower";
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -11,14 +15,9 @@ fn main() -> ExitCode {
         // SAFETY: no other thread exists yet, so none can read the environment meanwhile.
         unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     }
-    // Run inside the pool: work submitted from outside would be handed over and waited for.
-    match rpo_nn::on_pool(|| rpo_train::cli::main(std::env::args())) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // It may hold names from foreign files.
-            let message = format!("{error:#}");
-            eprintln!("error: {}", rpo_files::printable::printable_lines(&message));
-            ExitCode::from(rpo_files::failure::exit_code(&error))
-        }
-    }
+    program::run(concat!("rpo-train ", env!("CARGO_PKG_VERSION")), || {
+        // Inside the pool: work submitted from outside would be handed over and waited for.
+        let ended = rpo_nn::on_pool_of(0, || rpo_train::cli::main(std::env::args_os()));
+        ended.context(NO_THREADS)?
+    })
 }

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, anyhow};
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::Run;
 use rpo_files::failure::BadInput;
+use rpo_files::tell;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -38,7 +39,7 @@ pub fn run_all(plan: &Plan, run: &Run, jobs: usize) -> Result<Vec<Failed>> {
                     let result = work(&program, run, cell, index, threads);
                     let n = done.fetch_add(1, Ordering::Relaxed) + 1;
                     let how = if result.is_ok() { "done" } else { "failed" };
-                    eprintln!("{n} of {}: {} {how}", plan.cells.len(), cell.id);
+                    tell!("{n} of {}: {} {how}", plan.cells.len(), cell.id);
                     if let (Err(error), Ok(mut failed)) = (result, failed.lock()) {
                         failed.push(Failed {
                             cell: cell.id.clone(),

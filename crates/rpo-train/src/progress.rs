@@ -2,6 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rpo_experiment::run::{Phase, Times, duration};
+use rpo_files::tell;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -79,7 +80,7 @@ impl Progress {
             None if self.last_line.elapsed() > Duration::from_secs(10) => {
                 self.last_line = Instant::now();
                 let percent = 100.0 * self.work_done / self.work_all.max(1.0);
-                eprintln!("{percent:3.0} % {line}");
+                tell!("{percent:3.0} % {line}");
             }
             None => {}
         }
@@ -93,8 +94,8 @@ impl Progress {
     /// Prints a line above the bar.
     pub fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| tell!("{text}")),
+            None => tell!("{text}"),
         }
     }
 

@@ -9,6 +9,7 @@ use rpo_experiment::Source;
 use rpo_experiment::plan::Plan;
 use rpo_experiment::run::{RECORDS, Run, RunInfo};
 use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::tell;
 use rpo_files::{Lock, LockError};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -123,7 +124,7 @@ pub fn load(run: &Run) -> Result<(Setup, RunInfo)> {
     layers.sources.clone_from(&info.sources);
     let setup = Setup::load(experiment, &layers)?;
     if info.version == HASHED_OTHERWISE {
-        eprintln!(
+        tell!(
             "{}: was begun by rpo-train {HASHED_OTHERWISE}; whether model, encoders and subjects are still those of the run is not known",
             run.path.display()
         );
@@ -184,7 +185,7 @@ pub fn tell_difference(info: &RunInfo, setup: &Setup) {
             true => format!("{machine}, {computed}"),
             false => machine.to_owned(),
         };
-        eprintln!(
+        tell!(
             "this run began on \"{}\", here is \"{}\": its remaining steps may not be bit-identical to an uninterrupted run",
             of(&info.machine, &info.computed),
             of(&machine, &computed)

@@ -7,7 +7,7 @@ use super::record::{Latest, Record};
 use super::step_folders;
 use super::times::Times;
 use anyhow::{Context, Result, bail};
-use rpo_files::{SUMS, input, output};
+use rpo_files::{AtPath, SUMS, input, output};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -128,7 +128,7 @@ impl Folder {
     fn record(&self) -> Result<Vec<u8>> {
         match fs::read(self.metrics()) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            read => read.with_context(|| self.metrics().display().to_string()),
+            read => Ok(read.reading(&self.metrics())?),
         }
     }
 
@@ -198,8 +198,7 @@ impl Folder {
             .create(true)
             .truncate(false)
             .open(&path);
-        file.and_then(|f| f.set_len(bytes))
-            .with_context(|| path.display().to_string())
+        Ok(file.and_then(|f| f.set_len(bytes)).writing(&path)?)
     }
 
     /// Appends lines to `metrics.jsonl`.
@@ -218,7 +217,7 @@ impl Folder {
             file.write_all(text.as_bytes())?;
             file.sync_data()
         };
-        append().with_context(|| output::cannot_write(&path))
+        Ok(append().writing(&path)?)
     }
 
     /// All records of `metrics.jsonl` in order.

@@ -1,6 +1,7 @@
 //! Folders `step-000120`, one per step, of which some are kept. Only this program's own files are removed.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use rpo_files::AtPath;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
@@ -55,7 +56,7 @@ pub(super) fn keep(parent: &Path, keep: &BTreeSet<usize>, files: &[&str]) -> Res
 fn absent(path: &Path, removed: std::io::Result<()>) -> Result<()> {
     match removed {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(()),
-        removed => removed.with_context(|| path.display().to_string()),
+        removed => Ok(removed.removing(path)?),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Folder;
 use anyhow::{Context, Result};
-use rpo_files::{check_sum, write_summed};
+use rpo_files::{AtPath, check_sum, write_summed};
 use rpo_reward::Score;
 use rpo_stats::Column;
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ impl StepResult {
         let path = place.join(&file);
         let bytes = match fs::read(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            read => read.with_context(|| path.display().to_string())?,
+            read => read.reading(&path)?,
         };
         check_sum(&place, &file).with_context(|| {
             let path = path.display();
@@ -77,7 +77,7 @@ impl StepResult {
         // An unusable file would not match the new checksum if a kill came before the new file.
         match fs::remove_file(place.join(&file)) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
-                return Err(e).with_context(|| place.join(&file).display().to_string());
+                return Ok(Err(e).removing(&place.join(&file))?);
             }
             _ => {}
         }

@@ -3,6 +3,7 @@
 use super::precision::{CHUNK, Precision};
 use crate::finite::not_finite;
 use candle_core::{Error, Result};
+use rpo_files::FileError;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -79,8 +80,13 @@ pub fn write(
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     let items = sorted(items).map_err(|e| cannot_write(path, &e))?;
-    rpo_files::write_with(path, |file| fill(file, &items, precision, metadata))
-        .map_err(|e: Error| cannot_write(path, &e))
+    rpo_files::write_with(path, |file| fill(file, &items, precision, metadata)).map_err(
+        |e: Error| match e {
+            // The system's errors have hints.
+            Error::Io(e) => Error::msg(FileError::writing(path, e)),
+            e => cannot_write(path, &e),
+        },
+    )
 }
 
 /// The bytes that [`write()`] writes, for small files.
@@ -232,7 +238,8 @@ pub fn write_sharded(
         serde_json::json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
     let path = dir.join(format!("{stem}.safetensors.index.json"));
     let text = serde_json::to_string_pretty(&index).map_err(Error::wrap)? + "\n";
-    rpo_files::write(&path, text.as_bytes()).map_err(|e| cannot_write(&path, &e))?;
+    rpo_files::write(&path, text.as_bytes())
+        .map_err(|e| Error::msg(FileError::writing(&path, e)))?;
     files.push(path);
     Ok(files)
 }

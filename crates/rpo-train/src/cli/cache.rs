@@ -3,6 +3,7 @@
 use crate::memory::size;
 use crate::runner::store::Store;
 use anyhow::Result;
+use rpo_files::say;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,14 +12,14 @@ pub(super) fn cache(folder: &Path, prune: Option<f64>) -> Result<()> {
     let store = Store::new(folder.to_owned());
     let unused = prune.map(|days| Duration::from_secs_f64(86_400.0 * days));
     let (held, removed) = store.look(unused)?;
-    println!(
+    say!(
         "{}: {} files, {}",
         folder.display(),
         held.files,
         size(held.bytes as usize)
     );
     if prune.is_some() {
-        println!(
+        say!(
             "removed: {} files, {}",
             removed.files,
             size(removed.bytes as usize)

@@ -1,11 +1,13 @@
 //! `rpo-train cell RUN --index N`: one cell of a run, in its own process.
 
+use super::given;
 use crate::device;
 use crate::run_folder;
 use crate::runner;
 use anyhow::Result;
 use rpo_experiment::run::Run;
 use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::say;
 use std::path::Path;
 
 /// Exit code of a cell that was interrupted and can be resumed.
@@ -21,6 +23,7 @@ pub(super) fn cell(run: &Path, index: usize, watched: bool) -> Result<()> {
             std::process::exit(INTERRUPTED)
         });
     }
+    given::want_run(run)?;
     let run = Run {
         path: run.to_owned(),
     };
@@ -34,7 +37,7 @@ pub(super) fn cell(run: &Path, index: usize, watched: bool) -> Result<()> {
         )));
     };
     if run.is_finished(&plan, cell)? {
-        println!("{}: is finished", cell.id);
+        say!("{}: is finished", cell.id);
         return Ok(());
     }
     let (setup, info) = run_folder::load(&run)?;
@@ -49,6 +52,6 @@ pub(super) fn cell(run: &Path, index: usize, watched: bool) -> Result<()> {
     let setup = setup.at(chosen)?;
     run_folder::tell_difference(&info, &setup);
     runner::run_one(&setup, &run, cell)?;
-    println!("{}: finished", cell.id);
+    say!("{}: finished", cell.id);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Arguments that select a checkpoint of a run.
 
+use super::given;
 use crate::run_folder;
 use crate::runner::setup::Setup;
 use crate::thing::Thing;

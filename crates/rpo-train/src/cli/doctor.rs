@@ -5,17 +5,18 @@ use crate::embedded;
 use crate::hub::Environment;
 use crate::paths;
 use anyhow::Result;
+use rpo_files::say;
 use std::path::Path;
 
 /// Prints threads, SIMD level, device, the embedded model and the folder it is unpacked into.
 pub(super) fn doctor() -> Result<()> {
-    println!("rpo-train  {}", env!("CARGO_PKG_VERSION"));
-    println!(
+    say!("rpo-train  {}", env!("CARGO_PKG_VERSION"));
+    say!(
         "threads    {} (RAYON_NUM_THREADS changes it; the bits of a run do not depend on it)",
         rayon::current_num_threads()
     );
-    println!("SIMD       {}", rpo_nn::simd_level());
-    println!("kernels    version {}", rpo_nn::KERNELS_VERSION);
+    say!("SIMD       {}", rpo_nn::simd_level());
+    say!("kernels    version {}", rpo_nn::KERNELS_VERSION);
     let device = match device::open("auto", "auto") {
         Ok(chosen) => match device::describe(&chosen.place, &chosen.keys) {
             Some(name) => name,
@@ -25,12 +26,12 @@ pub(super) fn doctor() -> Result<()> {
         },
         Err(e) => format!("{e:#}"),
     };
-    println!("device     {device}");
+    say!("device     {device}");
     let copy = match embedded::copy() {
         Ok(copy) => format!("unpacked in {} (RPO_CACHE moves it)", copy.display()),
         Err(e) => format!("{e:#}"),
     };
-    println!("embedded   micro, {}; {copy}", embedded::describe());
+    say!("embedded   micro, {}; {copy}", embedded::describe());
     for (what, name) in [
         ("model", "micro"),
         ("reward", "micro/reward"),
@@ -38,8 +39,8 @@ pub(super) fn doctor() -> Result<()> {
         ("ViT judge", "micro/eval_dino"),
     ] {
         match paths::find(name, Path::new(".")) {
-            Ok(path) => println!("{what:<10} {}", path.display()),
-            Err(e) => println!("{what:<10} `{name}`: {e:#}"),
+            Ok(path) => say!("{what:<10} {}", path.display()),
+            Err(e) => say!("{what:<10} `{name}`: {e:#}"),
         }
     }
     let environment = Environment::of_process();
@@ -48,6 +49,6 @@ pub(super) fn doctor() -> Result<()> {
         (true, true) => "HF_HUB_OFFLINE is set",
         (true, false) => "what it lacks is fetched",
     };
-    println!("hub cache  {} ({hub})", environment.cache.display());
+    say!("hub cache  {} ({hub})", environment.cache.display());
     Ok(())
 }

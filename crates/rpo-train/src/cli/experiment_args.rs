@@ -1,5 +1,6 @@
 //! The arguments that select an experiment, the same for every verb that takes one.
 
+use super::given;
 use anyhow::Result;
 use clap::Args;
 use rpo_experiment::{Experiment, Layers};
@@ -19,6 +20,7 @@ pub(super) struct ExperimentArgs {
 
 impl ExperimentArgs {
     pub(super) fn read(&self) -> Result<(Experiment, Layers)> {
+        given::want_experiment(&self.experiment)?;
         rpo_experiment::read(&self.experiment, &self.overlays, &self.sets)
     }
 }

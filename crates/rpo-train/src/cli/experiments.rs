@@ -3,14 +3,15 @@
 use anyhow::Result;
 use rpo_experiment::built_in::{self, BuiltIn};
 use rpo_files::failure::BadInput;
+use rpo_files::{console, say};
 use std::path::Path;
 
 /// Lists the built-in experiments, or prints the text of the one with this name.
 pub(super) fn experiments(name: Option<&Path>) -> Result<()> {
     let Some(name) = name else {
-        println!("rpo-train NAME runs one, `rpo-train experiments NAME` prints its text\n");
+        say!("rpo-train NAME runs one, `rpo-train experiments NAME` prints its text\n");
         list(built_in::EXPERIMENTS);
-        println!("\n--with NAME lays one over any of them\n");
+        say!("\n--with NAME lays one over any of them\n");
         list(built_in::SIZES);
         return Ok(());
     };
@@ -22,12 +23,12 @@ pub(super) fn experiments(name: Option<&Path>) -> Result<()> {
             built_in::suggest(name, built_in::EXPERIMENTS)
         )));
     };
-    print!("{}", found.text);
+    console::out(&found.text);
     Ok(())
 }
 
 fn list(built_in: &[BuiltIn]) {
     for one in built_in {
-        println!("  {:<22} {}", one.short(), one.about());
+        say!("  {:<22} {}", one.short(), one.about());
     }
 }

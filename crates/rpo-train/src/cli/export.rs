@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use rpo_diffusion::{UNetConfig, VaeConfig, check_folder};
 use rpo_encoders::folder::open_archive;
 use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::say;
 use rpo_nn::weights::{Archive, Item, Params, Precision, pt};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -118,7 +119,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<()> {
             model.metadata.clone(),
         )?,
     }
-    println!("{}", args.to.display());
+    say!("{}", args.to.display());
     Ok(())
 }
 
@@ -231,17 +232,17 @@ pub(super) fn import(args: &ImportArgs) -> Result<()> {
     )?;
     let precision = args.dtype.map(Precision::from);
     let imported = export::import(&args.file, &configurations.folder, &args.to, precision)?;
-    println!("{}", imported.family);
+    say!("{}", imported.family);
     if let Some(first) = imported.passed_over.first() {
-        println!(
+        say!(
             "{} tensors of the file are read by no part, {} among them",
             imported.passed_over.len(),
             first.escape_debug()
         );
     }
     if let Some(changed) = imported.changed {
-        println!("{changed}");
+        say!("{changed}");
     }
-    println!("{}", args.to.display());
+    say!("{}", args.to.display());
     Ok(())
 }

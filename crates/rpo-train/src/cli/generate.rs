@@ -1,5 +1,6 @@
 //! `rpo-train generate`: pictures from a checkpoint of a run, or from the base model.
 
+use rpo_files::{say, tell};
 use super::checkpoint::CheckpointArgs;
 use super::numbers::finite;
 use crate::device;
@@ -47,7 +48,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     let mut checkpoint = args.checkpoint.find(args.lora.is_some())?;
     let model = &checkpoint.setup.experiment.model;
     let chosen = device::open(&model.device, &model.dtype).or_else(|e| {
-        eprintln!("drawing on the CPU: {e}");
+        tell!("drawing on the CPU: {e}");
         device::open("cpu", "auto")
     })?;
     checkpoint.setup = checkpoint.setup.at(chosen)?;
@@ -76,7 +77,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     for request in &requests {
         if warned.insert(&request.prompt) {
             let remark = texts::too_long(&setup.pipeline, &request.prompt, &subject.token)?;
-            remark.inspect(|remark| eprintln!("warning: {remark}"));
+            remark.inspect(|remark| tell!("warning: {remark}"));
         }
     }
     let drawer = setup.drawer();
@@ -113,7 +114,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     }
     for (path, bytes) in &drawn {
         files::write(path, bytes)?;
-        println!("{}", path.display());
+        say!("{}", path.display());
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `rpo-train lora`: inspects and converts LoRA files, merges them into a model and removes them from it.
 
+use rpo_files::{say, tell};
 use super::export::Dtype;
 use super::numbers::finite;
 use crate::export::{self, How, Sound, Staging, refuse_occupied};
@@ -172,7 +173,7 @@ fn merge(args: &MergeArgs, scale: f64) -> Result<()> {
         ))?;
     }
     staging.finish()?;
-    println!(
+    say!(
         "{}: {} modules, {scale} times",
         args.to.display(),
         lora.modules.len()
@@ -205,7 +206,7 @@ fn convert(args: &ConvertArgs) -> Result<()> {
         Names::Peft => lora.to_peft(None),
     };
     files::write(&args.to, &bytes.or_bad_input(args.lora.display())?)?;
-    println!(
+    say!(
         "{}: {} modules of {} ({})",
         args.to.display(),
         lora.modules.len(),
@@ -223,12 +224,12 @@ fn info(path: &Path, full: bool) -> Result<()> {
         .map(|m| m.a.elem_count() + m.b.elem_count())
         .sum();
     let or = |value: Option<String>| value.unwrap_or_else(|| "differs by module".into());
-    println!("keys       {}", lora.format.name());
-    println!("base       {}", lora.base().architecture());
-    println!("rank       {}", or(lora.rank().map(|r| r.to_string())));
-    println!("alpha      {}", or(lora.alpha().map(|a| a.to_string())));
-    println!("values     {:?}, {:.2} M", lora.dtype, numbers as f64 / 1e6);
-    println!("modules    {}", lora.modules.len());
+    say!("keys       {}", lora.format.name());
+    say!("base       {}", lora.base().architecture());
+    say!("rank       {}", or(lora.rank().map(|r| r.to_string())));
+    say!("alpha      {}", or(lora.alpha().map(|a| a.to_string())));
+    say!("values     {:?}, {:.2} M", lora.dtype, numbers as f64 / 1e6);
+    say!("modules    {}", lora.modules.len());
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for name in lora.modules.keys() {
         // Indices of lists are left out, except that `to_out.0` stays one kind of layer.
@@ -239,7 +240,7 @@ fn info(path: &Path, full: bool) -> Result<()> {
             .or_default() += 1;
     }
     for (kind, count) in kinds {
-        println!("           {count:>4} {kind}");
+        say!("           {count:>4} {kind}");
     }
     for (key, value) in &lora.metadata {
         let end = match value.char_indices().nth(100) {
@@ -247,7 +248,7 @@ fn info(path: &Path, full: bool) -> Result<()> {
             _ => value.len(),
         };
         let (short, rest) = value.split_at(end);
-        println!(
+        say!(
             "  {} = {}{}",
             printable_name(key),
             printable(short),
@@ -261,7 +262,7 @@ fn info(path: &Path, full: bool) -> Result<()> {
 fn read(path: &Path, layers_per_block: usize) -> Result<Lora> {
     let lora = Lora::read(path, layers_per_block).or_bad_input("LoRA")?;
     for note in &lora.notes {
-        eprintln!("{}: {note}", path.display());
+        tell!("{}: {note}", path.display());
     }
     Ok(lora)
 }

@@ -11,39 +11,27 @@ mod experiments;
 mod export;
 mod forward;
 mod generate;
+mod given;
 mod lora;
 mod numbers;
-mod output;
 mod plan;
 mod report;
+mod verb;
 
+use rpo_files::tell;
 use crate::device;
 use crate::pool;
 use crate::run_folder::RunFolder;
 use crate::runner::{self, setup::Setup};
-use anyhow::Result;
+use anyhow::{Context, Result};
+use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 use clap::{Parser, Subcommand};
 use experiment_args::ExperimentArgs;
+use rpo_files::failure::BadInput;
+use rpo_files::say;
+use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::PathBuf;
-
-const VERBS: [&str; 16] = [
-    "run",
-    "cache",
-    "cell",
-    "plan",
-    "check",
-    "generate",
-    "forward",
-    "lora",
-    "export",
-    "import",
-    "eval",
-    "report",
-    "doctor",
-    "experiments",
-    "schema",
-    "help",
-];
 
 #[derive(Parser)]
 #[command(
@@ -138,13 +126,18 @@ enum Verb {
 /// Runs the program with its arguments, beginning with the program's name.
 ///
 /// # Errors
-/// Any failure; [`rpo_files::failure::exit_code`] tells bad input from other failures. Wrong arguments end the process with code 2.
-pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
-    match Cli::parse_from(with_verb(args.collect())).verb {
+/// Any failure; [`rpo_files::failure::exit_code`] tells bad input from other failures.
+pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
+    let args = verb::with_verb(args.collect())?;
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(said) => return help(&said),
+    };
+    match cli.verb {
         Verb::Run { file, out, jobs } => {
             let (experiment, mut layers) = file.read()?;
             for change in &layers.changes {
-                eprintln!("changed: {change}");
+                tell!("changed: {change}");
             }
             if let Some(out) = &out {
                 layers.sources = RunFolder::sources(out);
@@ -183,7 +176,7 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
         Verb::Doctor => doctor::doctor(),
         Verb::Experiments { name } => experiments::experiments(name.as_deref()),
         Verb::Schema => {
-            println!(
+            say!(
                 "{}",
                 serde_json::to_string_pretty(&rpo_experiment::schema())?
             );
@@ -192,39 +185,26 @@ pub fn main(args: impl Iterator<Item = String>) -> Result<()> {
     }
 }
 
-/// `rpo-train FILE …` means `rpo-train run FILE …`.
-fn with_verb(mut args: Vec<String>) -> Vec<String> {
-    if args
-        .get(1)
-        .is_some_and(|a| !a.starts_with('-') && !VERBS.contains(&a.as_str()))
-    {
-        args.insert(1, "run".into());
+/// Prints what the parser says instead of the arguments: help, the version, or an error.
+fn help(said: &clap::Error) -> Result<()> {
+    if said.use_stderr() {
+        let text = said.to_string();
+        let text = text.trim_start_matches("error: ").trim_end();
+        return Err(BadInput::new(match said.kind() {
+            DisplayHelpOnMissingArgumentOrSubcommand => format!("a verb is missing\n{text}"),
+            _ => text.to_owned(),
+        }));
     }
-    args
+    match said.print() {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("standard output"),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
-    use rpo_experiment::built_in;
-
-    #[test]
-    fn a_file_alone_is_run() {
-        let to = |s: &[&str]| with_verb(s.iter().map(|s| (*s).to_owned()).collect());
-        assert_eq!(to(&["rpo-train", "a.toml"])[1], "run");
-        assert_eq!(to(&["rpo-train", "doctor"])[1], "doctor");
-        assert_eq!(to(&["rpo-train", "--help"])[1], "--help");
-    }
-
-    #[test]
-    fn no_experiment_is_named_like_a_verb() {
-        let all = built_in::EXPERIMENTS.iter().chain(built_in::SIZES);
-        for name in all.map(built_in::BuiltIn::short) {
-            assert!(!VERBS.contains(&name), "{name}");
-            assert_eq!(with_verb(vec!["rpo-train".into(), name.into()])[1], "run");
-        }
-    }
 
     #[test]
     fn every_verb_is_known() {
@@ -233,6 +213,6 @@ mod tests {
             .get_subcommands()
             .map(clap::Command::get_name)
             .collect();
-        assert!(names.iter().all(|n| VERBS.contains(n)), "{names:?}");
+        assert!(names.iter().all(|n| verb::VERBS.contains(n)), "{names:?}");
     }
 }

@@ -1,11 +1,11 @@
 //! `rpo-train plan FILE`: an experiment with everything resolved, without weights.
 
 use super::experiment_args::ExperimentArgs;
-use super::output;
 use crate::files;
 use anyhow::Result;
 use rpo_experiment::plan::{Plan, VERSION};
 use rpo_files::failure::BadInput;
+use rpo_files::{destination, say};
 use std::path::{Path, PathBuf};
 
 /// Prints the plan, or writes it to `out`.
@@ -13,12 +13,12 @@ pub(super) fn plan(file: &ExperimentArgs, out: Option<&Path>) -> Result<()> {
     let (experiment, layers) = file.read()?;
     let plan = Plan::of(experiment, &layers)?;
     let Some(out) = out else {
-        println!("{}", serde_json::to_string_pretty(&plan)?);
+        say!("{}", serde_json::to_string_pretty(&plan)?);
         return Ok(());
     };
     let read = std::iter::once(&file.experiment).chain(&file.overlays);
     let ours = format!("{{\n  \"version\": {VERSION},\n  \"experiment\": {{");
-    output::refuse_foreign("--out", out, read.map(PathBuf::as_path), |start| {
+    destination::replaceable("--out", out, read.map(PathBuf::as_path), |start| {
         start.starts_with(ours.as_bytes())
     })?;
     if out.with_file_name("run.json").exists() {
@@ -28,7 +28,7 @@ pub(super) fn plan(file: &ExperimentArgs, out: Option<&Path>) -> Result<()> {
         )));
     }
     files::write_json(out, &plan)?;
-    println!(
+    say!(
         "{}: {} cells, at most {:.0} U-Net forwards",
         out.display(),
         plan.cells.len(),

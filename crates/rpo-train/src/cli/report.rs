@@ -1,10 +1,11 @@
 //! `rpo-train report RUN…`: the report of a run, finished or not, without its model; or a comparison of several.
 
-use super::output;
+use super::given;
 use crate::files;
 use anyhow::Result;
 use rpo_experiment::run::Run;
 use rpo_files::failure::OrBadInput;
+use rpo_files::{destination, say};
 use rpo_report::collect::{REPORT_DATA, collect};
 use rpo_report::page::{self, ReportData};
 use std::path::{Path, PathBuf};
@@ -12,19 +13,20 @@ use std::path::{Path, PathBuf};
 /// One run: writes its tables and page from its records; several: writes a comparison to `out`.
 pub(super) fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
     if runs.len() > 1 {
-        output::refuse_foreign("--out", out, [], |start| {
-            output::holds(start, "runs compared · RPO</title>")
+        destination::replaceable("--out", out, [], |start| {
+            destination::holds(start, "runs compared · RPO</title>")
         })?;
     }
     let mut data = Vec::with_capacity(runs.len());
     for path in runs {
+        given::want_run(path)?;
         let run = Run { path: path.clone() };
         // Runs of earlier versions have no plan: their final report data is rendered again.
         if run.plan_path().is_file() {
             let info = run.info()?;
             let told = collect(&run.plan()?, &info, &run)?;
             if runs.len() == 1 {
-                println!("{told}");
+                say!("{told}");
             }
         }
         let report: ReportData = files::read_json(&path.join(REPORT_DATA)).or_bad_input(
@@ -37,6 +39,6 @@ pub(super) fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
         many => (out.to_path_buf(), page::compare(many)?),
     };
     files::write(&path, html.as_bytes())?;
-    println!("report {}", path.display());
+    say!("report {}", path.display());
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The parts of a model folder that an export does not train.
 
+use rpo_files::AtPath;
 use super::index::write_index;
 use super::links::{check_part_links, inside};
 use super::parts::NETWORKS;
@@ -89,7 +90,7 @@ fn copy_files(base: &Path, part: &str, to: &Path, how: Option<How>) -> Result<()
         .map(|e| e.file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
-    std::fs::create_dir_all(to).with_context(|| files::cannot_write(to))?;
+    std::fs::create_dir_all(to).writing(to)?;
     for name in &names {
         let is_weight = WEIGHTS.iter().any(|end| name.ends_with(end)) || name.contains(".index.");
         if is_weight {
@@ -186,8 +187,10 @@ fn place(real: &Path, to: &Path, link: bool) -> Result<()> {
             return Ok(());
         }
         #[cfg(unix)]
-        return std::os::unix::fs::symlink(real, to).with_context(|| files::cannot_write(to));
+        return std::os::unix::fs::symlink(real, to)
+            .writing(to)
+            .map_err(Into::into);
     }
-    std::fs::copy(real, to).with_context(|| files::cannot_write(to))?;
+    std::fs::copy(real, to).writing(to)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! A U-Net in a diffusers folder.
 
+use rpo_files::AtPath;
 use super::sound::Sound;
 use crate::files;
 use anyhow::{Context, Result};
@@ -21,7 +22,7 @@ pub fn write_unet(
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     let folder = to.join("unet");
-    std::fs::create_dir_all(&folder).with_context(|| files::cannot_write(&folder))?;
+    std::fs::create_dir_all(&folder).writing(&folder)?;
     let config = std::fs::read(base.join("unet/config.json")).or_bad_input("model")?;
     files::write(&folder.join("config.json"), &config)?;
     let stem = "diffusion_pytorch_model";

@@ -8,6 +8,7 @@ use rpo_diffusion::checkpoint::{Names, V_PRED, ZERO_SNR, model_spec, to_file};
 use rpo_diffusion::{NoiseSchedule, PredictionType};
 use rpo_encoders::clip::ClipTextConfig;
 use rpo_encoders::folder;
+use rpo_files::AtPath;
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_nn::weights::{Item, Precision};
 use std::collections::BTreeMap;
@@ -69,7 +70,7 @@ pub fn write(
         &title,
     ));
     if let Some(parent) = to.parent() {
-        std::fs::create_dir_all(parent).with_context(|| files::cannot_write(to))?;
+        std::fs::create_dir_all(parent).writing(to)?;
     }
     sound.told(rpo_nn::weights::write(to, &items, precision, &metadata))
 }

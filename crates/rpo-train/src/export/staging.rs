@@ -1,14 +1,13 @@
 //! A folder that appears whole or not at all, and never replaces another.
 
-use crate::files;
-use anyhow::{Context, Result};
-use rpo_files::failure::{BadInput, OrBadInput};
+use anyhow::Result;
+use rpo_files::failure::OrBadInput;
+use rpo_files::{AtPath, TemporaryFolder, destination};
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// A temporary folder beside its target.
 pub struct Staging {
-    folder: TempDir,
+    folder: TemporaryFolder,
     target: PathBuf,
 }
 
@@ -21,11 +20,11 @@ impl Staging {
         refuse_occupied(target)?;
         let target = std::path::absolute(target).or_bad_input(target.display())?;
         let parent = target.parent().unwrap_or(Path::new("."));
-        let begin = || -> std::io::Result<TempDir> {
+        let begin = || -> std::io::Result<TemporaryFolder> {
             std::fs::create_dir_all(parent)?;
             rpo_files::temporary_folder(parent)
         };
-        let folder = begin().with_context(|| files::cannot_write(&target))?;
+        let folder = begin().writing(&target)?;
         Ok(Self { folder, target })
     }
 
@@ -41,8 +40,7 @@ impl Staging {
     pub fn finish(self) -> Result<()> {
         refuse_occupied(&self.target)?;
         // A rename replaces an empty folder.
-        std::fs::rename(self.folder.path(), &self.target)
-            .with_context(|| files::cannot_write(&self.target))?;
+        std::fs::rename(self.folder.path(), &self.target).writing(&self.target)?;
         // Renamed, so nothing is left to remove.
         let _ = self.folder.keep();
         Ok(())
@@ -52,17 +50,7 @@ impl Staging {
 /// Refuses to overwrite.
 ///
 /// # Errors
-/// [`BadInput`] unless `target` does not exist or is an empty folder.
+/// As [`destination::free`].
 pub fn refuse_occupied(target: &Path) -> Result<()> {
-    let Ok(about) = std::fs::symlink_metadata(target) else {
-        return Ok(());
-    };
-    let empty = about.is_dir() && std::fs::read_dir(target).is_ok_and(|mut e| e.next().is_none());
-    if empty {
-        return Ok(());
-    }
-    Err(BadInput::new(format!(
-        "{}: there is something already, and nothing is overwritten\n  hint: name a new place with --to, or remove what is there",
-        target.display()
-    )))
+    destination::free("--to", target, true)
 }

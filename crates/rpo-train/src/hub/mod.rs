@@ -14,6 +14,8 @@ pub use needs::{Content, Gap, missing, wanted};
 pub use repository::Repository;
 
 use rpo_experiment::Source;
+#[cfg(feature = "hub")]
+use rpo_files::tell;
 use std::path::PathBuf;
 
 /// Finds a repository: in the cache under its name or, if it has moved, its other name; then on the hub, if this build can
@@ -74,7 +76,7 @@ fn ask_hub(
     if environment.offline {
         return Err("the hub was not asked, because HF_HUB_OFFLINE is set".into());
     }
-    eprintln!("fetching {repository} into {}", environment.cache.display());
+    tell!("fetching {repository} into {}", environment.cache.display());
     let commit = download::fetch(repository, content, variant, environment)?;
     let pinned = Repository {
         name: repository.name.clone(),

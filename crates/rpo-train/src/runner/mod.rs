@@ -26,6 +26,7 @@ use rpo_experiment::SubjectSource;
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::{Run, duration};
 use rpo_files::failure::BadInput;
+use rpo_files::{say, tell};
 use rpo_report::collect::collect;
 use setup::Setup;
 
@@ -80,11 +81,11 @@ pub struct Failed {
 pub fn conclude(plan: &Plan, run: &Run, mut failed: Vec<Failed>) -> Result<()> {
     let collected = run.info().and_then(|info| collect(plan, &info, run));
     match &collected {
-        Ok(table) => println!("{table}"),
-        Err(e) => eprintln!("the tables and the page could not be written: {e:#}"),
+        Ok(table) => say!("{table}"),
+        Err(e) => tell!("the tables and the page could not be written: {e:#}"),
     }
     let t = run.times(&plan.cells);
-    println!(
+    say!(
         "time of all cells {} · negatives {} · training {} · validation {} ({:.0} %) · test {}",
         duration(t.total),
         duration(t.negatives),
@@ -93,7 +94,7 @@ pub fn conclude(plan: &Plan, run: &Run, mut failed: Vec<Failed>) -> Result<()> {
         100.0 * t.validation_share(),
         duration(t.test)
     );
-    println!("report {}", run.path.join("report.html").display());
+    say!("report {}", run.path.join("report.html").display());
     let count = failed.len();
     // Other failures take precedence over bad input for the exit code.
     let bad = |f: &Failed| f.error.chain().any(|e| e.is::<BadInput>());
@@ -116,7 +117,7 @@ pub fn conclude(plan: &Plan, run: &Run, mut failed: Vec<Failed>) -> Result<()> {
 fn begin(setup: &Setup) -> Result<test_pictures::Judges> {
     fits(setup, 1)?;
     if let Some(saved) = setup.experiment.savings(&setup.arms) {
-        println!("{saved}");
+        say!("{saved}");
     }
     test_pictures::Judges::load(setup)
 }
@@ -128,14 +129,14 @@ fn begin(setup: &Setup) -> Result<test_pictures::Judges> {
 pub fn tell(setup: &Setup) -> Result<()> {
     if setup.experiment.subjects.source != SubjectSource::Stickerbench {
         for line in about_photos::counts(&setup.subjects) {
-            println!("photos {line}");
+            say!("photos {line}");
         }
         for remark in about_photos::remarks(setup, &setup.subjects, setup.size) {
-            println!("photos {remark}");
+            say!("photos {remark}");
         }
     }
     for remark in texts::remarks(setup, &setup.subjects, Some(&setup.pipeline))? {
-        eprintln!("warning: {remark}");
+        tell!("warning: {remark}");
     }
     Ok(())
 }
@@ -169,7 +170,7 @@ pub fn fits(setup: &Setup, jobs: usize) -> Result<()> {
         let estimate = memory::estimate(setup, arm, trained, &sizes, place);
         memory::check(arm, &estimate, available.map(|bytes| bytes / jobs))?;
         if estimate.total() > memory::WORTH_TELLING {
-            println!("memory {}: {}", arm.name, estimate.describe());
+            say!("memory {}: {}", arm.name, estimate.describe());
         }
     }
     Ok(())

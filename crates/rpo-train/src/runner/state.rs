@@ -1,9 +1,8 @@
 //! The state a trajectory resumes from after an interruption: weights and moments.
 
-use crate::files;
 use anyhow::{Context, Result};
 use rpo_experiment::run::{Folder, Latest, MOMENTS, WEIGHTS};
-use rpo_files::{check_sums, write_sums};
+use rpo_files::{AtPath, check_sums, write_sums};
 use rpo_nn::optim::AdamW;
 use rpo_nn::weights::Params;
 
@@ -20,13 +19,9 @@ pub(super) fn save(
 ) -> Result<()> {
     let state = folder.state(step);
     if !done {
-        std::fs::create_dir_all(&state).with_context(|| state.display().to_string())?;
-        params
-            .save(&state.join(WEIGHTS))
-            .with_context(|| files::cannot_write(&state))?;
-        optimizer
-            .save_state(&state.join(MOMENTS))
-            .with_context(|| files::cannot_write(&state))?;
+        std::fs::create_dir_all(&state).writing(&state)?;
+        params.save(&state.join(WEIGHTS))?;
+        optimizer.save_state(&state.join(MOMENTS))?;
         write_sums(&state, &[WEIGHTS, MOMENTS])?;
     }
     folder.point_to(step, done)

@@ -2,6 +2,7 @@
 
 mod print;
 
+use rpo_files::say;
 use super::experiment_args::ExperimentArgs;
 use crate::device;
 use crate::hub::{self, Environment};
@@ -19,7 +20,7 @@ use rpo_experiment::{Experiment, Layers, SubjectSource};
 pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
     let (experiment, layers) = file.read()?;
     for change in &layers.changes {
-        println!("changed    {change}");
+        say!("changed    {change}");
     }
     let preset = presets::find(&experiment.model.preset);
     let absent = absent(&experiment, &layers);
@@ -34,7 +35,7 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
             subjects.as_deref(),
             None,
         )?;
-        println!("every key is known; not here yet: {}", absent.join(", "));
+        say!("every key is known; not here yet: {}", absent.join(", "));
         return Ok(());
     }
     let setup = Setup::load(experiment, &layers)?;
@@ -45,12 +46,12 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
         Some(&setup.subjects),
         Some(&setup.pipeline),
     )?;
-    println!("every key is known and every input was found");
+    say!("every key is known and every input was found");
     if let Err(e) = device::open(
         &setup.experiment.model.device,
         &setup.experiment.model.dtype,
     ) {
-        println!("here it would not start: {e}");
+        say!("here it would not start: {e}");
     }
     Ok(())
 }

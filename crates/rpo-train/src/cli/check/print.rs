@@ -9,6 +9,7 @@ use rpo_diffusion::Pipeline;
 use rpo_experiment::plan::Plan;
 use rpo_experiment::run::duration;
 use rpo_experiment::words::describe_guidance;
+use rpo_files::say;
 use rpo_reward::select::Kind;
 
 /// Tokens of a text in CLIP's encoders, used if the model is missing.
@@ -23,8 +24,8 @@ pub(super) fn print(
 ) -> Result<()> {
     let cells = &plan.cells;
     let e = &plan.experiment;
-    println!("{}: {}", e.name, e.reproduces);
-    println!(
+    say!("{}: {}", e.name, e.reproduces);
+    say!(
         "model      {} ({} px, U-Net of {:.2} M parameters{})",
         e.model.path,
         sizes.size,
@@ -35,33 +36,36 @@ pub(super) fn print(
             "; not found here"
         }
     );
-    println!(
+    say!(
         "encoders   reward {}, CLIP {}, {} {}",
-        e.encoders.reward, e.encoders.clip, e.encoders.vit_name, e.encoders.vit
+        e.encoders.reward,
+        e.encoders.clip,
+        e.encoders.vit_name,
+        e.encoders.vit
     );
     let names: Vec<&str> = plan.subjects.iter().map(|s| s.name.as_str()).collect();
-    println!("subjects   {} ({})", names.len(), names.join(", "));
+    say!("subjects   {} ({})", names.len(), names.join(", "));
     let found = subjects.unwrap_or_default();
     for line in about_photos::counts(found) {
-        println!("photos     {line}");
+        say!("photos     {line}");
     }
     for remark in about_photos::remarks(plan, found, sizes.size as u32) {
-        println!("           {remark}");
+        say!("           {remark}");
     }
     for remark in texts::remarks(plan, found, pipeline)? {
-        println!("           {remark}");
+        say!("           {remark}");
     }
     let shapes = sizes.unet.shapes()?;
     let mut weights = Vec::with_capacity(plan.arms.len());
     let available = memory::available(plan);
     for arm in &plan.arms {
-        println!(
+        say!(
             "arm        {}: {}",
             arm.name,
             arm.recipe.describe(arm.preset)
         );
         if let Some(lora) = arm.lora.as_ref().map(settings::lora) {
-            println!(
+            say!(
                 "           LoRA of rank {}, alpha {}, on {} modules: {:.2} M parameters",
                 lora.rank,
                 lora.alpha,
@@ -78,22 +82,22 @@ pub(super) fn print(
             state: 3 * 4 * trained,
         });
         let estimate = memory::estimate(plan, arm, trained, sizes, Memory::Host);
-        println!("memory     {}", estimate.describe());
+        say!("memory     {}", estimate.describe());
         if let Some(available) = available.filter(|a| *a < estimate.total()) {
-            println!(
+            say!(
                 "           this machine has {}: it would be refused here",
                 memory::size(available)
             );
         }
     }
-    println!(
+    say!(
         "sampler    {} steps of {}, {}",
         e.sampler.steps,
         serde_json::to_string(&e.sampler.solver)?.trim_matches('"'),
         describe_guidance(e.sampler.guidance, e.sampler.guidance_interval)
     );
     if let Some(saved) = e.savings(&plan.arms) {
-        println!("           {saved}");
+        say!("           {saved}");
     }
     for rule in &plan.rules {
         let patience = match (rule.kind, rule.patience) {
@@ -102,11 +106,11 @@ pub(super) fn print(
             (Kind::Best, None) => "runs all steps".into(),
             (Kind::Last, _) => "takes the last of all steps".to_owned(),
         };
-        println!("rule       {}: {patience}", rule.name);
+        say!("rule       {}: {patience}", rule.name);
     }
     let limit = |arm: usize| plan.arms[arm].training.steps;
     let steps = (0..plan.arms.len()).map(limit).max().unwrap_or_default();
-    println!(
+    say!(
         "cells      {} of at most {steps} steps, scored every {}",
         match cells.len() {
             1 => "1 trajectory".to_owned(),
@@ -115,7 +119,7 @@ pub(super) fn print(
         e.validation.every
     );
     let tests: usize = plan.subjects.iter().map(|s| s.prompts.test.len()).sum();
-    println!(
+    say!(
         "test       {tests} prompts x {} pictures for each arm, seed and chosen checkpoint",
         e.test.pictures_per_prompt
     );
@@ -124,7 +128,7 @@ pub(super) fn print(
         .iter()
         .map(|c| plan.training_cost(c) - limit(c.arm) as f64 * plan.step_cost(c))
         .sum();
-    println!(
+    say!(
         "cost       at most {total:.0} U-Net forwards, {:.0} % of them in validation",
         100.0 * validation / total
     );
@@ -133,12 +137,12 @@ pub(super) fn print(
     let tokens = tokens.map_or(TOKENS, |(_, read)| read);
     let forward = sizes.unet.multiplications(side, side, tokens) as f64;
     let speed = speed::multiplications_a_second()?;
-    println!(
+    say!(
         "time       about {} on this CPU, of the U-Net alone (a rough estimate: {:.0} GFLOP/s in products of matrices)",
         duration(total * forward / speed),
         2e-9 * speed
     );
     let written = disk::estimate(plan, sizes.size, |arm| weights[arm]);
-    println!("disk       {}", written.describe());
+    say!("disk       {}", written.describe());
     Ok(())
 }

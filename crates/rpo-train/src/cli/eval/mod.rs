@@ -5,7 +5,7 @@ mod names;
 mod prompts;
 mod result;
 
-use super::output;
+use rpo_files::tell;
 use crate::device::DeviceArgs;
 use crate::hub::{Content, Environment};
 use crate::paths;
@@ -24,6 +24,7 @@ use rpo_encoders::dual::Architecture;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_eval::reward::Rewarder;
 use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::{console, destination, say};
 use rpo_nn::Place;
 use rpo_reward::{Lambda, Mean};
 use std::collections::BTreeSet;
@@ -133,8 +134,8 @@ pub(super) fn eval(args: &EvalArgs) -> Result<()> {
     }
     // A result is recognised by its content; of the inputs, only a table of prompts could look like one.
     let table = args.prompts.iter().map(Path::new);
-    output::refuse_foreign("--out", &args.out, table, |start| {
-        output::holds(start, "\"kernels_version\"")
+    destination::replaceable("--out", &args.out, table, |start| {
+        destination::holds(start, "\"kernels_version\"")
     })?;
     let (place, device) = args.device.open("f32")?;
     let panel = Panel::load(args, &place)?;
@@ -147,8 +148,8 @@ pub(super) fn eval(args: &EvalArgs) -> Result<()> {
     let columns = panel.columns();
     let result = Evaluation::new(&args.token, device, columns, panel.encoders, scored, notes)?;
     crate::files::write_json(&args.out, &result)?;
-    print!("{}", result.to_text());
-    println!("written {}", args.out.display());
+    console::out(&result.to_text());
+    say!("written {}", args.out.display());
     Ok(())
 }
 
@@ -311,7 +312,7 @@ impl Panel {
                 {
                     beyond = format!("; the token `{token}` is beyond them");
                 }
-                eprintln!(
+                tell!(
                     "warning: {}: {tokens} tokens, of which {} reads {read}{beyond}",
                     texts::beginning(prompt),
                     encoder.name()

@@ -1,5 +1,6 @@
 //! U-Net, VAE and text encoders on given tensors.
 
+use rpo_files::tell;
 use super::inputs::{Inputs, nchw};
 use super::results::Results;
 use anyhow::Result;
@@ -40,7 +41,7 @@ pub(super) fn unet(
     if let Some((path, scale)) = lora {
         let lora = Lora::read(path, config.layers(0)).or_bad_input("--lora")?;
         for note in &lora.notes {
-            eprintln!("{}: {note}", path.display());
+            tell!("{}: {note}", path.display());
         }
         let adapters = lora.adapters(&params).or_bad_input("--lora")?;
         adapters.set_scale(scale);

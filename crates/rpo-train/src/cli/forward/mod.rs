@@ -7,7 +7,7 @@ mod gradient;
 mod inputs;
 mod results;
 
-use super::output;
+use rpo_files::{destination, say};
 use crate::device::DeviceArgs;
 use crate::hub::Content;
 use crate::paths;
@@ -39,11 +39,11 @@ pub(super) fn forward(mut args: ForwardArgs) -> Result<()> {
         ));
     }
     let read = args.inputs.iter().chain(&args.pictures).chain(&args.lora);
-    output::refuse_foreign(
+    destination::replaceable(
         "--output",
         &args.output,
         read.map(PathBuf::as_path),
-        |start| output::holds(start, "\"rpo\":\"forward\""),
+        |start| destination::holds(start, "\"rpo\":\"forward\""),
     )?;
     let (place, _) = DeviceArgs::named(&args.device).open(&args.dtype)?;
     let inputs = args.inputs.as_deref().map(Inputs::read).transpose()?;
@@ -69,12 +69,12 @@ pub(super) fn forward(mut args: ForwardArgs) -> Result<()> {
     let mut names: Vec<&String> = results.keys().collect();
     names.sort();
     for name in names.iter().take(12) {
-        println!("{name} {:?}", results[*name].dims());
+        say!("{name} {:?}", results[*name].dims());
     }
     if names.len() > 12 {
-        println!("and {} more", names.len() - 12);
+        say!("and {} more", names.len() - 12);
     }
-    println!("written {}", args.output.display());
+    say!("written {}", args.output.display());
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::{About, Adapters, Lora, LoraConfig};
 use rpo_files::failure::OrBadInput;
+use rpo_files::tell;
 use rpo_nn::weights::Params;
 use std::path::Path;
 
@@ -71,7 +72,7 @@ pub fn load_lora(base: Base, path: &Path, scale: f64) -> Result<Box<dyn Trained>
     let layers = base.pipeline.unet_config.layers(0);
     let lora = Lora::read(path, layers).or_bad_input("LoRA")?;
     for note in &lora.notes {
-        eprintln!("{}: {note}", path.display());
+        tell!("{}: {note}", path.display());
     }
     let adapters = lora.adapters(&base.pipeline.unet_params);
     let adapters = adapters.or_bad_input(path.display())?;

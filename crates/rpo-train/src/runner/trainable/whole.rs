@@ -2,7 +2,7 @@
 
 use super::contract::{Base, Trainable, Trained, Unit};
 use crate::files;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::About;
 use rpo_files::failure::OrBadInput;
@@ -85,8 +85,7 @@ impl Trained for Copied {
         let config = std::fs::read(base.pipeline.folder.join("unet").join(CONFIG))?;
         files::write(&place.join(CONFIG), &config)?;
         let path = place.join(WEIGHTS);
-        let saved = self.params.save(&path);
-        saved.with_context(|| files::cannot_write(&path))?;
+        self.params.save(&path)?;
         Ok(WholeUnet.files(""))
     }
 }

@@ -1,0 +1,74 @@
+//! What a program prints. A reader that went away (`| head`) is no error, and printing never panics.
+
+use crate::file_error::AtPath;
+use anyhow::Result;
+use std::fmt::Arguments;
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use std::sync::Mutex;
+
+/// The first error of standard output; nothing is printed after it.
+static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Prints a line on standard output.
+#[macro_export]
+macro_rules! say {
+    ($($text:tt)*) => { $crate::console::out(&format!("{}\n", format_args!($($text)*))) };
+}
+
+/// Prints a line on standard error.
+#[macro_export]
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::console::err(format_args!($($text)*)) };
+}
+
+/// Prints `text` on standard output.
+pub fn out(text: &str) {
+    let mut failed = FAILED.lock().unwrap_or_else(|held| held.into_inner());
+    if failed.is_none() {
+        let mut out = io::stdout().lock();
+        *failed = out
+            .write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .err();
+    }
+}
+
+/// Prints a line on standard error, if anybody reads it.
+pub fn err(text: Arguments) {
+    // In one piece: several processes may share it.
+    let _ = io::stderr()
+        .lock()
+        .write_all(format!("{text}\n").as_bytes());
+}
+
+/// Whether everything that was printed on standard output could be written.
+///
+/// # Errors
+/// A full disk, for example; not that the reader went away.
+pub fn written() -> Result<()> {
+    let mut failed = FAILED.lock().unwrap_or_else(|held| held.into_inner());
+    settle(failed.take())
+}
+
+fn settle(failed: Option<io::Error>) -> Result<()> {
+    match failed {
+        Some(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Ok(Err(e).writing(Path::new("standard output"))?)
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_reader_that_went_away_is_no_error() {
+        settle(None).unwrap();
+        settle(Some(ErrorKind::BrokenPipe.into())).unwrap();
+        let full = settle(Some(ErrorKind::StorageFull.into())).unwrap_err();
+        assert!(full.to_string().contains("standard output"), "{full}");
+    }
+}
