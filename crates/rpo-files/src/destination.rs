@@ -67,6 +67,20 @@ pub fn free(name: &str, path: &Path, folder: bool) -> Result<()> {
     Ok(writable(path)?)
 }
 
+/// Checks a folder for results: it may exist, or not yet.
+///
+/// # Errors
+/// [`BadInput`] if something else is there; a [`FileError`] if it cannot be written.
+pub fn folder_of_results(name: &str, path: &Path) -> Result<()> {
+    if !path.is_dir() && fs::symlink_metadata(path).is_ok() {
+        return Err(BadInput::new(format!(
+            "{name} {}: this is no folder\n  hint: name a folder",
+            path.display()
+        )));
+    }
+    Ok(writable(&path.join("result"))?)
+}
+
 /// Whether the first bytes of a file, `start`, have `text` in them.
 pub fn holds(start: &[u8], text: &str) -> bool {
     start.windows(text.len()).any(|w| w == text.as_bytes())
@@ -118,6 +132,9 @@ mod tests {
         assert_eq!(said("empty", true), "");
         assert!(said("empty", false).contains("nothing is overwritten"));
         assert!(said("file", true).contains("--to"));
+        folder_of_results("--out", &at("empty")).unwrap();
+        folder_of_results("--out", &at("new/folder")).unwrap();
+        assert!(folder_of_results("--out", &at("file")).is_err());
         assert!(said("file/result", false).contains("file is a file"));
         assert!(said(&"x".repeat(300), true).contains("255 bytes"));
         // Nothing was written.

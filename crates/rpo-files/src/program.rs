@@ -1,7 +1,7 @@
 //! A program from its start to its exit code: errors, panics and interruptions end with a message.
 
 use crate::console;
-use crate::failure::exit_code;
+use crate::failure::{INTERRUPTED, exit_code};
 use crate::tell;
 use anyhow::Result;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -29,8 +29,12 @@ pub fn run(program: &'static str, main: impl FnOnce() -> Result<()>) -> ExitCode
     })) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            tell!("error: {error:#}");
-            ExitCode::from(exit_code(&error))
+            let code = exit_code(&error);
+            match code {
+                INTERRUPTED => tell!("{error:#}"),
+                _ => tell!("error: {error:#}"),
+            }
+            ExitCode::from(code)
         }
         Err(_) => ExitCode::FAILURE,
     }

@@ -7,7 +7,7 @@
 use crate::hub::expand;
 use anyhow::Result;
 use rpo_files::failure::BadInput;
-use rpo_files::temporary_folder;
+use rpo_files::{sweep_abandoned, temporary_folder};
 use rpo_micro::{FILES, File};
 use std::fs;
 use std::io;
@@ -111,6 +111,7 @@ fn unpack(folders: &[PathBuf], files: &[File]) -> std::result::Result<PathBuf, S
 /// The copy appears whole: it is written to a temporary folder beside its path and renamed.
 fn unpack_in(folder: &Path, files: &[File]) -> io::Result<PathBuf> {
     let copy = folder.join(name_of(files));
+    sweep_abandoned(folder);
     if is_whole(&copy, files) {
         return Ok(copy);
     }

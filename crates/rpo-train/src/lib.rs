@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod export;
 pub mod files;
 pub mod hub;
+pub mod interrupt;
 pub mod memory;
 pub mod paths;
 pub mod pool;

@@ -1,5 +1,6 @@
 //! Cells in several processes on this machine.
 
+use crate::interrupt;
 use crate::runner::Failed;
 use anyhow::{Context, Result, anyhow};
 use rpo_experiment::plan::{Cell, Plan};
@@ -10,16 +11,20 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// File for the output of a cell's process, in its trajectory's folder.
 const LOG: &str = "log.txt";
 
+/// Time between looks at a process.
+const POLL: Duration = Duration::from_millis(20);
+
 /// Runs the cells, `jobs` at a time, each in its own process with its share of the threads. The other cells continue when one
 /// fails; the failed ones are returned at the end.
 ///
 /// # Errors
-/// If this program's own path cannot be found.
+/// If this program's own path cannot be found; an interruption.
 pub fn run_all(plan: &Plan, run: &Run, jobs: usize) -> Result<Vec<Failed>> {
     let program = std::env::current_exe().context("the path of this program")?;
     let threads = (rayon::current_num_threads() / jobs).max(1);
@@ -31,14 +36,18 @@ pub fn run_all(plan: &Plan, run: &Run, jobs: usize) -> Result<Vec<Failed>> {
     std::thread::scope(|scope| {
         for _ in 0..jobs.min(plan.cells.len()) {
             scope.spawn(|| {
-                loop {
+                while !interrupt::is_asked() {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(cell) = plan.cells.get(index) else {
                         break;
                     };
                     let result = work(&program, run, cell, index, threads);
                     let n = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    let how = if result.is_ok() { "done" } else { "failed" };
+                    let how = match &result {
+                        Ok(()) => "done",
+                        Err(_) if interrupt::is_asked() => "interrupted",
+                        Err(_) => "failed",
+                    };
                     tell!("{n} of {}: {} {how}", plan.cells.len(), cell.id);
                     if let (Err(error), Ok(mut failed)) = (result, failed.lock()) {
                         failed.push(Failed {
@@ -50,6 +59,7 @@ pub fn run_all(plan: &Plan, run: &Run, jobs: usize) -> Result<Vec<Failed>> {
             });
         }
     });
+    interrupt::check()?;
     Ok(failed.into_inner().unwrap_or_default())
 }
 
@@ -73,8 +83,17 @@ fn work(program: &Path, run: &Run, cell: &Cell, index: usize, threads: usize) ->
         .stderr(file)
         .spawn()
         .with_context(|| program.display().to_string())?;
-    let watched = child.stdin.take();
-    let status = child.wait()?;
+    let mut watched = child.stdin.take();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if interrupt::is_asked() {
+            // It saves what is done and ends.
+            watched = None;
+        }
+        std::thread::sleep(POLL);
+    };
     drop(watched);
     if status.success() {
         return Ok(());

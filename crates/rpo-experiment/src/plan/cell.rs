@@ -2,6 +2,8 @@
 
 use super::subjects::PlannedSubject;
 use crate::arms::TrainingArm;
+use anyhow::Result;
+use rpo_files::failure::BadInput;
 use serde::{Deserialize, Serialize};
 
 /// One trajectory to train.
@@ -15,6 +17,28 @@ pub struct Cell {
     pub subject: usize,
     /// Its seed.
     pub seed: u64,
+}
+
+/// Bytes that file systems allow in a name.
+const LONGEST: usize = 255;
+
+/// Bytes of the endings of files that are named after a cell: `.safetensors` and shorter ones.
+const ENDING: usize = 16;
+
+impl Cell {
+    /// Refuses names whose folders, or the LoRA files named after arm, subject and seed, could not be created.
+    pub(super) fn check_length(&self, arms: &[TrainingArm]) -> Result<()> {
+        let whole = arms.get(self.arm).is_some_and(|arm| arm.lora.is_some());
+        let file = whole.then_some(self.id.len() + ENDING);
+        let longest = self.id.split('/').map(str::len).chain(file).max();
+        match longest {
+            Some(bytes) if bytes > LONGEST => Err(BadInput::new(format!(
+                "`{}`: a file or folder named so has {bytes} bytes, and file systems allow {LONGEST}\n  hint: a shorter name of the arm, or of the subject (the folder of its photos)",
+                self.id
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// All cells, by subject, so that the arms of one subject are adjacent.

@@ -79,10 +79,14 @@ impl Plan {
             );
             return Err(layers.error(key, &message));
         }
+        let cells = cell::all(&experiment.seeds, &arms, &subjects);
+        for cell in &cells {
+            cell.check_length(&arms)?;
+        }
         Ok(Self {
             version: VERSION,
             rules: experiment.selection_rules(&arms),
-            cells: cell::all(&experiment.seeds, &arms, &subjects),
+            cells,
             evaluations: experiment.sampler.steps,
             experiment,
             arms,

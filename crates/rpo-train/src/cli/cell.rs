@@ -2,6 +2,7 @@
 
 use super::given;
 use crate::device;
+use crate::interrupt;
 use crate::run_folder;
 use crate::runner;
 use anyhow::Result;
@@ -10,17 +11,14 @@ use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::say;
 use std::path::Path;
 
-/// Exit code of a cell that was interrupted and can be resumed.
-const INTERRUPTED: i32 = 75;
-
 /// Runs the cell with this index in the plan. A finished cell returns at once, without loading a model.
 /// `watched`: the process ends when its standard input closes, that is with the process that started it.
 pub(super) fn cell(run: &Path, index: usize, watched: bool) -> Result<()> {
+    interrupt::listen()?;
     if watched {
         std::thread::spawn(|| {
             let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-            // Saved state stays; the next start resumes.
-            std::process::exit(INTERRUPTED)
+            interrupt::ask();
         });
     }
     given::want_run(run)?;
@@ -51,6 +49,7 @@ pub(super) fn cell(run: &Path, index: usize, watched: bool) -> Result<()> {
     let chosen = device::open(&model.device, &model.dtype)?;
     let setup = setup.at(chosen)?;
     run_folder::tell_difference(&info, &setup);
+    interrupt::check()?;
     runner::run_one(&setup, &run, cell)?;
     say!("{}: finished", cell.id);
     Ok(())

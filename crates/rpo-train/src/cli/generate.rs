@@ -18,6 +18,9 @@ use rpo_files::failure::BadInput;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+/// Most pictures per prompt in one call.
+const MOST: i64 = 100_000;
+
 /// Arguments of `generate`.
 #[derive(Args)]
 pub(super) struct GenerateArgs {
@@ -33,8 +36,8 @@ pub(super) struct GenerateArgs {
     #[arg(long = "prompt", default_value = "a photo of {}")]
     prompts: Vec<String>,
     /// Pictures per prompt
-    #[arg(short, long, default_value_t = 4)]
-    n: usize,
+    #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=MOST))]
+    n: u32,
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -45,6 +48,9 @@ pub(super) struct GenerateArgs {
 
 /// Draws the pictures and prints their paths.
 pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
+    // Checked before minutes are spent on drawing.
+    destination::folder_of_results("--out", &args.out)?;
+    let each = args.n as usize;
     let mut checkpoint = args.checkpoint.find(args.lora.is_some())?;
     let model = &checkpoint.setup.experiment.model;
     let chosen = device::open(&model.device, &model.dtype).or_else(|e| {
@@ -65,7 +71,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
         .prompts
         .iter()
         .map(|p| fill(p, Some(&subject.token), &subject.class))
-        .flat_map(|prompt| (0..args.n).map(move |i| (prompt.clone(), i)))
+        .flat_map(|prompt| (0..each).map(move |i| (prompt.clone(), i)))
         .map(|(prompt, i)| Request {
             names: vec![prompt.clone(), i.to_string()],
             prompt,
@@ -96,7 +102,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     let mut drawn = Vec::with_capacity(pictures.len());
     for (i, (request, picture)) in requests.iter().zip(&pictures).enumerate() {
         // Long prompts may begin alike and file systems limit names to 255 bytes: the prompt's number tells them apart.
-        let (prompt, number) = (i / args.n, i % args.n);
+        let (prompt, number) = (i / each, i % each);
         let start: String = request.prompt.chars().take(60).collect();
         let text = rpo_experiment::plan::folder_name(&start);
         let name = format!("{what}-seed-{}-{prompt:02}-{text}-{number}.png", args.seed);
@@ -106,6 +112,9 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     let differs = |(path, bytes): &&(PathBuf, Vec<u8>)| {
         path.exists() && std::fs::read(path).map_or(true, |there| there != *bytes)
     };
+    for (path, _) in &drawn {
+        refuse_unless_plain(path).or_bad_input("--out")?;
+    }
     if let Some((path, _)) = drawn.iter().find(differs) {
         return Err(BadInput::new(format!(
             "{}: another picture is there, and nothing is overwritten\n  hint: name another folder with --out; what was drawn is kept and need not be drawn again",

@@ -20,6 +20,7 @@ mod verb;
 
 use rpo_files::tell;
 use crate::device;
+use crate::interrupt;
 use crate::pool;
 use crate::run_folder::RunFolder;
 use crate::runner::{self, setup::Setup};
@@ -135,6 +136,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
     };
     match cli.verb {
         Verb::Run { file, out, jobs } => {
+            interrupt::listen()?;
             let (experiment, mut layers) = file.read()?;
             for change in &layers.changes {
                 tell!("changed: {change}");

@@ -1,6 +1,7 @@
 //! Draws pictures, each from its own named noise, and caches each under a hash of everything its bits depend on.
 
 use super::store::{KEY, Store};
+use crate::interrupt;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
@@ -102,16 +103,25 @@ impl Drawer<'_> {
             let texts = self.pipeline.encode_prompts(&prompts, pixels)?;
             let uncond = self.pipeline.unconditional(pixels)?;
             self.pipeline.release();
+            let mut forbidden = false;
             // Batch by batch, so that a kill loses one batch.
             for (n, batch) in missing.chunks(self.sampler.batch).enumerate() {
                 let texts = texts.narrow(n * self.sampler.batch, batch.len())?;
+                interrupt::check()?;
                 let batch: Vec<(usize, &Request)> =
                     batch.iter().map(|i| (*i, &requests[*i])).collect();
                 let drawn = self.draw_batch(unet, &batch, &texts, &uncond, progress, message)?;
                 for ((i, _), picture) in batch.into_iter().zip(drawn) {
-                    self.store
-                        .put(&keys[i], &picture)
-                        .context("keeping a drawn picture")?;
+                    match self.store.put(&keys[i], &picture) {
+                        // Only time is lost.
+                        Err(e) if e.is_forbidden() => {
+                            if !forbidden {
+                                progress.line(&format!("pictures are drawn without the cache: {e}"));
+                            }
+                            forbidden = true;
+                        }
+                        put => put.context("keeping a drawn picture")?,
+                    }
                     pictures[i] = Some(picture);
                 }
             }

@@ -25,7 +25,7 @@ use cell::run_cell;
 use rpo_experiment::SubjectSource;
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::{Run, duration};
-use rpo_files::failure::BadInput;
+use rpo_files::failure::{BadInput, Interrupted};
 use rpo_files::{say, tell};
 use rpo_report::collect::collect;
 use setup::Setup;
@@ -33,13 +33,17 @@ use setup::Setup;
 /// Runs every cell in this process, one after the other.
 ///
 /// # Errors
-/// An experiment that does not fit into this machine's memory.
+/// An experiment that does not fit into this machine's memory; an interruption.
 pub fn run_all(setup: &Setup, run: &Run) -> Result<Vec<Failed>> {
     let judges = begin(setup)?;
     let mut progress = Progress::new(setup.total_cost());
     let mut failed = Vec::new();
     for cell in &setup.cells {
         if let Err(error) = run_cell(setup, &judges, run, cell, &mut progress) {
+            if error.is::<Interrupted>() {
+                progress.finish();
+                return Err(error);
+            }
             progress.line(&format!(
                 "{}: failed ({error:#}); the other cells continue",
                 cell.id
@@ -116,6 +120,7 @@ pub fn conclude(plan: &Plan, run: &Run, mut failed: Vec<Failed>) -> Result<()> {
 /// Checks before the first cell; loads the judges.
 fn begin(setup: &Setup) -> Result<test_pictures::Judges> {
     fits(setup, 1)?;
+    setup.drawer().store.sweep();
     if let Some(saved) = setup.experiment.savings(&setup.arms) {
         say!("{saved}");
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use image::{ImageFormat, RgbImage};
 use rpo_data::picture::png_bytes;
-use rpo_files::output;
+use rpo_files::{AtPath, FileError, sweep_abandoned, write_via};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -64,12 +64,19 @@ impl Store {
     ///
     /// # Errors
     /// I/O errors, by path.
-    pub(super) fn put(&self, key: &str, picture: &RgbImage) -> Result<()> {
+    pub(super) fn put(&self, key: &str, picture: &RgbImage) -> Result<(), FileError> {
         let mut bytes = png_bytes(picture);
         let hash = blake3::hash(&bytes);
         bytes.extend_from_slice(MARK);
         bytes.extend_from_slice(hash.as_bytes());
-        output::write(&self.path(key), &bytes)
+        let path = self.path(key);
+        // Unfinished files are all in one folder, where `sweep` finds them.
+        write_via(&self.folder, &path, &bytes).writing(&path)
+    }
+
+    /// Removes unfinished files of programs that were killed.
+    pub fn sweep(&self) {
+        sweep_abandoned(&self.folder);
     }
 
     /// Counts the store's files, and with `unused` removes those last used longer ago; returns both counts. Files with other names

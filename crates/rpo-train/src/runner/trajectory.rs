@@ -10,6 +10,7 @@ use super::step::Step;
 use super::trainable::Trained;
 use super::{card, checkpoint};
 use crate::files;
+use crate::interrupt;
 use crate::memory;
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
@@ -149,12 +150,16 @@ impl Training<'_> {
                     ));
                     break;
                 }
-            } else if save_after.is_some_and(|after| saved.elapsed() >= after) {
+            } else if interrupt::is_asked()
+                || save_after.is_some_and(|after| saved.elapsed() >= after)
+            {
                 self.folder.append(&std::mem::take(&mut pending))?;
                 state::save(self.folder, step, params, &optimizer, false)?;
                 self.folder.write_times(&progress.taken())?;
                 saved = Instant::now();
             }
+            // Now that this step is saved.
+            interrupt::check()?;
         }
         card::write(self.setup, self.cell, self.folder)
     }

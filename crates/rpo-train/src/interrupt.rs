@@ -1,0 +1,77 @@
+//! SIGINT, SIGTERM and SIGHUP interrupt a run: it saves what is done and ends with code 75. A second one ends it at once.
+
+use anyhow::Result;
+use rpo_files::failure::Interrupted;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Listens for the signals from now on. Those that are ignored, as under `nohup`, stay ignored.
+///
+/// # Errors
+/// If the system refuses.
+#[cfg(unix)]
+pub fn listen() -> Result<()> {
+    use rpo_files::{failure::INTERRUPTED, tell};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|s| ignored & (1 << (s - 1)) == 0);
+    let mut signals = signal_hook::iterator::Signals::new(wanted)?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if ASKED.swap(true, Ordering::Relaxed) {
+                std::process::exit(INTERRUPTED.into());
+            }
+            tell!("interrupted: saving what is done; a second signal ends at once");
+        }
+    });
+    Ok(())
+}
+
+/// Signals are of Unix.
+///
+/// # Errors
+/// Never.
+#[cfg(not(unix))]
+pub fn listen() -> Result<()> {
+    Ok(())
+}
+
+/// Interrupts as a signal would.
+pub fn ask() {
+    ASKED.store(true, Ordering::Relaxed);
+}
+
+/// Whether this process is to end as soon as possible.
+pub fn is_asked() -> bool {
+    ASKED.load(Ordering::Relaxed)
+}
+
+/// Ends an interrupted process where nothing needs to be saved.
+///
+/// # Errors
+/// [`Interrupted`] if it is.
+pub fn check() -> Result<()> {
+    match is_asked() {
+        true => Err(Interrupted.into()),
+        false => Ok(()),
+    }
+}
+
+/// The mask of ignored signals in Linux's `/proc/self/status`; elsewhere none is known.
+#[cfg(unix)]
+fn ignored(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::ignored;
+
+    #[test]
+    fn ignored_signals_are_read() {
+        assert_eq!(ignored("Name:\tx\nSigIgn:\t0000000000000001\n"), 1);
+        assert_eq!(ignored(""), 0);
+    }
+}
