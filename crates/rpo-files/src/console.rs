@@ -1,6 +1,7 @@
 //! What a program prints. A reader that went away (`| head`) is no error, and printing never panics.
 
 use crate::file_error::AtPath;
+use crate::printable::printable_lines;
 use anyhow::Result;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
@@ -22,8 +23,9 @@ macro_rules! tell {
     ($($text:tt)*) => { $crate::console::err(format_args!($($text)*)) };
 }
 
-/// Prints `text` on standard output.
+/// Prints `text` on standard output, as [`printable_lines`]: names in it may come from files of strangers.
 pub fn out(text: &str) {
+    let text = printable_lines(text);
     let mut failed = FAILED.lock().unwrap_or_else(|held| held.into_inner());
     if failed.is_none() {
         let mut out = io::stdout().lock();
@@ -34,12 +36,11 @@ pub fn out(text: &str) {
     }
 }
 
-/// Prints a line on standard error, if anybody reads it.
+/// Prints a line on standard error, if anybody reads it, as [`printable_lines`].
 pub fn err(text: Arguments) {
+    let text = format!("{text}\n");
     // In one piece: several processes may share it.
-    let _ = io::stderr()
-        .lock()
-        .write_all(format!("{text}\n").as_bytes());
+    let _ = io::stderr().lock().write_all(printable_lines(&text).as_bytes());
 }
 
 /// Whether everything that was printed on standard output could be written.

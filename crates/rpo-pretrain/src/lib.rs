@@ -3,6 +3,8 @@
 //! Pictures and captions are StickerBench's, drawn during training ([`data`]); VAE and text encoder are frozen. The learning
 //! rate is constant, so that training can always be continued; a release decays it on a copy of the state ([`cli`]).
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod base;
 pub mod batch;
 pub mod cli;

@@ -5,7 +5,7 @@
 //! by byte before each use: a damaged copy, or one with extra files, is unpacked again, so that a run's inputs match their hash.
 
 use crate::hub::expand;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use rpo_files::failure::BadInput;
 use rpo_files::{sweep_abandoned, temporary_folder};
 use rpo_micro::{FILES, File};
@@ -32,12 +32,15 @@ pub fn find(name: &str) -> Option<Result<PathBuf>> {
 /// # Errors
 /// [`BadInput`] with the folders that cannot be written.
 pub fn copy() -> Result<PathBuf> {
-    static COPY: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    static COPY: OnceLock<std::result::Result<PathBuf, Refused>> = OnceLock::new();
     let made = COPY.get_or_init(|| {
         let variable = |name: &str| std::env::var(name).ok();
         unpack(&caches(variable, &std::env::temp_dir()), FILES)
     });
-    made.clone().map_err(BadInput::new)
+    made.clone().map_err(|Refused { message, full }| match full {
+        true => anyhow!(message),
+        false => BadInput::new(message),
+    })
 }
 
 /// Name of the copy's folder: `micro-` and a hash of paths and contents.
@@ -93,19 +96,35 @@ fn caches(variable: impl Fn(&str) -> Option<String>, temporary: &Path) -> Vec<Pa
         .collect()
 }
 
+/// Why there is no copy.
+#[derive(Clone, Debug)]
+struct Refused {
+    message: String,
+    /// Whether a disk is full.
+    full: bool,
+}
+
 /// The copy in the first folder that has it or can be written; else a message that lists the folders.
-fn unpack(folders: &[PathBuf], files: &[File]) -> std::result::Result<PathBuf, String> {
-    let mut tried = Vec::new();
+fn unpack(folders: &[PathBuf], files: &[File]) -> std::result::Result<PathBuf, Refused> {
+    let (mut tried, mut full) = (Vec::new(), false);
     for folder in folders {
         match unpack_in(folder, files) {
             Ok(copy) => return Ok(copy),
-            Err(e) => tried.push(format!("    {}: {e}", folder.display())),
+            Err(e) => {
+                full |= e.kind() == io::ErrorKind::StorageFull;
+                tried.push(format!("    {}: {e}", folder.display()));
+            }
         }
     }
-    Err(format!(
-        "the embedded model cannot be unpacked. Tried:\n{}\n  hint: name a folder that can be written in the environment variable RPO_CACHE",
-        tried.join("\n")
-    ))
+    let hint = match full {
+        true => "free some space, or name a folder on another disk",
+        false => "name a folder that can be written",
+    };
+    let tried = tried.join("\n");
+    let message = format!(
+        "the embedded model cannot be unpacked. Tried:\n{tried}\n  hint: {hint} in the environment variable RPO_CACHE"
+    );
+    Err(Refused { message, full })
 }
 
 /// The copy appears whole: it is written to a temporary folder beside its path and renamed.

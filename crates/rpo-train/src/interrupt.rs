@@ -37,6 +37,18 @@ pub fn listen() -> Result<()> {
     Ok(())
 }
 
+/// Ends an abort with code 1: of a failed allocation, whose message is printed before.
+#[cfg(unix)]
+pub fn end_aborts() {
+    use signal_hook::{consts::SIGABRT, low_level};
+    // SAFETY: the handler only leaves the process, which is safe in a signal handler.
+    let _ = unsafe { low_level::register(SIGABRT, || low_level::exit(1)) };
+}
+
+/// Signals are of Unix.
+#[cfg(not(unix))]
+pub fn end_aborts() {}
+
 /// Interrupts as a signal would.
 pub fn ask() {
     ASKED.store(true, Ordering::Relaxed);

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         // SAFETY: no other thread exists yet, so none can read the environment meanwhile.
         unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     }
+    rpo_train::interrupt::end_aborts();
     program::run(concat!("rpo-train ", env!("CARGO_PKG_VERSION")), || {
         // Inside the pool: work submitted from outside would be handed over and waited for.
         let ended = rpo_nn::on_pool_of(0, || rpo_train::cli::main(std::env::args_os()));
