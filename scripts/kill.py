@@ -95,14 +95,15 @@ def main():
     ask.add_argument("--moments", type=int, default=20)
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--folder", type=pathlib.Path)
-    ask.add_argument("run", nargs="*", default=RUN, help="arguments of the run, after --")
-    args = ask.parse_args()
+    own, _, run = " ".join(sys.argv[1:]).partition(" -- ")
+    args = ask.parse_args(own.split())
+    run = run.split() or RUN
     program = str(pathlib.Path(args.program).resolve())
     folder = args.folder or pathlib.Path(tempfile.mkdtemp(prefix="rpo-kill-"))
     draw = random.Random(args.seed)
     begin = time.monotonic()
     alone = folder / "alone"
-    if start(program, args.run, alone).wait() != 0:
+    if start(program, run, alone).wait() != 0:
         sys.exit((alone / "said").read_text())
     duration, expected = time.monotonic() - begin, files(alone)
     print(f"undisturbed: {duration:.1f} s, {len(expected)} files compared")
@@ -111,7 +112,7 @@ def main():
         out = folder / f"run-{runs}"
         for _ in range(min(draw.randint(1, 4), args.moments - used)):
             wanted = draw.choice(SIGNALS)
-            child = start(program, args.run, out)
+            child = start(program, run, out)
             try:
                 child.wait(draw.uniform(0, duration))
                 continue  # It ended before: no moment of a run.
@@ -120,11 +121,12 @@ def main():
             where = phase(out)
             kind, code = disturb(child, wanted)
             used += 1
+            print(f"{used}: {wanted} while {where}: {code}", flush=True)
             phases[where] += 1
             codes[f"{wanted} {code}"] += 1
             if code not in ({-9} if kind == "KILL" else {75, 0, -getattr(signal, "SIG" + kind)}):
                 wrong.append(f"{out}: exit code {code} after {kind} ({where})")
-        code = start(program, args.run, out).wait()
+        code = start(program, run, out).wait()
         found = files(out)
         if code != 0:
             wrong.append(f"{out}: exit code {code} at the end: {(out / 'said').read_text()[-400:]}")

@@ -40,7 +40,9 @@ pub fn out(text: &str) {
 pub fn err(text: Arguments) {
     let text = format!("{text}\n");
     // In one piece: several processes may share it.
-    let _ = io::stderr().lock().write_all(printable_lines(&text).as_bytes());
+    let _ = io::stderr()
+        .lock()
+        .write_all(printable_lines(&text).as_bytes());
 }
 
 /// Whether everything that was printed on standard output could be written.

@@ -37,10 +37,11 @@ pub fn copy() -> Result<PathBuf> {
         let variable = |name: &str| std::env::var(name).ok();
         unpack(&caches(variable, &std::env::temp_dir()), FILES)
     });
-    made.clone().map_err(|Refused { message, full }| match full {
-        true => anyhow!(message),
-        false => BadInput::new(message),
-    })
+    made.clone()
+        .map_err(|Refused { message, full }| match full {
+            true => anyhow!(message),
+            false => BadInput::new(message),
+        })
 }
 
 /// Name of the copy's folder: `micro-` and a hash of paths and contents.

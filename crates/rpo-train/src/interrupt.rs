@@ -15,7 +15,9 @@ pub fn listen() -> Result<()> {
     use rpo_files::{failure::INTERRUPTED, tell};
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
-    let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|s| ignored & (1 << (s - 1)) == 0);
+    let wanted = [SIGHUP, SIGINT, SIGTERM]
+        .into_iter()
+        .filter(|s| ignored & (1 << (s - 1)) == 0);
     let mut signals = signal_hook::iterator::Signals::new(wanted)?;
     std::thread::spawn(move || {
         for _ in signals.forever() {
@@ -74,7 +76,8 @@ pub fn check() -> Result<()> {
 #[cfg(unix)]
 fn ignored(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 #[cfg(all(test, unix))]

@@ -6,13 +6,13 @@ use anyhow::{Context, Result, anyhow};
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::Run;
 use rpo_files::failure::BadInput;
-use rpo_files::tell;
+use rpo_files::{AtPath, tell};
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// File for the output of a cell's process, in its trajectory's folder.
 const LOG: &str = "log.txt";
@@ -66,11 +66,11 @@ pub fn run_all(plan: &Plan, run: &Run, jobs: usize) -> Result<Vec<Failed>> {
 /// Runs one cell in its own process.
 fn work(program: &Path, run: &Run, cell: &Cell, index: usize, threads: usize) -> Result<()> {
     let folder = run.trajectory(cell).0;
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    std::fs::create_dir_all(&folder).writing(&folder)?;
     let log = folder.join(LOG);
     let mut options = File::options();
     let file = options.append(true).create(true).open(&log);
-    let file = file.with_context(|| log.display().to_string())?;
+    let file = file.writing(&log)?;
     let before = file.metadata()?.len() as usize;
     let mut child = Command::new(program)
         .arg("cell")
@@ -82,7 +82,7 @@ fn work(program: &Path, run: &Run, cell: &Cell, index: usize, threads: usize) ->
         .stdout(file.try_clone()?)
         .stderr(file)
         .spawn()
-        .with_context(|| program.display().to_string())?;
+        .reading(program)?;
     let mut watched = child.stdin.take();
     let status = loop {
         if let Some(status) = child.try_wait()? {

@@ -10,7 +10,7 @@ use rpo_experiment::plan::Plan;
 use rpo_experiment::run::{RECORDS, Run, RunInfo};
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::tell;
-use rpo_files::{Lock, LockError};
+use rpo_files::{FileError, Lock, LockError};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -145,7 +145,7 @@ pub fn load(run: &Run) -> Result<(Setup, RunInfo)> {
 pub fn locked(folder: &Path) -> Result<Lock> {
     Lock::take(folder).map_err(|e| match e {
         LockError::Held { .. } => BadInput::new(e.to_string()),
-        LockError::Io(e) => anyhow::Error::new(e),
+        LockError::Io(e) => FileError::writing(folder, e).into(),
     })
 }
 

@@ -254,8 +254,7 @@ fn a_loss_that_explodes_ends_with_code_1_and_keeps_the_state() {
 }
 
 #[test]
-fn a_full_disk_is_named() {
-    // /dev/full accepts no byte, and a folder below a file cannot be created: to a writer both look like a full disk.
+fn a_file_in_the_way_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");
     std::fs::write(&file, "here").expect("it can be written");
@@ -263,7 +262,9 @@ fn a_full_disk_is_named() {
         rpo_train::files::write(&file.join("below/metrics"), b"x").expect_err("no folder there");
     let text = format!("{error:#}");
     assert!(
-        text.contains("below/metrics") && text.contains("cannot write"),
+        text.contains("below/metrics")
+            && text.contains("a folder is wanted")
+            && text.contains("cannot be written"),
         "{text}"
     );
     assert_eq!(std::fs::read_to_string(&file).expect("still there"), "here");

@@ -22,7 +22,10 @@ fn shell(script: &str) -> Output {
 
 fn said(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!text.contains("panicked") && !text.contains("internal error"), "{text}");
+    assert!(
+        !text.contains("panicked") && !text.contains("internal error"),
+        "{text}"
+    );
     text.into_owned()
 }
 
@@ -32,7 +35,11 @@ fn a_reader_that_went_away_is_no_error() {
         let script = format!("{{ \"$0\" {verb}; echo $? >&2; }} | true");
         assert_eq!(said(&shell(&script)), "0\n", "{verb}");
         let closed = shell(&format!("\"$0\" {verb} >&-"));
-        assert_eq!((closed.status.code(), said(&closed)), (Some(0), String::new()), "{verb}");
+        assert_eq!(
+            (closed.status.code(), said(&closed)),
+            (Some(0), String::new()),
+            "{verb}"
+        );
         let unread = shell(&format!("\"$0\" {verb} 2>&- >/dev/null"));
         assert_eq!(unread.status.code(), Some(0), "{verb}");
     }
@@ -47,7 +54,10 @@ fn a_full_disk_under_standard_output_is_an_error() {
         let output = shell(&format!("\"$0\" {verb} >/dev/full"));
         let text = said(&output);
         assert_eq!(output.status.code(), Some(1), "{text}");
-        assert!(text.contains("standard output: cannot be written"), "{text}");
+        assert!(
+            text.contains("standard output: cannot be written"),
+            "{text}"
+        );
     }
     // Nobody can be told.
     let output = shell("\"$0\" nothing 2>/dev/full");
@@ -63,10 +73,25 @@ fn arguments_need_not_be_text() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let odd = OsStr::from_bytes(b"\xff");
     let to = folder.path().join(odd);
-    let output = program().arg("plan").arg(&file).arg("--out").arg(&to).output().unwrap();
+    let output = program()
+        .arg("plan")
+        .arg(&file)
+        .arg("--out")
+        .arg(&to)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(to.is_file());
-    for args in [&[odd][..], &[OsStr::new("report"), odd], &[OsStr::new("plan"), OsStr::new("quickstart"), OsStr::new("--set"), odd]] {
+    for args in [
+        &[odd][..],
+        &[OsStr::new("report"), odd],
+        &[
+            OsStr::new("plan"),
+            OsStr::new("quickstart"),
+            OsStr::new("--set"),
+            odd,
+        ],
+    ] {
         let output = program().args(args).output().unwrap();
         let text = said(&output);
         assert_eq!(output.status.code(), Some(2), "{text}");
@@ -82,7 +107,10 @@ fn the_fitting_verb_is_named() {
     let picture = picture.display().to_string();
     for (args, words) in [
         (vec!["reprot", "x"], "did you mean `rpo-train report`?"),
-        (vec![&*picture], "put the pictures of the subject into a folder"),
+        (
+            vec![&*picture],
+            "put the pictures of the subject into a folder",
+        ),
         (vec!["report", &*picture], "a run is wanted"),
         (vec!["generate", "no/such/run"], "has no no"),
         (vec![], "a verb is missing"),
@@ -101,15 +129,28 @@ fn little_address_space_is_enough_or_told() {
     for (kilobytes, codes) in [(2_000_000, &[Some(0)][..]), (200_000, &[Some(0), Some(1)])] {
         let output = shell(&format!("ulimit -v {kilobytes}; \"$0\" doctor"));
         let text = said(&output);
-        assert!(codes.contains(&output.status.code()), "{kilobytes}: {:?} {text}", output.status);
+        assert!(
+            codes.contains(&output.status.code()),
+            "{kilobytes}: {:?} {text}",
+            output.status
+        );
         assert!(output.status.success() || !text.is_empty());
     }
 }
 
 /// A run of 20 steps in `out`, which has its own cache.
 fn start(out: &Path) -> Child {
-    let sets = ["subjects.count=1", "training.steps=20", "validation.every=20", "rules.patience=0", "training.save_minutes=0"];
-    let output = format!("output=\"{}\"", out.parent().unwrap().join("cache").display());
+    let sets = [
+        "subjects.count=1",
+        "training.steps=20",
+        "validation.every=20",
+        "rules.patience=0",
+        "training.save_minutes=0",
+    ];
+    let output = format!(
+        "output=\"{}\"",
+        out.parent().unwrap().join("cache").display()
+    );
     program()
         .args(["quickstart", "--with", "smoke", "--set", &output])
         .args(sets.iter().flat_map(|set| ["--set", set]))
@@ -138,12 +179,21 @@ fn a_signal_saves_and_ends_with_75() {
             std::thread::sleep(Duration::from_millis(2));
         }
         let id = child.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-s", signal, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
         let code = child.wait().unwrap().code();
         let text = fs::read_to_string(out.with_extension("said")).unwrap();
         assert_eq!(code, Some(75), "{signal}: {text}");
         assert!(text.contains("the same command goes on"), "{text}");
         assert!(start(&out).wait().unwrap().success());
-        assert!(fs::read(record(&out)).unwrap() == fs::read(record(&alone)).unwrap(), "{signal}");
+        assert!(
+            fs::read(record(&out)).unwrap() == fs::read(record(&alone)).unwrap(),
+            "{signal}"
+        );
     }
 }

@@ -28,8 +28,8 @@ const ENDING: usize = 16;
 impl Cell {
     /// Refuses names whose folders, or the LoRA files named after arm, subject and seed, could not be created.
     pub(super) fn check_length(&self, arms: &[TrainingArm]) -> Result<()> {
-        let whole = arms.get(self.arm).is_some_and(|arm| arm.lora.is_some());
-        let file = whole.then_some(self.id.len() + ENDING);
+        let adapters = arms.get(self.arm).is_some_and(|arm| arm.lora.is_some());
+        let file = adapters.then_some(self.id.len() + ENDING);
         let longest = self.id.split('/').map(str::len).chain(file).max();
         match longest {
             Some(bytes) if bytes > LONGEST => Err(BadInput::new(format!(
@@ -82,7 +82,28 @@ pub fn folder_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::folder_name;
+    use super::{Cell, folder_name};
+
+    #[test]
+    fn names_that_no_file_can_have_are_refused() {
+        let cell = |subject: &str| Cell {
+            id: format!("ours/{}/seed-0", folder_name(subject)),
+            arm: 0,
+            subject: 0,
+            seed: 0,
+        };
+        let said = |subject: &str, sets: &[&str]| {
+            let plan = super::super::tests::plan(sets);
+            let refused = cell(subject).check_length(&plan.arms).err();
+            refused.map_or_else(String::new, |e| e.to_string())
+        };
+        let chinese = "狗".repeat(80);
+        assert_eq!(said(&chinese, &[]), "");
+        // The name of its LoRA file.
+        assert!(said(&chinese, &["lora.rank=2"]).contains("268 bytes"));
+        assert!(said(&"x".repeat(300), &[]).contains("300 bytes"));
+        assert_eq!(said("dog", &["lora.rank=2"]), "");
+    }
 
     #[test]
     fn folder_names_cannot_leave_the_run_folder() {

@@ -25,7 +25,7 @@ pub(super) fn cell(run: &Path, index: usize, watched: bool) -> Result<()> {
     let run = Run {
         path: run.to_owned(),
     };
-    const NO_RUN: &str = "this is no run, or one of a version without cells; give the folder that `rpo-train FILE` made";
+    const NO_RUN: &str = "the run cannot be read; one of a version without cells has no plan";
     run.info().or_bad_input(NO_RUN)?;
     let plan = run.plan().or_bad_input(NO_RUN)?;
     let Some(cell) = plan.cells.get(index) else {

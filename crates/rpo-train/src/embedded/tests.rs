@@ -71,7 +71,9 @@ fn the_next_folder_is_taken_where_one_cannot_be_written() {
     let (bad, good) = (file.join("below"), folder.path().join("good"));
     let copy = unpack(&[bad.clone(), good.clone()], &SMALL).unwrap();
     assert!(copy.starts_with(&good) && is_whole(&copy, &SMALL));
-    let message = unpack(&[bad.clone(), file.clone()], &SMALL).unwrap_err().message;
+    let message = unpack(&[bad.clone(), file.clone()], &SMALL)
+        .unwrap_err()
+        .message;
     for word in [bad.to_str().unwrap(), file.to_str().unwrap(), "RPO_CACHE"] {
         assert!(message.contains(word), "no `{word}` in: {message}");
     }

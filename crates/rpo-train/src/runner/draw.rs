@@ -116,7 +116,8 @@ impl Drawer<'_> {
                         // Only time is lost.
                         Err(e) if e.is_forbidden() => {
                             if !forbidden {
-                                progress.line(&format!("pictures are drawn without the cache: {e}"));
+                                progress
+                                    .line(&format!("pictures are drawn without the cache: {e}"));
                             }
                             forbidden = true;
                         }

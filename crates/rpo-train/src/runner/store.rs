@@ -49,7 +49,7 @@ impl Store {
         let path = self.path(key);
         let bytes = match fs::read(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            read => read.with_context(|| path.display().to_string())?,
+            read => read.reading(&path)?,
         };
         let picture = whole(&bytes).with_context(|| path.display().to_string())?;
         // Time of last use, for pruning; a read-only store can still be read.
@@ -91,7 +91,7 @@ impl Store {
             // Another process may have pruned meanwhile.
             let about = match fs::metadata(&path) {
                 Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                about => about.with_context(|| path.display().to_string())?,
+                about => about.reading(&path)?,
             };
             let age = about
                 .modified()
@@ -103,7 +103,7 @@ impl Store {
             if unused.is_some_and(|unused| age > unused) {
                 match fs::remove_file(&path) {
                     Err(e) if e.kind() == ErrorKind::NotFound => {}
-                    removed => removed.with_context(|| path.display().to_string())?,
+                    removed => removed.removing(&path)?,
                 }
                 removed.files += 1;
                 removed.bytes += about.len();
@@ -164,7 +164,7 @@ fn hexadecimal(text: &str) -> bool {
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| folder.display().to_string())?,
+        entries => entries.reading(folder)?,
     };
     let path = |entry: std::io::Result<fs::DirEntry>| Ok(entry?.path());
     entries.map(path).collect()
@@ -194,6 +194,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path().join("cache"));
         assert!(store.get(&key(1)).unwrap().is_none());
+        let half = store.folder.join(".rpo-unfinished-abcdef");
+        rpo_files::write(&half, b"half").unwrap();
+        store.sweep();
+        assert!(cfg!(not(unix)) || !half.exists());
         let picture = RgbImage::from_fn(5, 3, |x, y| image::Rgb([x as u8, y as u8, 200]));
         store.put(&key(1), &picture).unwrap();
         assert_eq!(store.get(&key(1)).unwrap(), Some(picture));

@@ -22,6 +22,7 @@ use rpo_experiment::TrainingArm;
 use rpo_experiment::plan::{Cell, Purpose};
 use rpo_experiment::run::Phase;
 use rpo_experiment::run::{Folder, Record, validations};
+use rpo_files::AtPath;
 use rpo_nn::optim::{self, AdamW};
 use rpo_reward::Score;
 use rpo_reward::select::{self, Validation};
@@ -64,7 +65,7 @@ pub(super) fn train(
         })?,
         objective: arm.recipe.objective(),
     };
-    std::fs::create_dir_all(&folder.0).with_context(|| folder.0.display().to_string())?;
+    std::fs::create_dir_all(&folder.0).writing(&folder.0)?;
     let set = prepare(setup, &run.drawer, &run.base, cell, progress)?;
     run.save_pictures(&set)?;
     run.run(&set, progress)
