@@ -1,7 +1,7 @@
 //! Unfinished files and folders, under names that nobody else would choose.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile, TempDir};
 
@@ -37,7 +37,7 @@ impl TemporaryFolder {
 /// # Errors
 /// I/O errors.
 pub fn temporary_folder(parent: &Path) -> Result<TemporaryFolder> {
-    let mut made = builder(0o777).tempdir_in(parent)?;
+    let mut made = builder(0o777).tempdir_in(parent).map_err(plain)?;
     for _ in 0..ATTEMPTS {
         let lock = File::open(made.path()).ok();
         if lock.as_ref().is_none_or(|lock| claimed(lock, made.path())) {
@@ -46,21 +46,29 @@ pub fn temporary_folder(parent: &Path) -> Result<TemporaryFolder> {
                 _lock: lock,
             });
         }
-        made = builder(0o777).tempdir_in(parent)?;
+        made = builder(0o777).tempdir_in(parent).map_err(plain)?;
     }
     Err(ErrorKind::ResourceBusy.into())
 }
 
 /// A temporary file in `parent`, locked while it is open.
 pub(crate) fn temporary_file(parent: &Path) -> Result<NamedTempFile> {
-    let mut made = builder(0o666).tempfile_in(parent)?;
+    let mut made = builder(0o666).tempfile_in(parent).map_err(plain)?;
     for _ in 0..ATTEMPTS {
         if claimed(made.as_file(), made.path()) {
             return Ok(made);
         }
-        made = builder(0o666).tempfile_in(parent)?;
+        made = builder(0o666).tempfile_in(parent).map_err(plain)?;
     }
     Err(ErrorKind::ResourceBusy.into())
+}
+
+/// The system's error in one of tempfile, whose text names a random path.
+fn plain(error: Error) -> Error {
+    let cause = error.get_ref().and_then(|e| e.source());
+    let cause = cause.and_then(|e| e.downcast_ref::<Error>());
+    let number = cause.and_then(Error::raw_os_error);
+    number.map_or(error, Error::from_raw_os_error)
 }
 
 /// Locks what was opened at `path`. False if another program has it, or removed it before it was locked. A file system without
@@ -235,7 +243,10 @@ mod tests {
         assert!(!left.exists() && !half.exists());
         assert!(below.exists() && fs::symlink_metadata(&link).is_ok());
         assert!(THEIRS.iter().all(|name| folder.path().join(name).exists()));
-        sweep_abandoned(&folder.path().join("nowhere"));
+        let nowhere = folder.path().join("nowhere");
+        sweep_abandoned(&nowhere);
+        let error = temporary_file(&nowhere).unwrap_err().to_string();
+        assert!(!error.contains(PREFIX), "{error}");
     }
 
     #[test]
