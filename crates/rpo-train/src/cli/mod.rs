@@ -29,7 +29,7 @@ use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 use clap::{Parser, Subcommand};
 use experiment_args::ExperimentArgs;
 use rpo_files::failure::BadInput;
-use rpo_files::say;
+use rpo_files::{say, tell};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::PathBuf;
