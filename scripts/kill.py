@@ -35,7 +35,13 @@ def command(program, own, out):
 def start(program, own, out):
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "said", "ab") as said:
-        return subprocess.Popen(command(program, own, out), stdout=said, stderr=said)
+        return subprocess.Popen(command(program, own, out), stdout=said, stderr=said, preexec_fn=heed)
+
+
+def heed():
+    """Signals that this script was started without, as in the background, are not ignored by the run."""
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_DFL)
 
 
 def files(out):
