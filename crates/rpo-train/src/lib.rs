@@ -4,6 +4,8 @@
 //! validation, selection, test pictures) -> [`rpo_report`] (statistics, tables, page). Of these, only this crate reads the clock,
 //! the arguments and the environment.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod about_photos;
 pub mod cli;
 pub mod device;

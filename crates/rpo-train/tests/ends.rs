@@ -109,9 +109,9 @@ fn the_fitting_verb_is_named() {
         (vec!["reprot", "x"], "did you mean `rpo-train report`?"),
         (
             vec![&*picture],
-            "put the pictures of the subject into a folder",
+            "subjects.path=FOLDER",
         ),
-        (vec!["report", &*picture], "a run is wanted"),
+        (vec!["report", &*picture], "a run folder is asked for"),
         (vec!["generate", "no/such/run"], "has no no"),
         (vec![], "a verb is missing"),
         (vec!["generate", "x", "-n", "0"], "-n"),

@@ -3,7 +3,6 @@
 use super::given;
 use crate::run_folder;
 use crate::runner::setup::Setup;
-use crate::thing::Thing;
 use anyhow::Result;
 use clap::Args;
 use rpo_experiment::plan::Cell;
@@ -57,11 +56,7 @@ impl CheckpointArgs {
     /// # Errors
     /// [`BadInput`] if the run's inputs have changed, the trajectory or step does not exist, or no rule has chosen yet.
     pub(super) fn find(&self, base: bool) -> Result<Checkpoint> {
-        if let Some(other) = Thing::at(&self.run).filter(|t| *t != Thing::Run) {
-            return Err(BadInput::new(
-                other.refused(&self.run, "a run folder is asked for"),
-            ));
-        }
+        given::want_run(&self.run)?;
         let run = Run {
             path: self.run.clone(),
         };

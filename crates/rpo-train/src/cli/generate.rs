@@ -1,6 +1,5 @@
 //! `rpo-train generate`: pictures from a checkpoint of a run, or from the base model.
 
-use rpo_files::{say, tell};
 use super::checkpoint::CheckpointArgs;
 use super::numbers::finite;
 use crate::device;
@@ -14,7 +13,8 @@ use anyhow::Result;
 use clap::Args;
 use rpo_data::picture::png_bytes;
 use rpo_data::prompts::fill;
-use rpo_files::failure::BadInput;
+use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::{destination, refuse_unless_plain, say, tell};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

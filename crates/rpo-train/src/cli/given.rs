@@ -1,5 +1,6 @@
-//! A path that a verb cannot use: what it is, and which verb fits.
+//! Refuses a path that a verb cannot use, and says which verb fits.
 
+use crate::thing::Thing;
 use anyhow::Result;
 use rpo_experiment::built_in;
 use rpo_files::AtPath;
@@ -7,8 +8,8 @@ use rpo_files::failure::BadInput;
 use std::fs;
 use std::path::Path;
 
-/// Files of which every run folder has at least one; runs of 0.1.0 that were only rendered have the last.
-const OF_RUNS: [&str; 4] = ["run.json", "resolved.toml", "plan.json", "report.json"];
+/// Files that a run folder may have alone: a run of 0.1.0 was only rendered.
+const OF_RUNS: [&str; 2] = ["plan.json", "report.json"];
 
 const PICTURES: [&str; 11] = [
     "jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "heic", "heif", "avif",
@@ -19,13 +20,16 @@ const PICTURES: [&str; 11] = [
 /// # Errors
 /// [`BadInput`] that says what it is.
 pub(super) fn want_experiment(path: &Path) -> Result<()> {
-    let toml = path.with_added_extension("toml");
-    if !path.exists() || path.is_dir() && toml.is_file() || built_in::experiment(path).is_some() {
+    let file = path.with_added_extension("toml");
+    if file.is_file() && path.is_dir() || built_in::experiment(path).is_some() {
         return Ok(());
     }
-    match described(path).filter(|kind| kind.name != "an experiment") {
-        Some(kind) => Err(kind.refused(path, "an experiment file is wanted")),
-        None => Ok(()),
+    const WANTED: &str = "an experiment is asked for";
+    refuse_pictures(path, WANTED)?;
+    match Thing::at(path) {
+        // A pipe may hold one, as a shell's `<(…)` does.
+        None | Some(Thing::Experiment | Thing::File | Thing::Device) => Ok(()),
+        Some(other) => Err(BadInput::new(other.refused(path, WANTED))),
     }
 }
 
@@ -36,99 +40,37 @@ pub(super) fn want_experiment(path: &Path) -> Result<()> {
 pub(super) fn want_run(path: &Path) -> Result<()> {
     let about = fs::metadata(path).reading(path);
     about.map_err(|e| BadInput::new(format!("no run is there: {e}")))?;
-    match described(path) {
-        Some(kind) if kind.name == "a run" => Ok(()),
-        Some(kind) => Err(kind.refused(
-            path,
-            "a run is wanted, the folder that `rpo-train FILE` made",
-        )),
-        None => Err(BadInput::new(format!(
-            "{}: this is no run\n  hint: give the folder that `rpo-train FILE` made",
-            path.display()
-        ))),
+    if OF_RUNS.iter().any(|file| path.join(file).is_file()) {
+        return Ok(());
+    }
+    const WANTED: &str = "a run folder is asked for";
+    refuse_pictures(path, WANTED)?;
+    match Thing::at(path) {
+        None | Some(Thing::Run) => Ok(()),
+        Some(other) => Err(BadInput::new(other.refused(path, WANTED))),
     }
 }
 
-struct Kind {
-    name: &'static str,
-    hint: String,
-}
-
-impl Kind {
-    fn refused(&self, path: &Path, wanted: &str) -> anyhow::Error {
-        let Self { name, hint } = self;
-        BadInput::new(format!(
-            "{}: this is {name}, and {wanted}\n  hint: {hint}",
-            path.display()
-        ))
-    }
-}
-
-/// What is at `path`, by its name and the files in it, and what to do with it.
-fn described(path: &Path) -> Option<Kind> {
-    let p = path.display();
-    let kind = |name, hint: String| Some(Kind { name, hint });
-    const OWN: &str = "--set subjects.class=CLASS";
-    if path.is_dir() {
-        if OF_RUNS.iter().any(|file| path.join(file).is_file()) {
-            return kind(
-                "a run",
-                format!(
-                    "`rpo-train FILE --out {p}` with the same FILE resumes it, `rpo-train report {p}` shows it, `rpo-train generate {p}` draws with it"
-                ),
-            );
+fn refuse_pictures(path: &Path, wanted: &str) -> Result<()> {
+    let of = |path: &Path| {
+        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+        PICTURES.iter().any(|e| ending == *e)
+    };
+    let folder = match Thing::at(path) {
+        Some(Thing::File) if of(path) => "FOLDER".to_owned(),
+        Some(Thing::Folder) => {
+            let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
+            if !entries.any(|entry| of(&entry.path())) {
+                return Ok(());
+            }
+            path.display().to_string()
         }
-        if path.join("model_index.json").is_file() {
-            return kind(
-                "a model",
-                format!(
-                    "`rpo-train quickstart --set model.path={p}` trains it, `rpo-train export {p} --to NAME.safetensors` converts it"
-                ),
-            );
-        }
-        let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
-        return match entries.any(|entry| ends_in(&entry.path(), &PICTURES)) {
-            true => kind(
-                "a folder of pictures",
-                format!("`rpo-train my_subject --set subjects.path={p} {OWN}` trains on them"),
-            ),
-            false => kind(
-                "a folder",
-                "name a file, or a folder that holds a run".into(),
-            ),
-        };
-    }
-    if ends_in(path, &["toml"]) {
-        return kind("an experiment", format!("`rpo-train {p}` runs it"));
-    }
-    if ends_in(path, &["safetensors"]) {
-        return kind(
-            "a file of weights",
-            format!(
-                "`rpo-train lora info {p}` describes a LoRA, `rpo-train import {p}` makes a model folder of a single-file checkpoint"
-            ),
-        );
-    }
-    if ends_in(path, &["ckpt", "pt", "pth", "bin"]) {
-        return kind(
-            "a pickle of PyTorch",
-            "convert it to safetensors first: a pickle runs code when it is read".into(),
-        );
-    }
-    if ends_in(path, &PICTURES) {
-        return kind(
-            "a picture",
-            format!(
-                "put the pictures of the subject into a folder: `rpo-train my_subject --set subjects.path=FOLDER {OWN}`"
-            ),
-        );
-    }
-    None
-}
-
-fn ends_in(path: &Path, endings: &[&str]) -> bool {
-    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-    endings.iter().any(|e| ending == *e)
+        _ => return Ok(()),
+    };
+    Err(BadInput::new(format!(
+        "{} is of pictures, {wanted}\n  hint: pictures of a subject, in a folder, are trained on by rpo-train my_subject --set subjects.path={folder} --set subjects.class=CLASS",
+        path.display()
+    )))
 }
 
 #[cfg(test)]
@@ -147,21 +89,20 @@ mod tests {
         ] {
             rpo_files::write(&at(name), b"{}").unwrap();
         }
-        for name in ["a.toml", "a.safetensors", "a.ckpt", "a.png", "a.txt"] {
+        for name in ["a.toml", "a.ckpt", "a.png", "a.txt"] {
             fs::write(at(name), "").unwrap();
         }
         let said = |result: Result<()>| result.err().map_or_else(String::new, |e| e.to_string());
         let cases = [
-            ("run", "this is a run", ""),
-            ("model", "a model", "a model"),
+            ("run", "a run folder", ""),
+            ("model", "a model folder", "a model folder"),
             ("dog", "my_subject", "my_subject"),
             ("x", "a folder", "a folder"),
-            ("a.toml", "", "rpo-train "),
-            ("a.safetensors", "lora info", "lora info"),
+            ("a.toml", "", "rpo-train run"),
             ("a.ckpt", "pickle", "pickle"),
-            ("a.png", "subjects.path", "subjects.path"),
-            // Read, and refused as TOML where it is none.
-            ("a.txt", "", "no run"),
+            ("a.png", "subjects.path=FOLDER", "subjects.path=FOLDER"),
+            // Read, and refused as TOML if it is none.
+            ("a.txt", "", "a file"),
             ("nothing", "", "has no nothing"),
         ];
         for (name, experiment, run) in cases {

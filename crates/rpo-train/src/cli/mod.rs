@@ -149,6 +149,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
             let folder = RunFolder::open(&setup, out.as_deref())?;
             let run = &folder.run;
             runner::tell(&setup)?;
+            interrupt::check()?;
             if jobs == 1 {
                 let failed = runner::run_all(&setup, run)?;
                 return runner::conclude(&setup.plan, run, failed);

@@ -6,7 +6,7 @@ use super::links::{check_part_links, inside};
 use super::parts::NETWORKS;
 use super::sound::Sound;
 use crate::files;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rpo_encoders::folder::{open_archive, weight_files_of, weight_names};
 use rpo_files::failure::OrBadInput;
 use rpo_nn::weights::{MAX_SHARD_SIZE, Precision, pt, write_sharded};
@@ -84,7 +84,7 @@ pub fn copy_part(part: &Path, to: &Path) -> Result<()> {
 fn copy_files(base: &Path, part: &str, to: &Path, how: Option<How>) -> Result<()> {
     let from = base.join(part);
     check_part_links(base, &from)?;
-    let entries = std::fs::read_dir(&from).with_context(|| from.display().to_string())?;
+    let entries = std::fs::read_dir(&from).reading(&from)?;
     let files = entries.flatten().filter(|e| e.path().is_file());
     let mut names: Vec<String> = files
         .map(|e| e.file_name().to_string_lossy().into_owned())

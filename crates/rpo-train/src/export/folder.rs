@@ -3,7 +3,7 @@
 use rpo_files::AtPath;
 use super::sound::Sound;
 use crate::files;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rpo_files::failure::OrBadInput;
 use rpo_nn::weights::{Item, MAX_SHARD_SIZE, Precision, write_sharded};
 use std::collections::BTreeMap;

@@ -2,8 +2,7 @@
 
 use super::sound::Sound;
 use super::staging::refuse_occupied;
-use crate::files;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rpo_diffusion::checkpoint::{Names, V_PRED, ZERO_SNR, model_spec, to_file};
 use rpo_diffusion::{NoiseSchedule, PredictionType};
 use rpo_encoders::clip::ClipTextConfig;
