@@ -18,7 +18,6 @@ mod plan;
 mod report;
 mod verb;
 
-use rpo_files::tell;
 use crate::device;
 use crate::interrupt;
 use crate::pool;
