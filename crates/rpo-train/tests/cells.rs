@@ -116,7 +116,11 @@ fn cells_run_in_any_process_and_order() {
     // A finished cell returns at once, even if the model no longer exists.
     assert!(good(&["cell", &begun, "--index", "0"]).contains("is finished"));
     bad(2, &["cell", &begun, "--index", "4"], &["4 cells"]);
-    bad(2, &["cell", &file, "--index", "0"], &["a run folder is asked for"]);
+    bad(
+        2,
+        &["cell", &file, "--index", "0"],
+        &["a run folder is asked for"],
+    );
     // One process per cell.
     let mut first = command(&["cell", &begun, "--index", "2"])
         .stdout(Stdio::null())

@@ -107,10 +107,7 @@ fn the_fitting_verb_is_named() {
     let picture = picture.display().to_string();
     for (args, words) in [
         (vec!["reprot", "x"], "did you mean `rpo-train report`?"),
-        (
-            vec![&*picture],
-            "subjects.path=FOLDER",
-        ),
+        (vec![&*picture], "subjects.path=FOLDER"),
         (vec!["report", &*picture], "a run folder is asked for"),
         (vec!["generate", "no/such/run"], "has no no"),
         (vec![], "a verb is missing"),

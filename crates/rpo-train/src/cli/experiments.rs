@@ -23,7 +23,7 @@ pub(super) fn experiments(name: Option<&Path>) -> Result<()> {
             built_in::suggest(name, built_in::EXPERIMENTS)
         )));
     };
-    console::out(&found.text);
+    console::out(found.text);
     Ok(())
 }
 

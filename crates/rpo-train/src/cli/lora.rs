@@ -1,6 +1,5 @@
 //! `rpo-train lora`: inspects and converts LoRA files, merges them into a model and removes them from it.
 
-use rpo_files::{say, tell};
 use super::export::Dtype;
 use super::numbers::finite;
 use crate::export::{self, How, Sound, Staging, refuse_occupied};
@@ -16,6 +15,7 @@ use rpo_diffusion::{UNetConfig, check_folder, check_unet};
 use rpo_encoders::folder;
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::printable::{printable, printable_name};
+use rpo_files::{say, tell};
 use rpo_nn::weights::{MAX_SHARD_SIZE, Precision, pt, write_sharded};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

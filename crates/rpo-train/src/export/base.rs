@@ -1,6 +1,5 @@
 //! The parts of a model folder that an export does not train.
 
-use rpo_files::AtPath;
 use super::index::write_index;
 use super::links::{check_part_links, inside};
 use super::parts::NETWORKS;
@@ -8,6 +7,7 @@ use super::sound::Sound;
 use crate::files;
 use anyhow::Result;
 use rpo_encoders::folder::{open_archive, weight_files_of, weight_names};
+use rpo_files::AtPath;
 use rpo_files::failure::OrBadInput;
 use rpo_nn::weights::{MAX_SHARD_SIZE, Precision, pt, write_sharded};
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! A U-Net in a diffusers folder.
 
-use rpo_files::AtPath;
 use super::sound::Sound;
 use crate::files;
 use anyhow::Result;
+use rpo_files::AtPath;
 use rpo_files::failure::OrBadInput;
 use rpo_nn::weights::{Item, MAX_SHARD_SIZE, Precision, write_sharded};
 use std::collections::BTreeMap;

@@ -2,7 +2,6 @@
 
 mod print;
 
-use rpo_files::say;
 use super::experiment_args::ExperimentArgs;
 use crate::device;
 use crate::hub::{self, Environment};
@@ -15,6 +14,7 @@ use rpo_diffusion::UNetConfig;
 use rpo_experiment::plan::Plan;
 use rpo_experiment::presets::{self, Preset};
 use rpo_experiment::{Experiment, Layers, SubjectSource};
+use rpo_files::say;
 
 /// Loads all inputs and prints the plan. Where the weights of a preset are missing, prints the plan from its configuration.
 pub(super) fn check(file: &ExperimentArgs) -> Result<()> {

@@ -5,7 +5,6 @@ mod names;
 mod prompts;
 mod result;
 
-use rpo_files::tell;
 use crate::device::DeviceArgs;
 use crate::hub::{Content, Environment};
 use crate::paths;
@@ -24,6 +23,7 @@ use rpo_encoders::dual::Architecture;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_eval::reward::Rewarder;
 use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::tell;
 use rpo_files::{console, destination, say};
 use rpo_nn::Place;
 use rpo_reward::{Lambda, Mean};

@@ -1,6 +1,5 @@
 //! U-Net, VAE and text encoders on given tensors.
 
-use rpo_files::tell;
 use super::inputs::{Inputs, nchw};
 use super::results::Results;
 use anyhow::Result;
@@ -10,6 +9,7 @@ use rpo_diffusion::{Conditioning, UNet2DConditionModel, load_unet, load_vae, xl_
 use rpo_encoders::clip::{ClipTextModel, ClipTextOutput};
 use rpo_encoders::tokenizer::ClipTokenizer;
 use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::tell;
 use rpo_nn::Place;
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,6 @@ mod gradient;
 mod inputs;
 mod results;
 
-use rpo_files::{destination, say};
 use crate::device::DeviceArgs;
 use crate::hub::Content;
 use crate::paths;
@@ -17,6 +16,7 @@ use args::Part;
 use inputs::Inputs;
 use results::write;
 use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::{destination, say};
 use std::path::{Path, PathBuf};
 
 pub(super) use args::ForwardArgs;
