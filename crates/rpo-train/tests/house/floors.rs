@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The crates that each crate may depend on, as in ARCHITECTURE.md.
-const FLOORS: [(&str, &[&str]); 15] = [
+const FLOORS: [(&str, &[&str]); 16] = [
     ("rpo-files", &[]),
     ("rpo-micro", &[]),
     ("rpo-stats", &[]),
@@ -64,6 +64,21 @@ const FLOORS: [(&str, &[&str]); 15] = [
             "rpo-report",
             "rpo-reward",
             "rpo-stats",
+        ],
+    ),
+    (
+        "rpo-hostile",
+        &[
+            "rpo-data",
+            "rpo-diffusion",
+            "rpo-encoders",
+            "rpo-experiment",
+            "rpo-files",
+            "rpo-micro",
+            "rpo-nn",
+            "rpo-reward",
+            "rpo-stats",
+            "rpo-train",
         ],
     ),
     (

@@ -1,0 +1,163 @@
+//! LoRA files in every key format, folders of peft, and the verbs that read them.
+
+use super::made::{arg, file, finite, model, named, program, tensors};
+use crate::case::Case;
+use crate::target::{Target, ensure_fault};
+use anyhow::Result;
+use rpo_diffusion::lora::{BaseModel, Lora};
+use rpo_encoders::folder::open_archive;
+use rpo_nn::weights::Precision;
+
+const NAME: &str = "lora.safetensors";
+
+/// The files of other programs in the tree, and one with every kohya key.
+fn files() -> Result<Vec<Vec<u8>>> {
+    let golden = ["conv.kohya", "conv.peft", "conv.old", "conv.script"];
+    let golden = golden.map(|n| {
+        file(&format!(
+            "crates/rpo-diffusion/tests/golden/lora/{n}.safetensors"
+        ))
+    });
+    let module = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q";
+    let names =
+        ["lora_down.weight", "lora_up.weight", "alpha"].map(|end| format!("{module}.{end}"));
+    let [a, b, alpha] = names.each_ref().map(String::as_str);
+    let small = tensors(&[(a, &[2, 8]), (b, &[8, 2]), (alpha, &[])], Precision::F32);
+    let peft = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q";
+    let names = ["lora_A.weight", "lora_B.weight"].map(|end| format!("{peft}.{end}"));
+    let [a, b] = names.each_ref().map(String::as_str);
+    let plain = tensors(&[(a, &[2, 8]), (b, &[8, 2])], Precision::F16);
+    golden.into_iter().chain([small, plain]).collect()
+}
+
+fn seeds() -> Result<Vec<Case>> {
+    Ok(named(NAME, files()?))
+}
+
+pub(super) const FILE: Target = Target::new(
+    "lora",
+    "a LoRA file; written in either format it reads the same",
+    seeds,
+    |folder| {
+        let lora = Lora::read(&folder.join(NAME), 2)?;
+        hold(&lora)
+    },
+);
+
+/// What must hold of a LoRA that was read.
+fn hold(lora: &Lora) -> Result<()> {
+    for (name, module) in &lora.modules {
+        ensure_fault(finite(&module.a)? && finite(&module.b)?, || {
+            format!("module `{name}` is not finite")
+        })?;
+        let scale = module.alpha / module.a.dims()[0] as f64;
+        ensure_fault((scale as f32).is_finite(), || {
+            format!("module `{name}`: alpha {}", module.alpha)
+        })?;
+    }
+    let base = BaseModel::guess(&lora.modules);
+    // Other families have modules that a format cannot name: not written is no fault.
+    for bytes in [lora.to_kohya(base, 2), lora.to_peft(None)]
+        .into_iter()
+        .flatten()
+    {
+        let again = Lora::from_bytes(&bytes, "again", 2);
+        let again =
+            again.map_err(|e| crate::wrong(format!("what was written cannot be read: {e}")))?;
+        ensure_fault(again.modules.keys().eq(lora.modules.keys()), || {
+            "other modules when read again".into()
+        })?;
+        for (old, new) in lora.modules.values().zip(again.modules.values()) {
+            let near = (old.alpha - new.alpha).abs() <= 1e-6 * old.alpha.abs();
+            ensure_fault(near, || {
+                format!("alpha {} is read again as {}", old.alpha, new.alpha)
+            })?;
+            ensure_fault(
+                old.a.dims() == new.a.dims() && old.b.dims() == new.b.dims(),
+                || "another shape".into(),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) const FOLDER: Target = Target::new(
+    "lora-folder",
+    "a folder that peft saved: adapter_config.json and its weights",
+    || {
+        let config = br#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "use_rslora": false, "use_dora": false,
+            "target_modules": ["to_q"], "rank_pattern": {}, "alpha_pattern": {"attn1.to_q": 3}, "lora_bias": false,
+            "bias": "none", "fan_in_fan_out": false, "modules_to_save": null, "layers_to_transform": null}"#;
+        let module = "base_model.model.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q";
+        let names = ["lora_A.weight", "lora_B.weight"].map(|end| format!("{module}.{end}"));
+        let [a, b] = names.each_ref().map(String::as_str);
+        let weights = tensors(&[(a, &[2, 8]), (b, &[8, 2])], Precision::F32)?;
+        Ok(vec![
+            Case::of("adapter_config.json", *config).with("adapter_model.safetensors", weights),
+        ])
+    },
+    |folder| hold(&Lora::read(folder, 2)?),
+);
+
+pub(super) const INFO: Target = Target {
+    verb: true,
+    ..Target::new("lora-info", "`lora info`", seeds, |folder| {
+        program(&["lora", "info", "--full", &arg(folder, NAME)])
+    })
+};
+
+/// A LoRA of the attention projections of a U-Net.
+fn lora_of(unet: &Case) -> Result<Vec<u8>> {
+    let place = tempfile::tempdir()?;
+    unet.write(place.path(), &Case::default())?;
+    let archive = open_archive(place.path(), None)?;
+    let targets = archive.names().filter_map(|name| {
+        let module = name.strip_suffix(".attn1.to_q.weight")?;
+        let &[out, input] = archive.shape(name)? else {
+            return None;
+        };
+        Some((format!("unet.{module}.attn1.to_q"), out, input))
+    });
+    let named: Vec<(String, [usize; 2])> = targets
+        .flat_map(|(module, out, input)| {
+            [
+                (format!("{module}.lora_A.weight"), [2, input]),
+                (format!("{module}.lora_B.weight"), [out, 2]),
+            ]
+        })
+        .collect();
+    let shapes: Vec<(&str, &[usize])> = named
+        .iter()
+        .map(|(name, shape)| (name.as_str(), &shape[..]))
+        .collect();
+    tensors(&shapes, Precision::F32)
+}
+
+pub(super) const MERGE: Target = Target {
+    verb: true,
+    writes: true,
+    ..Target::new(
+        "lora-merge",
+        "`lora merge` into the U-Net of a small model",
+        || {
+            let unet = super::made::below(&model("sd15")?, "unet");
+            let lora = lora_of(&unet)?;
+            let mut case = Case::of(NAME, lora);
+            for (name, bytes) in unet.files {
+                case = case.with(&format!("unet/{name}"), bytes);
+            }
+            Ok(vec![case])
+        },
+        |folder| {
+            program(&[
+                "lora",
+                "merge",
+                &arg(folder, NAME),
+                "--model",
+                &arg(folder, "unet"),
+                "--to",
+                &arg(folder, "merged"),
+            ])
+        },
+    )
+};
