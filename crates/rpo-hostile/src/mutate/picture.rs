@@ -143,6 +143,9 @@ fn change_jpeg(old: &[u8], rng: &mut Rng) -> Option<Vec<u8>> {
             break;
         }
         at += 2 + usize::from(u16::from_be_bytes([high, low]));
+        if at > new.len() {
+            break;
+        }
         starts.push(at);
     }
     let at = *choose(rng, &starts);

@@ -69,7 +69,8 @@ fn change_entry(header: &mut Value, data: &mut Vec<u8>, rng: &mut Rng) {
     }
     let name = choose(rng, &names).clone();
     let other = entries.get(choose(rng, &names)).cloned();
-    let Some(entry) = entries.get_mut(&name) else {
+    // Earlier changes may have left something else there.
+    let Some(entry) = entries.get_mut(&name).filter(|e| e.is_object()) else {
         return;
     };
     match below(rng, 9) {

@@ -113,7 +113,7 @@ pub(super) fn change(tree: &mut Value, other: &mut Value, rng: &mut Rng) {
                 .nth(below(rng, text.chars().count().max(1)));
             if let Some(at) = at {
                 let odd = ["\u{0}", "\u{1b}[2J", " ", "/", "A", "\u{e9}", "."];
-                let odd: &str = choose(rng, &odd);
+                let odd = *choose(rng, &odd);
                 text.insert_str(at, odd);
             }
         }
