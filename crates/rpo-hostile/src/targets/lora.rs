@@ -4,7 +4,7 @@ use super::made::{arg, file, finite, model, named, program, tensors};
 use crate::case::Case;
 use crate::target::{Target, ensure_fault};
 use anyhow::Result;
-use rpo_diffusion::lora::{BaseModel, Lora};
+use rpo_diffusion::lora::Lora;
 use rpo_encoders::folder::open_archive;
 use rpo_nn::weights::Precision;
 
@@ -55,7 +55,7 @@ fn hold(lora: &Lora) -> Result<()> {
             format!("module `{name}`: alpha {}", module.alpha)
         })?;
     }
-    let base = BaseModel::guess(&lora.modules);
+    let base = lora.base();
     // Other families have modules that a format cannot name: not written is no fault.
     for bytes in [lora.to_kohya(base, 2), lora.to_peft(None)]
         .into_iter()

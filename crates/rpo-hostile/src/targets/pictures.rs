@@ -5,7 +5,8 @@ use crate::case::Case;
 use crate::target::{Target, ensure_fault};
 use anyhow::Result;
 use image::{DynamicImage, ImageFormat, RgbImage};
-use rpo_data::{picture, subject};
+use rpo_data::picture::{self, Limit};
+use rpo_data::subject;
 use std::io::Cursor;
 
 /// The name says nothing: the content decides.
@@ -138,7 +139,7 @@ pub(super) const PHOTOS: Target = Target {
                 if class.is_none() && !dir.is_dir() {
                     continue;
                 }
-                let subject = subject::load_folder(&dir, class, "[V]")?;
+                let subject = subject::load_folder(&dir, class, "[V]", Limit::default())?;
                 ensure_fault(!subject.references.is_empty(), || "no photo".into())?;
                 let whole =
                     |caption: &str| !caption.trim().is_empty() && !caption.contains('\u{fffd}');
