@@ -145,7 +145,7 @@ fn files_that_contradict_each_other_are_refused() {
         // Another id, a gap, a text of two tokens.
         (
             |_, t| *token(t, "<my-toy>", "id") = json!(600),
-            &["<my-toy>", "600", "587"],
+            &["<my-toy>", "588", "587"],
         ),
         (
             |dir, _| put(dir, "added_tokens.json", &json!({"<my-toy>": 588})),

@@ -15,27 +15,36 @@ const EMBEDDED: &str = "micro";
 pub(super) fn complete(encoders: &mut Encoders, layers: &Layers) -> Result<()> {
     let embedded = |path: &str| path.split('/').any(|part| part == EMBEDDED);
     if encoders.label == EMBEDDED && !(embedded(&encoders.clip) && embedded(&encoders.vit)) {
-        encoders.label = format!("{}, {}", last(&encoders.clip), last(&encoders.vit));
+        encoders.label = of_paths(encoders);
     }
-    let named = [
-        ("encoders.vit_name", &encoders.vit_name),
-        ("encoders.label", &encoders.label),
-    ];
-    for (key, name) in named {
-        if claims_dino(name) && encoders.vit.starts_with(EMBEDDED) {
-            let message = format!(
-                "\"{name}\", but encoders.vit = \"{}\" is not DINO\n  hint: leave the key away for the embedded model",
-                encoders.vit
-            );
-            return Err(layers.error(key, &message));
-        }
+    if let Some((key, name)) = encoders.claims_dino()
+        && encoders.vit.starts_with(EMBEDDED)
+    {
+        let message = format!(
+            "\"{name}\", but encoders.vit = \"{}\" is not DINO\n  hint: leave the key away for the embedded model",
+            encoders.vit
+        );
+        return Err(layers.error(key, &message));
     }
     Ok(())
 }
 
-/// Whether a name says that a judge is DINO.
-fn claims_dino(name: &str) -> bool {
-    name.to_lowercase().contains("dino")
+impl Encoders {
+    /// The key and the name that say that the judge of image similarity is DINO, if one does. A label made of paths says nothing.
+    pub fn claims_dino(&self) -> Option<(&'static str, &str)> {
+        let named = [
+            ("encoders.vit_name", &self.vit_name),
+            ("encoders.label", &self.label),
+        ];
+        let claims = |name: &str| name.to_lowercase().contains("dino") && name != of_paths(self);
+        let mut named = named.into_iter().map(|(key, name)| (key, name.as_str()));
+        named.find(|(_, name)| claims(name))
+    }
+}
+
+/// A label from the names of the judges' folders.
+fn of_paths(encoders: &Encoders) -> String {
+    format!("{}, {}", last(&encoders.clip), last(&encoders.vit))
 }
 
 /// The last part of a path or of a repository's name.
@@ -59,6 +68,8 @@ mod tests {
         assert_eq!(label(&[]).unwrap(), "micro");
         let other = ["encoders.clip=/models/clip/", "encoders.vit=org/vit"];
         assert_eq!(label(&other).unwrap(), "clip, vit");
+        let other = ["encoders.clip=org/clip", "encoders.vit=micro/eval_dino"];
+        assert_eq!(label(&other).unwrap(), "clip, eval_dino");
         assert_eq!(label(&["encoders.vit=a/micro/eval_dino"]).unwrap(), "micro");
         for name in ["encoders.vit_name=DINO", "encoders.label=DINOv2 ViT-S"] {
             let message = label(&[name]).unwrap_err().to_string();

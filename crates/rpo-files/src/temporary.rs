@@ -63,12 +63,13 @@ pub(crate) fn temporary_file(parent: &Path) -> Result<NamedTempFile> {
     Err(ErrorKind::ResourceBusy.into())
 }
 
-/// The system's error in one of tempfile, whose text names a random path.
+/// The system's error in one of tempfile, whose text ends in a random path.
 fn plain(error: Error) -> Error {
-    let cause = error.get_ref().and_then(|e| e.source());
-    let cause = cause.and_then(|e| e.downcast_ref::<Error>());
-    let number = cause.and_then(Error::raw_os_error);
-    number.map_or(error, Error::from_raw_os_error)
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((cause, _)) => Error::new(error.kind(), cause.to_owned()),
+        None => error,
+    }
 }
 
 /// Locks what was opened at `path`. False if another program has it, or removed it before it was locked. A file system without

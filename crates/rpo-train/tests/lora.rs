@@ -328,7 +328,7 @@ fn foreign_text_does_not_act_on_the_terminal_and_scales_are_finite() {
             text(&to),
         ];
         bad(
-            &[&args[..], &["--scale", scale]].concat(),
+            &[&args[..], &[format!("--scale={scale}").as_str()]].concat(),
             &["--scale", "is no finite number"],
         );
     }

@@ -32,7 +32,10 @@ impl Sound {
         let checked = |item: Item<'a>| {
             let (name, shape) = (item.name.clone(), item.shape.clone());
             Item::new(name, shape, move || {
-                let values = item.values()?;
+                // The input is at fault if it cannot be read.
+                let values = item
+                    .values()
+                    .inspect_err(|e| *self.fault.borrow_mut() = Some(e.to_string()))?;
                 let Some(fault) = self.fault(&values) else {
                     return Ok(values);
                 };

@@ -36,13 +36,9 @@ pub(super) fn check_model(e: &Experiment, unet: &UNetConfig, layers: &Layers) ->
 /// # Errors
 /// [`rpo_files::failure::BadInput`] at `encoders.vit_name`.
 pub(super) fn check_judge(e: &Experiment, vit: &Path, layers: &Layers) -> Result<()> {
-    let names = [&e.encoders.vit_name, &e.encoders.label];
-    if !names
-        .iter()
-        .any(|name| name.to_lowercase().contains("dino"))
-    {
+    let Some((key, _)) = e.encoders.claims_dino() else {
         return Ok(());
-    }
+    };
     let config: VitConfig =
         rpo_files::input::read_json(&vit.join("config.json")).or_bad_input("judge")?;
     if is_dino(&config) {
@@ -55,7 +51,7 @@ pub(super) fn check_judge(e: &Experiment, vit: &Path, layers: &Layers) -> Result
         config.num_hidden_layers,
         config.num_attention_heads
     );
-    Err(layers.error("encoders.vit_name", &message))
+    Err(layers.error(key, &message))
 }
 
 /// ViT-S and ViT-B as `facebook/dino-vit{s,b}{16,8}` have them.
