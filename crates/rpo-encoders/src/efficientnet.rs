@@ -61,16 +61,6 @@ impl EfficientNet {
             .sub("convolution")
             .conv("weight", [stem, config.num_channels, 3, 3])?;
         let blocks = scope.sub("encoder").sub("blocks");
-        let mut channels = stem;
-        for (index, block) in layout.iter().enumerate() {
-            if block.input != channels {
-                bail!(
-                    "keys `in_channels` and `out_channels`: block {index} takes {} channels, but {channels} come in",
-                    block.input
-                );
-            }
-            channels = block.output;
-        }
         Ok(Self {
             stem_weight: place.kernel(&norm.scale_last(&weight)?)?,
             stem_bias: place.enter(&norm.bias()?)?,
@@ -85,7 +75,7 @@ impl EfficientNet {
                 .collect::<Result<_>>()?,
             pooling: config.pooling_type,
             window: config.hidden_dim,
-            width: channels,
+            width: layout.last().map_or(stem, |block| block.output),
             place,
         })
     }

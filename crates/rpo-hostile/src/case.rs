@@ -24,6 +24,16 @@ impl Case {
         self
     }
 
+    /// The same in a folder of this name.
+    pub fn within(&self, folder: &str) -> Self {
+        let files = self.files.iter();
+        Self {
+            files: files
+                .map(|(name, bytes)| (format!("{folder}/{name}"), bytes.clone()))
+                .collect(),
+        }
+    }
+
     /// Bytes of all files.
     pub fn size(&self) -> usize {
         self.files.values().map(Vec::len).sum()

@@ -4,6 +4,7 @@
 use crate::allocator;
 use crate::case::Case;
 use crate::target::{PER_BYTE, Target, Wrong};
+use rpo_files::printable::printable_lines;
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -12,9 +13,6 @@ use std::time::{Duration, Instant};
 
 /// Longer than this, twice in a row, is a fault.
 const SLOW: Duration = Duration::from_secs(3);
-
-/// The longest message: a user reads it.
-const LONGEST_MESSAGE: usize = 10_000;
 
 /// What became of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,17 +117,17 @@ fn told(verdict: &Verdict) -> String {
     }
 }
 
-/// Whether a message is one for a user. Escapes in it are made visible where it is printed.
+/// Whether a message, as it is printed, is one for a user.
 fn refusal(target: &Target, case: &Case, folder: &Path, error: &anyhow::Error) -> Verdict {
+    // candle adds a trace where the environment asks for one.
     let message = format!("{error:#}");
+    let message = message.split("\n   0: ").next().unwrap_or_default();
+    let message = printable_lines(message);
     let shown = folder.display().to_string();
     let plain = message.replace(&shown, "");
-    let fault = |kind: &str| Verdict::Fault(Fault::new(kind, &plain, &message));
+    let fault = |kind: &str| Verdict::Fault(Fault::new(kind, &plain, message.as_ref()));
     if message.trim().is_empty() {
         return fault("no message");
-    }
-    if message.chars().count() > LONGEST_MESSAGE {
-        return fault("long message");
     }
     let name = |path: &String| path.rsplit('/').next().is_some_and(|n| message.contains(n));
     if !message.contains(&shown) && !case.files.keys().any(name) {

@@ -139,7 +139,7 @@ impl EfficientNetConfig {
             }
         }
         activation::by_name(&key("hidden_act"), &self.hidden_act)?;
-        Ok(())
+        self.blocks().map(|_| ())
     }
 
     /// `channels` times the width coefficient, to the next multiple of the divisor, never more than 10 % below.
@@ -158,7 +158,8 @@ impl EfficientNetConfig {
     /// The blocks, first to last.
     ///
     /// # Errors
-    /// If lists have different lengths, there is no stage, a stride is not 1 or 2, or a kernel is even.
+    /// If lists have different lengths, there is no stage, a stride is not 1 or 2, a kernel is even, or a block does not take
+    /// what the one before it gives.
     pub fn blocks(&self) -> Result<Vec<BlockConfig>> {
         let stages = self.in_channels.len();
         for (key, length) in [
@@ -206,6 +207,16 @@ impl EfficientNetConfig {
                     residual: stride == 1 && repeat > 0,
                 });
             }
+        }
+        let mut channels = self.round_filters(32);
+        for (index, block) in blocks.iter().enumerate() {
+            if block.input != channels {
+                bail!(
+                    "keys `in_channels` and `out_channels`: block {index} takes {} channels, but {channels} come in",
+                    block.input
+                );
+            }
+            channels = block.output;
         }
         Ok(blocks)
     }

@@ -36,9 +36,10 @@ pub(super) const EXPORT: Target = Target {
     ..Target::new(
         "export",
         "`export` of a model's folder as a folder and as a file",
-        folders,
+        // Nothing is written into the model's own folder.
+        || Ok(folders()?.iter().map(|case| case.within("model")).collect()),
         |folder| {
-            let model = folder.display().to_string();
+            let model = arg(folder, "model");
             program(&["export", &model, "--to", &arg(folder, "out")])?;
             program(&[
                 "export",
@@ -56,9 +57,9 @@ pub(super) const EXPORT: Target = Target {
 fn single(family: &str) -> Result<Case> {
     let case = model(family)?;
     let place = tempfile::tempdir()?;
-    case.write(place.path(), &Case::default())?;
-    let file = arg(place.path(), "one.safetensors");
-    program(&["export", &place.path().display().to_string(), "--to", &file])?;
+    case.write(&place.path().join("model"), &Case::default())?;
+    let [from, file] = ["model", "one.safetensors"].map(|name| arg(place.path(), name));
+    program(&["export", &from, "--to", &file])?;
     let bytes = std::fs::read(&file)?;
     let mut all = Case::of("one.safetensors", bytes);
     for (name, bytes) in case.files {

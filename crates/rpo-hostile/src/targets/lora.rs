@@ -142,11 +142,7 @@ pub(super) const MERGE: Target = Target {
         || {
             let unet = super::made::below(&model("sd15")?, "unet");
             let lora = lora_of(&unet)?;
-            let mut case = Case::of(NAME, lora);
-            for (name, bytes) in unet.files {
-                case = case.with(&format!("unet/{name}"), bytes);
-            }
-            Ok(vec![case])
+            Ok(vec![unet.within("unet").with(NAME, lora)])
         },
         |folder| {
             program(&[

@@ -37,7 +37,7 @@ fn read_clip(folder: &Path) -> Result<()> {
     let tokenizer = ClipTokenizer::load(folder)?;
     let ids = tokenizer
         .encode_batch(&TEXTS)
-        .map_err(|e| crate::wrong(format!("a text is refused: {e}")))?;
+        .map_err(|e| e.context(folder.display().to_string()))?;
     hold(&ids, tokenizer.max_length(), |id| {
         tokenizer.token(id).is_some()
     })
@@ -98,7 +98,7 @@ pub(super) const WORDPIECE: Target = Target::new(
         let tokenizer = WordPiece::load(folder)?;
         let batch = tokenizer
             .encode_batch(&TEXTS)
-            .map_err(|e| crate::wrong(format!("a text is refused: {e}")))?;
+            .map_err(|e| e.context(folder.display().to_string()))?;
         ensure_fault(batch.mask.iter().flatten().all(|m| *m <= 1), || {
             "a mask that is none".into()
         })?;

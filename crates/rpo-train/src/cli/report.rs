@@ -23,8 +23,8 @@ pub(super) fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
         let run = Run { path: path.clone() };
         // Runs of earlier versions have no plan: their final report data is rendered again.
         if run.plan_path().is_file() {
-            let info = run.info()?;
-            let told = collect(&run.plan()?, &info, &run)?;
+            let info = run.info().or_bad_input("run folder")?;
+            let told = collect(&run.plan().or_bad_input("run folder")?, &info, &run)?;
             if runs.len() == 1 {
                 say!("{told}");
             }

@@ -32,10 +32,9 @@ impl Sound {
         let checked = |item: Item<'a>| {
             let (name, shape) = (item.name.clone(), item.shape.clone());
             Item::new(name, shape, move || {
-                // The input is at fault if it cannot be read.
-                let values = item
-                    .values()
-                    .inspect_err(|e| *self.fault.borrow_mut() = Some(e.to_string()))?;
+                // What cannot be read is as bad as what is not sound.
+                let unread = |e: &Error| *self.fault.borrow_mut() = Some(e.to_string());
+                let values = item.values().inspect_err(unread)?;
                 let Some(fault) = self.fault(&values) else {
                     return Ok(values);
                 };
