@@ -165,7 +165,8 @@ fn keep(target: &Target, findings: &Path, fault: &Fault, case: &Case) -> Result<
         return Ok(());
     }
     let key = fault.key.as_str();
-    let dies = key.starts_with("death");
+    // A verb prints: a process of its own keeps that to itself.
+    let dies = target.verb || key.starts_with("death");
     let tries = match dies {
         _ if key.starts_with("slow") || key.contains("hangs") => 0,
         true => TRIES_WITH_A_PROCESS,

@@ -78,3 +78,14 @@ ways! {
         Case::of("experiment.toml", *b"[training]\nsteps = 99999999999999999999\n"), ["experiment.toml:2"];
     a_run_that_is_none: "report", Case::of("run.json", *b"{}"), ["run"];
 }
+
+/// A GIF of 1 x 1 whose only frame claims 65,535 x 65,535.
+fn frame_beyond_the_picture() -> Vec<u8> {
+    let head = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff";
+    let frame = b"\x2c\0\0\0\0\xff\xff\xff\xff\0\x02\x02\x44\x01\0\x3b";
+    [&head[..], frame].concat()
+}
+
+ways! {
+    a_frame_larger_than_its_picture: "picture", Case::of("picture", frame_beyond_the_picture()), ["picture", "too much"];
+}

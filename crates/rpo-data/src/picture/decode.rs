@@ -72,8 +72,8 @@ fn decoder(form: Form, bytes: &[u8]) -> Result<impl ImageDecoder + '_, ImageErro
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();
-    if form == Form::Png {
-        // Packed texts and profiles; the pixels themselves are checked by their size.
+    if matches!(form, Form::Png | Form::Gif) {
+        // Packed texts and profiles, and frames that are not of the picture's size, which is checked by itself.
         limits.max_alloc = Some(256 << 20);
     }
     reader.limits(limits);

@@ -187,7 +187,8 @@ impl Reading {
     }
 
     fn sigma(&mut self, key: &str) -> Option<f64> {
-        let fits = |sigma: f64| 0. < sigma && sigma <= 1e6;
+        // Also above 0 where solvers compute in f32.
+        let fits = |sigma: f64| 0. < sigma as f32 && sigma <= 1e6;
         self.own(&[Euler, Dpm], |reading| {
             reading
                 .keys

@@ -58,7 +58,7 @@ fn chunks(file: &[u8]) -> Option<Vec<([u8; 4], Vec<u8>)>> {
 }
 
 fn change_png(old: &[u8], rng: &mut Rng) -> Option<Vec<u8>> {
-    let mut chunks = chunks(old)?;
+    let mut chunks = chunks(old).filter(|chunks| !chunks.is_empty())?;
     let at = place(rng, chunks.len());
     let other = place(rng, chunks.len());
     let claim = match below(rng, 9) {

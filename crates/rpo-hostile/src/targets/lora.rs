@@ -68,7 +68,8 @@ fn hold(lora: &Lora) -> Result<()> {
             "other modules when read again".into()
         })?;
         for (old, new) in lora.modules.values().zip(again.modules.values()) {
-            let near = (old.alpha - new.alpha).abs() <= 1e-6 * old.alpha.abs();
+            let near = (old.alpha - new.alpha).abs()
+                <= 1e-6 * old.alpha.abs() + f64::from(f32::MIN_POSITIVE);
             ensure_fault(near, || {
                 format!("alpha {} is read again as {}", old.alpha, new.alpha)
             })?;
