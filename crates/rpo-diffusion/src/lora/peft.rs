@@ -93,7 +93,7 @@ impl PeftConfig {
         let alpha = match entries.get("lora_alpha") {
             None => ALPHA,
             Some(value) => match value.as_f64() {
-                Some(alpha) if (alpha as f32).is_finite() => alpha,
+                Some(alpha) if alpha.is_finite() => alpha,
                 _ => bail!("{} is {value}; a number is needed", key("lora_alpha")),
             },
         };
@@ -109,7 +109,7 @@ impl PeftConfig {
             rank_stabilised,
             ranks: Patterns::new(table("rank_pattern")?, &key("rank_pattern"), positive)?,
             alphas: Patterns::new(table("alpha_pattern")?, &key("alpha_pattern"), |v| {
-                v.as_f64().filter(|alpha| (*alpha as f32).is_finite())
+                v.as_f64().filter(|alpha| alpha.is_finite())
             })?,
         }))
     }
