@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rpo_encoders::tokenizer::{ClipTokenizer, WordPiece};
@@ -165,13 +166,15 @@ fn files_that_contradict_each_other_are_refused() {
         ),
         (
             |dir, t| {
-                let mut tokens = t["added_tokens"].as_array().unwrap().iter();
-                let mut token = tokens.find(|token| token["id"] == 587).unwrap().clone();
-                token["lstrip"] = json!(true);
+                let tokens = t["added_tokens"].as_array().unwrap().iter();
+                let mut decoder: BTreeMap<String, Value> = tokens
+                    .map(|token| (token["id"].to_string(), token.clone()))
+                    .collect();
+                decoder.get_mut("587").unwrap()["lstrip"] = json!(true);
                 put(
                     dir,
                     "tokenizer_config.json",
-                    &json!({"added_tokens_decoder": {"587": token}}),
+                    &json!({"added_tokens_decoder": decoder}),
                 );
             },
             &["flags", "<my-toy>", "tokenizer_config.json"],
@@ -184,7 +187,7 @@ fn files_that_contradict_each_other_are_refused() {
                     &json!({"added_tokens_decoder": {}}),
                 )
             },
-            &["<my-toy>", "added_tokens_decoder", "tokenizer_config.json"],
+            &["strip", "added_tokens_decoder", "tokenizer_config.json"],
         ),
         // Tables beside tokenizer.json.
         (

@@ -10,6 +10,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
+/// Before the name of a preset, in its layer's label.
+pub(super) const PRESET: &str = "preset ";
+
 /// One layer: a file, a built-in text, or one of the `--set` options.
 pub(super) struct Layer {
     /// Its name in errors.
@@ -167,16 +170,16 @@ impl Layers {
                 return layer.error_at(Some(span), &format!("`{key}`: {message}"));
             }
         }
-        let file = self
-            .layers
-            .first()
-            .map_or("experiment", |l| l.label.as_str());
+        // The preset is below the file.
+        let mut files = self.layers.iter().map(|l| l.label.as_str());
+        let file = files.find(|l| !l.starts_with(PRESET));
+        let file = file.unwrap_or("experiment");
         BadInput::new(format!("{file}: `{key}` (default): {message}"))
     }
 }
 
 /// Position of a dotted key in a TOML text. An index such as `arm.1.name` counts array entries.
-fn locate(text: &str, key: &str) -> Option<Range<usize>> {
+pub(super) fn locate(text: &str, key: &str) -> Option<Range<usize>> {
     let table = DeTable::parse(text).ok()?;
     let mut parts = key.split('.').peekable();
     let (found, mut value) = table.get_ref().get_key_value(parts.next()?)?;

@@ -1,6 +1,6 @@
 //! The bottom layer of an experiment, from `[model] preset`, and the keys that contradict it.
 
-use crate::layer::Layer;
+use crate::layer::{Layer, PRESET};
 use crate::presets;
 use anyhow::Result;
 use rpo_files::failure::BadInput;
@@ -53,7 +53,7 @@ impl PresetLayer {
     /// The layer below all others.
     pub(super) fn layer(&self) -> Layer {
         Layer {
-            label: format!("preset {}", self.name),
+            label: format!("{PRESET}{}", self.name),
             text: self.text.clone(),
         }
     }

@@ -1,7 +1,7 @@
 //! Reads experiment files: several TOML layers, later ones over earlier ones, with errors that name file, line, key and hint.
 
 use crate::fields::Experiment;
-use crate::layer::{Layer, Layers};
+use crate::layer::{Layer, Layers, locate};
 use crate::names;
 use crate::nearest::nearest;
 use crate::preset_layer::PresetLayer;
@@ -35,6 +35,7 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
         .iter()
         .chain(&layers)
     {
+        only_tables(layer)?;
         // Each layer must be valid by itself: this finds unknown keys and wrong types with their line.
         if let Err(e) = toml::from_str::<Experiment>(&layer.text) {
             let message = describe(e.message()) + layer.backslashes(e.span()).as_str();
@@ -58,6 +59,28 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
     names::complete(&mut experiment.encoders, &layers)?;
     crate::check::check(&experiment, &layers)?;
     Ok((experiment, layers))
+}
+
+/// Refuses lists in place of tables, which serde would read by position.
+fn only_tables(layer: &Layer) -> Result<()> {
+    let Ok(table) = toml::from_str::<toml::Table>(&layer.text) else {
+        return Ok(());
+    };
+    let arms = table.get("arm").and_then(toml::Value::as_array);
+    let arms = arms.into_iter().flatten().map(|arm| ("arm", arm));
+    let tables = table
+        .iter()
+        .filter(|(key, _)| *key != "seeds" && *key != "arm");
+    for (key, value) in tables.map(|(key, value)| (key.as_str(), value)).chain(arms) {
+        if value.is_array() {
+            let message = format!(
+                "`{key}` is a table of keys, not a list\n  hint: [{key}] and below it one key on each line"
+            );
+            let span = locate(&layer.text, key);
+            return Err(layer.error_at(span, &message));
+        }
+    }
+    Ok(())
 }
 
 /// Tables are merged key by key; everything else, arrays of arms included, is replaced.
@@ -142,6 +165,35 @@ mod tests {
         let (path, _) = read(&file, &[], &["model.preset=org/some-model".into()]).unwrap();
         assert_eq!(path.model.path, "org/some-model");
         assert_eq!(path.model.size, 0);
+    }
+
+    #[test]
+    fn lists_are_no_tables_and_errors_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.toml");
+        let said = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            let read = read(&file, &[], &[]);
+            read.and_then(|(e, layers)| crate::plan::Plan::of(e, &layers))
+                .err()
+                .unwrap()
+                .to_string()
+        };
+        for text in [
+            "model = [\"sd15\"]",
+            "rules = [[0.5]]",
+            "recipe = []",
+            "arm = [[\"a\"]]",
+            "[model]\npreset = \"sd15\"\n[[training]]\nsteps = 1",
+        ] {
+            let said = said(text);
+            assert!(
+                said.contains("x.toml") && said.contains("is a table of keys"),
+                "{said}"
+            );
+        }
+        let said = said("[model]\npreset = \"sd15\"\n[subjects]\nsource = \"folder\"\n");
+        assert!(said.contains("x.toml: `subjects.path` (default)"), "{said}");
     }
 
     #[test]

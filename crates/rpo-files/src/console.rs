@@ -1,8 +1,9 @@
 //! What a program prints. A reader that went away (`| head`) is no error, and printing never panics.
 
 use crate::file_error::AtPath;
-use crate::printable::printable_lines;
+use crate::printable::{printable_json, printable_lines, shortened_lines};
 use anyhow::Result;
+use serde::Serialize;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -25,7 +26,22 @@ macro_rules! tell {
 
 /// Prints `text` on standard output, as [`printable_lines`]: names in it may come from files of strangers.
 pub fn out(text: &str) {
-    let text = printable_lines(text);
+    print(&printable_lines(text));
+}
+
+/// Prints a value as indented JSON on standard output; what a terminal would act on is escaped, as JSON does.
+///
+/// # Errors
+/// If the value is no JSON.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    print(&format!(
+        "{}\n",
+        printable_json(&serde_json::to_string_pretty(value)?)
+    ));
+    Ok(())
+}
+
+fn print(text: &str) {
     let mut failed = FAILED.lock().unwrap_or_else(|held| held.into_inner());
     if failed.is_none() {
         let mut out = io::stdout().lock();
@@ -36,13 +52,13 @@ pub fn out(text: &str) {
     }
 }
 
-/// Prints a line on standard error, if anybody reads it, as [`printable_lines`].
+/// Prints a line on standard error, if anybody reads it, as [`printable_lines`]; very long lines are shortened.
 pub fn err(text: Arguments) {
     let text = format!("{text}\n");
     // In one piece: several processes may share it.
     let _ = io::stderr()
         .lock()
-        .write_all(printable_lines(&text).as_bytes());
+        .write_all(printable_lines(&shortened_lines(&text)).as_bytes());
 }
 
 /// Whether everything that was printed on standard output could be written.

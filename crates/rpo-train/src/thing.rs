@@ -101,7 +101,9 @@ impl Thing {
             Self::Checkpoint => format!(
                 "make a model folder of it: rpo-train import {path} --config-from FOLDER --to NEW_FOLDER"
             ),
-            Self::Weights => "give a whole model".into(),
+            Self::Weights => format!(
+                "give a whole model; if this is a single-file checkpoint, make a folder of it: rpo-train import {path} --config-from FOLDER --to NEW_FOLDER"
+            ),
             Self::Pickle => {
                 "convert it to safetensors, then make a folder of it with rpo-train import".into()
             }

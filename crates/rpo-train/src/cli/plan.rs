@@ -4,6 +4,7 @@ use super::experiment_args::ExperimentArgs;
 use crate::files;
 use anyhow::Result;
 use rpo_experiment::plan::{Plan, VERSION};
+use rpo_files::console;
 use rpo_files::failure::BadInput;
 use rpo_files::{destination, say};
 use std::path::{Path, PathBuf};
@@ -13,8 +14,7 @@ pub(super) fn plan(file: &ExperimentArgs, out: Option<&Path>) -> Result<()> {
     let (experiment, layers) = file.read()?;
     let plan = Plan::of(experiment, &layers)?;
     let Some(out) = out else {
-        say!("{}", serde_json::to_string_pretty(&plan)?);
-        return Ok(());
+        return console::json(&plan);
     };
     let read = std::iter::once(&file.experiment).chain(&file.overlays);
     let ours = format!("{{\n  \"version\": {VERSION},\n  \"experiment\": {{");
