@@ -17,12 +17,12 @@ pub struct Activations {
     pub kept: usize,
 }
 
-/// A ResNet block, and the depth of the attention after it.
+/// A ResNet block, and the number of blocks in the attention after it, which has a norm and projections even without blocks.
 struct Layer {
     ci: usize,
     co: usize,
     level: usize,
-    depth: usize,
+    depth: Option<usize>,
 }
 
 impl UNetConfig {
@@ -53,7 +53,7 @@ impl UNetConfig {
             }
         }
         let deepest = channels[levels - 1];
-        for depth in [self.depth(levels - 1), 0] {
+        for depth in [Some(self.depth(levels - 1)), None] {
             let level = levels - 1;
             all.push(Layer {
                 ci: deepest,
@@ -81,12 +81,8 @@ impl UNetConfig {
         all
     }
 
-    fn depth_of(&self, block: &str, level: usize) -> usize {
-        if block.starts_with("CrossAttn") {
-            self.depth(level)
-        } else {
-            0
-        }
+    fn depth_of(&self, block: &str, level: usize) -> Option<usize> {
+        block.starts_with("CrossAttn").then(|| self.depth(level))
     }
 
     /// The number of parameters.
@@ -111,7 +107,7 @@ impl UNetConfig {
             if ci != co {
                 total += linear(ci, co);
             }
-            if depth > 0 {
+            if let Some(depth) = depth {
                 let self_attention = attention(co, co) + attention(co, self.cross_attention_dim);
                 let block = 6 * co + self_attention + linear(co, 8 * co) + linear(4 * co, co);
                 total += 2 * co + 2 * linear(co, co) + depth * block;
@@ -152,11 +148,11 @@ impl UNetConfig {
             let n = pixels(layer.level);
             let shortcut = if ci == co { 0 } else { ci * co };
             total += n * (9 * ci * co + 9 * co * co + shortcut) + time * co;
-            if layer.depth > 0 {
+            if let Some(depth) = layer.depth {
                 let within = 4 * n * co * co + 2 * n * n * co;
                 let context = 2 * tokens * width(self.cross_attention_dim) * co;
                 let across = 2 * n * co * co + context + 2 * n * tokens * co;
-                let depth = layer.depth as u128;
+                let depth = depth as u128;
                 total += depth * (within + across + 12 * n * co * co) + 2 * n * co * co;
             }
         }
@@ -181,11 +177,7 @@ impl UNetConfig {
             // Norm, two convolutions with a norm between, time, shortcut and sum; around each attention block norms, q, k, v,
             // results, sums, and the feed-forward part's 8 and 4 widths.
             let resnet = ci + 6 * co;
-            let attention = if depth > 0 {
-                4 * co + depth * 28 * co
-            } else {
-                0
-            };
+            let attention = depth.map_or(0, |depth| 4 * co + depth * 28 * co);
             let part = pixels * (resnet + attention);
             sizes.whole += part + pixels * ci;
             sizes.kept += 2 * pixels * ci;

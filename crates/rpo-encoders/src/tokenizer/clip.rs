@@ -52,6 +52,19 @@ pub struct ClipTokenizer {
     dir: PathBuf,
 }
 
+/// A text in which every byte occurs that UTF-8 has, after lower-casing.
+fn every_byte() -> String {
+    let steps = [
+        (0x21, 0x7ff, 1),
+        (0x800, 0xffff, 0x800),
+        (0x1_0000, 0x10_ffff, 0x2_0000),
+    ];
+    let all = steps
+        .into_iter()
+        .flat_map(|(from, to, step)| (from..=to).step_by(step));
+    all.filter_map(char::from_u32).collect()
+}
+
 impl ClipTokenizer {
     /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt`, of a tokenizer folder, and, if they exist,
     /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`.
@@ -78,6 +91,12 @@ impl ClipTokenizer {
         let mut tokenizer = around(bpe)
             .map_err(|error| Error::msg(format!("the tokenizer in {}: {error}", dir.display())))?;
         added.add_to(&mut tokenizer, &vocabulary, dir)?;
+        if !vocabulary.has(&unk) && tokenizer.encode(every_byte(), false).is_err() {
+            bail!(
+                "{}: the vocabulary has neither all bytes nor the token {unk:?} for unknown ones, so some texts could not be read",
+                dir.display()
+            );
+        }
         let id_of = |role| {
             let text = config.text(role, DEFAULTS);
             tokenizer.token_to_id(&text).ok_or_else(|| {

@@ -224,6 +224,9 @@ fn custom(dir: &Path) -> Result<Vec<TokenEntry>> {
     Ok(keys.into_iter().filter_map(token).collect())
 }
 
+/// The longest sequence; transformers' 1e30 stands for none.
+const LONGEST: f64 = 65536.0;
+
 fn max_length(given: Option<f64>) -> Result<Option<usize>> {
     match given {
         Some(length) if length >= 1e9 => Ok(None),
@@ -231,6 +234,10 @@ fn max_length(given: Option<f64>) -> Result<Option<usize>> {
             bail!(
                 "{length} must be a whole number from 2, which leaves room for the tokens at start and end"
             )
+        }
+        // Every text is padded to it.
+        Some(length) if length > LONGEST => {
+            bail!("{length} is more than {LONGEST}, the most there may be")
         }
         Some(length) => Ok(Some(length as usize)),
         None => Ok(None),
