@@ -82,7 +82,7 @@ pub fn suggest(path: &Path, built_in: &[BuiltIn]) -> String {
     let names: Vec<&str> = built_in.iter().map(BuiltIn::short).collect();
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let meant = nearest(&stem, &names).map_or_else(
-        || "give the path of a file or a name".to_owned(),
+        || "give the path of a file or a name.".to_owned(),
         |name| format!("did you mean `{name}`?"),
     );
     format!(

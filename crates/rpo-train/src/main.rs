@@ -15,6 +15,11 @@ fn main() -> ExitCode {
         // SAFETY: no other thread exists yet, so none can read the environment meanwhile.
         unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     }
+    // Errors of libraries are messages; with RUST_BACKTRACE candle would add a trace to each. Panics keep theirs.
+    if std::env::var_os("RUST_LIB_BACKTRACE").is_none() {
+        // SAFETY: as above.
+        unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
+    }
     rpo_train::interrupt::end_aborts();
     program::run(concat!("rpo-train ", env!("CARGO_PKG_VERSION")), || {
         // Inside the pool: work submitted from outside would be handed over and waited for.

@@ -88,7 +88,7 @@ impl Thing {
         let path = path.display();
         match self {
             Self::Run => format!(
-                "rpo-train generate {path} draws with it, rpo-train export {path} --to FOLDER makes a model of it"
+                "the command that began it resumes it; rpo-train generate {path} draws with it, rpo-train export {path} --to FOLDER makes a model of it"
             ),
             Self::Model => format!(
                 "an experiment names it as model.path; rpo-train export {path} --to NAME.safetensors makes one file of it"

@@ -56,19 +56,19 @@ fn refuse_pictures(path: &Path, wanted: &str) -> Result<()> {
         let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
         PICTURES.iter().any(|e| ending == *e)
     };
-    let folder = match Thing::at(path) {
-        Some(Thing::File) if of(path) => "FOLDER".to_owned(),
+    let (what, folder) = match Thing::at(path) {
+        Some(Thing::File) if of(path) => ("is a picture", "FOLDER".to_owned()),
         Some(Thing::Folder) => {
             let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
             if !entries.any(|entry| of(&entry.path())) {
                 return Ok(());
             }
-            path.display().to_string()
+            ("holds pictures", path.display().to_string())
         }
         _ => return Ok(()),
     };
     Err(BadInput::new(format!(
-        "{} is of pictures, {wanted}\n  hint: pictures of a subject, in a folder, are trained on by rpo-train my_subject --set subjects.path={folder} --set subjects.class=CLASS",
+        "{} {what}, {wanted}\n  hint: pictures of a subject, in a folder, are trained on by rpo-train my_subject --set subjects.path={folder} --set subjects.class=CLASS",
         path.display()
     )))
 }

@@ -137,7 +137,7 @@ pub fn tell(setup: &Setup) -> Result<()> {
             say!("photos {line}");
         }
         for remark in about_photos::remarks(setup, &setup.subjects, setup.size) {
-            say!("photos {remark}");
+            say!("       {remark}");
         }
     }
     for remark in texts::remarks(setup, &setup.subjects, Some(&setup.pipeline))? {
