@@ -13,7 +13,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |file| file.write_all(bytes))
 }
 
-/// As [`write`], with the temporary file in `folder`, which must be on the same file system, instead of beside it.
+/// As [`write()`], with the temporary file in `folder`, which must be on the same file system, instead of beside it.
 ///
 /// # Errors
 /// As [`write_with`].

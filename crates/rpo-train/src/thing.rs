@@ -127,10 +127,9 @@ fn of_weights(path: &Path) -> Thing {
     let Ok(archive) = Archive::open(path) else {
         return Thing::Weights;
     };
-    if archive
-        .names()
-        .any(|name| name.contains("model.diffusion_model."))
-    {
+    // Keys of a LoRA may begin as those of a checkpoint do.
+    let of_checkpoint = |name: &str| name.contains("model.diffusion_model.") && !is_lora(name);
+    if archive.names().any(of_checkpoint) {
         Thing::Checkpoint
     } else if archive.names().any(is_lora) {
         Thing::LoraFile

@@ -15,7 +15,7 @@ impl Staging {
     /// Begins a folder that will become `target`.
     ///
     /// # Errors
-    /// [`BadInput`] if `target` exists, unless it is an empty folder; I/O errors.
+    /// [`rpo_files::failure::BadInput`] if `target` exists, unless it is an empty folder; I/O errors.
     pub fn begin(target: &Path) -> Result<Self> {
         refuse_occupied(target)?;
         let target = std::path::absolute(target).or_bad_input(target.display())?;
