@@ -128,12 +128,46 @@ fn of_weights(path: &Path) -> Thing {
         return Thing::Weights;
     };
     // Keys of a LoRA may begin as those of a checkpoint do.
-    let of_checkpoint = |name: &str| name.contains("model.diffusion_model.") && !is_lora(name);
+    let of_checkpoint = |name: &str| {
+        name.contains("model.diffusion_model.") && !is_lora(name) && !name.ends_with(".alpha")
+    };
     if archive.names().any(of_checkpoint) {
         Thing::Checkpoint
     } else if archive.names().any(is_lora) {
         Thing::LoraFile
     } else {
         Thing::Weights
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rpo_nn::weights::{Item, Precision, write};
+
+    #[test]
+    fn files_of_weights_are_told_apart_by_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |names: &[&str]| {
+            let path = folder.path().join("x.safetensors");
+            let items: Vec<Item> = names
+                .iter()
+                .map(|name| Item::new(*name, [1], || Ok(vec![1.0])))
+                .collect();
+            write(&path, &items, Precision::F32, &Default::default()).unwrap();
+            Thing::at(&path)
+        };
+        let unet = "model.diffusion_model.input_blocks.0.0.weight";
+        let down = "model.diffusion_model.a.to_q.lora_down.weight";
+        let alpha = "model.diffusion_model.a.to_q.alpha";
+        assert_eq!(of(&[unet]), Some(Thing::Checkpoint));
+        assert_eq!(of(&[alpha, down]), Some(Thing::LoraFile));
+        // A LoRA that was left within a checkpoint.
+        assert_eq!(of(&[unet, alpha, down]), Some(Thing::Checkpoint));
+        assert_eq!(
+            of(&["lora_unet_a.alpha", "lora_unet_a.lora_up.weight"]),
+            Some(Thing::LoraFile)
+        );
+        assert_eq!(of(&["conv_in.weight"]), Some(Thing::Weights));
     }
 }
