@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// All tensors of one network by name. Clones share the tensors.
 ///
@@ -186,12 +187,12 @@ impl Params {
             .sum()
     }
 
-    /// Names of tensors that no layer has requested, sorted.
+    /// Names of tensors that no layer has requested, here or of a copy that [`Self::at`] made at another place, sorted.
     pub fn unused(&self) -> Vec<String> {
         self.tensors
             .entries()
             .iter()
-            .filter(|(_, e)| !e.asked)
+            .filter(|(_, e)| !e.used.load(Ordering::Relaxed))
             .map(|(name, _)| name.clone())
             .collect()
     }

@@ -32,7 +32,15 @@ impl Params {
         if here.device().same_device(place.device()) && here.dtype() == place.dtype() {
             return Ok(self.clone());
         }
-        self.copy_below(prefix, place, self.tensors.shared.trainable)
+        let copy = self.copy_below(prefix, place, self.tensors.shared.trainable)?;
+        let own = self.tensors.entries();
+        for (name, entry) in copy.tensors.entries().iter_mut() {
+            if let Some(of) = own.get(name) {
+                entry.used = Arc::clone(&of.used);
+            }
+        }
+        drop(own);
+        Ok(copy)
     }
 
     /// A copy at `place`.

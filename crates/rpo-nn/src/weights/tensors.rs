@@ -6,6 +6,7 @@ use crate::kept::Changes;
 use crate::place::{Place, host_values};
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One tensor.
@@ -17,6 +18,8 @@ pub(super) struct Entry {
     pub(super) tensor: Tensor,
     /// Whether a layer has requested it; then the arrangement is fixed.
     pub(super) asked: bool,
+    /// Whether a layer has requested it here or, of a copy at another place, there.
+    pub(super) used: Arc<AtomicBool>,
     /// The values in the dtype of activations, on a GPU.
     #[cfg(feature = "cuda")]
     cast: crate::kept::Kept<crate::gpu::Buffer>,
@@ -29,6 +32,7 @@ impl Entry {
             arrangement,
             tensor,
             asked: false,
+            used: Arc::default(),
             #[cfg(feature = "cuda")]
             cast: Default::default(),
         }
@@ -211,6 +215,7 @@ impl Tensors {
             }
         }
         entry.asked = true;
+        entry.used.store(true, Ordering::Relaxed);
         Ok(if self.tracked {
             entry.tensor.clone()
         } else {
