@@ -39,8 +39,13 @@ impl TemporaryFolder {
 pub fn temporary_folder(parent: &Path) -> Result<TemporaryFolder> {
     let mut made = builder(0o777).tempdir_in(parent).map_err(plain)?;
     for _ in 0..ATTEMPTS {
-        let lock = File::open(made.path()).ok();
-        if lock.as_ref().is_none_or(|lock| claimed(lock, made.path())) {
+        let open = File::open(made.path());
+        // Swept by another program before it could be locked.
+        let gone = open
+            .as_ref()
+            .is_err_and(|e| e.kind() == ErrorKind::NotFound);
+        let lock = open.ok();
+        if !gone && lock.as_ref().is_none_or(|lock| claimed(lock, made.path())) {
             return Ok(TemporaryFolder {
                 folder: made,
                 _lock: lock,
