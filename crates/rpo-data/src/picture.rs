@@ -14,6 +14,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use image::{ImageFormat, RgbImage};
+use rpo_files::printable::printable;
 
 use crate::resample::{Filter, resize_rgb};
 pub use bounds::Limit;
@@ -114,13 +115,9 @@ pub fn read(path: impl AsRef<Path>, limit: Limit) -> Result<Loaded> {
     }
 }
 
-/// The path without control characters, which would reach a terminal.
+/// The path as it may be printed.
 pub(crate) fn shown(path: &Path) -> String {
-    let text = path.display().to_string();
-    match text.contains(char::is_control) {
-        true => text.escape_debug().to_string(),
-        false => text,
-    }
+    printable(&path.display().to_string()).into_owned()
 }
 
 /// The ending of a name, in small letters, without the dot.

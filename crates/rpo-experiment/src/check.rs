@@ -4,10 +4,10 @@ use crate::bounds::{self, MOST_RANK, at_most};
 use crate::device;
 use crate::fields::{Experiment, Lora, SubjectSource, Training};
 use crate::layer::Layers;
-use crate::paths;
 use crate::solver::Solver;
 use anyhow::Result;
 use rpo_data::stickerbench::sprites::NOUNS;
+use rpo_files::odd_spelling;
 use rpo_reward::Lambda;
 use std::collections::HashSet;
 
@@ -88,7 +88,7 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         ("encoders.clip", &e.encoders.clip),
         ("encoders.vit", &e.encoders.vit),
     ] {
-        if let Some(hint) = paths::unexpanded(path) {
+        if let Some(hint) = odd_spelling(path) {
             return Err(layers.error(
                 key,
                 &format!("\"{path}\" is taken literally\n  hint: {hint}"),

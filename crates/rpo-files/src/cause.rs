@@ -1,5 +1,6 @@
 //! Hints for causes of I/O errors.
 
+use crate::spelling::odd_spelling;
 use std::fs;
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -58,18 +59,8 @@ fn unnamed(cause: &Error) -> Option<&'static str> {
 
 /// Where the existing part of a missing path ends, or what its spelling suggests.
 fn missing(path: &Path) -> Option<String> {
-    let text = path.to_string_lossy();
-    if text.starts_with('~') {
-        return Some("`~` means the home folder to a shell only: write the path out".into());
-    }
-    if cfg!(unix) && text.contains('\\') {
-        return Some(format!(
-            "folders are separated by `/` here: {}",
-            text.replace('\\', "/")
-        ));
-    }
-    if text.trim() != text {
-        return Some("the path begins or ends with a space".into());
+    if let Some(hint) = odd_spelling(&path.to_string_lossy()) {
+        return Some(hint);
     }
     if let Ok(to) = fs::read_link(path) {
         return Some(format!(

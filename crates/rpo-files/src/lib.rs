@@ -11,12 +11,14 @@ mod lock;
 pub mod output;
 pub mod printable;
 pub mod program;
+mod spelling;
 mod sums;
 mod temporary;
 mod write;
 
 pub use file_error::{AtPath, FileError};
 pub use lock::{Lock, LockError};
+pub use spelling::odd_spelling;
 pub use sums::{SUMS, check_sum, check_sums, write_summed, write_sums};
 pub use temporary::{TemporaryFolder, sweep, sweep_abandoned, temporary_folder};
 pub use write::{refuse_unless_plain, same_file, write, write_via, write_with};

@@ -6,8 +6,9 @@ use crate::hub::{self, Content, Environment, Repository};
 use crate::thing::Thing;
 use anyhow::Result;
 use rpo_experiment::Source;
-use rpo_experiment::paths::{places, unexpanded};
+use rpo_experiment::paths::places;
 use rpo_files::failure::BadInput;
+use rpo_files::odd_spelling;
 use std::path::{Path, PathBuf};
 
 /// Finds a file or folder named in an experiment: in the current folder, the experiment file's folder and its parents, then in
@@ -17,8 +18,9 @@ use std::path::{Path, PathBuf};
 /// [`BadInput`] with the places searched.
 pub fn find(name: &str, experiment_folder: &Path) -> Result<PathBuf> {
     let places = places(name, experiment_folder);
-    let hint = unexpanded(name)
-        .unwrap_or("give the path of an existing folder, or `micro` for the embedded model");
+    let hint = odd_spelling(name).unwrap_or_else(|| {
+        "give the path of an existing folder, or `micro` for the embedded model".into()
+    });
     here(name, &places)?.ok_or_else(|| {
         BadInput::new(format!(
             "`{name}` was not found. Looked at:\n{}\n  hint: {hint}",
@@ -101,8 +103,9 @@ pub fn argument(argument: &Path, content: Content) -> Result<PathBuf> {
     }
     let shown = argument.display();
     let Some(repository) = Repository::parse(name) else {
-        let hint = unexpanded(name)
-            .unwrap_or("give the path of a folder, or `micro` for the embedded model");
+        let hint = odd_spelling(name).unwrap_or_else(|| {
+            "give the path of a folder, or `micro` for the embedded model".into()
+        });
         return Err(BadInput::new(format!(
             "{shown}: there is no such folder\n  hint: {hint}"
         )));

@@ -74,16 +74,31 @@ pub fn beginning(prompt: &str) -> String {
     format!("the prompt {start:?}…")
 }
 
-/// The warning about a truncated text.
 fn cut(pipeline: &Pipeline, name: &str, text: &str, token: &str) -> Result<Option<String>> {
-    let (tokens, read) = pipeline.tokens(text)?;
-    if tokens <= read {
+    truncated(name, text, token, "the text encoder", |text| {
+        Ok(pipeline.tokens(text)?)
+    })
+}
+
+/// The warning about a text, called `name`, that `encoder` truncates. `tokens` counts a text's tokens and those that are read.
+///
+/// # Errors
+/// Those of `tokens`.
+pub fn truncated(
+    name: &str,
+    text: &str,
+    token: &str,
+    encoder: &str,
+    tokens: impl Fn(&str) -> Result<(usize, usize)>,
+) -> Result<Option<String>> {
+    let (count, read) = tokens(text)?;
+    if count <= read {
         return Ok(None);
     }
-    let mut said = format!("{name}: {tokens} tokens, of which the text encoder reads {read}");
+    let mut said = format!("{name}: {count} tokens, of which {encoder} reads {read}");
     if let Some(place) = token_places(text, token).first() {
         // Start and end tokens are counted here as for the whole text.
-        let (needed, _) = pipeline.tokens(&text[..place.end])?;
+        let (needed, _) = tokens(&text[..place.end])?;
         if needed > read {
             said += &format!("; the token `{token}` is beyond them");
         }

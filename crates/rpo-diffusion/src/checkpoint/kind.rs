@@ -1,5 +1,6 @@
 //! What a safetensors file holds: a whole model of a family, or something else, by name.
 
+use rpo_files::printable::printable_name;
 use std::collections::BTreeSet;
 
 use candle_core::{Result, bail};
@@ -186,7 +187,7 @@ fn no_unet(label: &str, names: &BTreeSet<String>) -> candle_core::Error {
         (Some((_, what)), _) => format!("it holds {what}"),
         (None, parts) if parts.is_empty() => format!(
             "no tensor of it begins with {UNET}input_blocks. (the first is {})",
-            names.first().map_or("none", String::as_str).escape_debug()
+            printable_name(names.first().map_or("none", String::as_str))
         ),
         (None, parts) => format!("it holds {}, no U-Net", parts.join(" and ")),
     };

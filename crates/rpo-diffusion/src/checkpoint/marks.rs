@@ -1,6 +1,7 @@
 //! Marks in a single file that say what its U-Net predicts, and for which noise.
 
 use candle_core::{Result, bail};
+use rpo_files::printable::printable_name;
 use rpo_nn::weights::Archive;
 
 use super::spelling::bare;
@@ -65,13 +66,13 @@ pub fn marks(archive: &Archive) -> Result<Marks> {
             "" | "none" | "null" | "unknown" => continue,
             _ => bail!(
                 "{label}, metadata {key}: `{}` is not known\n  hint: epsilon, v and sample are; a model with another prediction cannot be used",
-                value.escape_debug()
+                printable_name(value)
             ),
         };
         note(
             &mut marks,
             prediction,
-            format!("metadata {key} = {}", value.escape_debug()),
+            format!("metadata {key} = {}", printable_name(value)),
             label,
         )?;
     }

@@ -1,5 +1,6 @@
 //! `model_index.json`: which pipeline a folder holds, and whether its parts exist.
 
+use rpo_files::printable::printable_name;
 use std::path::Path;
 
 use candle_core::{Error, Result, bail};
@@ -80,7 +81,7 @@ impl Index {
         let Some((_, parts)) = PIPELINES.iter().find(|(name, _)| *name == class) else {
             bail!(
                 "{label}: pipeline class {} is not supported{}, only StableDiffusionPipeline (Stable Diffusion 1.x and 2.x) and StableDiffusionXLPipeline",
-                class.escape_debug(),
+                printable_name(class),
                 OTHERS
                     .iter()
                     .find(|(part, _)| class.contains(part))

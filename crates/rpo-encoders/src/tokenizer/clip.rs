@@ -220,11 +220,6 @@ impl ClipTokenizer {
         self.tokenizer.get_vocab_size(true)
     }
 
-    /// The highest id of a token, which an encoder must have a row for.
-    pub fn highest_id(&self) -> Option<u32> {
-        self.tokenizer.get_vocab(true).into_values().max()
-    }
-
     /// Id of the token that begins a sequence.
     pub fn bos(&self) -> u32 {
         self.bos

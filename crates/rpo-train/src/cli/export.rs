@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use rpo_diffusion::{UNetConfig, VaeConfig, check_folder};
 use rpo_encoders::folder::open_archive;
 use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::printable::printable_name;
 use rpo_files::say;
 use rpo_nn::weights::{Archive, Item, Params, Precision, pt};
 use std::collections::BTreeMap;
@@ -237,7 +238,7 @@ pub(super) fn import(args: &ImportArgs) -> Result<()> {
         say!(
             "{} tensors of the file are read by no part, {} among them",
             imported.passed_over.len(),
-            first.escape_debug()
+            printable_name(first)
         );
     }
     if let Some(changed) = imported.changed {

@@ -5,6 +5,7 @@ use super::parts::known;
 use crate::files;
 use anyhow::Result;
 use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::printable::printable_name;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -26,7 +27,7 @@ pub(super) fn write_index(
             return Err(BadInput::new(format!(
                 "{}: `{}` is no part of a Stable Diffusion pipeline\n  hint: take it out of that file if it is not needed; the parts are {}",
                 path.display(),
-                part.escape_debug(),
+                printable_name(part),
                 known().collect::<Vec<_>>().join(", ")
             )));
         };

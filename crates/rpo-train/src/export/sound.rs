@@ -3,6 +3,7 @@
 use anyhow::Result;
 use candle_core::Error;
 use rpo_files::failure::BadInput;
+use rpo_nn::not_finite;
 use rpo_nn::weights::{Item, Precision};
 use std::cell::RefCell;
 
@@ -35,7 +36,7 @@ impl Sound {
                 // What cannot be read is as bad as what is not sound.
                 let unread = |e: &Error| *self.fault.borrow_mut() = Some(e.to_string());
                 let values = item.values().inspect_err(unread)?;
-                let Some(fault) = self.fault(&values) else {
+                let Some(fault) = self.fault(&values, &item.shape) else {
                     return Ok(values);
                 };
                 let fault = format!("{label}: tensor {} holds {fault}", item.name);
@@ -46,10 +47,10 @@ impl Sound {
         items.into_iter().map(checked).collect()
     }
 
-    fn fault(&self, values: &[f32]) -> Option<String> {
-        if let Some(value) = values.iter().find(|v| !v.is_finite()) {
+    fn fault(&self, values: &[f32], shape: &[usize]) -> Option<String> {
+        if let Some(broken) = not_finite(values, shape) {
             return Some(format!(
-                "{value}, no finite number\n  hint: the file is damaged, or its training went astray; use another copy or checkpoint"
+                "no finite number: {broken}\n  hint: the file is damaged, or its training went astray; use another copy or checkpoint"
             ));
         }
         let value = values.iter().find(|v| self.precision.overflows(**v))?;

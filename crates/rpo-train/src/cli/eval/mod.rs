@@ -17,7 +17,6 @@ use names::Pattern;
 use prompts::{Assigned, Prompts, readings};
 use result::{Column, EncoderInfo, Evaluation, PictureScores, SubjectScores};
 use rpo_data::picture::{self, Limit};
-use rpo_data::prompts::token_places;
 use rpo_data::subject::{self, Subject, some};
 use rpo_encoders::dual::Architecture;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
@@ -302,21 +301,11 @@ impl Panel {
         let reward = self.reward.iter().map(Rewarder::encoder);
         for encoder in self.clips.iter().map(TextJudge::encoder).chain(reward) {
             for (prompt, token) in &prompts {
-                let (tokens, read) = encoder.tokens(prompt)?;
-                if tokens <= read {
-                    continue;
+                let (name, by) = (texts::beginning(prompt), encoder.name());
+                let tokens = |text: &str| Ok(encoder.tokens(text)?);
+                if let Some(said) = texts::truncated(&name, prompt, token, &by, tokens)? {
+                    tell!("warning: {said}");
                 }
-                let mut beyond = String::new();
-                if let Some(place) = token_places(prompt, token).first()
-                    && encoder.tokens(&prompt[..place.end])?.0 > read
-                {
-                    beyond = format!("; the token `{token}` is beyond them");
-                }
-                tell!(
-                    "warning: {}: {tokens} tokens, of which {} reads {read}{beyond}",
-                    texts::beginning(prompt),
-                    encoder.name()
-                );
             }
         }
         Ok(())
