@@ -353,5 +353,5 @@ fn only_regular_files_are_opened() {
     assert!(text("a.jpg").contains("no regular file"));
     std::os::unix::fs::symlink("/dev/zero", folder.path().join("b.jpg")).unwrap();
     assert!(text("b.jpg").contains("no regular file"));
-    assert!(text("new\nline\x1b[2J.jpg").contains("new\\nline\\u{1b}[2J.jpg"));
+    assert!(text("new\nline\x1b[2J.jpg").contains("new\\u{a}line\\u{1b}[2J.jpg"));
 }
