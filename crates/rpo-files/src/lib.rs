@@ -2,6 +2,7 @@
 //! may be closed; and exit codes.
 
 mod cause;
+mod claim;
 pub mod console;
 pub mod destination;
 pub mod failure;
@@ -16,6 +17,7 @@ mod sums;
 mod temporary;
 mod write;
 
+pub use claim::Claim;
 pub use file_error::{AtPath, FileError};
 pub use lock::{Lock, LockError};
 pub use spelling::odd_spelling;

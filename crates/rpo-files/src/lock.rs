@@ -10,8 +10,12 @@ use crate::temporary::named;
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const NAME: &str = ".rpo-lock";
+
+/// [`Lock::is_held`] holds a lock for some microseconds, which must refuse nobody.
+const LOOKS: u32 = 5;
 
 /// A held lock, released on drop.
 #[derive(Debug)]
@@ -51,7 +55,15 @@ impl Lock {
             options.open(&path)
         };
         let mut file = open().map_err(|e| named(&path, e))?;
-        match file.try_lock() {
+        let mut locked = file.try_lock();
+        for _ in 1..LOOKS {
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -82,6 +94,13 @@ impl Lock {
     pub fn folder(&self) -> &Path {
         &self.folder
     }
+
+    /// Whether a program holds the lock of `folder`, as far as this file system tells; writes nothing.
+    pub fn is_held(folder: &Path) -> bool {
+        let path = folder.join(NAME);
+        let file = refuse_unless_plain(&path).and_then(|()| File::open(&path));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
 }
 
 impl Drop for Lock {
@@ -111,7 +130,9 @@ mod tests {
         let error = Lock::take(&path).unwrap_err().to_string();
         let holder = format!("process {}{} works", std::process::id(), on_host());
         assert!(error.contains(&holder), "{error}");
+        assert!(Lock::is_held(&path));
         drop(lock);
+        assert!(!Lock::is_held(&path) && !Lock::is_held(folder.path()));
         assert_eq!(fs::read_to_string(path.join(NAME)).unwrap(), "");
         Lock::take(&path).unwrap();
     }
