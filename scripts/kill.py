@@ -6,7 +6,7 @@ Each moment is a time drawn uniformly from an undisturbed run's and a signal: KI
 run is killed until the drawn number of moments is used up, up to four times in a row, and resumed to its end; each has its own folder
 and its own cache. Exit codes are held too: 75 after TERM, INT and HUP (or the signal's own while the program starts), 0 at the end.
 
-Not compared, because they hold times or paths: times.json, log.txt, .rpo-lock, the report's page and data; resolved.toml, plan.json and run.json are compared with the run's own folder replaced. Nothing unfinished may
+Not compared, because they hold times or paths: times.json, life.json, log.txt, .rpo-lock, the report's page and data; resolved.toml, plan.json and run.json are compared with the run's own folder replaced. Nothing unfinished may
 be left in the run folder or in its cache.
 """
 
@@ -23,7 +23,7 @@ import tempfile
 import time
 
 RUN = ["ablation_lambda", "--with", "smoke", "--set", "subjects.count=1", "--set", "training.steps=6"]
-TIMES = {"times.json", "log.txt", ".rpo-lock", "report.html", "report.json"}
+TIMES = {"times.json", "life.json", "log.txt", ".rpo-lock", "report.html", "report.json"}
 PATHS = {"resolved.toml", "plan.json", "run.json"}
 SIGNALS = ["KILL", "TERM", "INT", "HUP", "STOP"]
 

@@ -121,6 +121,17 @@ pub fn describe(place: &Place, keys: &[String; 2]) -> Option<String> {
     None
 }
 
+/// The device line of reports: `cpu, 2 threads, avx512f, kernels 3`.
+pub fn machine(device: Option<&str>) -> String {
+    let device = device.unwrap_or("cpu");
+    format!(
+        "{device}, {} threads, {}, kernels {}",
+        rayon::current_num_threads(),
+        rpo_nn::simd_level(),
+        rpo_nn::KERNELS_VERSION
+    )
+}
+
 #[cfg(all(test, not(feature = "cuda")))]
 mod tests {
     use super::open;

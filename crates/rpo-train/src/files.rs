@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use rpo_files::failure::BadInput;
+use rpo_files::{FileError, Lock, LockError};
 use rpo_nn::weights::Params;
 use std::path::Path;
 
@@ -56,4 +58,15 @@ pub fn hash_values(hasher: &mut blake3::Hasher, name: &str, shape: &[usize], val
         let bytes: Vec<u8> = piece.iter().flat_map(|v| v.to_le_bytes()).collect();
         hasher.update(&bytes);
     }
+}
+
+/// The lock of a folder.
+///
+/// # Errors
+/// [`BadInput`] if another process has it; I/O errors.
+pub fn locked(folder: &Path) -> Result<Lock> {
+    Lock::take(folder).map_err(|e| match e {
+        LockError::Held { .. } => BadInput::new(e.to_string()),
+        LockError::Io(e) => FileError::writing(folder, e).into(),
+    })
 }

@@ -1,4 +1,6 @@
-//! SIGINT, SIGTERM and SIGHUP interrupt a run: it saves what is done and ends with code 75. A second one ends it at once.
+//! SIGINT, SIGTERM, SIGHUP and SIGUSR1 interrupt a run: it saves what is done and ends with code 75. A second SIGINT (Ctrl-C) ends
+//! it at once; the others may come twice from a scheduler, which sends SIGUSR1 before SIGTERM, and SIGTERM to a script and to the
+//! programs within it.
 
 use anyhow::Result;
 use rpo_files::failure::Interrupted;
@@ -13,18 +15,19 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 #[cfg(unix)]
 pub fn listen() -> Result<()> {
     use rpo_files::{failure::INTERRUPTED, tell};
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
     let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
-    let wanted = [SIGHUP, SIGINT, SIGTERM]
+    let wanted = [SIGHUP, SIGINT, SIGTERM, SIGUSR1]
         .into_iter()
         .filter(|s| ignored & (1 << (s - 1)) == 0);
     let mut signals = signal_hook::iterator::Signals::new(wanted)?;
     std::thread::spawn(move || {
-        for _ in signals.forever() {
-            if ASKED.swap(true, Ordering::Relaxed) {
+        for signal in signals.forever() {
+            if !ASKED.swap(true, Ordering::Relaxed) {
+                tell!("interrupted: saving what is done; Ctrl-C ends at once");
+            } else if signal == SIGINT {
                 std::process::exit(INTERRUPTED.into());
             }
-            tell!("interrupted: saving what is done; a second signal ends at once");
         }
     });
     Ok(())

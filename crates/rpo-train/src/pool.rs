@@ -20,12 +20,12 @@ const LOG: &str = "log.txt";
 /// Time between looks at a process.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Runs the cells, `jobs` at a time, each in its own process with its share of the threads. The other cells continue when one
-/// fails; the failed ones are returned at the end.
+/// Runs the cells, `jobs` at a time, each in its own process with its share of the threads, and with one of `gpus` if there are
+/// any, as `CUDA_VISIBLE_DEVICES` names them. The other cells continue when one fails; the failed ones are returned at the end.
 ///
 /// # Errors
 /// If this program's own path cannot be found; an interruption.
-pub fn run_all(plan: &Plan, run: &Run, jobs: usize) -> Result<Vec<Failed>> {
+pub fn run_all(plan: &Plan, run: &Run, jobs: usize, gpus: &[String]) -> Result<Vec<Failed>> {
     let program = std::env::current_exe().context("the path of this program")?;
     let threads = (rayon::current_num_threads() / jobs).max(1);
     let (next, done, failed) = (
@@ -33,30 +33,34 @@ pub fn run_all(plan: &Plan, run: &Run, jobs: usize) -> Result<Vec<Failed>> {
         AtomicUsize::new(0),
         Mutex::new(Vec::new()),
     );
+    let worker = |gpu: Option<&str>| {
+        while !interrupt::is_asked() {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(cell) = plan.cells.get(index) else {
+                break;
+            };
+            let result = work(&program, run, cell, index, threads, gpu);
+            let n = done.fetch_add(1, Ordering::Relaxed) + 1;
+            let how = match &result {
+                Ok(()) => "done",
+                Err(_) if interrupt::is_asked() => "interrupted",
+                Err(_) => "failed",
+            };
+            tell!("{n} of {}: {} {how}", plan.cells.len(), cell.id);
+            if let (Err(error), Ok(mut failed)) = (result, failed.lock()) {
+                failed.push(Failed {
+                    cell: cell.id.clone(),
+                    error,
+                });
+            }
+        }
+    };
     std::thread::scope(|scope| {
-        for _ in 0..jobs.min(plan.cells.len()) {
-            scope.spawn(|| {
-                while !interrupt::is_asked() {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(cell) = plan.cells.get(index) else {
-                        break;
-                    };
-                    let result = work(&program, run, cell, index, threads);
-                    let n = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    let how = match &result {
-                        Ok(()) => "done",
-                        Err(_) if interrupt::is_asked() => "interrupted",
-                        Err(_) => "failed",
-                    };
-                    tell!("{n} of {}: {} {how}", plan.cells.len(), cell.id);
-                    if let (Err(error), Ok(mut failed)) = (result, failed.lock()) {
-                        failed.push(Failed {
-                            cell: cell.id.clone(),
-                            error,
-                        });
-                    }
-                }
-            });
+        for slot in 0..jobs.min(plan.cells.len()) {
+            // Round robin: as many cells on each.
+            let gpu = gpus.get(slot % gpus.len().max(1)).map(String::as_str);
+            let worker = &worker;
+            scope.spawn(move || worker(gpu));
         }
     });
     interrupt::check()?;
@@ -64,7 +68,14 @@ pub fn run_all(plan: &Plan, run: &Run, jobs: usize) -> Result<Vec<Failed>> {
 }
 
 /// Runs one cell in its own process.
-fn work(program: &Path, run: &Run, cell: &Cell, index: usize, threads: usize) -> Result<()> {
+fn work(
+    program: &Path,
+    run: &Run,
+    cell: &Cell,
+    index: usize,
+    threads: usize,
+    gpu: Option<&str>,
+) -> Result<()> {
     let folder = run.trajectory(cell).0;
     std::fs::create_dir_all(&folder).writing(&folder)?;
     let log = folder.join(LOG);
@@ -72,10 +83,14 @@ fn work(program: &Path, run: &Run, cell: &Cell, index: usize, threads: usize) ->
     let file = options.append(true).create(true).open(&log);
     let file = file.writing(&log)?;
     let before = file.metadata()?.len() as usize;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    if let Some(gpu) = gpu {
+        command.env("CUDA_VISIBLE_DEVICES", gpu);
+    }
+    let mut child = command
         .arg("cell")
         .arg(&run.path)
-        .args(["--index", &index.to_string(), "--watched"])
+        .args(["--index", &index.to_string(), "--again", "--watched"])
         .env("RAYON_NUM_THREADS", threads.to_string())
         // It ends when this end of the pipe closes, that is with this process.
         .stdin(Stdio::piped())

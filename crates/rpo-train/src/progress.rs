@@ -1,5 +1,7 @@
 //! Progress of a run: bars on a terminal, plain lines elsewhere; and the time spent per phase.
 
+use crate::life::Start;
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rpo_experiment::run::{Phase, Times, duration};
 use rpo_files::tell;
@@ -16,8 +18,18 @@ pub struct Progress {
     work_done: f64,
     work_all: f64,
     work_resumed: f64,
+    cell: Option<Begun>,
     /// Time of the current cell so far, per phase.
     pub times: Times,
+}
+
+/// The current cell.
+struct Begun {
+    start: Start,
+    /// Work of other cells before it.
+    before: f64,
+    /// Its own work, at most.
+    all: f64,
 }
 
 impl Progress {
@@ -40,15 +52,32 @@ impl Progress {
             work_done: 0.0,
             work_all,
             work_resumed: 0.0,
+            cell: None,
             times: Times::default(),
         }
     }
 
-    /// A cell begins, or resumes after earlier starts that took `times`.
-    pub fn begin(&mut self, times: Times) {
+    /// A cell of this much work begins, or resumes.
+    pub fn begin(&mut self, start: Start, all: f64) {
         self.cell_started = Instant::now();
-        self.before = times.total;
-        self.times = times;
+        self.times = start.folder.times();
+        self.before = self.times.total;
+        self.cell = Some(Begun {
+            start,
+            before: self.work_done,
+            all,
+        });
+    }
+
+    /// The cell ends like this.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn end(&mut self, result: Result<()>) -> Result<()> {
+        match self.cell.take() {
+            Some(cell) => cell.start.end(result),
+            None => result,
+        }
     }
 
     /// The time of the current cell, earlier starts included.
@@ -71,6 +100,11 @@ impl Progress {
         if resumed {
             self.work_resumed += forwards;
         }
+        let rate = self.rate();
+        if let Some(cell) = self.cell.as_mut().filter(|_| !resumed) {
+            let work = [self.work_done - cell.before, cell.all];
+            cell.start.sign(message, work, rate.unwrap_or(0.0));
+        }
         let line = format!("{message} · {}", self.left());
         match &self.bar {
             Some(bar) => {
@@ -89,6 +123,9 @@ impl Progress {
     /// Removes work that is no longer needed (an early stop) from the estimate.
     pub fn skip(&mut self, forwards: f64) {
         self.work_all = (self.work_all - forwards).max(self.work_done);
+        if let Some(cell) = &mut self.cell {
+            cell.all -= forwards;
+        }
     }
 
     /// Prints a line above the bar.
@@ -106,14 +143,18 @@ impl Progress {
         }
     }
 
-    fn left(&self) -> String {
+    /// Forwards per second of this process, once they can be told.
+    fn rate(&self) -> Option<f64> {
         let done = self.work_done - self.work_resumed;
         let seconds = self.started.elapsed().as_secs_f64();
+        (done >= 1.0 && seconds >= 1.0).then(|| done / seconds)
+    }
+
+    fn left(&self) -> String {
         let validation = 100.0 * self.times.validation_share();
-        if done < 1.0 || seconds < 1.0 {
+        let Some(rate) = self.rate() else {
             return format!("validation {validation:.0} % of the time");
-        }
-        let rate = done / seconds;
+        };
         let left = (self.work_all - self.work_done).max(0.0) / rate;
         format!(
             "{rate:.0} forwards/s · {} left · validation {validation:.0} % of the time",

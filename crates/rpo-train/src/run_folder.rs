@@ -1,6 +1,7 @@
 //! A run folder: opened, checked against the experiment, and locked.
 
-use crate::files;
+use crate::device::machine;
+use crate::files::{self, locked};
 use crate::runner::settings;
 use crate::runner::setup::Setup;
 use anyhow::{Context, Result};
@@ -8,14 +9,37 @@ use rpo_experiment::Experiment;
 use rpo_experiment::Source;
 use rpo_experiment::plan::Plan;
 use rpo_experiment::run::{RECORDS, Run, RunInfo};
+use rpo_files::Lock;
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::tell;
-use rpo_files::{FileError, Lock, LockError};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The version whose runs are read but not resumed: its hash of the inputs included what may change last bits.
 const HASHED_OTHERWISE: &str = "0.1.0";
+
+/// Where the cells of a run compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// On this machine's device.
+    Here,
+    /// Wherever an engine starts them.
+    Elsewhere,
+}
+
+/// The folder of a run: `out`, or a name that ends in a hash of what the experiment means and of its inputs.
+///
+/// # Errors
+/// An experiment that TOML cannot hold.
+pub fn path(setup: &Setup, out: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = out {
+        return Ok(path.to_path_buf());
+    }
+    let identity = toml::to_string_pretty(&setup.experiment.meaning())?;
+    let hash = blake3::hash(format!("{identity}|{}", setup.inputs_hash).as_bytes());
+    let name = format!("{}-{}", setup.experiment.name, &hash.to_hex()[..8]);
+    Ok(Path::new(&setup.experiment.output).join(name))
+}
 
 /// A run's folder, locked so that only this process writes into it.
 pub struct RunFolder {
@@ -27,23 +51,14 @@ pub struct RunFolder {
 impl RunFolder {
     /// Creates the folder of an experiment, or finds the one that an earlier start created.
     ///
-    /// Without `out` its name ends in a hash of what the experiment means and of its inputs, so a different meaning gives a
-    /// different folder. A moved run can be resumed.
+    /// It is at [`path`]; a different meaning gives a different folder. A moved run can be resumed.
     ///
     /// # Errors
     /// [`BadInput`] if `out` holds another run or anything else, or another process works in it; I/O errors.
-    pub fn open(setup: &Setup, out: Option<&Path>) -> Result<Self> {
+    pub fn open(setup: &Setup, out: Option<&Path>, cells: Where) -> Result<Self> {
         let resolved =
             toml::to_string_pretty(&setup.experiment).context("the resolved experiment")?;
-        let path = match out {
-            Some(path) => path.to_path_buf(),
-            None => {
-                let identity = toml::to_string_pretty(&setup.experiment.meaning())?;
-                let hash = blake3::hash(format!("{identity}|{}", setup.inputs_hash).as_bytes());
-                let name = format!("{}-{}", setup.experiment.name, &hash.to_hex()[..8]);
-                Path::new(&setup.experiment.output).join(name)
-            }
-        };
+        let path = path(setup, out)?;
         refuse_foreign(&path)?;
         let lock = locked(&path)?;
         let folder = Self {
@@ -68,7 +83,9 @@ impl RunFolder {
                     path.display()
                 )));
             }
-            tell_difference(&info, setup);
+            if cells == Where::Here {
+                tell_difference(&info, setup);
+            }
             if before != resolved {
                 files::write(&written, resolved.as_bytes())?;
             }
@@ -85,7 +102,10 @@ impl RunFolder {
             records: RECORDS,
             version: env!("CARGO_PKG_VERSION").into(),
             inputs: setup.inputs_hash.clone(),
-            machine: machine(setup.device.as_deref()),
+            machine: match cells {
+                Where::Here => machine(setup.device.as_deref()),
+                Where::Elsewhere => String::new(),
+            },
             experiment_folder: setup.folder.clone(),
             sources: setup.sources.clone(),
             computed: computed(setup),
@@ -138,17 +158,6 @@ pub fn load(run: &Run) -> Result<(Setup, RunInfo)> {
     Ok((setup, info))
 }
 
-/// The lock of a folder.
-///
-/// # Errors
-/// [`BadInput`] if another process has it; I/O errors.
-pub fn locked(folder: &Path) -> Result<Lock> {
-    Lock::take(folder).map_err(|e| match e {
-        LockError::Held { .. } => BadInput::new(e.to_string()),
-        LockError::Io(e) => FileError::writing(folder, e).into(),
-    })
-}
-
 /// Refuses a folder that has files and is no run: their names might collide with a run's files.
 fn refuse_foreign(path: &Path) -> Result<()> {
     if path.join("resolved.toml").exists() {
@@ -180,7 +189,9 @@ pub fn tell_difference(info: &RunInfo, setup: &Setup) {
     let (machine, computed) = (machine(setup.device.as_deref()), computed(setup));
     // Older runs do not record how they were computed.
     let other = !info.computed.is_empty() && info.computed != computed;
-    if info.machine != machine || other {
+    // A run whose cells compute elsewhere has no machine of its own.
+    let moved = !info.machine.is_empty() && info.machine != machine;
+    if moved || other {
         let of = |machine: &str, computed: &str| match other {
             true => format!("{machine}, {computed}"),
             false => machine.to_owned(),
@@ -206,15 +217,4 @@ fn computed(setup: &Setup) -> String {
         );
     }
     text
-}
-
-/// The device line of reports: `cpu, 2 threads, avx512f, kernels 3`.
-pub fn machine(device: Option<&str>) -> String {
-    let device = device.unwrap_or("cpu");
-    format!(
-        "{device}, {} threads, {}, kernels {}",
-        rayon::current_num_threads(),
-        rpo_nn::simd_level(),
-        rpo_nn::KERNELS_VERSION
-    )
 }

@@ -53,6 +53,7 @@ fn results(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let (path, name) = (entry.path(), entry.file_name());
             let other = [
                 "times.json",
+                "life.json",
                 "report.html",
                 "report.json",
                 "resolved.toml",

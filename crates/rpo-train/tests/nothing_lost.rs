@@ -64,7 +64,7 @@ fn all(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         } else if kind.is_symlink() {
             let to = fs::read_link(&path).unwrap();
             found.insert(path, to.into_os_string().into_encoded_bytes());
-        } else if entry.file_name() != ".rpo-lock" {
+        } else if entry.file_name() != ".rpo-lock" && entry.file_name() != "life.json" {
             found.insert(path.clone(), fs::read(&path).unwrap());
         }
     }

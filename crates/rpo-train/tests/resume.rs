@@ -43,6 +43,7 @@ fn results(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     walk(&out.join("run"), &out.join("run"), &mut all);
     let clocks = [
         "times.json",
+        "life.json",
         "report.html",
         "report.json",
         "resolved.toml",

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Files that hold times, the number of threads or a path.
-const ELSEWISE: [&str; 6] = [
+const ELSEWISE: [&str; 7] = [
     "run.json",
     "times.json",
+    "life.json",
     "report.html",
     "report.json",
     "resolved.toml",

@@ -7,7 +7,8 @@ use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::{About, Adapters, LoraConfig};
 use rpo_experiment::run::{StepResult, choices, chosen_steps};
 use rpo_nn::weights::Params;
-use rpo_train::run_folder::RunFolder;
+use rpo_train::life::Start;
+use rpo_train::run_folder::{RunFolder, Where};
 use rpo_train::runner::checkpoint;
 use rpo_train::runner::setup::Setup;
 use rpo_train::runner::trainable::{Base, Trainable, Trained, Unit};
@@ -157,7 +158,7 @@ fn a_way_to_train_of_ones_own_goes_through_a_whole_run() {
     rpo_nn::on_pool(|| {
         let folder = tempfile::tempdir().unwrap();
         let setup = setup(folder.path(), 4);
-        let run = RunFolder::open(&setup, None).unwrap();
+        let run = RunFolder::open(&setup, None, Where::Here).unwrap();
         let failed = run_all(&setup, &run.run).unwrap();
         assert!(failed.is_empty(), "{:#}", failed[0].error);
         assert_eq!(AFTER.load(Ordering::Relaxed), 4, "one call a step");
@@ -247,7 +248,7 @@ fn a_way_to_train_of_ones_own_goes_through_a_whole_run() {
         }
 
         // A finished cell returns at once and removes nothing.
-        run_one(&setup, &run.run, cell).unwrap();
+        run_one(&setup, &run.run, cell, Start::take(&run.run, cell).unwrap()).unwrap();
         assert_eq!(AFTER.load(Ordering::Relaxed), 4);
         assert_eq!(of_cell.all_kept_steps(), kept);
     });

@@ -2,6 +2,7 @@
 
 mod choice;
 mod folder;
+mod life;
 mod record;
 mod step_folders;
 mod test;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 pub use choice::{Choices, choices, chosen_steps, is_trained};
 pub use folder::{Folder, MOMENTS, WEIGHTS};
+pub use life::{Ended, Failure, Life, MOST_FAILURES};
 pub use record::{Latest, Record, validations};
 pub use test::{PictureResult, StepResult};
 pub use tested::Tested;

@@ -37,7 +37,7 @@ pub(super) fn data(
         description: e.reproduces.clone(),
         created: ended(plan, run),
         version: env!("CARGO_PKG_VERSION").into(),
-        setup: setup(plan, info),
+        setup: setup(plan, info, run),
         times: data::Times {
             total: times.total,
             negatives: times.negatives,

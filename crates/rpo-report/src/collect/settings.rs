@@ -2,10 +2,11 @@
 
 use crate::page::data::{self, Encoder};
 use rpo_experiment::plan::{Plan, Purpose};
-use rpo_experiment::run::RunInfo;
+use rpo_experiment::run::{Run, RunInfo};
 use rpo_reward::select::Rule;
+use std::collections::BTreeSet;
 
-pub(super) fn setup(plan: &Plan, info: &RunInfo) -> data::Setup {
+pub(super) fn setup(plan: &Plan, info: &RunInfo, run: &Run) -> data::Setup {
     let e = &plan.experiment;
     let encoder = |role: &str, name: &str, stands_for: &str| Encoder {
         role: role.into(),
@@ -25,7 +26,7 @@ pub(super) fn setup(plan: &Plan, info: &RunInfo) -> data::Setup {
             encoder("CLIP", &e.encoders.clip, "the judge of CLIP-I and CLIP-T"),
             encoder("ViT", &e.encoders.vit, "the judge of image similarity"),
         ],
-        device: info.machine.clone(),
+        device: machines(plan, info, run),
         seeds: e.seeds.clone(),
         steps: e.training.steps,
         validation_interval: e.validation.every,
@@ -38,6 +39,22 @@ pub(super) fn setup(plan: &Plan, info: &RunInfo) -> data::Setup {
         guidance: e.sampler.guidance,
         guidance_interval: e.sampler.guidance_interval,
     }
+}
+
+/// The machine that began the run; of one whose cells compute elsewhere, theirs.
+fn machines(plan: &Plan, info: &RunInfo, run: &Run) -> String {
+    if !info.machine.is_empty() {
+        return info.machine.clone();
+    }
+    let lives = plan
+        .cells
+        .iter()
+        .filter_map(|cell| run.trajectory(cell).life());
+    let named: BTreeSet<String> = lives
+        .map(|life| life.machine)
+        .filter(|m| !m.is_empty())
+        .collect();
+    named.into_iter().collect::<Vec<_>>().join(" / ")
 }
 
 pub(super) fn rule(rule: &Rule) -> data::Rule {

@@ -15,20 +15,20 @@ mod given;
 mod lora;
 mod numbers;
 mod plan;
+mod prepare;
 mod report;
+mod run;
+mod status;
+mod submit;
 mod verb;
+mod worker;
 
-use crate::device;
-use crate::interrupt;
-use crate::pool;
-use crate::run_folder::RunFolder;
-use crate::runner::{self, setup::Setup};
 use anyhow::{Context, Result};
 use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 use clap::{Parser, Subcommand};
 use experiment_args::ExperimentArgs;
 use rpo_files::failure::BadInput;
-use rpo_files::{say, tell};
+use rpo_files::say;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -53,21 +53,27 @@ enum Verb {
         /// Run folder; default: <output>/<name>-<hash of settings and inputs>
         #[arg(long)]
         out: Option<PathBuf>,
-        /// Cells run at a time, each in its own process with its share of the threads
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
-        jobs: u16,
+        /// Cells run at a time, each in its own process with its share of the threads; default: 1, or one per GPU of --gpus
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+        jobs: Option<u16>,
+        /// GPUs that the cells get in turn, as CUDA_VISIBLE_DEVICES names them; default: those that it names
+        #[arg(long, value_name = "0,1", value_delimiter = ',')]
+        gpus: Vec<String>,
     },
     /// Run one cell of a run folder; a finished cell returns at once
-    Cell {
-        /// Run folder
-        run: PathBuf,
-        /// Index of the cell in plan.json, from 0
+    Cell(cell::CellArgs),
+    /// Send the cells without a result to Slurm, as arrays, and a report after them
+    Submit(submit::SubmitArgs),
+    /// Make the run folder of an experiment for workers of another engine, without running a cell
+    Prepare {
+        #[command(flatten)]
+        file: ExperimentArgs,
+        /// Run folder; default: <output>/<name>-<hash of settings and inputs>
         #[arg(long)]
-        index: usize,
-        /// End when standard input closes
-        #[arg(long, hide = true)]
-        watched: bool,
+        out: Option<PathBuf>,
     },
+    /// Tell how the cells of a run stand, wherever they run
+    Status(status::StatusArgs),
     /// Resolve an experiment without any weights: arms, rules, subjects, cells and their cost, as JSON
     Plan {
         #[command(flatten)]
@@ -134,38 +140,17 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
         Err(said) => return help(&said),
     };
     match cli.verb {
-        Verb::Run { file, out, jobs } => {
-            interrupt::listen()?;
-            let (experiment, mut layers) = file.read()?;
-            for change in &layers.changes {
-                tell!("changed: {change}");
-            }
-            if let Some(out) = &out {
-                layers.sources = RunFolder::sources(out);
-            }
-            let chosen = device::open(&experiment.model.device, &experiment.model.dtype)?;
-            let setup = Setup::load(experiment, &layers)?.at(chosen)?;
-            let folder = RunFolder::open(&setup, out.as_deref())?;
-            let run = &folder.run;
-            runner::tell(&setup)?;
-            interrupt::check()?;
-            if jobs == 1 {
-                let failed = runner::run_all(&setup, run)?;
-                return runner::conclude(&setup.plan, run, failed);
-            }
-            runner::fits(&setup, jobs.into())?;
-            // Each process loads what it needs; this one keeps only the plan.
-            let plan = setup.plan.clone();
-            drop(setup);
-            let failed = pool::run_all(&plan, run, jobs.into())?;
-            runner::conclude(&plan, run, failed)
-        }
+        Verb::Run {
+            file,
+            out,
+            jobs,
+            gpus,
+        } => run::run(&file, out.as_deref(), jobs.map(usize::from), gpus),
         Verb::Cache { folder, prune } => cache::cache(&folder, prune),
-        Verb::Cell {
-            run,
-            index,
-            watched,
-        } => cell::cell(&run, index, watched),
+        Verb::Cell(args) => cell::cell(&args),
+        Verb::Submit(args) => submit::submit(&args),
+        Verb::Prepare { file, out } => prepare::prepare(&file, out.as_deref()),
+        Verb::Status(args) => status::status(&args),
         Verb::Plan { file, out } => plan::plan(&file, out.as_deref()),
         Verb::Check { file } => check::check(&file),
         Verb::Generate(args) => generate::generate(&args),

@@ -7,10 +7,13 @@ use rpo_files::failure::BadInput;
 use std::ffi::OsString;
 use std::path::Path;
 
-pub(super) const VERBS: [&str; 16] = [
+pub(super) const VERBS: [&str; 19] = [
     "run",
     "cache",
     "cell",
+    "submit",
+    "prepare",
+    "status",
     "plan",
     "check",
     "generate",

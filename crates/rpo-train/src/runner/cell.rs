@@ -4,27 +4,23 @@ use super::setup::Setup;
 use super::test_pictures::{self, Judges};
 use super::trajectory::train;
 use crate::progress::Progress;
-use crate::run_folder::locked;
 use anyhow::Result;
 use rpo_experiment::plan::Cell;
-use rpo_experiment::run::Run;
+use rpo_experiment::run::Folder;
 
-/// Trains and tests a cell. Any process may run any cell, in any order, but only one process at a time runs the same cell.
+/// Trains and tests a cell that `progress` began. Any process may run any cell, in any order, but only one process at a time runs
+/// the same cell.
 ///
 /// # Errors
-/// [`rpo_files::failure::BadInput`] if another process works on it; errors of the cell. What was written stays, and the same
-/// call resumes from it.
+/// Errors of the cell. What was written stays, and the same call resumes from it.
 pub(super) fn run_cell(
     setup: &Setup,
     judges: &Judges,
-    run: &Run,
+    folder: &Folder,
     cell: &Cell,
     progress: &mut Progress,
 ) -> Result<()> {
-    let folder = run.trajectory(cell);
-    let _lock = locked(&folder.0)?;
-    progress.begin(folder.times());
-    train(setup, cell, &folder, progress)?;
-    test_pictures::test(setup, judges, cell, &folder, progress)?;
+    train(setup, cell, folder, progress)?;
+    test_pictures::test(setup, judges, cell, folder, progress)?;
     folder.write_times(&progress.taken())
 }

@@ -1,6 +1,7 @@
 //! Draws pictures, each from its own named noise, and caches each under a hash of everything its bits depend on.
 
 use super::store::{KEY, Store};
+use super::turns::{self, Turn};
 use crate::interrupt;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
@@ -11,7 +12,7 @@ use rpo_diffusion::{
     Conditioning, PIXEL_BATCH, Pipeline, SamplerConfig, UNet2DConditionModel, sample,
 };
 use rpo_experiment::plan::{Plan, Shot};
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 
 /// One picture to draw.
 #[derive(Clone, Debug)]
@@ -87,50 +88,113 @@ impl Drawer<'_> {
                 None
             }));
         }
-        let mut missing: Vec<usize> = (0..keys.len()).filter(|i| pictures[*i].is_none()).collect();
-        if self.device.is_some() {
-            // Whole batches: on a GPU a picture's bits depend on the others of its batch.
-            let of = |i: &usize| i / self.sampler.batch;
-            let batches: BTreeSet<usize> = missing.iter().map(of).collect();
-            missing = (0..keys.len())
-                .filter(|i| batches.contains(&of(i)))
-                .collect();
-        }
-        progress.advance(self.cost(keys.len() - missing.len()), true, message);
-        if !missing.is_empty() {
-            let prompts: Vec<&str> = missing.iter().map(|i| &*requests[*i].prompt).collect();
-            let pixels = self.size as usize;
-            let texts = self.pipeline.encode_prompts(&prompts, pixels)?;
-            let uncond = self.pipeline.unconditional(pixels)?;
-            self.pipeline.release();
-            let mut forbidden = false;
-            // Batch by batch, so that a kill loses one batch.
-            for (n, batch) in missing.chunks(self.sampler.batch).enumerate() {
-                let texts = texts.narrow(n * self.sampler.batch, batch.len())?;
-                interrupt::check()?;
-                let batch: Vec<(usize, &Request)> =
-                    batch.iter().map(|i| (*i, &requests[*i])).collect();
-                let drawn = self.draw_batch(unet, &batch, &texts, &uncond, progress, message)?;
-                for ((i, _), picture) in batch.into_iter().zip(drawn) {
-                    match self.store.put(&keys[i], &picture) {
-                        // Only time is lost.
-                        Err(e) if e.is_forbidden() => {
-                            if !forbidden {
-                                progress
-                                    .line(&format!("pictures are drawn without the cache: {e}"));
-                            }
-                            forbidden = true;
-                        }
-                        put => put.context("keeping a drawn picture")?,
-                    }
-                    pictures[i] = Some(picture);
-                }
-            }
+        let missing = pictures.iter().filter(|p| p.is_none()).count();
+        progress.advance(self.cost(keys.len() - missing), true, message);
+        if missing > 0 {
+            self.draw_missing(unet, requests, &keys, &mut pictures, progress, message)?;
         }
         pictures
             .into_iter()
             .map(|p| p.context("a picture was not drawn"))
             .collect()
+    }
+
+    /// Draws what `pictures` lacks, batch by batch, so that a kill loses one batch, sharing the work with other processes.
+    fn draw_missing(
+        &self,
+        unet: &UNet2DConditionModel,
+        requests: &[Request],
+        keys: &[String],
+        pictures: &mut [Option<RgbImage>],
+        progress: &mut Progress,
+        message: &str,
+    ) -> Result<()> {
+        let pixels = self.size as usize;
+        let all = self.batches(pictures);
+        let prompts: Vec<&str> = all
+            .iter()
+            .flatten()
+            .map(|i| &*requests[*i].prompt)
+            .collect();
+        let texts = self.pipeline.encode_prompts(&prompts, pixels)?;
+        let uncond = self.pipeline.unconditional(pixels)?;
+        self.pipeline.release();
+        let first = |n: usize| all[..n].iter().map(Vec::len).sum::<usize>();
+        let mut todo: VecDeque<usize> = (0..all.len()).collect();
+        let (mut turns, mut in_vain, mut forbidden) = (self.store.turns(), 0, false);
+        while let Some(n) = todo.pop_front() {
+            interrupt::check()?;
+            let batch = &all[n];
+            let Turn::Ours(mut turn) = turns.ask(&keys[batch[0]]) else {
+                todo.push_back(n);
+                in_vain += 1;
+                if in_vain >= todo.len() {
+                    in_vain = 0;
+                    let waits = format!("{message} · waiting for what other cells draw");
+                    progress.advance(0.0, false, &waits);
+                    std::thread::sleep(turns::POLL);
+                }
+                continue;
+            };
+            in_vain = 0;
+            if self.drawn_meanwhile(keys, batch, pictures) {
+                progress.advance(self.cost(batch.len()), true, message);
+                continue;
+            }
+            let texts = texts.narrow(first(n), batch.len())?;
+            let asked: Vec<(usize, &Request)> = batch.iter().map(|i| (*i, &requests[*i])).collect();
+            let drawn = self.draw_batch(unet, &asked, &texts, &uncond, &mut |forwards| {
+                turn.alive();
+                progress.advance(forwards, false, message);
+            })?;
+            for (i, picture) in batch.iter().zip(drawn) {
+                match self.store.put(&keys[*i], &picture) {
+                    // Only time is lost.
+                    Err(e) if e.is_forbidden() => {
+                        if !forbidden {
+                            progress.line(&format!("pictures are drawn without the cache: {e}"));
+                        }
+                        forbidden = true;
+                    }
+                    put => put.context("keeping a drawn picture")?,
+                }
+                pictures[*i] = Some(picture);
+            }
+        }
+        Ok(())
+    }
+
+    /// The requests without a picture, by batch. Every process cuts the batches alike, whatever is drawn already.
+    fn batches(&self, pictures: &[Option<RgbImage>]) -> Vec<Vec<usize>> {
+        let all: Vec<usize> = (0..pictures.len()).collect();
+        let lacks = |i: &usize| pictures[*i].is_none();
+        let batches = all
+            .chunks(self.sampler.batch)
+            .filter(|b| b.iter().any(lacks));
+        batches
+            .map(|batch| match self.device {
+                None => batch.iter().copied().filter(lacks).collect(),
+                // On a GPU a picture's bits depend on the others of its batch.
+                Some(_) => batch.to_vec(),
+            })
+            .collect()
+    }
+
+    /// Whether another process has drawn a whole batch since it was looked for; its pictures are then read.
+    fn drawn_meanwhile(
+        &self,
+        keys: &[String],
+        batch: &[usize],
+        pictures: &mut [Option<RgbImage>],
+    ) -> bool {
+        let read = |i: &usize| self.store.get(&keys[*i]).ok().flatten();
+        let Some(found) = batch.iter().map(read).collect::<Option<Vec<_>>>() else {
+            return false;
+        };
+        for (i, picture) in batch.iter().zip(found) {
+            pictures[*i] = Some(picture);
+        }
+        true
     }
 
     fn draw_batch(
@@ -139,8 +203,7 @@ impl Drawer<'_> {
         batch: &[(usize, &Request)],
         texts: &Conditioning,
         uncond: &Conditioning,
-        progress: &mut Progress,
-        message: &str,
+        advance: &mut dyn FnMut(f64),
     ) -> Result<Vec<RgbImage>> {
         let side = self.size as usize / self.pipeline.vae_config.factor();
         let channels = self.pipeline.vae_config.latent_channels;
@@ -162,7 +225,7 @@ impl Drawer<'_> {
             uncond,
             &mut |picture, step| batch[picture].1.noise(Some(step), size),
             &mut |done| {
-                progress.advance(each * (done - before) as f64, false, message);
+                advance(each * (done - before) as f64);
                 before = done;
             },
         )?;

@@ -16,7 +16,10 @@ pub mod store;
 pub mod test_pictures;
 pub mod trainable;
 mod trajectory;
+mod turns;
 
+use crate::device::machine;
+use crate::life::Start;
 use crate::memory::{self, Memory};
 use crate::progress::Progress;
 use crate::{about_photos, texts};
@@ -39,7 +42,15 @@ pub fn run_all(setup: &Setup, run: &Run) -> Result<Vec<Failed>> {
     let mut progress = Progress::new(setup.total_cost());
     let mut failed = Vec::new();
     for cell in &setup.cells {
-        if let Err(error) = run_cell(setup, &judges, run, cell, &mut progress) {
+        let result = Start::take(run, cell).and_then(|start| {
+            progress.begin(
+                start.on(machine(setup.device.as_deref())),
+                setup.cell_cost(cell),
+            );
+            let result = run_cell(setup, &judges, &run.trajectory(cell), cell, &mut progress);
+            progress.end(result)
+        });
+        if let Err(error) = result {
             if error.is::<Interrupted>() {
                 progress.finish();
                 return Err(error);
@@ -58,16 +69,18 @@ pub fn run_all(setup: &Setup, run: &Run) -> Result<Vec<Failed>> {
     Ok(failed)
 }
 
-/// Runs one cell in this process.
+/// Runs one cell in this process, which has its lock.
 ///
 /// # Errors
 /// Those of the cell; an experiment that does not fit into this machine's memory.
-pub fn run_one(setup: &Setup, run: &Run, cell: &Cell) -> Result<()> {
-    let judges = begin(setup)?;
-    let mut progress = Progress::new(setup.cell_cost(cell));
-    run_cell(setup, &judges, run, cell, &mut progress)?;
+pub fn run_one(setup: &Setup, run: &Run, cell: &Cell, start: Start) -> Result<()> {
+    let cost = setup.cell_cost(cell);
+    let mut progress = Progress::new(cost);
+    progress.begin(start.on(machine(setup.device.as_deref())), cost);
+    let result = begin(setup)
+        .and_then(|judges| run_cell(setup, &judges, &run.trajectory(cell), cell, &mut progress));
     progress.finish();
-    Ok(())
+    progress.end(result)
 }
 
 /// A cell that could not be finished.

@@ -1,5 +1,6 @@
 //! Drawn pictures on the disk, one ordinary PNG file each, with a hash of itself appended.
 
+use super::turns::Turns;
 use anyhow::{Context, Result, bail};
 use image::{ImageFormat, RgbImage};
 use rpo_data::picture::png_bytes;
@@ -74,9 +75,15 @@ impl Store {
         write_via(&self.folder, &path, &bytes).writing(&path)
     }
 
-    /// Removes unfinished files of programs that were killed.
+    /// Removes unfinished files and claims of programs that were killed.
     pub fn sweep(&self) {
         sweep_abandoned(&self.folder);
+        self.turns().sweep();
+    }
+
+    /// Claims on pictures that are to be drawn.
+    pub(super) fn turns(&self) -> Turns {
+        Turns::new(self.folder.join(".rpo-drawing"))
     }
 
     /// Counts the store's files, and with `unused` removes those last used longer ago; returns both counts. Files with other names

@@ -23,6 +23,7 @@ use rpo_experiment::plan::{Cell, Purpose};
 use rpo_experiment::run::Phase;
 use rpo_experiment::run::{Folder, Record, validations};
 use rpo_files::AtPath;
+use rpo_files::failure::Interrupted;
 use rpo_nn::optim::{self, AdamW};
 use rpo_reward::Score;
 use rpo_reward::select::{self, Validation};
@@ -90,12 +91,16 @@ impl Training<'_> {
         let mut optimizer = AdamW::new(settings::adamw(&self.arm.training), params.vars())?;
         optimizer.set_rates(|tensor| self.trained.rate(tensor))?;
         let mut scored: Vec<Validation> = Vec::new();
-        let mut first = 0;
+        let (mut first, mut trained) = (0, 0);
         match self.folder.latest()? {
             Some(latest) => {
                 state::load(self.folder, &latest, params, &mut optimizer)?;
                 scored = validations(&self.folder.records()?);
-                first = latest.step + 1;
+                trained = latest.step;
+                // Saved before its validation, or after it.
+                let due = self.validates(trained) && scored.last().is_none_or(|v| v.step < trained);
+                first = trained + usize::from(!due);
+                progress.line(&format!("{}: goes on after step {trained}", self.cell.id));
                 progress.advance(
                     self.setup.cost_until(self.cell, latest.step),
                     true,
@@ -109,7 +114,7 @@ impl Training<'_> {
         let save_after = Duration::try_from_secs_f64(60.0 * self.arm.training.save_minutes);
         let save_after = save_after.ok().filter(|d| !d.is_zero());
         for step in first..=limit {
-            if step > 0 {
+            if step > trained {
                 let record = progress
                     .timed(Phase::Training, |_| self.step(set, step, &mut optimizer))
                     .with_context(|| format!("{}: step {step}", self.cell.id))?;
@@ -117,8 +122,17 @@ impl Training<'_> {
                 progress.advance(self.setup.step_cost(self.cell), false, &note);
                 pending.push(record);
             }
-            if step % self.setup.experiment.validation.every == 0 || step == limit {
-                let scores = progress.timed(Phase::Validation, |p| self.validate(set, step, p))?;
+            let due = save_after.is_some_and(|after| saved.elapsed() >= after);
+            if self.validates(step) {
+                if step > 0 && due {
+                    self.save(&mut pending, step, &optimizer, progress)?;
+                }
+                let scores = progress.timed(Phase::Validation, |p| self.validate(set, step, p));
+                if scores.as_ref().is_err_and(|e| e.is::<Interrupted>()) && step > 0 {
+                    self.save(&mut pending, step, &optimizer, progress)?;
+                    self.tell_saved(step, progress);
+                }
+                let scores = scores?;
                 scored.push(Validation {
                     step,
                     scores: scores.clone(),
@@ -151,18 +165,39 @@ impl Training<'_> {
                     ));
                     break;
                 }
-            } else if interrupt::is_asked()
-                || save_after.is_some_and(|after| saved.elapsed() >= after)
-            {
-                self.folder.append(&std::mem::take(&mut pending))?;
-                state::save(self.folder, step, params, &optimizer, false)?;
-                self.folder.write_times(&progress.taken())?;
+            } else if interrupt::is_asked() || due {
+                self.save(&mut pending, step, &optimizer, progress)?;
                 saved = Instant::now();
             }
-            // Now that this step is saved.
-            interrupt::check()?;
+            if interrupt::is_asked() {
+                self.tell_saved(step, progress);
+                return Err(Interrupted.into());
+            }
         }
         card::write(self.setup, self.cell, self.folder)
+    }
+
+    /// Whether the weights after `step` steps are scored.
+    fn validates(&self, step: usize) -> bool {
+        step.is_multiple_of(self.setup.experiment.validation.every)
+            || step == self.arm.training.steps
+    }
+
+    /// Saves the state after a step that is not validated yet, or never.
+    fn save(
+        &self,
+        pending: &mut Vec<Record>,
+        step: usize,
+        optimizer: &AdamW,
+        progress: &mut Progress,
+    ) -> Result<()> {
+        self.folder.append(&std::mem::take(pending))?;
+        state::save(self.folder, step, self.trained.params(), optimizer, false)?;
+        self.folder.write_times(&progress.taken())
+    }
+
+    fn tell_saved(&self, step: usize, progress: &Progress) {
+        progress.line(&format!("{}: saved after step {step}", self.cell.id));
     }
 
     /// One gradient step; clipping by the global norm as the recipe says.

@@ -1,0 +1,140 @@
+//! Slurm's commands: sbatch, squeue, scontrol.
+
+use anyhow::{Result, anyhow};
+use rpo_files::failure::BadInput;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Command;
+
+/// Slurm's default where `scontrol` cannot be asked.
+const DEFAULT_MAX_ARRAY_SIZE: usize = 1001;
+
+/// An element of an array, queued or running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    /// Index of its cell.
+    pub cell: usize,
+    /// Its name: `17_4`.
+    pub job: String,
+    /// `PENDING`, `RUNNING`, …
+    pub state: String,
+}
+
+/// The output of a command.
+///
+/// # Errors
+/// [`BadInput`] if there is no such command, or Slurm refuses: with its words.
+fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.map_err(|e| match e.kind() {
+        ErrorKind::NotFound => BadInput::new(format!(
+            "{program}: there is no such command, so no Slurm here\n  hint: submit where jobs are submitted, look at the scripts with --dry-run, or use another engine (docs/cluster.md)"
+        )),
+        _ => anyhow!("{program}: {e}"),
+    })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.trim();
+    Err(BadInput::new(format!(
+        "{program} {}: {said}",
+        arguments.join(" ")
+    )))
+}
+
+/// The number that every element's number must be below, and whether Slurm said so.
+pub fn max_array_size() -> (usize, bool) {
+    let said = output("scontrol", &["show", "config"]).ok();
+    match said.as_deref().and_then(max_array_size_in) {
+        Some(size) => (size, true),
+        None => (DEFAULT_MAX_ARRAY_SIZE, false),
+    }
+}
+
+fn max_array_size_in(config: &str) -> Option<usize> {
+    let line = config
+        .lines()
+        .find(|l| l.trim_start().starts_with("MaxArraySize"))?;
+    line.split('=')
+        .nth(1)?
+        .trim()
+        .parse()
+        .ok()
+        .filter(|n| *n > 0)
+}
+
+/// The elements of this run's arrays that Slurm still has.
+///
+/// # Errors
+/// Those of squeue.
+pub fn elements(run: &Path) -> Result<Vec<Element>> {
+    let said = output(
+        "squeue",
+        &["--me", "--array", "--noheader", "--format=%F|%K|%T|%Z|%o"],
+    )?;
+    Ok(elements_in(&said, run))
+}
+
+fn elements_in(said: &str, run: &Path) -> Vec<Element> {
+    let element = |line: &str| {
+        let mut columns = line.splitn(5, '|');
+        let (array, number) = (columns.next()?, columns.next()?.parse::<usize>().ok()?);
+        let (state, folder) = (columns.next()?, columns.next()?);
+        if Path::new(folder) != run {
+            return None;
+        }
+        // Of an array's script only, whose last word may be an offset.
+        let command = columns.next()?;
+        let offset = command.rsplit(' ').next().and_then(|w| w.parse().ok());
+        Some(Element {
+            cell: number + offset.unwrap_or(0),
+            job: format!("{array}_{number}"),
+            state: state.to_owned(),
+        })
+    };
+    said.lines().filter_map(element).collect()
+}
+
+/// Submits a script; returns the number of its job.
+///
+/// # Errors
+/// Those of sbatch.
+pub fn submit(arguments: &[&str]) -> Result<u64> {
+    let arguments: Vec<&str> = std::iter::once("--parsable")
+        .chain(arguments.iter().copied())
+        .collect();
+    let said = output("sbatch", &arguments)?;
+    // `17`, or `17;cluster`
+    let job = said
+        .trim()
+        .split(';')
+        .next()
+        .and_then(|job| job.parse().ok());
+    job.ok_or_else(|| anyhow!("sbatch said {said:?} instead of a job's number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_arrays_is_read() {
+        let config =
+            "MailProg = /bin/true\nMaxArraySize            = 1001\nMaxBatchRequeue         = 5\n";
+        assert_eq!(max_array_size_in(config), Some(1001));
+        assert_eq!(max_array_size_in("MaxArraySize = many"), None);
+        assert_eq!(max_array_size_in(""), None);
+    }
+
+    #[test]
+    fn elements_of_this_run_only() {
+        let said = "17|4|RUNNING|/runs/a b|/runs/a b/slurm/cell.sh\n\
+                    17|5|PENDING|/runs/a b|/runs/a b/slurm/cell.sh 2000\n\
+                    18|N/A|PENDING|/runs/a b|/runs/a b/slurm/report.sh\n\
+                    19|4|RUNNING|/runs/other|/runs/other/slurm/cell.sh\nnonsense\n";
+        let found = elements_in(said, Path::new("/runs/a b"));
+        let found: Vec<_> = found.iter().map(|e| (e.cell, &*e.job, &*e.state)).collect();
+        assert_eq!(found, [(4, "17_4", "RUNNING"), (2005, "17_5", "PENDING")]);
+    }
+}

@@ -1,0 +1,142 @@
+//! The two scripts of a run, as a person would write them.
+
+use super::options::Options;
+use std::path::Path;
+
+/// What both scripts name.
+pub struct Scripts<'a> {
+    /// This program.
+    pub program: &'a Path,
+    /// The run folder, absolute.
+    pub run: &'a Path,
+    /// Name of the experiment.
+    pub name: &'a str,
+    /// Options of sbatch.
+    pub options: &'a Options,
+}
+
+/// Seconds between a time limit's warning and the limit: a gradient step or a batch of pictures, and saving, must fit.
+const WARNING: u32 = 120;
+
+impl Scripts<'_> {
+    /// The script of an array's elements; its argument is added to their numbers.
+    pub fn cell(&self) -> String {
+        let log = self.run.join("slurm/%A_%a.log");
+        let mut options = vec![
+            format!("--job-name={}", plain(self.name)),
+            format!("--output={}", path(&log)),
+            "--open-mode=append".to_owned(),
+            "--requeue".to_owned(),
+            format!("--signal=B:USR1@{WARNING}"),
+        ];
+        options.extend(self.options.array.iter().cloned());
+        let body = format!(
+            r#"
+# USR1 comes before a time limit or a preemption: the cell saves and ends with 75, and its element is queued again.
+# TERM comes from scancel: the cell saves and ends; the next `rpo-train submit` goes on with it.
+trap 'again=yes; kill -TERM "$cell"' USR1
+trap 'again=; kill -TERM "$cell"' TERM
+{} cell {} --offset "${{1:-0}}" &
+cell=$!
+code=
+until [ -n "$code" ]; do
+    wait "$cell"
+    # A signal ends wait early, while the cell goes on.
+    code=$?
+    if kill -0 "$cell" 2> /dev/null; then code=; fi
+done
+if [ "$code" = 75 ] && [ -n "$again" ]; then
+    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+fi
+exit "$code"
+"#,
+            word(self.program),
+            word(self.run)
+        );
+        self.script("One cell of an array", &options, &body)
+    }
+
+    /// The script of the job after the cells.
+    pub fn report(&self) -> String {
+        let log = self.run.join("slurm/report-%j.log");
+        let mut options = vec![
+            format!("--job-name={}-report", plain(self.name)),
+            format!("--output={}", path(&log)),
+        ];
+        options.extend(self.options.report.iter().cloned());
+        let body = format!("\n{} report {}\n", word(self.program), word(self.run));
+        self.script(
+            "The tables and the page of what is finished",
+            &options,
+            &body,
+        )
+    }
+
+    fn script(&self, what: &str, options: &[String], body: &str) -> String {
+        let mut text = format!("#!/bin/bash\n# {what}; written by `rpo-train submit`.\n");
+        let chdir = format!("--chdir={}", path(self.run));
+        for option in options.iter().chain([&chdir]) {
+            text += &format!("#SBATCH {option}\n");
+        }
+        if !self.options.setup.is_empty() {
+            text += &format!("\n{}\n", self.options.setup.join("\n"));
+        }
+        text + body
+    }
+}
+
+/// A path in an option, where `%` begins a pattern.
+fn path(path: &Path) -> String {
+    let text = path.display().to_string();
+    match text.contains([' ', '"', '\'', '\\', '#']) {
+        true => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
+        false => text,
+    }
+}
+
+/// A path as a word of the shell.
+fn word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@,".contains(c);
+    match text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+/// A name without what separates options.
+fn plain(name: &str) -> String {
+    let plain = |c: char| {
+        if c.is_alphanumeric() || "._-+".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    name.chars().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_paths_stay_one_word() {
+        let options = Options::default();
+        let scripts = Scripts {
+            program: Path::new("/opt/it's/rpo-train"),
+            run: Path::new("/runs/100% \"dog\""),
+            name: "my dog",
+            options: &options,
+        };
+        let text = scripts.cell();
+        for line in [
+            r"'/opt/it'\''s/rpo-train' cell '/runs/100% ",
+            r#"#SBATCH --chdir="/runs/100% \"dog\"""#,
+            "#SBATCH --job-name=my-dog",
+        ] {
+            assert!(text.contains(line), "no {line} in:\n{text}");
+        }
+        assert!(scripts.report().contains(" report '/runs/100%"));
+    }
+}
