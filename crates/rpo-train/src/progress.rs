@@ -143,9 +143,14 @@ impl Progress {
         }
     }
 
+    /// Forwards that this process computed, without what came from disk.
+    pub fn computed(&self) -> f64 {
+        self.work_done - self.work_resumed
+    }
+
     /// Forwards per second of this process, once they can be told.
     fn rate(&self) -> Option<f64> {
-        let done = self.work_done - self.work_resumed;
+        let done = self.computed();
         let seconds = self.started.elapsed().as_secs_f64();
         (done >= 1.0 && seconds >= 1.0).then(|| done / seconds)
     }

@@ -207,3 +207,64 @@ fn a_signal_saves_and_ends_with_75() {
         );
     }
 }
+
+/// Files below a folder whose names end so.
+fn count(folder: &Path, ending: &str) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.path() {
+            path if path.is_dir() => count(&path, ending),
+            path => usize::from(path.to_string_lossy().ends_with(ending)),
+        })
+        .sum()
+}
+
+#[test]
+fn a_signal_within_a_validation_loses_no_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let start = |out: &Path| {
+        let mut command = program();
+        command.args(["quickstart", "--with", "smoke", "--set", "subjects.count=1"]);
+        for set in [
+            "training.save_minutes=0",
+            "validation.pictures_per_prompt=24",
+            "sampler.batch=2",
+        ] {
+            command.args(["--set", set]);
+        }
+        command
+            .arg("--set")
+            .arg(format!("output={}", out.display()));
+        command.arg("--out").arg(out.join("run"));
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let alone = start(&at("alone")).wait_with_output().unwrap();
+    assert!(alone.status.success(), "{}", said(&alone));
+    let record = "run/trajectories/ours/lion/seed-0/metrics.jsonl";
+    // Negatives and step 0, and then some of step 2, whose steps nothing has saved.
+    let of_step = 2 * 24;
+    let negatives = count(&at("alone/cache"), ".png") - 3 * of_step - 2 * 2;
+    let mut child = start(&at("one"));
+    let until = Instant::now() + Duration::from_secs(120);
+    while count(&at("one/cache"), ".png") < negatives + of_step + 2 {
+        assert!(child.try_wait().unwrap().is_none() && Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    for signal in ["-USR1", "-TERM", "-TERM"] {
+        let mut kill = Command::new("kill");
+        kill.arg(signal).arg(child.id().to_string());
+        assert!(kill.status().unwrap().success());
+    }
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(75), "{}", said(&ended));
+    assert!(said(&ended).contains("lion/seed-0: saved after step 2"));
+    let lines = fs::read_to_string(at("one").join(record)).unwrap();
+    assert_eq!(lines.lines().count(), 3, "step 0's scores, steps 1 and 2");
+    let child = start(&at("one"));
+    let ended = child.wait_with_output().unwrap();
+    assert!(said(&ended).contains("lion/seed-0: goes on after step 2"));
+    let read = |name: &str| fs::read(at(name).join(record)).unwrap();
+    assert!(read("one") == read("alone"));
+}

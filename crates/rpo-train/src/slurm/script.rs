@@ -32,6 +32,9 @@ impl Scripts<'_> {
         options.extend(self.options.array.iter().cloned());
         let body = format!(
             r#"
+# The cores of this job, also where Slurm does not bind it to them.
+export RAYON_NUM_THREADS="$SLURM_CPUS_ON_NODE"
+
 # USR1 comes before a time limit or a preemption: the cell saves and ends with 75, and its element is queued again.
 # TERM comes from scancel: the cell saves and ends; the next `rpo-train submit` goes on with it.
 trap 'again=yes; kill -TERM "$cell"' USR1
