@@ -54,9 +54,13 @@ pub fn hash_tensor(hasher: &mut blake3::Hasher, name: &str, tensor: &Tensor) -> 
 pub fn hash_values(hasher: &mut blake3::Hasher, name: &str, shape: &[usize], values: &[f32]) {
     hasher.update(format!("{name}|F32|{shape:?}|").as_bytes());
     // In chunks: one hasher call per number would take minutes for a large model.
+    let mut bytes = [0; 1 << 16];
     for piece in values.chunks(1 << 14) {
-        let bytes: Vec<u8> = piece.iter().flat_map(|v| v.to_le_bytes()).collect();
-        hasher.update(&bytes);
+        let bytes = &mut bytes[..4 * piece.len()];
+        for (to, value) in bytes.chunks_exact_mut(4).zip(piece) {
+            to.copy_from_slice(&value.to_le_bytes());
+        }
+        hasher.update(bytes);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Memory layout of tensors, in particular of convolution kernels.
 
+use rayon::prelude::*;
+
 /// Memory layout of a tensor, compared with its checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrangement {
@@ -29,7 +31,7 @@ impl Arrangement {
         match (self, stored) {
             (Self::Stored, _) => values,
             (Self::ConvLast, &[_, b, c, d]) => turn_each(&values, b, c * d),
-            (_, &[a, b, c, d]) => transpose(&values, a * b, c * d, |r| r % b * a + r / b),
+            (_, &[a, b, c, d]) => pixels_first(&values, [a, b, c * d]),
             _ => values,
         }
     }
@@ -39,14 +41,7 @@ impl Arrangement {
         match (self, stored) {
             (Self::Stored, _) => values,
             (Self::ConvLast, &[_, b, c, d]) => turn_each(&values, c * d, b),
-            (_, &[a, b, c, d]) => {
-                let mut out = vec![0f32; values.len()];
-                for (i, &v) in values.iter().enumerate() {
-                    let (pixel, r) = (i / (a * b), i % (a * b));
-                    out[(r % a * b + r / a) * c * d + pixel] = v;
-                }
-                out
-            }
+            (_, &[a, b, c, d]) => pixels_last(&values, [a, b, c * d]),
             _ => values,
         }
     }
@@ -56,17 +51,100 @@ impl Arrangement {
 fn turn_each(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     let matrices = values.chunks_exact((rows * cols).max(1));
     matrices
-        .flat_map(|m| transpose(m, rows, cols, |i| i))
+        .flat_map(|m| pixels_first(m, [rows, 1, cols]))
         .collect()
 }
 
-/// out[j, place(i)] = values[i, j].
-fn transpose(values: &[f32], rows: usize, cols: usize, place: impl Fn(usize) -> usize) -> Vec<f32> {
+/// Side of the tiles in which tensors are turned: a tile's lines stay in the cache, while whole rows and columns would not.
+const TILE: usize = 16;
+
+/// `[co, ci, pixels]` to `[pixels, ci, co]`.
+fn pixels_first(values: &[f32], [co, ci, pixels]: [usize; 3]) -> Vec<f32> {
     let mut out = vec![0f32; values.len()];
-    for i in 0..rows {
-        for j in 0..cols {
-            out[j * rows + place(i)] = values[i * cols + j];
+    if values.is_empty() {
+        return out;
+    }
+    // Of every pixel's plane the same rows.
+    let mut blocks: Vec<Vec<&mut [f32]>> = Vec::new();
+    blocks.resize_with(ci.div_ceil(TILE), Vec::new);
+    for plane in out.chunks_exact_mut(ci * co) {
+        for (block, rows) in blocks.iter_mut().zip(plane.chunks_mut(TILE * co)) {
+            block.push(rows);
         }
     }
+    blocks
+        .into_par_iter()
+        .enumerate()
+        .for_each(|(k, mut planes)| {
+            for first in (0..co).step_by(TILE) {
+                for (pixel, rows) in planes.iter_mut().enumerate() {
+                    for (i, row) in rows.chunks_exact_mut(co).enumerate() {
+                        let start = (k * TILE + i) * pixels + pixel;
+                        for (o, out) in row.iter_mut().enumerate().skip(first).take(TILE) {
+                            *out = values[o * ci * pixels + start];
+                        }
+                    }
+                }
+            }
+        });
     out
+}
+
+/// `[pixels, ci, co]` to `[co, ci, pixels]`.
+fn pixels_last(values: &[f32], [co, ci, pixels]: [usize; 3]) -> Vec<f32> {
+    let mut out = vec![0f32; values.len()];
+    let each = (ci * pixels).max(1);
+    let blocks = out.par_chunks_mut(TILE * each).enumerate();
+    blocks.for_each(|(k, rows)| {
+        for first in (0..ci).step_by(TILE) {
+            for (o, row) in rows.chunks_exact_mut(each).enumerate() {
+                let inputs = row.chunks_exact_mut(pixels).enumerate();
+                for (i, kernel) in inputs.skip(first).take(TILE) {
+                    for (pixel, out) in kernel.iter_mut().enumerate() {
+                        *out = values[(pixel * ci + i) * co + k * TILE + o];
+                    }
+                }
+            }
+        }
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_turned_and_turned_back() {
+        for stored in [
+            [1, 1, 1, 1],
+            [3, 2, 3, 3],
+            [16, 16, 1, 1],
+            [17, 33, 3, 3],
+            [40, 1, 5, 5],
+            [0, 4, 3, 3],
+        ] {
+            let [a, b, c, d] = stored;
+            let values: Vec<f32> = (0..stored.iter().product())
+                .map(|v: usize| v as f32)
+                .collect();
+            let at = |o, i, pixel| ((o * b + i) * c * d + pixel) as f32;
+            let of = |arrangement: Arrangement| {
+                let kept = arrangement.arrange(values.clone(), &stored);
+                assert_eq!(
+                    arrangement.restore(kept.clone(), &stored),
+                    values,
+                    "{stored:?}"
+                );
+                kept
+            };
+            let (first, last) = (of(Arrangement::Conv), of(Arrangement::ConvLast));
+            for (o, i, pixel) in
+                (0..a).flat_map(|o| (0..b).flat_map(move |i| (0..c * d).map(move |p| (o, i, p))))
+            {
+                assert_eq!(first[(pixel * b + i) * a + o], at(o, i, pixel));
+                assert_eq!(last[(o * c * d + pixel) * b + i], at(o, i, pixel));
+            }
+        }
+    }
 }
