@@ -173,7 +173,7 @@ fn a_signal_saves_and_ends_with_75() {
     let record = |out: &Path| out.join("trajectories/ours/lion/seed-0/metrics.jsonl");
     let alone = folder.path().join("alone");
     assert!(start(&alone).wait().unwrap().success());
-    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1), ("USR1", 10)] {
         // A program leaves ignored what was ignored where it was started, as by `nohup`.
         if is_ignored(number) {
             println!("skipped: SIG{signal} is ignored here");
