@@ -33,7 +33,7 @@ impl Cluster {
     }
 
     fn script(&self, verb: &str) -> Output {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/slurm/cluster.sh");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/cluster/slurm.sh");
         let output = Command::new(script).arg(verb).arg(&self.folder).output();
         output.expect("bash")
     }

@@ -1,8 +1,8 @@
 #!/bin/bash
 # A private one-machine Slurm cluster with fake GPUs, for tests: no systemd, no cgroups, nothing outside DIR.
 #
-#   cluster.sh start DIR    brings up munged, slurmctld and slurmd, waits for the idle node, prints "export SLURM_CONF=..."
-#   cluster.sh stop DIR     ends its daemons and jobs and forgets its jobs; only the logs stay
+#   slurm.sh start DIR    brings up munged, slurmctld and slurmd, waits for the idle node, prints "export SLURM_CONF=..."
+#   slurm.sh stop DIR     ends its daemons and jobs and forgets its jobs; only the logs stay
 #
 # "start" on a running cluster starts only the daemons that are missing and keeps the queue.
 # Read by the first "start":
@@ -12,7 +12,7 @@
 # Needs root and the packages slurmctld, slurmd, slurm-client and munge (Slurm 22.05 is what it was tested with).
 set -u
 
-die() { echo "cluster.sh: $*" >&2; exit 1; }
+die() { echo "slurm.sh: $*" >&2; exit 1; }
 
 check_machine() {
     [ "$(id -u)" = 0 ] || die "needs root: slurmd starts jobs for other users"
@@ -161,5 +161,5 @@ stop() {
 
 case ${1:-}:$# in
     start:2 | stop:2) dir=$(realpath -m "$2") && "$1" ;;
-    *) die "usage: cluster.sh start|stop DIR" ;;
+    *) die "usage: slurm.sh start|stop DIR" ;;
 esac
