@@ -9,6 +9,9 @@ use std::process::Command;
 /// Slurm's default where `scontrol` cannot be asked.
 const DEFAULT_MAX_ARRAY_SIZE: usize = 1001;
 
+/// Slurm's limit of `MaxArraySize`.
+const MOST_ELEMENTS: usize = 4_000_001;
+
 /// An element of an array, queued or running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
@@ -25,7 +28,16 @@ pub struct Element {
 /// # Errors
 /// [`BadInput`] if there is no such command, or Slurm refuses: with its words.
 fn output(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output();
+    let mut command = Command::new(program);
+    // Whole lists of elements.
+    command.args(arguments).env("SLURM_BITSTR_LEN", "0");
+    // Habits of a user that hide jobs from squeue.
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"SQUEUE_") {
+            command.env_remove(name);
+        }
+    }
+    let output = command.output();
     let output = output.map_err(|e| match e.kind() {
         ErrorKind::NotFound => BadInput::new(format!(
             "{program}: there is no such command, so no Slurm here\n  hint: submit where jobs are submitted, look at the scripts with --dry-run, or use another engine (docs/cluster.md)"
@@ -69,31 +81,49 @@ fn max_array_size_in(config: &str) -> Option<usize> {
 /// # Errors
 /// Those of squeue.
 pub fn elements(run: &Path) -> Result<Vec<Element>> {
-    let said = output(
-        "squeue",
-        &["--me", "--array", "--noheader", "--format=%F|%K|%T|%Z|%o"],
-    )?;
+    // Not with --array, which forgets the last element of some lists with a stride (22.05).
+    let said = output("squeue", &["--me", "--noheader", "--format=%F|%K|%T|%Z|%o"])?;
     Ok(elements_in(&said, run))
 }
 
 fn elements_in(said: &str, run: &Path) -> Vec<Element> {
-    let element = |line: &str| {
-        let mut columns = line.splitn(5, '|');
-        let (array, number) = (columns.next()?, columns.next()?.parse::<usize>().ok()?);
-        let (state, folder) = (columns.next()?, columns.next()?);
+    let mut found = Vec::new();
+    for line in said.lines() {
+        let columns: Vec<&str> = line.splitn(5, '|').collect();
+        let &[array, numbers, state, folder, command] = columns.as_slice() else {
+            continue;
+        };
         if Path::new(folder) != run {
-            return None;
+            continue;
         }
-        // Of an array's script only, whose last word may be an offset.
-        let command = columns.next()?;
+        // An array's script may have an offset after it.
         let offset = command.rsplit(' ').next().and_then(|w| w.parse().ok());
-        Some(Element {
+        found.extend(numbers_in(numbers).into_iter().map(|number| Element {
             cell: number + offset.unwrap_or(0),
             job: format!("{array}_{number}"),
             state: state.to_owned(),
-        })
-    };
-    said.lines().filter_map(element).collect()
+        }));
+    }
+    found
+}
+
+/// The numbers of a list as Slurm writes it: `3`, `0-7,9%2`, `0-22:2`; none for a job without elements, `N/A`.
+fn numbers_in(list: &str) -> Vec<usize> {
+    let list = list.split('%').next().unwrap_or_default();
+    let mut numbers = Vec::new();
+    for part in list.split(',') {
+        let (range, stride) = part.split_once(':').unwrap_or((part, "1"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        if let (Ok(first), Ok(last), Ok(stride)) = (
+            first.parse::<usize>(),
+            last.parse::<usize>(),
+            stride.parse::<usize>(),
+        ) {
+            // No list is longer than an array may be.
+            numbers.extend((first..=last).step_by(stride.max(1)).take(MOST_ELEMENTS));
+        }
+    }
+    numbers
 }
 
 /// Submits a script; returns the number of its job.
@@ -132,9 +162,27 @@ mod tests {
         let said = "17|4|RUNNING|/runs/a b|/runs/a b/slurm/cell.sh\n\
                     17|5|PENDING|/runs/a b|/runs/a b/slurm/cell.sh 2000\n\
                     18|N/A|PENDING|/runs/a b|/runs/a b/slurm/report.sh\n\
-                    19|4|RUNNING|/runs/other|/runs/other/slurm/cell.sh\nnonsense\n";
+                    19|4|RUNNING|/runs/other|/runs/other/slurm/cell.sh\nnonsense\n\
+                    20|0-4:2,7%2|PENDING|/runs/a b|/runs/a b/slurm/cell.sh 10\n";
         let found = elements_in(said, Path::new("/runs/a b"));
         let found: Vec<_> = found.iter().map(|e| (e.cell, &*e.job, &*e.state)).collect();
-        assert_eq!(found, [(4, "17_4", "RUNNING"), (2005, "17_5", "PENDING")]);
+        let expected = [
+            (4, "17_4", "RUNNING"),
+            (2005, "17_5", "PENDING"),
+            (10, "20_0", "PENDING"),
+            (12, "20_2", "PENDING"),
+            (14, "20_4", "PENDING"),
+            (17, "20_7", "PENDING"),
+        ];
+        assert_eq!(found, expected);
+        for (list, count) in [
+            ("N/A", 0),
+            ("", 0),
+            ("7-3", 0),
+            ("0-9:0", 10),
+            ("0-18446744073709551615", MOST_ELEMENTS),
+        ] {
+            assert_eq!(numbers_in(list).len(), count, "{list}");
+        }
     }
 }
