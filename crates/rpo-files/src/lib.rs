@@ -22,5 +22,5 @@ pub use file_error::{AtPath, FileError};
 pub use lock::{Lock, LockError};
 pub use spelling::odd_spelling;
 pub use sums::{SUMS, check_sum, check_sums, write_summed, write_sums};
-pub use temporary::{TemporaryFolder, sweep, sweep_abandoned, temporary_folder};
+pub use temporary::{TemporaryFolder, look_again, sweep, sweep_abandoned, temporary_folder};
 pub use write::{refuse_unless_plain, same_file, write, write_via, write_with};

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 const NAME: &str = ".rpo-lock";
 
-/// [`Lock::is_held`] holds a lock for some microseconds, which must refuse nobody.
-const LOOKS: u32 = 5;
+/// [`Lock::is_held`] holds a lock for a moment, which must refuse nobody.
+const LOOKS: u32 = 10;
 
 /// A held lock, released on drop.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Lock {
             if !matches!(locked, Err(TryLockError::WouldBlock)) {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(10));
             locked = file.try_lock();
         }
         match locked {

@@ -68,6 +68,17 @@ pub(crate) fn temporary_file(parent: &Path) -> Result<NamedTempFile> {
     Err(ErrorKind::ResourceBusy.into())
 }
 
+/// Sees what other machines have put into a folder and the folders in it: a network file system remembers for up to a minute that
+/// a file is missing, unless its client changes that folder.
+pub fn look_again(folder: &Path) {
+    let within = fs::read_dir(folder).into_iter().flatten().flatten();
+    let within = within.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+    for folder in within.map(|e| e.path()).chain([folder.to_owned()]) {
+        // Removed at once. Where nothing may be written, nothing was missed that matters.
+        drop(builder(0o666).tempfile_in(folder));
+    }
+}
+
 /// The system's error in one of tempfile, whose text ends in a random path.
 fn plain(error: Error) -> Error {
     let text = error.to_string();

@@ -1,9 +1,9 @@
 //! A start of a cell: its lock, its signs of life, and how it ended.
 
 use crate::files::locked;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rpo_experiment::plan::Cell;
-use rpo_experiment::run::{Ended, Folder, Life, Run};
+use rpo_experiment::run::{Ended, Folder, Life, MOST_FAILURES, Run};
 use rpo_files::Lock;
 use rpo_files::failure::Interrupted;
 use std::fs;
@@ -41,6 +41,7 @@ impl Start {
             starts: before.starts + 1,
             began: now(),
             failure: before.failure,
+            fruitless: before.fruitless,
             ..Life::default()
         };
         Ok(Self {
@@ -50,6 +51,12 @@ impl Start {
             told: None,
             _lock: lock,
         })
+    }
+
+    /// The first sign of life, before the inputs are loaded.
+    pub fn announce(&mut self) {
+        "starts".clone_into(&mut self.life.doing);
+        self.write();
     }
 
     /// With what it computes on, known once the inputs are loaded.
@@ -66,6 +73,7 @@ impl Start {
         own.trim_start_matches([' ', '·'])
             .clone_into(&mut self.life.doing);
         [self.life.done, self.life.all] = work;
+        self.life.fruitless = 0;
         self.life.rate = rate;
         if self.told.is_none_or(|told| told.elapsed() >= BETWEEN) {
             self.write();
@@ -74,6 +82,7 @@ impl Start {
 
     /// The end of the work; what was found finished leaves no trace.
     pub fn end(mut self, result: Result<()>) -> Result<()> {
+        let result = self.or_fruitless(result);
         match &result {
             Ok(()) if self.told.is_none() => return result,
             Ok(()) => {
@@ -85,6 +94,23 @@ impl Start {
         }
         self.write();
         result
+    }
+
+    /// An engine starts an interrupted cell again: for ever, if it never comes to work.
+    fn or_fruitless(&mut self, result: Result<()>) -> Result<()> {
+        if !result.as_ref().is_err_and(|e| e.is::<Interrupted>()) || self.life.all > 0.0 {
+            return result;
+        }
+        self.life.fruitless += 1;
+        if self.life.fruitless < MOST_FAILURES {
+            return result;
+        }
+        let n = self.life.fruitless;
+        self.life.fruitless = 0;
+        bail!(
+            "{}: {n} starts in a row were interrupted before anything was computed\n  hint: a longer time limit; Slurm's --signal=B:USR1@120 comes 2 to 3 minutes before it",
+            self.id
+        )
     }
 
     /// A sign that cannot be written stops nothing: what stops the work is told by the work.

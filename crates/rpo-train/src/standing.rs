@@ -15,7 +15,7 @@ pub enum Standing {
     Failed {
         /// Why.
         message: String,
-        /// Its last sign of life, if it was the start that failed.
+        /// Its last sign of life.
         life: Option<Life>,
     },
     /// Not begun, or to be continued: interrupted, or killed without a word.
@@ -36,7 +36,7 @@ impl Standing {
             Err(e) => {
                 return Self::Failed {
                     message: format!("{e:#}"),
-                    life: None,
+                    life,
                 };
             }
         }

@@ -140,7 +140,8 @@ fn described(
     now: u64,
     given_up: bool,
 ) -> CellStatus {
-    let seen = life.as_ref().map(|l| now.saturating_sub(l.seen));
+    let seen = life.as_ref().filter(|l| l.seen > 0);
+    let seen = seen.map(|l| now.saturating_sub(l.seen));
     let failure = life.as_ref().and_then(|l| l.failure.as_ref());
     let times = failure.filter(|_| message.is_some()).map(|f| f.times);
     let life = life.unwrap_or_default();

@@ -164,6 +164,53 @@ fn a_failure_that_comes_three_times_is_not_tried_again_unasked() {
 }
 
 #[test]
+fn damaged_records_count_as_failures_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    ended(0, &mut experiment(folder.path(), "prepare", &[]), &[]);
+    let state = run.join("trajectories/ours/lion/seed-0/state");
+    fs::create_dir_all(&state).unwrap();
+    fs::write(state.join("latest.json"), "{").unwrap();
+    let path = run.display().to_string();
+    for _ in 0..3 {
+        ended(
+            1,
+            &mut command(&["cell", &path, "--index", "0"]),
+            &["latest.json"],
+        );
+    }
+    ended(
+        2,
+        &mut command(&["cell", &path, "--index", "0"]),
+        &["failed 3 times"],
+    );
+    assert_eq!(status(&run)["cells"][0]["given_up"], true);
+}
+
+#[test]
+fn starts_that_never_come_to_work_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    ended(0, &mut experiment(folder.path(), "prepare", &[]), &[]);
+    let path = run.display().to_string();
+    // With its standard input closed, a watched cell is interrupted before anything is computed.
+    let interrupted = || {
+        let mut command = command(&["cell", &path, "--index", "0", "--watched"]);
+        command.stdin(Stdio::null());
+        command
+    };
+    for _ in 0..2 {
+        ended(75, &mut interrupted(), &["interrupted"]);
+    }
+    ended(1, &mut interrupted(), &["3 starts in a row", "time limit"]);
+    ended(
+        0,
+        &mut command(&["cell", &path, "--index", "0"]),
+        &["finished"],
+    );
+}
+
+#[test]
 fn gpus_are_given_out_in_turn() {
     let folder = tempfile::tempdir().unwrap();
     ended(

@@ -29,6 +29,8 @@ pub struct Life {
     pub gpus: Option<String>,
     /// Starts of this cell so far.
     pub starts: usize,
+    /// Starts in a row that were interrupted before anything was computed.
+    pub fruitless: usize,
     /// Seconds since 1970 of the last start.
     pub began: u64,
     /// Seconds since 1970 of the last sign of life.

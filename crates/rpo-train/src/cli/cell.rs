@@ -61,14 +61,19 @@ pub(super) fn cell(args: &CellArgs) -> Result<()> {
             plan.cells.len()
         )));
     };
-    if run.is_finished(&plan, cell)? {
+    let finished = run.is_finished(&plan, cell);
+    if finished.as_ref().is_ok_and(|is| *is) {
         say!("{}: is finished", cell.id);
         return Ok(());
     }
-    let start = start(&run, cell, told_by)?;
+    let mut start = start(&run, cell, told_by)?;
     if !args.again {
         refuse_hopeless(&run, cell)?;
     }
+    if let Err(damaged) = finished {
+        return start.end(Err(damaged));
+    }
+    start.announce();
     match load(&run, &plan) {
         Err(e) => start.end(Err(e)),
         Ok(setup) => runner::run_one(&setup, &run, cell, start),
@@ -95,7 +100,13 @@ fn start(run: &Run, cell: &Cell, told_by: Given) -> Result<Start> {
             }
             // No fault of the input: an engine that reads exit codes may try again.
             Err(e) if told_by == Given::Engine => return Err(anyhow!("{e:#}")),
-            taken => return taken,
+            taken => {
+                if told {
+                    // What the holder wrote is seen, also where a file system remembers what was missing.
+                    rpo_files::look_again(&run.trajectory(cell).0);
+                }
+                return taken;
+            }
         }
     }
 }

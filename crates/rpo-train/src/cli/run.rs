@@ -19,6 +19,12 @@ pub(super) fn run(
     jobs: Option<usize>,
     gpus: Vec<String>,
 ) -> Result<()> {
+    let gpus = named(gpus)?;
+    if !gpus.is_empty() {
+        // This process asks the first of them for its memory, not one that it may not use.
+        // SAFETY: the program has only this thread so far.
+        unsafe { std::env::set_var(VISIBLE, gpus.join(",")) };
+    }
     interrupt::listen()?;
     let (experiment, mut layers) = file.read()?;
     for change in &layers.changes {
@@ -56,13 +62,20 @@ pub(super) fn run(
     runner::conclude(&plan, run, failed)
 }
 
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
+/// The argument, if it names GPUs.
+fn named(gpus: Vec<String>) -> Result<Vec<String>> {
+    match gpus.iter().position(|g| g.trim().is_empty()) {
+        None => Ok(gpus),
+        Some(empty) => Err(BadInput::new(format!(
+            "--gpus: number {empty} of the list is empty\n  hint: --gpus 0,1"
+        ))),
+    }
+}
+
 /// The GPUs that cells get in turn: the argument's, else those that `CUDA_VISIBLE_DEVICES` names, if cells compute on GPUs.
 fn given_out(gpus: Vec<String>, on_gpu: bool, wanted: Option<Wanted>) -> Result<Vec<String>> {
-    if let Some(empty) = gpus.iter().position(|g| g.trim().is_empty()) {
-        return Err(BadInput::new(format!(
-            "--gpus: number {empty} of the list is empty\n  hint: --gpus 0,1"
-        )));
-    }
     if !gpus.is_empty() && !on_gpu {
         tell!("--gpus: the cells compute on the CPU (model.device)");
     }
@@ -84,7 +97,7 @@ fn given_out(gpus: Vec<String>, on_gpu: bool, wanted: Option<Wanted>) -> Result<
 
 /// The GPUs that this process may use, if something limits them.
 fn visible() -> Vec<String> {
-    let named = std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default();
+    let named = std::env::var(VISIBLE).unwrap_or_default();
     let named = named.split(',').map(str::trim).filter(|g| !g.is_empty());
     named.map(str::to_owned).collect()
 }

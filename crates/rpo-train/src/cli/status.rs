@@ -89,12 +89,11 @@ fn text(status: &Status, plan: &Plan) -> String {
         status.cells.iter().filter(|c| c.state == state).collect()
     };
     rows(&mut text, "running", &of("running"), |cell| {
-        format!(
-            "{}, {} ago{}",
-            cell.doing.as_deref().unwrap_or("starts"),
-            duration(cell.seen_seconds_ago.unwrap_or(0) as f64),
-            place(cell)
-        )
+        let doing = cell.doing.as_deref().unwrap_or("starts");
+        let ago = cell
+            .seen_seconds_ago
+            .map(|s| format!(", {} ago", duration(s as f64)));
+        format!("{doing}{}{}", ago.unwrap_or_default(), place(cell))
     });
     rows(&mut text, "failed", &of("failed"), failed);
     let begun: Vec<&CellStatus> = of("waiting").into_iter().filter(|c| c.starts > 0).collect();

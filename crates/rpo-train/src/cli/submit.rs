@@ -13,9 +13,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 use rpo_experiment::plan::Plan;
 use rpo_experiment::run::Run;
+use rpo_files::failure::BadInput;
 use rpo_files::{AtPath, say, tell};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 #[derive(Args)]
 pub(super) struct SubmitArgs {
@@ -48,21 +50,25 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<()> {
     // Held until all is sent: of two submissions at once, one is refused.
     let (run, _lock) = if args.dry_run {
         let path = run_folder::path(&setup, args.out.as_deref())?;
-        let path = std::path::absolute(&path).reading(&path)?;
-        (Run { path }, None)
+        (Run { path: real(&path)? }, None)
     } else {
         let folder = RunFolder::open(&setup, args.out.as_deref(), Where::Elsewhere)?;
-        let path = &folder.run.path;
-        let path = std::fs::canonicalize(path).reading(path)?;
+        let path = real(&folder.run.path)?;
         (Run { path }, Some(folder))
     };
+    if run.path.to_string_lossy().contains(char::is_control) {
+        return Err(BadInput::new(format!(
+            "{}: a script for Slurm cannot hold a path with control characters\n  hint: another folder with --out",
+            run.path.display()
+        )));
+    }
     let scripts = Scripts {
         program: &program,
         run: &run.path,
         name: &setup.experiment.name,
         options: &options,
     };
-    let queued = match commands::elements(&run.path) {
+    let queued = match settled(&run.path, args.dry_run) {
         Err(e) if args.dry_run => {
             tell!("what is queued is not known: {e}");
             Vec::new()
@@ -78,11 +84,14 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<()> {
         );
         return Ok(());
     }
-    let (limit, known) = commands::max_array_size();
-    if !known {
-        tell!("Slurm's MaxArraySize is not known here: {limit} is assumed");
+    let limits = commands::limits();
+    if !limits.known {
+        tell!(
+            "Slurm's MaxArraySize is not known here: {} is assumed",
+            limits.size
+        );
     }
-    let chunks = chunks(&wanted, limit);
+    let chunks = chunks(&wanted, limits.size, limits.tasks);
     if args.dry_run {
         return show(&scripts, &chunks, &queued);
     }
@@ -92,6 +101,40 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<()> {
         run.path.display()
     );
     Ok(())
+}
+
+/// Time that elements may take to end: to save, and what Slurm needs.
+const ENDING: Duration = Duration::from_secs(60);
+
+/// The elements that Slurm has, once none is ending: whether it is gone or queued again is known only then.
+fn settled(run: &Path, dry_run: bool) -> Result<Vec<Element>> {
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        let elements = commands::elements(run)?;
+        let ending = elements.iter().filter(|e| e.state == "COMPLETING").count();
+        if ending == 0 || dry_run || began.elapsed() > ENDING {
+            return Ok(elements);
+        }
+        if !told {
+            tell!("waiting for {ending} elements that are ending");
+        }
+        told = true;
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// The path without links, as far as it exists.
+fn real(path: &Path) -> Result<PathBuf> {
+    let whole = std::path::absolute(path).reading(path)?;
+    let existing = whole
+        .ancestors()
+        .find_map(|a| Some((a, std::fs::canonicalize(a).ok()?)));
+    Ok(match existing {
+        Some((part, real)) if part == whole => real,
+        Some((part, real)) => real.join(whole.strip_prefix(part).unwrap_or(Path::new(""))),
+        None => whole,
+    })
 }
 
 /// Indices of the cells to send; tells of the others.
@@ -132,14 +175,16 @@ fn wanted(run: &Run, plan: &Plan, queued: &[Element], args: &SubmitArgs) -> Vec<
 const CELL: &str = "slurm/cell.sh";
 const REPORT: &str = "slurm/report.sh";
 
-/// The arguments of sbatch for a chunk; `after`: the array before it, where only some cells may run at a time.
-fn arguments(scripts: &Scripts<'_>, chunk: &Chunk, after: Option<u64>) -> Vec<String> {
+/// The arguments of sbatch for a chunk; `after`: the arrays before it, where only some cells may run at a time.
+fn arguments(scripts: &Scripts<'_>, chunk: &Chunk, after: &BTreeSet<String>) -> Vec<String> {
     let cap = scripts
         .options
         .jobs
         .map_or_else(String::new, |k| format!("%{k}"));
     let mut words = vec![format!("--array={}{cap}", list(&chunk.elements))];
-    words.extend(after.map(|job| format!("--dependency=afterany:{job}")));
+    if scripts.options.jobs.is_some() && !after.is_empty() {
+        words.push(dependency(after));
+    }
     words.push(scripts.run.join(CELL).display().to_string());
     if chunk.offset > 0 {
         words.push(chunk.offset.to_string());
@@ -147,11 +192,16 @@ fn arguments(scripts: &Scripts<'_>, chunk: &Chunk, after: Option<u64>) -> Vec<St
     words
 }
 
+/// The option that lets a job wait for the end of others.
+fn dependency(jobs: &BTreeSet<String>) -> String {
+    let jobs: Vec<&str> = jobs.iter().map(String::as_str).collect();
+    format!("--dependency=afterany:{}", jobs.join(":"))
+}
+
 /// The arguments of sbatch for the report.
 fn after_all(scripts: &Scripts<'_>, jobs: &BTreeSet<String>) -> Vec<String> {
-    let jobs: Vec<&str> = jobs.iter().map(String::as_str).collect();
     vec![
-        format!("--dependency=afterany:{}", jobs.join(":")),
+        dependency(jobs),
         scripts.run.join(REPORT).display().to_string(),
     ]
 }
@@ -166,15 +216,11 @@ fn show(scripts: &Scripts<'_>, chunks: &[Chunk], queued: &[Element]) -> Result<(
     for (file, text) in [(CELL, scripts.cell()), (REPORT, scripts.report())] {
         say!("\n==> {}\n{text}", scripts.run.join(file).display());
     }
-    let mut jobs = arrays(queued);
+    let (mut jobs, mut before) = (arrays(queued), arrays(queued));
     for (i, chunk) in chunks.iter().enumerate() {
-        let after = scripts.options.jobs.and(i.checked_sub(1));
-        let mut words = arguments(scripts, chunk, None);
-        if let Some(before) = after {
-            words.insert(1, format!("--dependency=afterany:JOB{before}"));
-        }
-        say!("sbatch {}", words.join(" "));
+        say!("sbatch {}", arguments(scripts, chunk, &before).join(" "));
         jobs.insert(format!("JOB{i}"));
+        before = [format!("JOB{i}")].into();
     }
     say!("sbatch {}", after_all(scripts, &jobs).join(" "));
     Ok(())
@@ -184,11 +230,9 @@ fn send(scripts: &Scripts<'_>, chunks: &[Chunk], queued: &[Element]) -> Result<(
     for (file, text) in [(CELL, scripts.cell()), (REPORT, scripts.report())] {
         files::write(&scripts.run.join(file), text.as_bytes())?;
     }
-    let mut jobs = arrays(queued);
-    let mut last = None;
+    let (mut jobs, mut before) = (arrays(queued), arrays(queued));
     for (i, chunk) in chunks.iter().enumerate() {
-        let after = scripts.options.jobs.and(last);
-        let words = arguments(scripts, chunk, after);
+        let words = arguments(scripts, chunk, &before);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let job = commands::submit(&words).with_context(|| {
             let left: usize = chunks[i..].iter().map(|c| c.elements.len()).sum();
@@ -196,7 +240,7 @@ fn send(scripts: &Scripts<'_>, chunks: &[Chunk], queued: &[Element]) -> Result<(
         })?;
         say!("array {job}: {} cells", chunk.elements.len());
         jobs.insert(job.to_string());
-        last = Some(job);
+        before = [job.to_string()].into();
     }
     let words = after_all(scripts, &jobs);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -12,7 +12,7 @@ use rpo_diffusion::{
     Conditioning, PIXEL_BATCH, Pipeline, SamplerConfig, UNet2DConditionModel, sample,
 };
 use rpo_experiment::plan::{Plan, Shot};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// One picture to draw.
 #[derive(Clone, Debug)]
@@ -121,22 +121,30 @@ impl Drawer<'_> {
         self.pipeline.release();
         let first = |n: usize| all[..n].iter().map(Vec::len).sum::<usize>();
         let mut todo: VecDeque<usize> = (0..all.len()).collect();
-        let (mut turns, mut in_vain, mut forbidden) = (self.store.turns(), 0, false);
+        let mut waited = BTreeSet::new();
+        let (mut turns, mut forbidden) = (self.store.turns(), false);
+        let (mut in_vain, mut pause) = (0, turns::POLL[0]);
         while let Some(n) = todo.pop_front() {
             interrupt::check()?;
             let batch = &all[n];
             let Turn::Ours(mut turn) = turns.ask(&keys[batch[0]]) else {
                 todo.push_back(n);
+                waited.insert(n);
                 in_vain += 1;
                 if in_vain >= todo.len() {
                     in_vain = 0;
                     let waits = format!("{message} · waiting for what other cells draw");
                     progress.advance(0.0, false, &waits);
-                    std::thread::sleep(turns::POLL);
+                    std::thread::sleep(pause);
+                    pause = (2 * pause).min(turns::POLL[1]);
                 }
                 continue;
             };
-            in_vain = 0;
+            (in_vain, pause) = (0, turns::POLL[0]);
+            if waited.remove(&n) {
+                self.store
+                    .look_again(batch.iter().map(|i| keys[*i].as_str()));
+            }
             if self.drawn_meanwhile(keys, batch, pictures) {
                 progress.advance(self.cost(batch.len()), true, message);
                 continue;

@@ -4,7 +4,8 @@ use super::turns::Turns;
 use anyhow::{Context, Result, bail};
 use image::{ImageFormat, RgbImage};
 use rpo_data::picture::png_bytes;
-use rpo_files::{AtPath, FileError, sweep_abandoned, write_via};
+use rpo_files::{AtPath, FileError, look_again, sweep_abandoned, write_via};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -79,6 +80,12 @@ impl Store {
     pub fn sweep(&self) {
         sweep_abandoned(&self.folder);
         self.turns().sweep();
+    }
+
+    /// Sees pictures of these keys that other machines have put since this one missed them.
+    pub(super) fn look_again<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+        let folders: BTreeSet<PathBuf> = keys.map(|key| self.folder.join(&key[..2])).collect();
+        folders.iter().for_each(|folder| look_again(folder));
     }
 
     /// Claims on pictures that are to be drawn.

@@ -101,11 +101,12 @@ impl Training<'_> {
                 let due = self.validates(trained) && scored.last().is_none_or(|v| v.step < trained);
                 first = trained + usize::from(!due);
                 progress.line(&format!("{}: goes on after step {trained}", self.cell.id));
-                progress.advance(
-                    self.setup.cost_until(self.cell, latest.step),
-                    true,
-                    &self.cell.id,
-                );
+                let done = self.setup.cost_until(self.cell, latest.step);
+                let ahead = match due {
+                    true => self.setup.validation_cost(self.cell),
+                    false => 0.0,
+                };
+                progress.advance(done - ahead, true, &self.cell.id);
             }
             None => self.folder.cut(0)?,
         }

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Time between two looks at what others draw.
-pub(super) const POLL: Duration = Duration::from_millis(200);
+/// Time between two looks at what others draw: the first, and the longest.
+pub(super) const POLL: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 
 /// Time between signs of life of a claim.
 const RENEW: Duration = Duration::from_secs(10);

@@ -11,8 +11,8 @@ pub struct Chunk {
     pub elements: Vec<usize>,
 }
 
-/// Cuts ascending indices into chunks whose elements are below `limit` (`MaxArraySize`).
-pub fn chunks(indices: &[usize], limit: usize) -> Vec<Chunk> {
+/// Cuts ascending indices into chunks of at most `most` elements, which are below `limit` (`MaxArraySize`).
+pub fn chunks(indices: &[usize], limit: usize, most: usize) -> Vec<Chunk> {
     let mut chunks: Vec<Chunk> = Vec::new();
     // Round, so that the number of a cell can be read off that of its element.
     let limit = match limit {
@@ -21,7 +21,10 @@ pub fn chunks(indices: &[usize], limit: usize) -> Vec<Chunk> {
     };
     for &index in indices {
         let offset = index / limit * limit;
-        match chunks.last_mut().filter(|c| c.offset == offset) {
+        match chunks
+            .last_mut()
+            .filter(|c| c.offset == offset && c.elements.len() < most)
+        {
             Some(chunk) => chunk.elements.push(index - offset),
             None => chunks.push(Chunk {
                 offset,
@@ -64,14 +67,17 @@ mod tests {
     fn chunks_are_below_the_limit_and_cover_all() {
         let indices: Vec<usize> = (0..2500).filter(|i| i % 7 != 3).collect();
         for limit in [1, 2, 7, 11, 1001, 4000] {
-            let chunks = chunks(&indices, limit);
+            let chunks = chunks(&indices, limit, 700);
             let whole = chunks.iter().flat_map(|c| {
-                assert!(c.elements.iter().all(|e| *e < limit));
+                assert!(c.elements.iter().all(|e| *e < limit) && c.elements.len() <= 700);
                 c.elements.iter().map(|e| e + c.offset)
             });
             assert_eq!(whole.collect::<Vec<_>>(), indices, "{limit}");
         }
-        let offsets: Vec<usize> = chunks(&indices, 1001).iter().map(|c| c.offset).collect();
+        let offsets: Vec<usize> = chunks(&indices, 1001, 1001)
+            .iter()
+            .map(|c| c.offset)
+            .collect();
         assert_eq!(offsets, [0, 1000, 2000]);
     }
 }

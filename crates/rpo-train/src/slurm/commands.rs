@@ -23,17 +23,32 @@ pub struct Element {
     pub state: String,
 }
 
+/// Habits of a user that would replace lines of the scripts, send the jobs elsewhere, or keep sbatch waiting.
+const NOT_HEEDED: [&str; 10] = [
+    "SBATCH_ARRAY_INX",
+    "SBATCH_CLUSTERS",
+    "SBATCH_ERROR",
+    "SBATCH_NO_REQUEUE",
+    "SBATCH_OPEN_MODE",
+    "SBATCH_OUTPUT",
+    "SBATCH_REQUEUE",
+    "SBATCH_SIGNAL",
+    "SBATCH_WAIT",
+    "SLURM_CLUSTERS",
+];
+
 /// The output of a command.
 ///
 /// # Errors
-/// [`BadInput`] if there is no such command, or Slurm refuses: with its words.
+/// [`BadInput`] if there is no such command, or Slurm refuses: with its words; another error if Slurm cannot be reached.
 fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     // Whole lists of elements.
     command.args(arguments).env("SLURM_BITSTR_LEN", "0");
-    // Habits of a user that hide jobs from squeue.
+    // Those of squeue hide jobs.
     for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"SQUEUE_") {
+        let bytes = name.as_encoded_bytes();
+        if bytes.starts_with(b"SQUEUE_") || NOT_HEEDED.iter().any(|n| name == **n) {
             command.env_remove(name);
         }
     }
@@ -48,32 +63,51 @@ fn output(program: &str, arguments: &[&str]) -> Result<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.trim();
-    Err(BadInput::new(format!(
-        "{program} {}: {said}",
-        arguments.join(" ")
-    )))
-}
-
-/// The number that every element's number must be below, and whether Slurm said so.
-pub fn max_array_size() -> (usize, bool) {
-    let said = output("scontrol", &["show", "config"]).ok();
-    match said.as_deref().and_then(max_array_size_in) {
-        Some(size) => (size, true),
-        None => (DEFAULT_MAX_ARRAY_SIZE, false),
+    let said = format!("{program} {}: {}", arguments.join(" "), said.trim());
+    let away = ["Unable to contact", "timed out", "Connection refused"];
+    match away.iter().any(|words| said.contains(words)) {
+        true => Err(anyhow!("{said}")),
+        false => Err(BadInput::new(said)),
     }
 }
 
-fn max_array_size_in(config: &str) -> Option<usize> {
-    let line = config
-        .lines()
-        .find(|l| l.trim_start().starts_with("MaxArraySize"))?;
-    line.split('=')
-        .nth(1)?
-        .trim()
-        .parse()
-        .ok()
-        .filter(|n| *n > 0)
+/// How long arrays may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Every element's number is below it: `MaxArraySize`.
+    pub size: usize,
+    /// Elements of one array: `max_array_tasks` of `SchedulerParameters`, or the same.
+    pub tasks: usize,
+    /// Whether Slurm said so.
+    pub known: bool,
+}
+
+/// The limits of this cluster, or Slurm's defaults.
+pub fn limits() -> Limits {
+    let said = output("scontrol", &["show", "config"]).ok();
+    said.as_deref().and_then(limits_in).unwrap_or(Limits {
+        size: DEFAULT_MAX_ARRAY_SIZE,
+        tasks: DEFAULT_MAX_ARRAY_SIZE,
+        known: false,
+    })
+}
+
+fn limits_in(config: &str) -> Option<Limits> {
+    let value = |key: &str| {
+        let line = config.lines().find(|l| l.trim_start().starts_with(key))?;
+        Some(line.split_once('=')?.1.trim())
+    };
+    let number = |text: &str| text.parse().ok().filter(|n| *n > 0);
+    let size = number(value("MaxArraySize")?)?;
+    let parameters = value("SchedulerParameters").unwrap_or_default();
+    let tasks = parameters
+        .split(',')
+        .find_map(|p| p.strip_prefix("max_array_tasks="));
+    Some(Limits {
+        size,
+        tasks: tasks.and_then(number).unwrap_or(size),
+        known: true,
+    })
 }
 
 /// The elements of this run's arrays that Slurm still has.
@@ -81,21 +115,26 @@ fn max_array_size_in(config: &str) -> Option<usize> {
 /// # Errors
 /// Those of squeue.
 pub fn elements(run: &Path) -> Result<Vec<Element>> {
-    // Not with --array, which forgets the last element of some lists with a stride (22.05).
-    let said = output("squeue", &["--me", "--noheader", "--format=%F|%K|%T|%Z|%o"])?;
+    // Not with --array, which forgets the last element of some lists with a stride (22.05); also of hidden partitions.
+    let said = output(
+        "squeue",
+        &["--me", "--all", "--noheader", "--format=%F|%K|%T|%Z|%o"],
+    )?;
     Ok(elements_in(&said, run))
 }
 
 fn elements_in(said: &str, run: &Path) -> Vec<Element> {
     let mut found = Vec::new();
     for line in said.lines() {
-        let columns: Vec<&str> = line.splitn(5, '|').collect();
-        let &[array, numbers, state, folder, command] = columns.as_slice() else {
+        let columns: Vec<&str> = line.splitn(4, '|').collect();
+        let &[array, numbers, state, rest] = columns.as_slice() else {
             continue;
         };
-        if Path::new(folder) != run {
+        // A folder's name may hold the separator.
+        let command = rest.strip_prefix(&*run.to_string_lossy());
+        let Some(command) = command.and_then(|rest| rest.strip_prefix('|')) else {
             continue;
-        }
+        };
         // An array's script may have an offset after it.
         let offset = command.rsplit(' ').next().and_then(|w| w.parse().ok());
         found.extend(numbers_in(numbers).into_iter().map(|number| Element {
@@ -135,12 +174,9 @@ pub fn submit(arguments: &[&str]) -> Result<u64> {
         .chain(arguments.iter().copied())
         .collect();
     let said = output("sbatch", &arguments)?;
-    // `17`, or `17;cluster`
-    let job = said
-        .trim()
-        .split(';')
-        .next()
-        .and_then(|job| job.parse().ok());
+    // `17`, or `17;cluster`, maybe after words of a site.
+    let last = said.trim().lines().last().unwrap_or_default();
+    let job = last.split(';').next().and_then(|job| job.parse().ok());
     job.ok_or_else(|| anyhow!("sbatch said {said:?} instead of a job's number"))
 }
 
@@ -152,19 +188,22 @@ mod tests {
     fn the_limit_of_arrays_is_read() {
         let config =
             "MailProg = /bin/true\nMaxArraySize            = 1001\nMaxBatchRequeue         = 5\n";
-        assert_eq!(max_array_size_in(config), Some(1001));
-        assert_eq!(max_array_size_in("MaxArraySize = many"), None);
-        assert_eq!(max_array_size_in(""), None);
+        let of = |config: &str| limits_in(config).map(|l| (l.size, l.tasks));
+        assert_eq!(of(config), Some((1001, 1001)));
+        let more = format!("{config}SchedulerParameters     = bf_continue,max_array_tasks=50\n");
+        assert_eq!(of(&more), Some((1001, 50)));
+        assert_eq!(of("MaxArraySize = many"), None);
+        assert_eq!(of(""), None);
     }
 
     #[test]
     fn elements_of_this_run_only() {
-        let said = "17|4|RUNNING|/runs/a b|/runs/a b/slurm/cell.sh\n\
-                    17|5|PENDING|/runs/a b|/runs/a b/slurm/cell.sh 2000\n\
-                    18|N/A|PENDING|/runs/a b|/runs/a b/slurm/report.sh\n\
+        let said = "17|4|RUNNING|/runs/a|b|/runs/a|b/slurm/cell.sh\n\
+                    17|5|PENDING|/runs/a|b|/runs/a|b/slurm/cell.sh 2000\n\
+                    18|N/A|PENDING|/runs/a|b|/runs/a|b/slurm/report.sh\n\
                     19|4|RUNNING|/runs/other|/runs/other/slurm/cell.sh\nnonsense\n\
-                    20|0-4:2,7%2|PENDING|/runs/a b|/runs/a b/slurm/cell.sh 10\n";
-        let found = elements_in(said, Path::new("/runs/a b"));
+                    20|0-4:2,7%2|PENDING|/runs/a|b|/runs/a|b/slurm/cell.sh 10\n";
+        let found = elements_in(said, Path::new("/runs/a|b"));
         let found: Vec<_> = found.iter().map(|e| (e.cell, &*e.job, &*e.state)).collect();
         let expected = [
             (4, "17_4", "RUNNING"),

@@ -10,23 +10,22 @@ use toml::{Table, Value};
 pub const FILE: &str = "slurm.toml";
 
 /// Options that the scripts set, by which their jobs are found again.
-const OURS: [&str; 12] = [
+const OURS: [&str; 11] = [
     "array",
     "chdir",
+    "clusters",
     "error",
+    "help",
     "open-mode",
     "output",
     "parsable",
-    "wrap",
     "test-only",
     "wait",
-    "a",
-    "o",
-    "e",
+    "wrap",
 ];
 
 /// Those of them with one letter.
-const LETTERS: [&str; 6] = ["-a", "-o", "-e", "-D", "-W", "-Q"];
+const LETTERS: [&str; 6] = ["-a", "-o", "-e", "-D", "-M", "-W"];
 
 /// Options of an array that its report does not need: what a cell computes on, and for how long.
 const OF_CELLS: [&str; 16] = [
@@ -195,7 +194,8 @@ fn grouped(arguments: &[String]) -> Result<Vec<String>> {
 }
 
 fn refuse_ours(place: &str, name: &str) -> Result<()> {
-    match OURS.contains(&name) {
+    // sbatch reads the start of a name, too.
+    match OURS.iter().any(|o| o.starts_with(name)) {
         true => Err(ours(place)),
         false => Ok(()),
     }
@@ -308,6 +308,8 @@ mod tests {
             (&["--array=0-9"], "--jobs K"),
             (&["-o", "x"], "the scripts set"),
             (&["--wrap=true"], "the scripts set"),
+            (&["--outp=x"], "the scripts set"),
+            (&["-M", "other"], "the scripts set"),
             (&["--comment=a\nb"], "control characters"),
         ] {
             let said = of("", arguments).unwrap_err();

@@ -21,34 +21,42 @@ const WARNING: u32 = 120;
 impl Scripts<'_> {
     /// The script of an array's elements; its argument is added to their numbers.
     pub fn cell(&self) -> String {
-        let log = self.run.join("slurm/%A_%a.log");
         let mut options = vec![
             format!("--job-name={}", plain(self.name)),
-            format!("--output={}", path(&log)),
+            format!("--output={}", log(self.run, "%A_%a.log")),
             "--open-mode=append".to_owned(),
             "--requeue".to_owned(),
             format!("--signal=B:USR1@{WARNING}"),
         ];
         options.extend(self.options.array.iter().cloned());
-        let body = format!(
-            r#"
-# The cores of this job, also where Slurm does not bind it to them.
-export RAYON_NUM_THREADS="$SLURM_CPUS_ON_NODE"
-
+        let start = r#"
 # USR1 comes before a time limit or a preemption: the cell saves and ends with 75, and its element is queued again.
 # TERM comes from scancel: the cell saves and ends; the next `rpo-train submit` goes on with it.
-trap 'again=yes; kill -TERM "$cell"' USR1
-trap 'again=; kill -TERM "$cell"' TERM
-{} cell {} --offset "${{1:-0}}" &
-cell=$!
-code=
-until [ -n "$code" ]; do
-    wait "$cell"
+again=
+cell=
+trap 'again=yes; [ -z "$cell" ] || kill -TERM "$cell"' USR1
+trap 'again=no; [ -z "$cell" ] || kill -TERM "$cell"' TERM
+
+# The cores of this job, also where Slurm does not bind it to them.
+export RAYON_NUM_THREADS="$SLURM_CPUS_ON_NODE"
+# Of the shell that submitted, maybe.
+unset HQ_TASK_ID
+"#;
+        let body = format!(
+            r#"
+code=75
+if [ -z "$again" ]; then
+    {} cell {} --offset "${{1:-0}}" &
+    cell=$!
     # A signal ends wait early, while the cell goes on.
-    code=$?
-    if kill -0 "$cell" 2> /dev/null; then code=; fi
-done
-if [ "$code" = 75 ] && [ -n "$again" ]; then
+    while kill -0 "$cell" 2> /dev/null; do
+        wait "$cell" || :
+    done
+    code=0
+    wait "$cell" || code=$?
+fi
+# Before the cell listens, a signal ends it: 143.
+if [ "$again" = yes ] && {{ [ "$code" = 75 ] || [ "$code" = 143 ]; }}; then
     scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 fi
 exit "$code"
@@ -56,31 +64,32 @@ exit "$code"
             word(self.program),
             word(self.run)
         );
-        self.script("One cell of an array", &options, &body)
+        self.script("One cell of an array", &options, [start, &body])
     }
 
     /// The script of the job after the cells.
     pub fn report(&self) -> String {
-        let log = self.run.join("slurm/report-%j.log");
         let mut options = vec![
             format!("--job-name={}-report", plain(self.name)),
-            format!("--output={}", path(&log)),
+            format!("--output={}", log(self.run, "report-%j.log")),
         ];
         options.extend(self.options.report.iter().cloned());
         let body = format!("\n{} report {}\n", word(self.program), word(self.run));
         self.script(
             "The tables and the page of what is finished",
             &options,
-            &body,
+            ["", &body],
         )
     }
 
-    fn script(&self, what: &str, options: &[String], body: &str) -> String {
+    /// The site's own lines come between the two parts.
+    fn script(&self, what: &str, options: &[String], [start, body]: [&str; 2]) -> String {
         let mut text = format!("#!/bin/bash\n# {what}; written by `rpo-train submit`.\n");
         let chdir = format!("--chdir={}", path(self.run));
         for option in options.iter().chain([&chdir]) {
             text += &format!("#SBATCH {option}\n");
         }
+        text += start;
         if !self.options.setup.is_empty() {
             text += &format!("\n{}\n", self.options.setup.join("\n"));
         }
@@ -88,7 +97,13 @@ exit "$code"
     }
 }
 
-/// A path in an option, where `%` begins a pattern.
+/// The path of a log, in whose folder `%` begins no pattern.
+fn log(folder: &Path, name: &str) -> String {
+    let folder = folder.display().to_string().replace('%', "%%");
+    path(&Path::new(&folder).join("slurm").join(name))
+}
+
+/// A path in an option.
 fn path(path: &Path) -> String {
     let text = path.display().to_string();
     match text.contains([' ', '"', '\'', '\\', '#']) {
@@ -136,6 +151,7 @@ mod tests {
         for line in [
             r"'/opt/it'\''s/rpo-train' cell '/runs/100% ",
             r#"#SBATCH --chdir="/runs/100% \"dog\"""#,
+            r#"#SBATCH --output="/runs/100%% \"dog\"/slurm/%A_%a.log""#,
             "#SBATCH --job-name=my-dog",
         ] {
             assert!(text.contains(line), "no {line} in:\n{text}");
