@@ -69,6 +69,21 @@ class Bench:
         rows = [row.split() for row in queue if row and not row.startswith("N/A")]
         return [name for name, now in rows if "N/A" not in name and state in (None, now)]
 
+    def heal(self):
+        """As an administrator would: an element whose slurmstepd was killed stays RUNNING for ever, and is queued again; a drained
+        node is resumed. Slurm may drain one, or forget a submission, when its controller is killed within seconds of it."""
+        for row in self.said("squeue", "--array", "--noheader", "--states=RUNNING", "--format=%F_%K %A").splitlines():
+            element, job = row.split()
+            lost = lambda: not self.said("pgrep", "-f", rf"slurmstepd: \[{job}\.").strip()
+            if lost() and (time.sleep(3) or lost()) and element in self.elements("RUNNING"):
+                print(f"       {element} runs without slurmstepd: queued again", flush=True)
+                subprocess.run(["scontrol", "requeue", element])
+        if "drain" in self.said("sinfo", "--noheader", "--format=%T"):
+            subprocess.run(["scontrol", "update", f"nodename={self.node}", "state=resume"])
+        held = [row.split()[0] for row in self.said("squeue", "--array", "--noheader", "--format=%A %r").splitlines() if "held" in row]
+        for job in held:
+            subprocess.run(["scontrol", "release", job])
+
     def pids(self, out, pattern):
         return [int(pid) for pid in self.said("pgrep", "-f", pattern.format(run=out / "run")).split()]
 
@@ -207,6 +222,7 @@ def finish(bench, out):
     """Submits until nothing is left."""
     for _ in range(20):
         while bench.elements():
+            bench.heal()
             time.sleep(0.5)
         status = bench.status(out)
         if status["running"]:
@@ -258,6 +274,7 @@ def main():
             print(f"run {run}:", bench.submit(out), flush=True)
             while kinds and bench.status(out)["finished"] < CELLS:
                 time.sleep(draw.uniform(0.5, 5))
+                bench.heal()
                 if not bench.elements():
                     print("  ", bench.submit(out), flush=True)
                     time.sleep(3)

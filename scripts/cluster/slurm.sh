@@ -87,10 +87,11 @@ write_conf() {
 }
 
 # True if the process in pid file $1 is alive and is a $2: after a crash the number may belong to another process.
-# A dead one that nobody has waited for has no exe any more.
+# A dead one that nobody has waited for keeps its name, but has no exe.
 alive() {
     local pid
-    pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] && [ "$(basename "$(readlink "/proc/$pid/exe")")" = "$2" ]
+    pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] \
+        && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] && readlink "/proc/$pid/exe" >/dev/null
 }
 
 # A key and a socket of its own, so that the machine's munge is neither needed nor touched. --force: DIR may be private.
@@ -113,8 +114,8 @@ wait_until_up() {
     SECONDS=0
     while ((SECONDS < 12)); do
         state=$(SLURM_CONF=$dir/slurm.conf timeout 2 sinfo -h -o %T 2>/dev/null | sort -u)
-        # A node with jobs is up as well: "start" may have brought back a daemon.
-        case $state in idle | mixed | allocated | completing) return ;; esac
+        # A node with jobs, or drained, is up as well: "start" may have brought back a daemon.
+        case $state in idle | mixed | allocated | completing | drained | draining) return ;; esac
         sleep 0.2
     done
     die "the node does not come up (state: ${state:-unknown}): see $dir/slurmctld.log and $dir/slurmd.log"

@@ -76,7 +76,7 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<()> {
         queued => queued?,
     };
     let plan = &setup.plan;
-    let wanted = wanted(&run, plan, &queued, args);
+    let (wanted, queued) = wanted(&run, plan, queued, args);
     if wanted.is_empty() {
         say!(
             "nothing is sent; `rpo-train status {}` tells more",
@@ -137,14 +137,23 @@ fn real(path: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Indices of the cells to send; tells of the others.
-fn wanted(run: &Run, plan: &Plan, queued: &[Element], args: &SubmitArgs) -> Vec<usize> {
-    let queued: BTreeSet<usize> = queued.iter().map(|e| e.cell).collect();
+/// Indices of the cells to send, and the elements of others that have no result yet; tells how many.
+fn wanted(
+    run: &Run,
+    plan: &Plan,
+    mut elements: Vec<Element>,
+    args: &SubmitArgs,
+) -> (Vec<usize>, Vec<Element>) {
+    let queued: BTreeSet<usize> = elements.iter().map(|e| e.cell).collect();
     let (mut wanted, mut finished, mut busy, mut given_up) = (Vec::new(), 0, 0, Vec::new());
     for (index, cell) in plan.cells.iter().enumerate() {
         let standing = Standing::of(run, plan, cell);
         match &standing {
-            Standing::Finished => finished += 1,
+            Standing::Finished => {
+                // Nothing waits for it, even if Slurm has not noticed its end.
+                elements.retain(|e| e.cell != index);
+                finished += 1;
+            }
             _ if queued.contains(&index) => busy += 1,
             Standing::Running(_) => busy += 1,
             Standing::Failed { message, .. } if standing.is_given_up() && !args.again => {
@@ -169,7 +178,7 @@ fn wanted(run: &Run, plan: &Plan, queued: &[Element], args: &SubmitArgs) -> Vec<
             given_up.join("\n")
         );
     }
-    wanted
+    (wanted, elements)
 }
 
 const CELL: &str = "slurm/cell.sh";

@@ -31,11 +31,12 @@ impl Scripts<'_> {
         options.extend(self.options.array.iter().cloned());
         let start = r#"
 # USR1 comes before a time limit or a preemption: the cell saves and ends with 75, and its element is queued again.
-# TERM comes from scancel: the cell saves and ends; the next `rpo-train submit` goes on with it.
+# TERM comes from scancel: the cell saves and ends; the next `rpo-train submit` goes on with it. It counts, whatever came before:
+# a cancelled element that is queued again would run again.
 again=
-cell=
-trap 'again=yes; [ -z "$cell" ] || kill -TERM "$cell"' USR1
-trap 'again=no; [ -z "$cell" ] || kill -TERM "$cell"' TERM
+ended=
+trap 'again=yes; [ -z "${!-}" ] || kill -TERM "$!" 2> /dev/null' USR1
+trap 'ended=yes; [ -z "${!-}" ] || kill -TERM "$!" 2> /dev/null' TERM
 
 # The cores of this job, also where Slurm does not bind it to them.
 export RAYON_NUM_THREADS="$SLURM_CPUS_ON_NODE"
@@ -45,19 +46,23 @@ unset HQ_TASK_ID
         let body = format!(
             r#"
 code=75
-if [ -z "$again" ]; then
+if [ -z "$again$ended" ]; then
     {} cell {} --offset "${{1:-0}}" &
-    cell=$!
     # A signal ends wait early, while the cell goes on.
-    while kill -0 "$cell" 2> /dev/null; do
-        wait "$cell" || :
+    while kill -0 "$!" 2> /dev/null; do
+        wait "$!" || :
     done
     code=0
-    wait "$cell" || code=$?
+    wait "$!" || code=$?
 fi
-# Before the cell listens, a signal ends it: 143.
-if [ "$again" = yes ] && {{ [ "$code" = 75 ] || [ "$code" = 143 ]; }}; then
-    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+# 75: saved. Above 128 or below 0: a signal ended the cell before it listened, or bash mistook one for its end.
+if [ "$again" ] && {{ [ "$code" = 75 ] || [ "$code" -gt 128 ] || [ "$code" -lt 0 ]; }}; then
+    # The controller may be away for a moment.
+    for pause in 0 5 10 20; do
+        sleep "$pause"
+        [ -z "$ended" ] || break
+        scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}" && break
+    done
 fi
 exit "$code"
 "#,
