@@ -2,9 +2,9 @@
 
     python3 scripts/kill.py PROGRAM [--moments 20] [--seed 0] [--folder FOLDER] [-- ARGUMENTS OF THE RUN]
 
-Each moment is a time drawn uniformly from an undisturbed run's and a signal: KILL, TERM, INT, HUP, or STOP with CONT and then KILL. A
+Each moment is a time drawn uniformly from an undisturbed run's and a signal: KILL, TERM, INT, HUP, USR1, or STOP with CONT and then KILL. A
 run is killed until the drawn number of moments is used up, up to four times in a row, and resumed to its end; each has its own folder
-and its own cache. Exit codes are held too: 75 after TERM, INT and HUP (or the signal's own while the program starts), 0 at the end.
+and its own cache. Exit codes are held too: 75 after TERM, INT, HUP and USR1 (or the signal's own while the program starts), 0 at the end.
 
 Not compared, because they hold times or paths: times.json, life.json, log.txt, .rpo-lock, the report's page and data; resolved.toml, plan.json and run.json are compared with the run's own folder replaced. Nothing unfinished may
 be left in the run folder or in its cache.
@@ -25,7 +25,7 @@ import time
 RUN = ["ablation_lambda", "--with", "smoke", "--set", "subjects.count=1", "--set", "training.steps=6"]
 TIMES = {"times.json", "life.json", "log.txt", ".rpo-lock", "report.html", "report.json"}
 PATHS = {"resolved.toml", "plan.json", "run.json"}
-SIGNALS = ["KILL", "TERM", "INT", "HUP", "STOP"]
+SIGNALS = ["KILL", "TERM", "INT", "HUP", "USR1", "STOP"]
 
 
 def command(program, own, out):
@@ -40,7 +40,7 @@ def start(program, own, out):
 
 def heed():
     """Signals that this script was started without, as in the background, are not ignored by the run."""
-    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(one, signal.SIG_DFL)
 
 
