@@ -2,7 +2,7 @@
 
 use crate::standing::Standing;
 use rpo_experiment::plan::{Cell, Plan};
-use rpo_experiment::run::{Ended, Life, Run};
+use rpo_experiment::run::{Life, Run};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -38,30 +38,15 @@ pub struct CellStatus {
     pub id: String,
     /// `finished`, `running`, `failed` or `waiting`.
     pub state: &'static str,
-    /// How its last start ended: `finished`, `interrupted`, `failed`; none if it runs, was killed, or was never started.
-    pub ended: Option<Ended>,
-    /// Its last sign of life: `step 12/240`.
-    pub doing: Option<String>,
-    /// Seconds since then, by this machine's clock.
-    pub seen_seconds_ago: Option<u64>,
-    /// The machine.
-    pub host: Option<String>,
-    /// The process there.
-    pub process: Option<u32>,
-    /// The GPUs given to it.
-    pub gpus: Option<String>,
-    /// The scheduler's job.
-    pub job: Option<String>,
-    /// Starts so far.
-    pub starts: usize,
     /// Why it failed.
     pub message: Option<String>,
-    /// How often in a row it failed with this message.
-    pub times: Option<usize>,
     /// Whether workers do not try it again.
     pub given_up: bool,
-    /// The file of its last start's messages.
-    pub log: Option<PathBuf>,
+    /// Seconds since its last sign of life, by this machine's clock.
+    pub seen_seconds_ago: Option<u64>,
+    /// Its last sign of life.
+    #[serde(flatten)]
+    pub life: Option<Life>,
 }
 
 /// Reads how a run stands. Cells in `finished` are taken as such without reading them again; it grows.
@@ -113,9 +98,16 @@ pub fn of(
         if state != "finished" && !given_up {
             left += work_left(plan, cell, life.as_ref());
         }
-        status
-            .cells
-            .push(described(index, cell, state, life, message, now, given_up));
+        let seen = life.as_ref().filter(|l| l.seen > 0);
+        status.cells.push(CellStatus {
+            index,
+            id: cell.id.clone(),
+            state,
+            message,
+            given_up,
+            seen_seconds_ago: seen.map(|l| now.saturating_sub(l.seen)),
+            life,
+        });
     }
     let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
     let rate = if rate > 0.0 { rate } else { mean };
@@ -128,39 +120,5 @@ fn work_left(plan: &Plan, cell: &Cell, life: Option<&Life>) -> f64 {
     match life.filter(|l| l.all > 0.0) {
         Some(life) => (life.all - life.done).max(0.0),
         None => plan.cell_cost(cell),
-    }
-}
-
-fn described(
-    index: usize,
-    cell: &Cell,
-    state: &'static str,
-    life: Option<Life>,
-    message: Option<String>,
-    now: u64,
-    given_up: bool,
-) -> CellStatus {
-    let seen = life.as_ref().filter(|l| l.seen > 0);
-    let seen = seen.map(|l| now.saturating_sub(l.seen));
-    let failure = life.as_ref().and_then(|l| l.failure.as_ref());
-    let times = failure.filter(|_| message.is_some()).map(|f| f.times);
-    let life = life.unwrap_or_default();
-    let some = |text: String| (!text.is_empty()).then_some(text);
-    CellStatus {
-        index,
-        id: cell.id.clone(),
-        state,
-        ended: life.ended,
-        doing: some(life.doing),
-        seen_seconds_ago: seen,
-        host: some(life.host),
-        process: (life.process > 0).then_some(life.process),
-        gpus: life.gpus,
-        job: life.job,
-        starts: life.starts,
-        message,
-        times,
-        given_up,
-        log: life.log,
     }
 }

@@ -1,5 +1,7 @@
 //! A run cell by cell: plan, cells in their own processes, and reports of unfinished runs.
 
+mod results;
+
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,32 +48,8 @@ fn bad(code: i32, args: &[&str], words: &[&str]) {
     }
 }
 
-/// The files that must not depend on which process ran which cell, or when.
 fn results(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    fn walk(folder: &Path, root: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>) {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let (path, name) = (entry.path(), entry.file_name());
-            let other = [
-                "times.json",
-                "life.json",
-                "report.html",
-                "report.json",
-                "resolved.toml",
-                "plan.json",
-                "log.txt",
-            ];
-            if path.is_dir() {
-                walk(&path, root, into);
-            } else if !other.iter().any(|o| name == *o) && !name.to_string_lossy().starts_with('.')
-            {
-                let name = path.strip_prefix(root).unwrap().to_owned();
-                into.insert(name, fs::read(&path).unwrap());
-            }
-        }
-    }
-    let mut all = BTreeMap::new();
-    walk(run, run, &mut all);
-    all
+    results::results(run, &[])
 }
 
 fn same(run: &Path, other: &BTreeMap<PathBuf, Vec<u8>>) {

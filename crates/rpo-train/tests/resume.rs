@@ -1,5 +1,7 @@
 //! A run that is killed at random moments and resumed ends with the same bytes as an uninterrupted one.
 
+mod results;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,40 +25,8 @@ fn start(out: &Path, sets: &[&str]) -> Child {
         .expect("the program starts")
 }
 
-/// Every file whose bytes must not depend on interruptions: all except times, the report that shows them, and the removed state.
 fn results(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    fn walk(folder: &Path, root: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>) {
-        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                walk(&path, root, into);
-            } else {
-                let name = path
-                    .strip_prefix(root)
-                    .expect("below the root")
-                    .to_path_buf();
-                into.insert(name, std::fs::read(&path).expect("a file"));
-            }
-        }
-    }
-    let mut all = BTreeMap::new();
-    walk(&out.join("run"), &out.join("run"), &mut all);
-    let clocks = [
-        "times.json",
-        "life.json",
-        "report.html",
-        "report.json",
-        "resolved.toml",
-        "plan.json",
-    ];
-    all.retain(|path, _| !clocks.iter().any(|c| path.ends_with(c)));
-    // A kill may leave a temporary file behind; it is never read.
-    all.retain(|path, _| {
-        !path
-            .file_name()
-            .is_some_and(|n| n.to_string_lossy().starts_with('.'))
-    });
-    all
+    results::results(&out.join("run"), &[])
 }
 
 #[test]

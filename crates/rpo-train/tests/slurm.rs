@@ -1,6 +1,8 @@
 //! Arrays on a real Slurm: a cluster of one machine with two fake GPUs, where its packages are installed and this user is root.
 #![cfg(unix)]
 
+mod results;
+
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -53,7 +55,7 @@ impl Cluster {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Waits until Slurm has no job that `wanted` says.
+    /// Waits until the queue is as `is` says, or fails.
     fn wait_until(&self, what: &str, mut is: impl FnMut(&str) -> bool) {
         let until = Instant::now() + Duration::from_secs(240);
         loop {
@@ -105,37 +107,9 @@ fn submit(cluster: &Cluster, out: &Path) -> String {
     cluster.run(PROGRAM, &all)
 }
 
-/// The files that must not depend on where and when cells ran.
 fn results(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    fn walk(folder: &Path, root: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>) {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let (path, name) = (entry.path(), entry.file_name());
-            let name = name.to_string_lossy();
-            let other = [
-                "times.json",
-                "life.json",
-                "report.html",
-                "report.json",
-                "resolved.toml",
-                "plan.json",
-                "run.json",
-                "slurm",
-            ];
-            if other.contains(&&*name) || name.starts_with('.') {
-                continue;
-            } else if path.is_dir() {
-                walk(&path, root, into);
-            } else {
-                into.insert(
-                    path.strip_prefix(root).unwrap().to_owned(),
-                    fs::read(&path).unwrap(),
-                );
-            }
-        }
-    }
-    let mut all = BTreeMap::new();
-    walk(run, run, &mut all);
-    all
+    // What began the run, and what only an array has.
+    results::results(run, &["run.json", "slurm"])
 }
 
 fn same(out: &Path, expected: &BTreeMap<PathBuf, Vec<u8>>) {

@@ -140,7 +140,7 @@ fn a_failure_that_comes_three_times_is_not_tried_again_unasked() {
         assert_eq!(one.status().unwrap().code(), Some(2));
         let told = &status(&run)["cells"][0];
         assert_eq!(told["state"], "failed");
-        assert_eq!(told["times"], times);
+        assert_eq!(told["failure"]["times"], times);
         assert_eq!(told["given_up"], times == 3);
         assert_eq!(
             told["log"],

@@ -61,8 +61,8 @@ pub(super) fn cell(args: &CellArgs) -> Result<()> {
             plan.cells.len()
         )));
     };
-    let finished = run.is_finished(&plan, cell);
-    if finished.as_ref().is_ok_and(|is| *is) {
+    let is_finished = || run.is_finished(&plan, cell);
+    if is_finished().is_ok_and(|is| is) {
         say!("{}: is finished", cell.id);
         return Ok(());
     }
@@ -70,10 +70,15 @@ pub(super) fn cell(args: &CellArgs) -> Result<()> {
     if !args.again {
         refuse_hopeless(&run, cell)?;
     }
-    if let Err(damaged) = finished {
-        return start.end(Err(damaged));
+    // Again: who had the lock before may have finished it.
+    match is_finished() {
+        Ok(true) => {
+            say!("{}: is finished", cell.id);
+            return Ok(());
+        }
+        Ok(false) => start.announce(),
+        Err(damaged) => return start.end(Err(damaged)),
     }
-    start.announce();
     match load(&run, &plan) {
         Err(e) => start.end(Err(e)),
         Ok(setup) => runner::run_one(&setup, &run, cell, start),

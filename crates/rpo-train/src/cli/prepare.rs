@@ -4,7 +4,7 @@ use super::experiment_args::ExperimentArgs;
 use crate::run_folder::{RunFolder, Where};
 use crate::runner::{self, setup::Setup};
 use anyhow::Result;
-use rpo_files::{say, tell};
+use rpo_files::say;
 use std::path::Path;
 
 /// Makes the folder, or finds it, without running a cell.
@@ -22,13 +22,7 @@ pub(super) fn prepare(file: &ExperimentArgs, out: Option<&Path>) -> Result<()> {
 
 /// The experiment with all that it reads, for cells that run elsewhere.
 pub(super) fn read(file: &ExperimentArgs, out: Option<&Path>) -> Result<Setup> {
-    let (experiment, mut layers) = file.read()?;
-    for change in &layers.changes {
-        tell!("changed: {change}");
-    }
-    if let Some(out) = out {
-        layers.sources = RunFolder::sources(out);
-    }
+    let (experiment, layers) = file.read_for(out)?;
     let setup = Setup::load(experiment, &layers)?;
     runner::tell(&setup)?;
     Ok(setup)

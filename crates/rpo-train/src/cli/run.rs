@@ -26,13 +26,7 @@ pub(super) fn run(
         unsafe { std::env::set_var(VISIBLE, gpus.join(",")) };
     }
     interrupt::listen()?;
-    let (experiment, mut layers) = file.read()?;
-    for change in &layers.changes {
-        tell!("changed: {change}");
-    }
-    if let Some(out) = out {
-        layers.sources = RunFolder::sources(out);
-    }
+    let (experiment, layers) = file.read_for(out)?;
     let wanted = parse(&experiment.model.device);
     let jobs = jobs.unwrap_or(gpus.len()).max(1);
     let chosen = device::open(&experiment.model.device, &experiment.model.dtype)?;

@@ -89,24 +89,25 @@ fn text(status: &Status, plan: &Plan) -> String {
         status.cells.iter().filter(|c| c.state == state).collect()
     };
     rows(&mut text, "running", &of("running"), |cell| {
-        let doing = cell.doing.as_deref().unwrap_or("starts");
+        let doing = cell.life.as_ref().map_or("", |l| &l.doing);
+        let doing = if doing.is_empty() { "starts" } else { doing };
         let ago = cell
             .seen_seconds_ago
             .map(|s| format!(", {} ago", duration(s as f64)));
         format!("{doing}{}{}", ago.unwrap_or_default(), place(cell))
     });
     rows(&mut text, "failed", &of("failed"), failed);
-    let begun: Vec<&CellStatus> = of("waiting").into_iter().filter(|c| c.starts > 0).collect();
+    let begun: Vec<&CellStatus> = of("waiting")
+        .into_iter()
+        .filter(|c| c.life.is_some())
+        .collect();
     rows(&mut text, "waiting, begun", &begun, |cell| {
-        let how = match cell.ended {
+        let life = cell.life.clone().unwrap_or_default();
+        let how = match life.ended {
             Some(Ended::Interrupted) => "interrupted",
             _ => "ended without a word",
         };
-        let doing = cell
-            .doing
-            .as_deref()
-            .map_or_else(String::new, |d| format!(" at {d}"));
-        format!("{how}{doing}{}", place(cell))
+        format!("{how} at {}{}", life.doing, place(cell))
     });
     text
 }
@@ -135,8 +136,9 @@ fn failed(cell: &CellStatus) -> String {
         .as_deref()
         .unwrap_or_default()
         .replace('\n', "\n        ");
-    let times = match cell.times {
-        Some(n) if n > 1 => format!("{n} times: "),
+    let life = cell.life.as_ref();
+    let times = match life.and_then(|l| l.failure.as_ref()) {
+        Some(failure) if failure.times > 1 => format!("{} times: ", failure.times),
         _ => String::new(),
     };
     let given_up = if cell.given_up {
@@ -144,28 +146,24 @@ fn failed(cell: &CellStatus) -> String {
     } else {
         ""
     };
-    let log = cell
-        .log
-        .as_ref()
-        .map_or_else(String::new, |l| format!("\n        log: {}", l.display()));
+    let log = life.and_then(|l| l.log.as_ref());
+    let log = log.map_or_else(String::new, |l| format!("\n        log: {}", l.display()));
     format!("{times}{message}{given_up}{log}{}", place(cell))
 }
 
 /// Where it runs or ran.
 fn place(cell: &CellStatus) -> String {
-    let Some(host) = &cell.host else {
+    let Some(life) = cell.life.as_ref().filter(|l| !l.host.is_empty()) else {
         return String::new();
     };
-    let process = cell
-        .process
-        .map_or_else(String::new, |p| format!(" process {p}"));
-    let job = cell
+    let (host, process) = (&life.host, life.process);
+    let job = life
         .job
         .as_ref()
         .map_or_else(String::new, |j| format!(", job {j}"));
-    let gpus = cell
+    let gpus = life
         .gpus
         .as_ref()
         .map_or_else(String::new, |g| format!(", GPU {g}"));
-    format!("  ({host}{process}{job}{gpus})")
+    format!("  ({host} process {process}{job}{gpus})")
 }

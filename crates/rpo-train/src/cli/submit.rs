@@ -145,14 +145,13 @@ fn wanted(
     args: &SubmitArgs,
 ) -> (Vec<usize>, Vec<Element>) {
     let queued: BTreeSet<usize> = elements.iter().map(|e| e.cell).collect();
-    let (mut wanted, mut finished, mut busy, mut given_up) = (Vec::new(), 0, 0, Vec::new());
+    let (mut wanted, mut finished) = (Vec::new(), BTreeSet::new());
+    let (mut busy, mut given_up) = (0, Vec::new());
     for (index, cell) in plan.cells.iter().enumerate() {
         let standing = Standing::of(run, plan, cell);
         match &standing {
             Standing::Finished => {
-                // Nothing waits for it, even if Slurm has not noticed its end.
-                elements.retain(|e| e.cell != index);
-                finished += 1;
+                finished.insert(index);
             }
             _ if queued.contains(&index) => busy += 1,
             Standing::Running(_) => busy += 1,
@@ -165,10 +164,13 @@ fn wanted(
             run.trajectory(cell).forget_failures();
         }
     }
+    // Nothing waits for these, even if Slurm has not noticed their end.
+    elements.retain(|e| !finished.contains(&e.cell));
     say!(
-        "{}: {} cells: {finished} finished, {busy} queued or running, {} to send",
+        "{}: {} cells: {} finished, {busy} queued or running, {} to send",
         run.path.display(),
         plan.cells.len(),
+        finished.len(),
         wanted.len()
     );
     if !given_up.is_empty() {
