@@ -16,7 +16,7 @@ const OTHER: [&str; 7] = [
 ];
 
 /// Their bytes by path within the run, without those named `less`. Names with a dot first are locks, or what a kill left behind.
-pub fn results(run: &Path, less: &[&str]) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn results(run: &Path, less: &[&str]) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     walk(run, run, less, &mut all);
     all
