@@ -22,8 +22,11 @@ pub fn listen() -> Result<()> {
         .filter(|s| ignored & (1 << (s - 1)) == 0);
     let mut signals = signal_hook::iterator::Signals::new(wanted)?;
     std::thread::spawn(move || {
+        // Not `ASKED`: Ctrl-C goes to a pool and to its cells, and the pool may ask a cell first.
+        let mut signalled = false;
         for signal in signals.forever() {
-            if !ASKED.swap(true, Ordering::Relaxed) {
+            ask();
+            if !std::mem::replace(&mut signalled, true) {
                 tell!("interrupted: saving what is done; Ctrl-C ends at once");
             } else if signal == SIGINT {
                 std::process::exit(INTERRUPTED.into());
