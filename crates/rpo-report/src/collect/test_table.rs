@@ -37,6 +37,7 @@ pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &T
                             mean: d.difference.mean,
                             interval: d.difference.interval.map(Into::into),
                             p_holm: d.p_holm,
+                            ..data::Difference::default()
                         })
                         .collect(),
                 })
@@ -76,6 +77,7 @@ pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &T
         primary: columns.primary(),
         rows: table_rows,
         statistics: "Figures are averaged within a subject first; the unit is the subject. Intervals are Student t at 95 % over per-subject values or paired differences; p is corrected over the rows by Holm.".into(),
+        ..TestTable::default()
     }
 }
 
@@ -93,11 +95,8 @@ fn subject_values(plan: &Plan, columns: &Columns, row: &Row) -> Vec<SubjectValue
                 }
             }
             SubjectValues {
-                subject: if several_seeds {
-                    format!("{name} (seed {})", cell.seed)
-                } else {
-                    name.clone()
-                },
+                subject: name.clone(),
+                seed: several_seeds.then_some(cell.seed),
                 step: Some(result.step),
                 values: values
                     .into_iter()

@@ -101,12 +101,8 @@ fn against_base(test: &TestTable, row: &TestRow) -> String {
 
 /// Number of subjects of a row, whatever the number of seeds.
 fn subjects(row: &TestRow) -> usize {
-    let name = |s: &super::data::SubjectValues| {
-        let name = s.subject.split(" (seed ").next().unwrap_or_default();
-        name.to_owned()
-    };
-    let names: std::collections::BTreeSet<String> = row.subjects.iter().map(name).collect();
-    names.len()
+    let names = row.subjects.iter().map(|s| &s.subject);
+    names.collect::<std::collections::BTreeSet<_>>().len()
 }
 
 fn against_last(test: &TestTable, row: &TestRow) -> Option<String> {
@@ -244,7 +240,7 @@ mod tests {
             against: "step 0".into(),
             mean: 0.1,
             interval,
-            p_holm: None,
+            ..Difference::default()
         };
         ReportData {
             test: Some(TestTable {

@@ -11,7 +11,9 @@ pub use rpo_reward::Mean;
 pub use rpo_reward::select::Kind as RuleKind;
 
 pub use super::picture::Picture;
-pub use super::table::{Cell, Difference, Metric, RowKind, SubjectValues, TestRow, TestTable};
+pub use super::table::{
+    Cell, Difference, Equivalence, KindValues, Metric, RowKind, SubjectValues, TestRow, TestTable,
+};
 
 /// The report of one finished or interrupted run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

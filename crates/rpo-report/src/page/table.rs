@@ -13,6 +13,23 @@ pub struct TestTable {
     pub rows: Vec<TestRow>,
     /// How intervals and p were computed, as text.
     pub statistics: String,
+    /// [`TestRow::id`] of the row that others are compared with at first; the reader may choose any other.
+    #[serde(default)]
+    pub baseline: String,
+    /// The same means by kind of prompt; empty where prompts have no kinds.
+    #[serde(default)]
+    pub kinds: Vec<KindValues>,
+}
+
+/// The test table of the prompts of one kind.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct KindValues {
+    /// The kind: `recontext`, `property`, `accessory`, …
+    pub kind: String,
+    /// Number of prompts of a subject.
+    pub prompts: usize,
+    /// Means over subjects, for each row, of each metric.
+    pub means: Vec<Vec<Option<f64>>>,
 }
 
 /// A column of the test table.
@@ -88,15 +105,48 @@ pub struct Difference {
     pub mean: f64,
     /// 95 % interval; `None` below two subjects.
     pub interval: Option<[f64; 2]>,
-    /// p after Holm's adjustment; `None` below two subjects.
+    /// p of Student's test after Holm's adjustment over the rows compared with the same row; `None` below two subjects.
     pub p_holm: Option<f64>,
+    /// p of Student's test alone.
+    #[serde(default)]
+    pub p: Option<f64>,
+    /// p of the exact sign-flip permutation test.
+    #[serde(default)]
+    pub p_permutation: Option<f64>,
+    /// The same after Holm's adjustment over the same rows.
+    #[serde(default)]
+    pub p_permutation_holm: Option<f64>,
+    /// Number of subjects that are better in this row than in the other; `None` if neither direction is better.
+    #[serde(default)]
+    pub improved: Option<usize>,
+    /// Number of subjects.
+    #[serde(default)]
+    pub subjects: usize,
+    /// Mean difference of the tenth of the subjects (at least one) that fares worst.
+    #[serde(default)]
+    pub worst_tenth: Option<f64>,
+    /// Whether the two are shown to be equal, within a margin.
+    #[serde(default)]
+    pub equivalence: Option<Equivalence>,
+}
+
+/// Two one-sided tests of "the difference is within ± margin".
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Equivalence {
+    /// The margin.
+    pub margin: f64,
+    /// The larger p of the two tests; below .05 no difference beyond the margin is left.
+    pub p: f64,
 }
 
 /// One subject of one row of the test table.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SubjectValues {
-    /// Subject (with its seed where there are several).
+    /// Subject.
     pub subject: String,
+    /// Its seed, where there are several.
+    #[serde(default)]
+    pub seed: Option<u64>,
     /// Step of its checkpoint.
     pub step: Option<usize>,
     /// One value per metric.

@@ -88,7 +88,9 @@ pub(super) fn test_table(trajectories: &[Trajectory], rules: &[Rule]) -> TestTab
                 .enumerate()
                 .map(|(s, t)| SubjectValues {
                     subject: t.subject.clone(),
+                    seed: None,
                     step: Some(steps[s]),
+
                     values: values(s, steps[s]),
                 })
                 .collect();
@@ -139,6 +141,7 @@ pub(super) fn test_table(trajectories: &[Trajectory], rules: &[Rule]) -> TestTab
                             mean,
                             interval: Some(interval),
                             p_holm: Some(0.0421),
+                            ..Difference::default()
                         }
                     })
                     .collect();
