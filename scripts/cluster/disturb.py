@@ -208,7 +208,7 @@ def lost_steps(out):
     for line in (line for _, text in order for line in text.splitlines()):
         cell, _, told = line.partition(": ")
         if told.startswith("saved after step"):
-            events[cell] = int(told.split()[-1])
+            events[cell] = int(told.split()[3])
         elif told.startswith("goes on after step"):
             saved = events.pop(cell, None)
             if saved is None:

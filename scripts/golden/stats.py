@@ -1,4 +1,4 @@
-"""Reference values for the statistics of rpo-stats: Student t, Holm, means and standard deviations.
+"""Reference values for the statistics of rpo-stats: Student t, sign-flip permutation, TOST, Holm, means and standard deviations.
 
 Written with scipy 1.17.1 and numpy; deterministic. Run from the root of the repository:
 
@@ -43,6 +43,14 @@ def holm(p):
     return {"p": p.tolist(), "adjusted": adjusted.tolist()}
 
 
+def pairs(difference, margin):
+    """The exact sign-flip permutation test, and two one-sided t-tests against -margin and margin."""
+    test = stats.permutation_test((difference,), np.sum, permutation_type="samples", n_resamples=np.inf)
+    below = stats.ttest_1samp(difference, -margin, alternative="greater").pvalue
+    above = stats.ttest_1samp(difference, margin, alternative="less").pvalue
+    return {"difference": list(difference), "margin": margin, "permutation": test.pvalue, "tost": max(below, above)}
+
+
 def main():
     rng = np.random.default_rng(20240712)
     cases = []
@@ -56,8 +64,14 @@ def main():
         "by_subject": cells.mean((1, 2)).tolist(),
         "paper_std": cells.mean(2).std(ddof=1),
     }
+    more = np.random.default_rng(20240713)
+    of = [(2, 0.1, 0.05), (5, 0.0, 0.01), (8, 0.02, 0.03), (12, 0.001, 0.002), (15, 0.01, 0.02), (17, 0.03, 0.04)]
+    permuted = [pairs(more.normal(shift, spread, n).round(6).tolist(), 0.01) for n, shift, spread in of]
+    # Ties, among them with 0.
+    permuted += [pairs([0.25, 0.25, -0.25, 0.5, 0.0, 0.75], 0.2), pairs([0.1, 0.1, 0.1, -0.1, 0.2, 0.3, 0.1], 0.05)]
     golden = {
         "paired": cases,
+        "pairs": permuted,
         "holm": [holm([0.01, 0.04, 0.03, 0.005]), holm([0.5, 0.6, 0.7]), holm([0.2]), holm([0.02, 0.02, 0.001, 0.9])],
         "table": table,
     }

@@ -7,6 +7,7 @@ pub(crate) mod form;
 mod ifd;
 mod jpeg;
 mod metadata;
+mod png_text;
 
 use std::fs::{self, File};
 use std::io::{Cursor, Read};
@@ -19,6 +20,7 @@ use rpo_files::printable::printable;
 use crate::resample::{Filter, resize_rgb};
 pub use bounds::Limit;
 use form::{Content, START};
+pub use png_text::png_with_texts;
 
 /// A picture, and what was noticed while it was read.
 #[derive(Clone, Debug)]

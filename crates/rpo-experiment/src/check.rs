@@ -37,6 +37,7 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         }
     }
     check_training(&e.training, "training", layers)?;
+    in_range("report.margin", e.report.margin, 1e-9, 1e6, layers)?;
     if let Some(lora) = &e.lora {
         check_lora(lora, "lora", layers)?;
     }

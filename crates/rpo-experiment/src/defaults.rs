@@ -1,8 +1,8 @@
 //! The default of every key.
 
 use crate::fields::{
-    Encoders, Experiment, Lora, Model, RewardText, Rules, Sampler, SubjectSource, Subjects, Test,
-    Training, Validation,
+    Encoders, Experiment, Lora, Model, Report, RewardText, Rules, Sampler, SubjectSource, Subjects,
+    Test, Training, Validation,
 };
 use crate::solver::Solver;
 use rpo_data::picture::Limit;
@@ -29,6 +29,7 @@ impl Default for Experiment {
             validation: Validation::default(),
             rules: Rules::default(),
             test: Test::default(),
+            report: Report::default(),
         }
     }
 }
@@ -143,6 +144,15 @@ impl Default for Test {
         Self {
             pictures_per_prompt: 2,
             prompts: 0,
+        }
+    }
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            baseline: String::new(),
+            margin: 0.002,
         }
     }
 }

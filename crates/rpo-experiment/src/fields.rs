@@ -45,6 +45,9 @@ pub struct Experiment {
     pub rules: Rules,
     /// The pictures that results are computed from.
     pub test: Test,
+    /// How results are compared.
+    #[serde(skip_serializing_if = "Report::is_usual")]
+    pub report: Report,
 }
 
 /// `[model]`
@@ -306,4 +309,23 @@ pub struct Test {
     pub pictures_per_prompt: usize,
     /// Number of test prompts, from the first on; 0: all.
     pub prompts: usize,
+}
+
+/// `[report]`: how results are compared. No part of a run's identity: the same run may be reported in other ways.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Report {
+    /// The row that the others are compared with: `ARM · RULE`, a rule where there is one arm, `step 0`; empty: `step 0`. The page
+    /// offers every row.
+    pub baseline: String,
+    /// Half-width of the equivalence tests, in the metric's unit: a difference is called none if two one-sided tests show that it is
+    /// smaller.
+    pub margin: f64,
+}
+
+impl Report {
+    /// Whether the table may be left away.
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }

@@ -1,6 +1,6 @@
 //! Two identities of a run: what it means, and what may change its last bits.
 
-use crate::fields::{Experiment, SubjectSource, Training};
+use crate::fields::{Experiment, Report, SubjectSource, Training};
 use rpo_data::picture::Limit;
 use rpo_data::subject::is_live;
 
@@ -11,6 +11,7 @@ impl Experiment {
     pub fn meaning(&self) -> Self {
         let mut same = self.clone();
         same.output = String::new();
+        same.report = Report::default();
         same.model.memory_gb = 0.0;
         same.subjects.max_megapixels = Limit::MEGAPIXELS;
         // Only a folder's prompts follow it; without the key, its class.
@@ -51,10 +52,12 @@ mod tests {
     use toml::Value;
 
     /// Keys that are not part of a run's meaning.
-    const OTHER: [&str; 8] = [
+    const OTHER: [&str; 10] = [
         "output",
         "model.device",
         "model.memory_gb",
+        "report.baseline",
+        "report.margin",
         "sampler.batch",
         "subjects.max_megapixels",
         "training.gradient_accumulation",
@@ -137,6 +140,7 @@ mod tests {
             recipe = { preset = "ours", beta = 2.0 }
             model = { preset = "sd15", variant = "fp16" }
             subjects = { max_megapixels = 50.0 }
+            report = { margin = 0.01 }
         "#;
         let experiment: Experiment = toml::from_str(text).unwrap();
         let table = toml::Table::try_from(&experiment).unwrap();

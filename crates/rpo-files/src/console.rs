@@ -8,9 +8,29 @@ use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The first error of standard output; nothing is printed after it.
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Whether only results, warnings and errors are printed.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on prints only results, warnings and errors.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether only results, warnings and errors are printed.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Prints a line on standard output, unless the program is quiet.
+#[macro_export]
+macro_rules! mention {
+    ($($text:tt)*) => { if !$crate::console::is_quiet() { $crate::say!($($text)*) } };
+}
 
 /// Prints a line on standard output.
 #[macro_export]

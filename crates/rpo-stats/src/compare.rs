@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::equivalence::Equivalence;
 use crate::paired::Interval;
+use crate::permutation::sign_flip;
 
 /// The value of a metric for one test picture (or for one prompt, if the metric is of a set of pictures).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// The subject, the unit of every comparison.
     pub subject: String,
+    /// What it is paired by within its subject: the seed, and whatever else must be equal for a fair pair.
+    pub pair: String,
     /// The test prompt.
     pub prompt: String,
     /// The value.
@@ -103,42 +107,106 @@ impl std::fmt::Display for SameCheckpoint {
     }
 }
 
-/// An arm against a baseline in one metric, paired by subject.
+/// The mean of each (subject, pair) of a row.
+pub type Units = BTreeMap<(String, String), f64>;
+
+/// The mean of the samples of each subject and pair.
+///
+/// # Errors
+/// If a value is not finite, with subject and prompt.
+pub fn units(samples: &[Sample]) -> Result<Units> {
+    means(samples, |s| (s.subject.clone(), s.pair.clone()))
+}
+
+/// A row against a baseline in one metric, paired by subject.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The baseline's name.
     pub against: String,
-    /// Mean of the per-subject differences, arm minus baseline, with its Student t interval.
+    /// Mean of the per-subject differences, row minus baseline, with its Student t interval.
     pub difference: Interval,
-    /// p after Holm's correction over the arms compared with this baseline in this metric.
+    /// Student's p after Holm's correction over the rows compared with this baseline in this metric.
     pub p_holm: Option<f64>,
+    /// p of the sign-flip permutation test ([`sign_flip`]).
+    #[serde(default)]
+    pub p_permutation: Option<f64>,
+    /// The same after Holm's correction over the same rows.
+    #[serde(default)]
+    pub p_permutation_holm: Option<f64>,
+    /// Number of subjects that are better in the row; `None` if neither direction is better.
+    #[serde(default)]
+    pub improved: Option<usize>,
+    /// Mean difference of the tenth of the subjects (rounded up) that fares worst; `None` if neither direction is better.
+    #[serde(default)]
+    pub worst_tenth: Option<f64>,
+    /// Whether the two are shown to be equal within a margin.
+    #[serde(default)]
+    pub equivalence: Option<Equivalence>,
     /// How often both chose the same checkpoint, if known.
     pub same_checkpoint: Option<SameCheckpoint>,
 }
 
-/// Pairs two arms by subject: the mean of `arm - baseline` with its interval and p.
-///
-/// If all differences are 0 (the same checkpoint everywhere), p is 1. With one subject there is no interval and no p.
-///
-/// # Errors
-/// Arms with different subjects, or none.
-pub fn compare(arm: &BTreeMap<String, f64>, baseline: &BTreeMap<String, f64>) -> Result<Interval> {
-    if !arm.keys().eq(baseline.keys()) {
-        let only = |a: &BTreeMap<String, f64>, b: &BTreeMap<String, f64>| {
-            a.keys()
-                .filter(|k| !b.contains_key(*k))
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        bail!(
-            "a paired comparison needs the same subjects on both sides; only in the arm: [{}], only in the baseline: [{}]",
-            only(arm, baseline),
-            only(baseline, arm)
-        );
+impl Comparison {
+    /// Compares two rows on the subjects and pairs that both have: differences are averaged within a subject first. `None` if they
+    /// have none in common. With one subject there is no interval and no p; if all differences are 0, p is 1.
+    ///
+    /// `bits` supplies random signs where there are too many subjects to count all assignments. The p's after Holm's correction
+    /// are left to [`holm`].
+    ///
+    /// # Errors
+    /// A value that is not finite.
+    pub fn of(
+        row: &Units,
+        baseline: (&str, &Units),
+        higher_is_better: Option<bool>,
+        margin: f64,
+        bits: impl FnMut() -> u64,
+    ) -> Result<Option<Self>> {
+        let (against, baseline) = baseline;
+        let mut of_subject: BTreeMap<&str, (f64, usize)> = BTreeMap::new();
+        for (unit, value) in row {
+            if let Some(other) = baseline.get(unit) {
+                let (sum, count) = of_subject.entry(&unit.0).or_default();
+                *sum += value - other;
+                *count += 1;
+            }
+        }
+        if of_subject.is_empty() {
+            return Ok(None);
+        }
+        let mean = |(sum, count): &(f64, usize)| sum / *count as f64;
+        let differences: Vec<f64> = of_subject.values().map(mean).collect();
+        let difference = Interval::of(&differences)?;
+        let gains = higher_is_better.map(|up| {
+            let mut gains: Vec<f64> = differences
+                .iter()
+                .map(|d| if up { *d } else { -d })
+                .collect();
+            gains.sort_by(f64::total_cmp);
+            gains
+        });
+        Ok(Some(Self {
+            against: against.to_owned(),
+            p_holm: None,
+            p_permutation: sign_flip(&differences, bits),
+            p_permutation_holm: None,
+            improved: gains
+                .as_ref()
+                .map(|gains| gains.iter().filter(|gain| **gain > 0.0).count()),
+            worst_tenth: gains.map(|gains| {
+                let worst = &gains[..gains.len().div_ceil(10)];
+                let mean = worst.iter().sum::<f64>() / worst.len() as f64;
+                if higher_is_better == Some(true) {
+                    mean
+                } else {
+                    -mean
+                }
+            }),
+            equivalence: Equivalence::of(&difference, margin),
+            difference,
+            same_checkpoint: None,
+        }))
     }
-    let (a, b): (Vec<f64>, Vec<f64>) = arm.values().zip(baseline.values()).unzip();
-    Ok(Interval::of_difference(&a, &b)?)
 }
 
 /// Holm's step-down correction: the adjusted p-values in the order given.

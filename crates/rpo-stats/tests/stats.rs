@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use rpo_stats::{Interval, SameCheckpoint, Sample, by_subject, compare, holm, paper_std};
+use rpo_stats::{
+    Comparison, DRAWS, EXACT, Equivalence, Interval, SameCheckpoint, Sample, Units, by_subject,
+    holm, paper_std, sign_flip, units,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Golden {
     paired: Vec<Paired>,
+    pairs: Vec<Pairs>,
     holm: Vec<Holm>,
     table: Cells,
 }
@@ -22,6 +26,14 @@ struct Paired {
     low: f64,
     high: f64,
     p: f64,
+}
+
+#[derive(Deserialize)]
+struct Pairs {
+    difference: Vec<f64>,
+    margin: f64,
+    permutation: f64,
+    tost: f64,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +106,7 @@ fn subjects_and_cells_are_numpys() {
         for (p, pictures) in prompts.iter().enumerate() {
             let sample = |&value| Sample {
                 subject: format!("s{s}"),
+                pair: "0".to_owned(),
                 prompt: format!("p{p}"),
                 value,
             };
@@ -147,22 +160,125 @@ fn nothing_is_ever_nan() {
     assert!(Interval::of_difference(&[0.1, 0.2], &[0.1]).is_err());
 }
 
+/// Where every assignment is counted, no sign is drawn.
+fn none() -> u64 {
+    panic!("a sign was drawn")
+}
+
 #[test]
-fn only_the_same_subjects_are_compared() {
-    let map = |names: &[&str]| {
-        names
-            .iter()
-            .map(|&n| (n.to_owned(), 0.5))
-            .collect::<BTreeMap<_, _>>()
-    };
-    let error = compare(&map(&["cat", "dog"]), &map(&["dog", "fox"]))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("only in the arm: [cat], only in the baseline: [fox]"),
-        "{error}"
+fn permutations_and_equivalence_are_scipys() {
+    for case in golden().pairs {
+        let n = case.difference.len();
+        let p = sign_flip(&case.difference, none).unwrap();
+        assert!(
+            close(p, case.permutation),
+            "n = {n}: {p} against {}",
+            case.permutation
+        );
+        let difference = Interval::of(&case.difference).unwrap();
+        let tost = Equivalence::of(&difference, case.margin).unwrap().p;
+        assert!(
+            (tost - case.tost).abs() <= 1e-8 * case.tost,
+            "n = {n}: {tost} against {}",
+            case.tost
+        );
+    }
+    assert_eq!(sign_flip(&[0.1], none), None);
+    assert_eq!(sign_flip(&[0.1, f64::NAN], none), None);
+    assert_eq!(sign_flip(&[0.0; 4], none), Some(1.0));
+    assert_eq!(
+        sign_flip(&[0.1; EXACT], none),
+        Some(2.0f64.powi(1 - EXACT as i32))
     );
-    assert_eq!(compare(&map(&["cat"]), &map(&["cat"])).unwrap().p, None);
+    assert_eq!(Equivalence::of(&Interval::of(&[0.1]).unwrap(), 0.1), None);
+    let same = Interval::of(&[0.0; 4]).unwrap();
+    assert!(Equivalence::of(&same, 0.002).unwrap().holds());
+    assert!(
+        !Equivalence::of(&Interval::of(&[0.002; 4]).unwrap(), 0.002)
+            .unwrap()
+            .holds()
+    );
+    assert_eq!(Equivalence::of(&same, 0.0), None);
+}
+
+/// Draws agree with counting within four standard errors.
+#[test]
+fn many_differences_are_drawn() {
+    let mut state = 7u64;
+    let mut bits = || {
+        // splitmix64
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let some: Vec<f64> = (0..28)
+        .map(|i| f64::from(i * 37 % 29) / 29.0 - 0.42)
+        .collect();
+    let exact = sign_flip(&some, none).unwrap();
+    // Zeros change neither the sums nor p, only the number of differences.
+    let padded: Vec<f64> = some.iter().copied().chain([0.0; 40]).collect();
+    let drawn = sign_flip(&padded, &mut bits).unwrap();
+    let error = (exact * (1.0 - exact) / DRAWS as f64).sqrt();
+    assert!(
+        exact > 0.01 && (drawn - exact).abs() < 4.0 * error,
+        "{drawn} against {exact}"
+    );
+    assert!(sign_flip(&[0.1; 40], bits).unwrap() < 2e-5);
+}
+
+#[test]
+fn rows_are_paired_by_subject_and_pair() {
+    let of = |values: &[(&str, &str, f64)]| -> Units {
+        let samples: Vec<Sample> = values
+            .iter()
+            .map(|&(subject, pair, value)| Sample {
+                subject: subject.into(),
+                pair: pair.into(),
+                prompt: "p".into(),
+                value,
+            })
+            .collect();
+        units(&samples).unwrap()
+    };
+    let row = of(&[
+        ("cat", "0", 0.5),
+        ("cat", "1", 0.75),
+        ("dog", "0", 0.5),
+        ("fox", "0", 0.1),
+    ]);
+    let base = of(&[
+        ("cat", "0", 0.25),
+        ("cat", "1", 0.25),
+        ("dog", "0", 0.625),
+        ("dog", "1", 0.9),
+        ("owl", "0", 0.3),
+    ]);
+    let found = Comparison::of(&row, ("base", &base), Some(true), 0.002, none)
+        .unwrap()
+        .unwrap();
+    // Seeds are averaged within a subject first; what only one has is left out.
+    assert_eq!(found.difference, Interval::of(&[0.375, -0.125]).unwrap());
+    assert_eq!((found.improved, found.worst_tenth), (Some(1), Some(-0.125)));
+    assert_eq!(
+        (found.p_permutation, found.against.as_str()),
+        (Some(1.0), "base")
+    );
+    let lower = Comparison::of(&row, ("base", &base), Some(false), 0.002, none)
+        .unwrap()
+        .unwrap();
+    assert_eq!((lower.improved, lower.worst_tenth), (Some(1), Some(0.375)));
+    let neither = Comparison::of(&row, ("base", &base), None, 0.002, none)
+        .unwrap()
+        .unwrap();
+    assert_eq!((neither.improved, neither.worst_tenth), (None, None));
+    let other = of(&[("cat", "other photos", 0.5)]);
+    assert!(
+        Comparison::of(&row, ("other", &other), None, 0.002, none)
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]

@@ -7,7 +7,9 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod about_photos;
+pub mod best;
 pub mod cli;
+pub mod conclude;
 pub mod device;
 pub mod disk;
 pub mod embedded;

@@ -4,13 +4,14 @@ use crate::life::Start;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rpo_experiment::run::{Phase, Times, duration};
-use rpo_files::tell;
+use rpo_files::{console, tell};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// Reports one unit of work after another.
 pub struct Progress {
     bar: Option<ProgressBar>,
+    quiet: bool,
     started: Instant,
     cell_started: Instant,
     before: f64,
@@ -35,16 +36,19 @@ struct Begun {
 impl Progress {
     /// `work_all`: cost of the whole run in U-Net forwards, from which the remaining time is estimated.
     pub fn new(work_all: f64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let quiet = console::is_quiet();
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar =
                 ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr_with_hz(5));
-            let style = ProgressStyle::with_template("{bar:24} {percent:>3}% {msg}");
+            // The message is cut where the terminal ends.
+            let style = ProgressStyle::with_template("{bar:16} {percent:>3}% {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
         let now = Instant::now();
         Self {
             bar,
+            quiet,
             started: now,
             cell_started: now,
             before: 0.0,
@@ -111,7 +115,7 @@ impl Progress {
                 bar.set_position((1000.0 * self.work_done / self.work_all.max(1.0)) as u64);
                 bar.set_message(line);
             }
-            None if self.last_line.elapsed() > Duration::from_secs(10) => {
+            None if !self.quiet && self.last_line.elapsed() > Duration::from_secs(10) => {
                 self.last_line = Instant::now();
                 let percent = 100.0 * self.work_done / self.work_all.max(1.0);
                 tell!("{percent:3.0} % {line}");
@@ -128,9 +132,10 @@ impl Progress {
         }
     }
 
-    /// Prints a line above the bar.
+    /// Prints a line above the bar, unless the program is quiet.
     pub fn line(&self, text: &str) {
         match &self.bar {
+            None if self.quiet => {}
             Some(bar) => bar.suspend(|| tell!("{text}")),
             None => tell!("{text}"),
         }
@@ -156,14 +161,15 @@ impl Progress {
     }
 
     fn left(&self) -> String {
-        let validation = 100.0 * self.times.validation_share();
-        let Some(rate) = self.rate() else {
-            return format!("validation {validation:.0} % of the time");
-        };
-        let left = (self.work_all - self.work_done).max(0.0) / rate;
-        format!(
-            "{rate:.0} forwards/s · {} left · validation {validation:.0} % of the time",
-            duration(left)
-        )
+        let left = self
+            .rate()
+            .map_or("time left unknown yet".to_owned(), |rate| {
+                let left = (self.work_all - self.work_done).max(0.0) / rate;
+                format!("{} left", duration(left))
+            });
+        match 100.0 * self.times.validation_share() {
+            share if share < 0.5 => left,
+            share => format!("{left} · validation {share:.0} % of the time"),
+        }
     }
 }

@@ -111,6 +111,9 @@ impl RunFolder {
             computed: computed(setup),
             solver: settings::solver(setup.experiment.sampler.solver)
                 .title(&setup.pipeline.schedule),
+            judges: setup.judges_hash.clone(),
+            references: setup.references_hashes.clone(),
+            size: setup.size,
             cells: setup.cells.clone(),
         };
         files::write_json(&path.join("run.json"), &info)?;

@@ -5,6 +5,7 @@
 mod cell;
 mod cost;
 mod counts;
+mod rows;
 mod shots;
 mod subjects;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cell::{Cell, folder_name};
 pub use counts::{class_pictures, negatives_per_prompt};
+pub use rows::{Row, STEP_0};
 pub use shots::{Purpose, Shot};
 pub use subjects::{PlannedSubject, folders as subject_folders};
 
@@ -83,7 +85,7 @@ impl Plan {
         for cell in &cells {
             cell.check_length(&arms)?;
         }
-        Ok(Self {
+        let plan = Self {
             version: VERSION,
             rules: experiment.selection_rules(&arms),
             cells,
@@ -91,7 +93,9 @@ impl Plan {
             experiment,
             arms,
             subjects,
-        })
+        };
+        plan.check_baseline(layers)?;
+        Ok(plan)
     }
 
     /// Checks a plan that was read from a file, which may have been edited.

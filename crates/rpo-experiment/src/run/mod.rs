@@ -53,6 +53,15 @@ pub struct RunInfo {
     /// Name of the solver on the model; empty in runs of earlier versions.
     #[serde(default)]
     pub solver: String,
+    /// Hash of the encoders of reward and evaluation; empty in runs of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub judges: String,
+    /// By subject, the hash of its photos; empty in runs of earlier versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub references: BTreeMap<String, String>,
+    /// Side of the pictures in pixels; 0 in runs of earlier versions.
+    #[serde(default)]
+    pub size: u32,
     /// The cells in order.
     pub cells: Vec<Cell>,
 }

@@ -37,6 +37,9 @@ fn run() -> Result<Case> {
         sources: BTreeMap::new(),
         computed: String::new(),
         solver: "DDIM".into(),
+        judges: "00".into(),
+        references: BTreeMap::from([("lion".to_owned(), "00".to_owned())]),
+        size: 64,
         cells: plan.cells.clone(),
     };
     rpo_files::output::write_json(&run.path.join("run.json"), &info)?;

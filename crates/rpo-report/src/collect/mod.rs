@@ -2,6 +2,7 @@
 //!
 //! All results are computed from test pictures; validation scores are shown only as the reason for a choice.
 
+mod across;
 mod ended;
 mod events;
 mod finished;
@@ -14,6 +15,7 @@ mod thumbnails;
 mod trajectory;
 
 use crate::page;
+pub use across::{Compared, across, row_name};
 use anyhow::{Context, Result};
 use finished::AllFinished;
 use rpo_experiment::plan::Plan;
@@ -23,12 +25,24 @@ use rpo_files::output;
 /// File of the report's data, from which it can be rendered again.
 pub const REPORT_DATA: &str = "report.json";
 
-/// Writes `eval.json`, `table.txt`, `table.csv`, `report.html` and the event files; returns the table as text. Works on unfinished
+/// How results are shown, where it differs from the experiment file.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// The row that others are compared with.
+    pub baseline: Option<String>,
+    /// Half-width of the equivalence tests.
+    pub margin: Option<f64>,
+}
+
+/// The tables beside `table.txt`.
+const TABLES: [&str; 4] = ["eval.json", "table.csv", "subjects.csv", "table.tex"];
+
+/// Writes `eval.json`, `table.txt`, `table.csv`, `subjects.csv`, `table.tex`, `report.html` and the event files; returns the table as text. Works on unfinished
 /// runs: unfinished or damaged cells are left out and listed.
 ///
 /// # Errors
-/// I/O errors, by path.
-pub fn collect(plan: &Plan, info: &RunInfo, run: &Run) -> Result<String> {
+/// I/O errors, by path; a baseline that is no row.
+pub fn collect(plan: &Plan, info: &RunInfo, run: &Run, shown: &Shown) -> Result<String> {
     let finished = AllFinished::of(plan, run);
     let write = |name: &str, text: &str| output::write(&run.path.join(name), text.as_bytes());
     let mut text = String::new();
@@ -37,11 +51,18 @@ pub fn collect(plan: &Plan, info: &RunInfo, run: &Run) -> Result<String> {
     if !compared.is_empty() {
         let rows = rows::rows(plan, &compared);
         let columns = rows::Columns::of(plan, &rows);
-        let mut table = rows::table(plan, &columns, &rows)?;
+        let mut table = rows::table(plan, &columns, &rows, shown)?;
         table.notes.extend(finished.missing.clone());
         text = table.to_text();
-        write("eval.json", &table.to_json()?)?;
-        write("table.csv", &table.to_csv())?;
+        let tables = [
+            table.to_json()?,
+            table.to_csv()?,
+            table.subjects_csv()?,
+            table.to_latex(),
+        ];
+        for (name, table) in TABLES.iter().zip(&tables) {
+            write(name, table)?;
+        }
         write("table.txt", &text)?;
         tested = Some((rows, columns, table));
     } else {
@@ -50,7 +71,7 @@ pub fn collect(plan: &Plan, info: &RunInfo, run: &Run) -> Result<String> {
         }
         // Earlier tables would contradict the page.
         write("table.txt", &text)?;
-        for name in ["eval.json", "table.csv"] {
+        for name in TABLES {
             let path = run.path.join(name);
             if path.is_file() {
                 std::fs::remove_file(&path).with_context(|| path.display().to_string())?;

@@ -1,17 +1,16 @@
 //! The rows of the test table: the base model, then every rule of every arm, then the last step.
 
+use super::Shown;
 use super::finished::Finished;
-use crate::table::{Arm, Metric, Table};
+use crate::table::{Arm, Metric, Settings, Table};
 use anyhow::Result;
-use rpo_experiment::plan::{Cell, Plan};
+use rpo_experiment::plan::{Cell, Plan, STEP_0};
 use rpo_experiment::run::{PictureResult, StepResult};
+use rpo_files::failure::BadInput;
 use rpo_reward::select::Kind;
 use rpo_reward::{Lambda, Mean};
 use rpo_stats::{Column, Sample};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Name of the base model's row.
-pub(super) const STEP_0: &str = "step 0";
 
 /// A row: a rule of an arm, or the base model.
 pub(super) struct Row<'a> {
@@ -31,32 +30,21 @@ pub(super) fn rows<'a>(plan: &Plan, cells: &[&'a Finished<'a>]) -> Vec<Row<'a>> 
     let result = |finished: &'a Finished<'a>, step: usize| -> (&'a Cell, &'a StepResult) {
         (finished.cell, &finished.tested.results[&step])
     };
-    let mut rows = vec![Row {
-        name: STEP_0.into(),
-        arm: 0,
-        rule: None,
-        results: of_arm(0).map(|c| result(c, 0)).collect(),
-    }];
-    for (a, arm) in plan.arms.iter().enumerate() {
-        for (r, rule) in plan.rules.iter().enumerate() {
-            let chosen = |c: &Finished| {
-                let choices = &c.tested.choices;
-                choices.steps[choices.decisions[r].chosen]
-            };
-            let results = of_arm(a).map(|c| result(c, chosen(c)));
-            let name = match plan.arms.len() {
-                1 => rule.name.clone(),
-                _ => format!("{} · {}", arm.name, rule.name),
-            };
-            rows.push(Row {
-                name,
-                arm: a,
-                rule: Some(r),
-                results: results.collect(),
-            });
+    let of_row = |row: rpo_experiment::plan::Row| {
+        let chosen = |c: &Finished| {
+            let choices = &c.tested.choices;
+            row.rule
+                .map_or(0, |r| choices.steps[choices.decisions[r].chosen])
+        };
+        let results = of_arm(row.arm).map(|c| result(c, chosen(c))).collect();
+        Row {
+            name: row.name,
+            arm: row.arm,
+            rule: row.rule,
+            results,
         }
-    }
-    rows
+    };
+    plan.rows().into_iter().map(of_row).collect()
 }
 
 /// The table's columns: those of the judges, then the λ-harmonic mean of the reward's pair for every λ of the rules.
@@ -98,6 +86,16 @@ impl Columns {
         Self { all, lambdas }
     }
 
+    /// The columns as a table has them.
+    pub(super) fn metrics(&self) -> Vec<Metric> {
+        let of = |c: &Column| Metric {
+            name: c.name.clone(),
+            encoder: c.computed_by.clone(),
+            higher_is_better: c.higher_is_better,
+        };
+        self.all.iter().map(of).collect()
+    }
+
     /// The values of a picture of `result` in all columns.
     pub(super) fn values(&self, result: &StepResult, picture: &PictureResult) -> Vec<f64> {
         let harmonic = self
@@ -125,17 +123,22 @@ fn place(result: &StepResult, column: &Column) -> Option<usize> {
     result.columns.iter().position(same)
 }
 
-/// Averages, intervals and comparisons; the baselines are step 0 and, where it is a rule, every arm's last step.
-pub(super) fn table(plan: &Plan, columns: &Columns, rows: &[Row]) -> Result<Table> {
+/// Averages, intervals and comparisons. Without a baseline by name it is step 0.
+pub(super) fn table(plan: &Plan, columns: &Columns, rows: &[Row], shown: &Shown) -> Result<Table> {
     let arms: Vec<Arm> = rows
         .iter()
-        .map(|row| arm(plan, columns, row))
+        .map(|row| arm(plan, columns, row, &|cell| cell.seed.to_string()))
         .collect::<Result<_>>()?;
-    let mut against = vec![STEP_0];
-    let last = rows
-        .iter()
-        .filter(|r| r.rule.is_some_and(|i| plan.rules[i].kind == Kind::Last));
-    against.extend(last.map(|r| r.name.as_str()));
+    let report = &plan.experiment.report;
+    let named = shown.baseline.as_ref().unwrap_or(&report.baseline);
+    let baseline = match named.as_str() {
+        "" => STEP_0.to_owned(),
+        name => plan.row_named(name).map_err(BadInput::new)?,
+    };
+    let settings = Settings {
+        baselines: vec![baseline],
+        margin: shown.margin.unwrap_or(report.margin),
+    };
     let e = &plan.experiment;
     let recipes: Vec<String> = plan
         .arms
@@ -156,9 +159,7 @@ pub(super) fn table(plan: &Plan, columns: &Columns, rows: &[Row]) -> Result<Tabl
         distinct(rows, |c| c.seed),
         recipes.join(" | ")
     );
-    let metrics = columns.all.iter();
-    let metrics = metrics.map(|c| Metric::new(c.name.clone(), c.computed_by.clone()));
-    Table::build(title, metrics.collect(), &arms, &against)
+    Table::build(title, columns.metrics(), &arms, &settings)
 }
 
 fn distinct<T: Ord>(rows: &[Row], of: fn(&Cell) -> T) -> BTreeSet<T> {
@@ -166,7 +167,13 @@ fn distinct<T: Ord>(rows: &[Row], of: fn(&Cell) -> T) -> BTreeSet<T> {
     cells.map(|(cell, _)| of(cell)).collect()
 }
 
-fn arm(plan: &Plan, columns: &Columns, row: &Row) -> Result<Arm> {
+/// A row's samples; `pair` tells what a cell's are paired by.
+pub(super) fn arm(
+    plan: &Plan,
+    columns: &Columns,
+    row: &Row,
+    pair: &dyn Fn(&Cell) -> String,
+) -> Result<Arm> {
     let mut samples = vec![Vec::new(); columns.all.len()];
     let mut chosen = BTreeMap::new();
     for (cell, result) in &row.results {
@@ -177,7 +184,7 @@ fn arm(plan: &Plan, columns: &Columns, row: &Row) -> Result<Arm> {
             cell.id.as_str()
         };
         chosen.insert(
-            format!("{subject}/{}", cell.seed),
+            format!("{subject}/{}", pair(cell)),
             format!("{training}@{}", result.step),
         );
         for p in &result.pictures {
@@ -185,6 +192,7 @@ fn arm(plan: &Plan, columns: &Columns, row: &Row) -> Result<Arm> {
                 let prompt = result.prompts[p.prompt].clone();
                 column.push(Sample {
                     subject: subject.clone(),
+                    pair: pair(cell),
                     prompt,
                     value,
                 });
@@ -193,6 +201,13 @@ fn arm(plan: &Plan, columns: &Columns, row: &Row) -> Result<Arm> {
     }
     Ok(Arm {
         name: row.name.clone(),
+        arm: match row.rule {
+            Some(_) => plan.arms[row.arm].name.clone(),
+            None => String::new(),
+        },
+        rule: row
+            .rule
+            .map_or_else(|| STEP_0.to_owned(), |i| plan.rules[i].name.clone()),
         chosen,
         samples,
     })

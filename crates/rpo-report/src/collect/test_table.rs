@@ -5,6 +5,7 @@ use crate::page::data::{self, RowKind, SubjectValues, TestRow, TestTable};
 use crate::table::Table;
 use rpo_experiment::plan::Plan;
 use rpo_reward::select::Kind;
+use rpo_stats::Comparison;
 
 pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &Table) -> TestTable {
     let metrics = columns
@@ -29,22 +30,13 @@ pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &T
                     mean: Some(c.mean.mean),
                     interval: c.mean.interval.map(Into::into),
                     std: c.paper_std,
-                    differences: c
-                        .comparisons
-                        .iter()
-                        .map(|d| data::Difference {
-                            against: d.against.clone(),
-                            mean: d.difference.mean,
-                            interval: d.difference.interval.map(Into::into),
-                            p_holm: d.p_holm,
-                            ..data::Difference::default()
-                        })
-                        .collect(),
+                    differences: c.comparisons.iter().map(difference).collect(),
                 })
                 .collect();
             let same: Vec<String> = computed.cells[0]
                 .comparisons
                 .iter()
+                .filter(|c| table.baselines.contains(&c.against))
                 .filter_map(|c| {
                     c.same_checkpoint.filter(|s| s.same > 0).map(|s| {
                         format!("same checkpoint as {} in {} of {}", c.against, s.same, s.of)
@@ -76,8 +68,28 @@ pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &T
         metrics,
         primary: columns.primary(),
         rows: table_rows,
-        statistics: "Figures are averaged within a subject first; the unit is the subject. Intervals are Student t at 95 % over per-subject values or paired differences; p is corrected over the rows by Holm.".into(),
+        statistics: format!(
+            "The unit is the subject: seeds, prompts and pictures are averaged first. Intervals are Student t at 95 %, of values or of paired differences. Beside Student's p stands that of sign flips, which assumes no distribution; both are corrected over the rows compared with the same row, in each metric alone (Holm). Equal: two one-sided tests with margin {}, not corrected.",
+            table.margin
+        ),
+        baseline: table.baselines.first().cloned().unwrap_or_default(),
         ..TestTable::default()
+    }
+}
+
+fn difference(d: &Comparison) -> data::Difference {
+    data::Difference {
+        against: d.against.clone(),
+        mean: d.difference.mean,
+        interval: d.difference.interval.map(Into::into),
+        p_holm: d.p_holm,
+        p: d.difference.p,
+        p_permutation: d.p_permutation,
+        p_permutation_holm: d.p_permutation_holm,
+        improved: d.improved,
+        subjects: d.difference.n,
+        worst_tenth: d.worst_tenth,
+        equivalence: d.equivalence,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The test table: all results of a run.
 
+pub use rpo_stats::Equivalence;
 use serde::{Deserialize, Serialize};
 
 /// Results on test prompts and test noise.
@@ -128,15 +129,6 @@ pub struct Difference {
     /// Whether the two are shown to be equal, within a margin.
     #[serde(default)]
     pub equivalence: Option<Equivalence>,
-}
-
-/// Two one-sided tests of "the difference is within ± margin".
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Equivalence {
-    /// The margin.
-    pub margin: f64,
-    /// The larger p of the two tests; below .05 no difference beyond the margin is left.
-    pub p: f64,
 }
 
 /// One subject of one row of the test table.

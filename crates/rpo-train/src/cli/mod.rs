@@ -13,6 +13,7 @@ mod forward;
 mod generate;
 mod given;
 mod lora;
+mod new;
 mod numbers;
 mod plan;
 mod prepare;
@@ -25,10 +26,10 @@ mod worker;
 
 use anyhow::{Context, Result};
 use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use experiment_args::ExperimentArgs;
 use rpo_files::failure::BadInput;
-use rpo_files::say;
+use rpo_files::{console, say};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -36,10 +37,13 @@ use std::path::PathBuf;
 #[derive(Parser)]
 #[command(
     name = "rpo-train",
-    version,
+    version = env!("RPO_VERSION"),
     about = "Personalises text-to-image models by Reward Preference Optimization, with the checkpoint chosen by a reward."
 )]
 struct Cli {
+    /// Print only results, warnings and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -59,7 +63,12 @@ enum Verb {
         /// GPUs that the cells get in turn, as CUDA_VISIBLE_DEVICES names them; default: those that it names
         #[arg(long, value_name = "0,1", value_delimiter = ',')]
         gpus: Vec<String>,
+        /// Print what was chosen, where it is and what failed as JSON on standard output, and nothing else there
+        #[arg(long)]
+        json: bool,
     },
+    /// Write an experiment file for a subject of your own: `rpo-train new PHOTOS --class backpack`
+    New(new::NewArgs),
     /// Run one cell of a run folder; a finished cell returns at once
     Cell(cell::CellArgs),
     /// Send the cells without a result to Slurm, as arrays, and a report after them
@@ -101,14 +110,7 @@ enum Verb {
     /// Score pictures from any source with the same encoders and averages as a run's test pictures
     Eval(eval::EvalArgs),
     /// Write the tables and the page of a run from its records, finished or not; with several runs, compare them
-    Report {
-        /// Run folders
-        #[arg(required = true)]
-        runs: Vec<PathBuf>,
-        /// Where to write a comparison
-        #[arg(long, default_value = "comparison.html")]
-        out: PathBuf,
-    },
+    Report(report::ReportArgs),
     /// Show or prune the cache of drawn pictures, which all runs share
     Cache {
         /// Folder of the cache: `cache` beside the run folders
@@ -127,6 +129,11 @@ enum Verb {
     },
     /// Print the JSON schema of experiment files
     Schema,
+    /// Print a script that completes verbs and arguments: `rpo-train completions bash >> ~/.bash_completion`
+    Completions {
+        /// Shell that reads it
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Runs the program with its arguments, beginning with the program's name.
@@ -139,13 +146,18 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
         Ok(cli) => cli,
         Err(said) => return help(&said),
     };
+    if cli.quiet {
+        console::be_quiet();
+    }
     match cli.verb {
         Verb::Run {
             file,
             out,
             jobs,
             gpus,
-        } => run::run(&file, out.as_deref(), jobs.map(usize::from), gpus),
+            json,
+        } => run::run(&file, out.as_deref(), jobs.map(usize::from), gpus, json),
+        Verb::New(args) => new::new(&args),
         Verb::Cache { folder, prune } => cache::cache(&folder, prune),
         Verb::Cell(args) => cell::cell(&args),
         Verb::Submit(args) => submit::submit(&args),
@@ -159,7 +171,13 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
         Verb::Export(args) => export::export(&args),
         Verb::Import(args) => export::import(&args),
         Verb::Eval(args) => eval::eval(&args),
-        Verb::Report { runs, out } => report::report(&runs, &out),
+        Verb::Report(args) => report::report(&args),
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "rpo-train", &mut script);
+            say!("{}", String::from_utf8_lossy(&script).trim_end());
+            Ok(())
+        }
         Verb::Doctor => doctor::doctor(),
         Verb::Experiments { name } => experiments::experiments(name.as_deref()),
         Verb::Schema => {
@@ -191,7 +209,6 @@ fn help(said: &clap::Error) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn every_verb_is_known() {

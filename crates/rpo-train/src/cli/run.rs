@@ -1,6 +1,7 @@
 //! `rpo-train FILE`: an experiment on this machine, in one process or several.
 
 use super::experiment_args::ExperimentArgs;
+use crate::conclude::conclude;
 use crate::device;
 use crate::interrupt;
 use crate::pool;
@@ -9,7 +10,7 @@ use crate::runner::{self, setup::Setup};
 use anyhow::Result;
 use rpo_experiment::device::{Wanted, parse};
 use rpo_files::failure::BadInput;
-use rpo_files::tell;
+use rpo_files::{console, tell};
 use std::path::Path;
 
 /// Runs or resumes it: `jobs` cells at a time, on `gpus` in turn.
@@ -18,7 +19,11 @@ pub(super) fn run(
     out: Option<&Path>,
     jobs: Option<usize>,
     gpus: Vec<String>,
+    json: bool,
 ) -> Result<()> {
+    if json {
+        console::be_quiet();
+    }
     let gpus = named(gpus)?;
     if !gpus.is_empty() {
         // This process asks the first of them for its memory, not one that it may not use.
@@ -42,7 +47,7 @@ pub(super) fn run(
     interrupt::check()?;
     if !pooled {
         let failed = runner::run_all(&setup, run)?;
-        return runner::conclude(&setup.plan, run, failed);
+        return conclude(&setup.plan, run, failed, json);
     }
     let on_each = match setup.device {
         Some(_) => jobs.div_ceil(gpus.len().max(1)),
@@ -53,7 +58,7 @@ pub(super) fn run(
     let plan = setup.plan.clone();
     drop(setup);
     let failed = pool::run_all(&plan, run, jobs, &gpus)?;
-    runner::conclude(&plan, run, failed)
+    conclude(&plan, run, failed, json)
 }
 
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";

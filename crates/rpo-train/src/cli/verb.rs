@@ -7,8 +7,10 @@ use rpo_files::failure::BadInput;
 use std::ffi::OsString;
 use std::path::Path;
 
-pub(super) const VERBS: [&str; 19] = [
+pub(super) const VERBS: [&str; 21] = [
     "run",
+    "new",
+    "completions",
     "cache",
     "cell",
     "submit",

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Name of a checkpoint for its users.
-pub(super) fn name(cell: &Cell) -> String {
+pub fn name(cell: &Cell) -> String {
     folder_name(&cell.id.replace('/', "-"))
 }
 

@@ -61,6 +61,8 @@ pub struct Drawer<'a> {
     pub device: Option<String>,
     /// Side of the pictures in pixels.
     pub size: u32,
+    /// What guidance leads away from; `None` is the model's unconditional input.
+    pub negative: Option<String>,
     /// The cache of pictures.
     pub store: Store,
 }
@@ -117,13 +119,20 @@ impl Drawer<'_> {
             .map(|i| &*requests[*i].prompt)
             .collect();
         let texts = self.pipeline.encode_prompts(&prompts, pixels)?;
-        let uncond = self.pipeline.unconditional(pixels)?;
+        let uncond = match &self.negative {
+            None => self.pipeline.unconditional(pixels)?,
+            Some(text) => self.pipeline.encode_prompts(&[text], pixels)?,
+        };
         self.pipeline.release();
         let first = |n: usize| all[..n].iter().map(Vec::len).sum::<usize>();
         let mut todo: VecDeque<usize> = (0..all.len()).collect();
         let mut waited = BTreeSet::new();
         let (mut turns, mut forbidden) = (self.store.turns(), false);
         let (mut in_vain, mut pause) = (0, turns::POLL[0]);
+        let counted = |pictures: &[Option<RgbImage>]| {
+            let done = pictures.iter().flatten().count();
+            format!("{message} · {done} of {} pictures", pictures.len())
+        };
         while let Some(n) = todo.pop_front() {
             interrupt::check()?;
             let batch = &all[n];
@@ -151,9 +160,10 @@ impl Drawer<'_> {
             }
             let texts = texts.narrow(first(n), batch.len())?;
             let asked: Vec<(usize, &Request)> = batch.iter().map(|i| (*i, &requests[*i])).collect();
+            let counted = counted(pictures);
             let drawn = self.draw_batch(unet, &asked, &texts, &uncond, &mut |forwards| {
                 turn.alive();
-                progress.advance(forwards, false, message);
+                progress.advance(forwards, false, &counted);
             })?;
             for (i, picture) in batch.iter().zip(drawn) {
                 match self.store.put(&keys[*i], &picture) {
@@ -287,6 +297,10 @@ impl Drawer<'_> {
         };
         hasher.update(device.as_bytes());
         hasher.update(format!("{request:?}").as_bytes());
+        // Keys of before negative prompts stay.
+        if let Some(negative) = &self.negative {
+            hasher.update(format!("|negative {negative:?}").as_bytes());
+        }
         hasher.finalize().to_hex()[..KEY].to_owned()
     }
 }
@@ -325,6 +339,9 @@ mod tests {
             key(&|s| s.guidance_interval = Some([0.0, 0.5])),
         ];
         assert_eq!(keys[0], key(&|s| s.batch += 1), "its batch is not its own");
+        let mut negative = setup.drawer();
+        negative.negative = Some("blurry".into());
+        assert_ne!(keys[0], negative.key("weights", &request));
         let different: std::collections::BTreeSet<&String> = keys.iter().collect();
         assert_eq!(different.len(), keys.len());
         assert_eq!(keys[0], key(&|_| {}));

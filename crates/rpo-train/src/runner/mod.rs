@@ -1,4 +1,4 @@
-//! Runs a plan: train every cell, test the chosen checkpoints, write the results. Interrupted anywhere, it resumes.
+//! Runs a plan: train every cell, test the chosen checkpoints. Interrupted anywhere, it resumes.
 
 mod card;
 mod cell;
@@ -26,11 +26,10 @@ use crate::{about_photos, texts};
 use anyhow::Result;
 use cell::run_cell;
 use rpo_experiment::SubjectSource;
-use rpo_experiment::plan::{Cell, Plan};
-use rpo_experiment::run::{Run, duration};
-use rpo_files::failure::{BadInput, Interrupted};
-use rpo_files::{say, tell};
-use rpo_report::collect::collect;
+use rpo_experiment::plan::Cell;
+use rpo_experiment::run::Run;
+use rpo_files::failure::Interrupted;
+use rpo_files::{mention, tell};
 use setup::Setup;
 
 /// Runs every cell in this process, one after the other.
@@ -91,51 +90,12 @@ pub struct Failed {
     pub error: anyhow::Error,
 }
 
-/// Writes the run's tables and page from what is finished, and prints the tables.
-///
-/// # Errors
-/// The failures, if there are any; a damaged record; I/O errors.
-pub fn conclude(plan: &Plan, run: &Run, mut failed: Vec<Failed>) -> Result<()> {
-    let collected = run.info().and_then(|info| collect(plan, &info, run));
-    match &collected {
-        Ok(table) => say!("{table}"),
-        Err(e) => tell!("the tables and the page could not be written: {e:#}"),
-    }
-    let t = run.times(&plan.cells);
-    say!(
-        "time of all cells {} · negatives {} · training {} · validation {} ({:.0} %) · test {}",
-        duration(t.total),
-        duration(t.negatives),
-        duration(t.training),
-        duration(t.validation),
-        100.0 * t.validation_share(),
-        duration(t.test)
-    );
-    say!("report {}", run.path.join("report.html").display());
-    let count = failed.len();
-    // Other failures take precedence over bad input for the exit code.
-    let bad = |f: &Failed| f.error.chain().any(|e| e.is::<BadInput>());
-    failed.sort_by_key(bad);
-    let mut failed = failed.into_iter();
-    let Some(first) = failed.next() else {
-        return collected.map(drop);
-    };
-    let others: String = failed
-        .map(|f| format!("{}: {:#}\n", f.cell, f.error))
-        .collect();
-    Err(first.error.context(format!(
-        "{count} of {} cells failed; the same command tries them again\n{others}{}",
-        plan.cells.len(),
-        first.cell
-    )))
-}
-
 /// Checks before the first cell; loads the judges.
 fn begin(setup: &Setup) -> Result<test_pictures::Judges> {
     fits(setup, 1)?;
     setup.drawer().store.sweep();
     if let Some(saved) = setup.experiment.savings(&setup.arms) {
-        say!("{saved}");
+        mention!("{saved}");
     }
     test_pictures::Judges::load(setup)
 }
@@ -147,10 +107,10 @@ fn begin(setup: &Setup) -> Result<test_pictures::Judges> {
 pub fn tell(setup: &Setup) -> Result<()> {
     if setup.experiment.subjects.source != SubjectSource::Stickerbench {
         for line in about_photos::counts(&setup.subjects) {
-            say!("photos {line}");
+            mention!("photos {line}");
         }
         for remark in about_photos::remarks(setup, &setup.subjects, setup.size) {
-            say!("       {remark}");
+            mention!("       {remark}");
         }
     }
     for remark in texts::remarks(setup, &setup.subjects, Some(&setup.pipeline))? {
@@ -188,7 +148,7 @@ pub fn fits(setup: &Setup, jobs: usize) -> Result<()> {
         let estimate = memory::estimate(setup, arm, trained, &sizes, place);
         memory::check(arm, &estimate, available.map(|bytes| bytes / jobs))?;
         if estimate.total() > memory::WORTH_TELLING {
-            say!("memory {}: {}", arm.name, estimate.describe());
+            mention!("memory {}: {}", arm.name, estimate.describe());
         }
     }
     Ok(())

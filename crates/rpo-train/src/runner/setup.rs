@@ -46,6 +46,10 @@ pub struct Setup {
     pub model_hash: String,
     /// Hash of all inputs: model, encoders, subjects, arms with presets resolved.
     pub inputs_hash: String,
+    /// Hash of the encoders of reward and evaluation.
+    pub judges_hash: String,
+    /// By subject, the hash of its photos.
+    pub references_hashes: BTreeMap<String, String>,
     /// Repositories and commits that the weights are copies of, by key.
     pub sources: BTreeMap<String, Source>,
     /// Folder of the CLIP judge.
@@ -161,15 +165,23 @@ impl Setup {
         inputs
             .update(base_weights.as_bytes())
             .update(model_hash.as_bytes());
-        inputs.update(hash_folders(&[reward, clip.clone(), vit.clone()])?.as_bytes());
+        let judges_hash = hash_folders(&[reward, clip.clone(), vit.clone()])?;
+        inputs.update(judges_hash.as_bytes());
+        let mut references_hashes = BTreeMap::new();
         for subject in &subjects {
             let words = (&subject.name, &subject.class, &subject.token, subject.live);
             inputs.update(format!("{words:?}").as_bytes());
+            let mut photos = blake3::Hasher::new();
             for reference in &subject.references {
-                let about = (&reference.caption, reference.picture.dimensions());
-                inputs.update(format!("{about:?}").as_bytes());
+                let size = reference.picture.dimensions();
+                let about = format!("{:?}", (&reference.caption, size));
+                inputs.update(about.as_bytes());
                 inputs.update(reference.picture.as_raw());
+                photos.update(format!("{size:?}").as_bytes());
+                photos.update(reference.picture.as_raw());
             }
+            let photos = photos.finalize().to_hex()[..16].to_owned();
+            references_hashes.insert(subject.name.clone(), photos);
         }
         let inputs_hash = inputs.finalize().to_hex()[..16].to_owned();
         let folder = std::path::absolute(match layers.folder.as_os_str().is_empty() {
@@ -187,6 +199,8 @@ impl Setup {
             base_weights,
             model_hash,
             inputs_hash,
+            judges_hash,
+            references_hashes,
             sources,
             clip,
             vit,
@@ -288,6 +302,7 @@ impl Setup {
             sampler: settings::sampler(&self.experiment.sampler),
             device: self.device.clone(),
             size: self.size,
+            negative: None,
             store: Store::new(Path::new(&self.experiment.output).join("cache")),
         }
     }

@@ -198,7 +198,10 @@ impl Training<'_> {
     }
 
     fn tell_saved(&self, step: usize, progress: &Progress) {
-        progress.line(&format!("{}: saved after step {step}", self.cell.id));
+        progress.line(&format!(
+            "{}: saved after step {step} of {}; the same command goes on from there",
+            self.cell.id, self.arm.training.steps
+        ));
     }
 
     /// One gradient step; clipping by the global norm as the recipe says.

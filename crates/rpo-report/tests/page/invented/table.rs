@@ -159,5 +159,6 @@ pub(super) fn test_table(trajectories: &[Trajectory], rules: &[Rule]) -> TestTab
         primary: 0,
         rows,
         statistics: "Averaged within a subject first. Intervals: Student t over paired differences of 8 subjects, 95 %. p after Holm over the rules.".into(),
+        ..TestTable::default()
     }
 }

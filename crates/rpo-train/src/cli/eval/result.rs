@@ -145,6 +145,7 @@ impl Evaluation {
             let samples: Vec<Sample> = all()
                 .map(|(subject, picture)| Sample {
                     subject: subject.clone(),
+                    pair: String::new(),
                     prompt: picture.prompt.clone(),
                     value: picture.scores[index],
                 })

@@ -1,0 +1,168 @@
+//! Rows of several runs in one table, paired where that is fair.
+
+use super::finished::AllFinished;
+use super::rows::{self, Columns, Row};
+use crate::table::{Arm, Metric, Settings, Table};
+use anyhow::Result;
+use rpo_experiment::plan::{Cell, Plan, Purpose};
+use rpo_experiment::run::{Run, RunInfo};
+use rpo_files::failure::BadInput;
+
+/// A run to compare.
+pub struct Compared {
+    /// What it is called in the table; unique.
+    pub name: String,
+    /// Its plan.
+    pub plan: Plan,
+    /// Its facts.
+    pub info: RunInfo,
+    /// Its folder.
+    pub run: Run,
+}
+
+/// The name of a row of a run, unique among all runs' rows.
+pub fn row_name(run: &str, row: &str) -> String {
+    format!("{run}: {row}")
+}
+
+/// The rows of all runs in the metrics that all of them have; `None` if there are none.
+///
+/// Two rows of different runs are paired on the subjects and seeds whose photos, prompts, noise, size of pictures and judges are
+/// equal, by their hashes; runs of versions that did not record these are compared with themselves only.
+///
+/// # Errors
+/// A baseline that is no row.
+pub fn across(
+    runs: &[Compared],
+    baseline: Option<&str>,
+    margin: Option<f64>,
+) -> Result<Option<Table>> {
+    let mut all: Vec<(usize, Columns, Vec<Arm>)> = Vec::new();
+    for (i, compared) in runs.iter().enumerate() {
+        let finished = AllFinished::of(&compared.plan, &compared.run);
+        let cells = finished.compared();
+        if cells.is_empty() {
+            continue;
+        }
+        let rows: Vec<Row> = rows::rows(&compared.plan, &cells);
+        let columns = Columns::of(&compared.plan, &rows);
+        let pair = |cell: &Cell| unit(i, compared, cell);
+        let arm = |row| rows::arm(&compared.plan, &columns, row, &pair);
+        let mut arms: Vec<Arm> = rows.iter().map(arm).collect::<Result<_>>()?;
+        for arm in &mut arms {
+            arm.name = row_name(&compared.name, &arm.name);
+            arm.arm = match arm.arm.as_str() {
+                "" => compared.name.clone(),
+                own => row_name(&compared.name, own),
+            };
+        }
+        all.push((i, columns, arms));
+    }
+    let Some((_, first, _)) = all.first() else {
+        return Ok(None);
+    };
+    let metrics: Vec<Metric> = first
+        .metrics()
+        .into_iter()
+        .filter(|metric| all.iter().all(|(_, c, _)| c.metrics().contains(metric)))
+        .collect();
+    if metrics.is_empty() {
+        return Ok(None);
+    }
+    let arms: Vec<Arm> = all
+        .into_iter()
+        .flat_map(|(_, c, arms)| common(&metrics, &c, arms))
+        .collect();
+    let baselines = match baseline {
+        None => vec![arms[0].name.clone()],
+        Some(wanted) => vec![named(&arms, wanted)?],
+    };
+    let settings = Settings {
+        baselines,
+        margin: margin.unwrap_or(runs[0].plan.experiment.report.margin),
+    };
+    let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+    let title = format!("Runs compared: {}", names.join(", "));
+    let mut table = Table::build(title, metrics, &arms, &settings)?;
+    table.notes.push(paired(&table, runs));
+    Ok(Some(table))
+}
+
+/// The samples of the common metrics only.
+fn common(metrics: &[Metric], columns: &Columns, arms: Vec<Arm>) -> Vec<Arm> {
+    let own = columns.metrics();
+    let places: Vec<usize> = metrics
+        .iter()
+        .filter_map(|metric| own.iter().position(|m| m == metric))
+        .collect();
+    let of = |arm: Arm| Arm {
+        samples: places.iter().map(|i| arm.samples[*i].clone()).collect(),
+        ..arm
+    };
+    arms.into_iter().map(of).collect()
+}
+
+fn named(arms: &[Arm], wanted: &str) -> Result<String> {
+    let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+    if names.contains(&wanted) {
+        return Ok(wanted.to_owned());
+    }
+    let near = rpo_experiment::nearest(wanted, &names);
+    let hint = near.map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
+    Err(BadInput::new(format!(
+        "--baseline: \"{wanted}\" is no row of these runs\n  hint: {hint}they are {}",
+        names.join(", ")
+    )))
+}
+
+/// What must be equal for a fair pair: the seed, and a hash of photos, prompts, texts that are judged, number and size of pictures,
+/// and judges. Without these records it is the run itself.
+fn unit(run: usize, compared: &Compared, cell: &Cell) -> String {
+    let Compared { plan, info, .. } = compared;
+    let subject = plan.subject(cell);
+    let photos = info.references.get(&subject.name);
+    let Some(photos) = photos.filter(|_| !info.judges.is_empty()) else {
+        return format!("{} (run {})", cell.seed, run + 1);
+    };
+    let drawn = (
+        plan.prompts(cell, Purpose::Test),
+        plan.judge_texts(cell, Purpose::Test),
+        plan.reward_texts(cell, Purpose::Test),
+        plan.each(cell, Purpose::Test),
+    );
+    let text = format!("{photos}|{}|{}|{drawn:?}", info.judges, info.size);
+    format!(
+        "{} #{}",
+        cell.seed,
+        &blake3::hash(text.as_bytes()).to_hex()[..8]
+    )
+}
+
+/// On how many subjects rows of different runs are paired.
+fn paired(table: &Table, runs: &[Compared]) -> String {
+    let of = |i: usize| {
+        let run = format!("{}: ", runs[i].name);
+        table
+            .rows
+            .iter()
+            .find(move |row| row.name.starts_with(&run))
+    };
+    let mut said = Vec::new();
+    for i in 1..runs.len() {
+        let (Some(first), Some(row)) = (of(0), of(i)) else {
+            continue;
+        };
+        let comparison = row.cells.first().and_then(|cell| cell.against(&first.name));
+        said.push(match comparison {
+            Some(c) => format!(
+                "{} and {} on {} subjects",
+                runs[0].name, runs[i].name, c.difference.n
+            ),
+            None => format!("{} and {} on none", runs[0].name, runs[i].name),
+        });
+    }
+    format!(
+        "rows of different runs are paired on subjects and seeds with equal photos, prompts, noise, size and judges: {}",
+        said.join("; ")
+    )
+}

@@ -1,0 +1,241 @@
+//! `best/` of a run: links to what the first rule chose, under names made of subject and run, and the words that tell of it.
+
+use crate::runner::checkpoint;
+use crate::runner::trainable::{self, kohya_file};
+use anyhow::Result;
+use rpo_experiment::plan::{Cell, Plan, folder_name};
+use rpo_experiment::run::{Run, Tested};
+use rpo_files::AtPath;
+use rpo_reward::select::Kind;
+use serde::Serialize;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Name of the folder in a run.
+pub const FOLDER: &str = "best";
+
+/// What the first rule chose in a finished cell.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Best {
+    /// The cell.
+    pub cell: String,
+    /// Its subject.
+    pub subject: String,
+    /// The rule.
+    pub rule: String,
+    /// Step of the chosen checkpoint; 0 is the base model.
+    pub step: usize,
+    /// The most steps of its arm.
+    pub steps: usize,
+    /// Mean reward of the rule on the validation pictures, there and at step 0; `None` for the rule of the last step.
+    pub reward: Option<[f64; 2]>,
+    /// The LoRA file or U-Net folder; `None` for the base model.
+    pub weights: Option<PathBuf>,
+    /// Folder of its test pictures.
+    pub pictures: PathBuf,
+}
+
+/// Looks what was chosen in every finished cell and links it. Earlier links of `best/` are replaced; anything else there stays.
+///
+/// # Errors
+/// A damaged record; I/O errors.
+pub fn link(plan: &Plan, run: &Run) -> Result<Vec<Best>> {
+    let mut all = Vec::new();
+    let place = run.path.join(FOLDER);
+    for cell in &plan.cells {
+        let Some(tested) = run.tested(plan, cell)? else {
+            continue;
+        };
+        let name = name(plan, cell);
+        let found = best(plan, run, cell, &tested)?;
+        let target = |path: &Path| -> PathBuf {
+            let within = path.strip_prefix(&run.path).unwrap_or(path);
+            Path::new("..").join(within)
+        };
+        fs::create_dir_all(&place).writing(&place)?;
+        let ending = match plan.arms[cell.arm].lora {
+            Some(_) => ".safetensors",
+            None => "-unet",
+        };
+        let links = [
+            (format!("{name}{ending}"), found.weights.as_deref()),
+            (format!("{name}-test"), Some(found.pictures.as_path())),
+        ];
+        let mut linked = found.clone();
+        for (i, (name, path)) in links.into_iter().enumerate() {
+            let link = place.join(name);
+            let made = replace(&link, path.map(target).as_deref())?;
+            match (made, i) {
+                (false, _) => {}
+                (true, 0) => linked.weights = Some(link),
+                (true, _) => linked.pictures = link,
+            }
+        }
+        all.push(linked);
+    }
+    Ok(all)
+}
+
+/// A name that tells users, subjects and runs apart: the subject's and the run's, and of what there are several.
+fn name(plan: &Plan, cell: &Cell) -> String {
+    let e = &plan.experiment;
+    let mut name = format!("{}-{}", plan.subject(cell).name, e.name);
+    if plan.arms.len() > 1 {
+        name += &format!("-{}", plan.arm(cell).name);
+    }
+    if e.seeds.len() > 1 {
+        name += &format!("-seed-{}", cell.seed);
+    }
+    folder_name(&name)
+}
+
+fn best(plan: &Plan, run: &Run, cell: &Cell, tested: &Tested) -> Result<Best> {
+    let (arm, folder) = (plan.arm(cell), run.trajectory(cell));
+    let choices = &tested.choices;
+    let (rule, decision) = (&plan.rules[0], &choices.decisions[0]);
+    let step = choices.steps[decision.chosen];
+    let reward = |at: usize| {
+        let all = choices.validations[at].rewards(rule.mean, rule.lambda);
+        all.iter().sum::<f64>() / all.len().max(1) as f64
+    };
+    let kept = folder.checkpoint(trainable::of(arm).folder(), step);
+    let weights = match (step, &arm.lora) {
+        (0, _) => None,
+        (_, Some(_)) => Some(kept.join(kohya_file(&checkpoint::name(cell)))),
+        (_, None) => Some(kept),
+    };
+    Ok(Best {
+        cell: cell.id.clone(),
+        subject: plan.subject(cell).name.clone(),
+        rule: rule.name.clone(),
+        step,
+        steps: arm.training.steps,
+        reward: (rule.kind == Kind::Best).then(|| [reward(decision.chosen), reward(0)]),
+        weights: weights.filter(|path| path.exists()),
+        pictures: folder.samples("test", step),
+    })
+}
+
+/// Makes `link` lead to `target`, or to nothing. False where something else than a link is there, or links cannot be made.
+fn replace(link: &Path, target: Option<&Path>) -> Result<bool> {
+    match fs::symlink_metadata(link) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Ok(about) if about.is_symlink() => {
+            if fs::read_link(link).ok().as_deref() == target {
+                return Ok(true);
+            }
+            fs::remove_file(link).removing(link)?;
+        }
+        _ => return Ok(false),
+    }
+    let Some(target) = target else {
+        return Ok(false);
+    };
+    #[cfg(unix)]
+    let made = std::os::unix::fs::symlink(target, link);
+    #[cfg(not(unix))]
+    let made: std::io::Result<()> = Err(ErrorKind::Unsupported.into());
+    // File systems without links are used, too.
+    Ok(made.is_ok())
+}
+
+/// Lines about what was chosen, and what may be done with it; of many cells only where to look.
+pub fn lines(run: &Run, all: &[Best]) -> Vec<String> {
+    const SHOWN: usize = 4;
+    let folder = run.path.display();
+    let mut lines = Vec::new();
+    for best in all.iter().take(SHOWN) {
+        let whose = match all.len() {
+            1 => String::new(),
+            _ => format!("{}: ", best.cell),
+        };
+        let reward = best
+            .reward
+            .map_or(String::new(), |[chosen, first]| match best.step {
+                0 => format!(", reward {first:.3}"),
+                _ => format!(", reward {chosen:.3} ({first:.3} at step 0)"),
+            });
+        lines.push(match best.step {
+            0 => format!(
+                "chosen   {whose}step 0, the base model: no checkpoint is better by {}{reward}",
+                best.rule
+            ),
+            step => format!(
+                "chosen   {whose}step {step} of {} by {}{reward}",
+                best.steps, best.rule
+            ),
+        });
+        lines.extend(
+            best.weights
+                .as_ref()
+                .map(|path| format!("weights  {}", path.display())),
+        );
+        lines.push(format!("pictures {}", best.pictures.display()));
+    }
+    if all.len() > SHOWN {
+        lines.push(format!(
+            "chosen   {} more, all linked in {folder}/{FOLDER}",
+            all.len() - SHOWN
+        ));
+    }
+    if !all.is_empty() {
+        lines.push(format!(
+            "next     rpo-train generate {folder} -p \"a {{}} in the snow\" --sheet"
+        ));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_replaced_and_files_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("dog-test");
+        let [a, b] = ["a", "b"].map(Path::new);
+        assert!(!replace(&link, None).unwrap());
+        assert!(replace(&link, Some(a)).unwrap());
+        assert!(replace(&link, Some(b)).unwrap());
+        assert_eq!(fs::read_link(&link).unwrap(), b);
+        assert!(!replace(&link, None).unwrap() && fs::symlink_metadata(&link).is_err());
+        fs::write(&link, "mine").unwrap();
+        assert!(!replace(&link, Some(a)).unwrap());
+        assert_eq!(fs::read_to_string(&link).unwrap(), "mine");
+    }
+
+    #[test]
+    fn the_base_model_may_be_best() {
+        let best = |step: usize| Best {
+            cell: "ours/dog/seed-0".into(),
+            subject: "dog".into(),
+            rule: "harmonic-0.5".into(),
+            step,
+            steps: 240,
+            reward: Some([0.5, 0.25]),
+            weights: None,
+            pictures: "runs/x/best/dog-x-test".into(),
+        };
+        let run = Run {
+            path: "runs/x".into(),
+        };
+        let said = lines(&run, &[best(0)]);
+        assert_eq!(
+            said[0],
+            "chosen   step 0, the base model: no checkpoint is better by harmonic-0.5, reward 0.250"
+        );
+        let said = lines(&run, &vec![best(80); 6]);
+        assert!(
+            said[0].ends_with("step 80 of 240 by harmonic-0.5, reward 0.500 (0.250 at step 0)"),
+            "{said:?}"
+        );
+        assert!(
+            said.iter()
+                .any(|line| line.contains("2 more, all linked in runs/x/best"))
+        );
+        assert!(said.iter().all(|line| line.len() < 120));
+        assert!(lines(&run, &[]).is_empty());
+    }
+}
