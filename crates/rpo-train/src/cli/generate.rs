@@ -58,7 +58,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
         device::open("cpu", "auto")
     })?;
     checkpoint.setup = checkpoint.setup.at(chosen)?;
-    let (setup, cell, step) = (&checkpoint.setup, &checkpoint.cell, checkpoint.step);
+    let (setup, cell) = (&checkpoint.setup, &checkpoint.cell);
     let arm = &setup.arms[cell.arm];
     if args.lora_scale != 1.0 && args.lora.is_none() && arm.lora.is_none() {
         return Err(BadInput::new(format!(
@@ -88,9 +88,9 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     }
     let drawer = setup.drawer();
     let mut progress = Progress::new(drawer.cost(requests.len()));
-    let trained = match &args.lora {
-        Some(path) => Some(load_lora(setup.base(), path, args.lora_scale)?),
-        None => kept::load(setup, arm, &checkpoint.folder, step, args.lora_scale)?,
+    let (step, trained) = match &args.lora {
+        Some(path) => (0, Some(load_lora(setup.base(), path, args.lora_scale)?)),
+        None => checkpoint.load(args.lora_scale)?,
     };
     let (unet, weights) = kept::network(setup, trained.as_deref())?;
     let pictures = drawer.draw(&unet, &weights, &requests, &mut progress, "drawing")?;
