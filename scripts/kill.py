@@ -6,7 +6,7 @@ Each moment is a time drawn uniformly from an undisturbed run's and a signal: KI
 run is killed until the drawn number of moments is used up, up to four times in a row, and resumed to its end; each has its own folder
 and its own cache. Exit codes are held too: 75 after TERM, INT, HUP and USR1 (or the signal's own while the program starts), 0 at the end.
 
-Not compared, because they hold times or paths: times.json, life.json, log.txt, .rpo-lock, the report's page and data; resolved.toml, plan.json and run.json are compared with the run's own folder replaced. Nothing unfinished may
+Not compared, because they hold times or paths: times.json, life.json, log.txt, .rpo-lock, TensorBoard's event files, the report's page and data; resolved.toml, plan.json and run.json are compared with the run's own folder replaced. Nothing unfinished may
 be left in the run folder or in its cache.
 """
 
@@ -49,7 +49,7 @@ def files(out):
     found = {}
     for path in sorted((out / "run").rglob("*")):
         name = str(path.relative_to(out))
-        if not path.is_file() or path.name in TIMES:
+        if not path.is_file() or path.name in TIMES or "tensorboard" in path.parts:
             continue
         data = path.read_bytes()
         if path.name in PATHS:

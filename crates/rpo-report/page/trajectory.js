@@ -18,7 +18,8 @@ function enlarge(uri, caption, link) {
 
 function showReferences(box, data, t) {
   const row = (title, note, pictures) => pictures.length ? el("div", {}, el("h4", {}, title), el("div", { class: "row" }, pictures.map((p, i) => picture(data, p, `${t.subject}: ${title.toLowerCase()} ${i + 1}`, 96))), el("p", { class: "small" }, note)) : null;
-  box.replaceChildren(el("div", { class: "pair" },
+  const unfinished = t.unfinished ? [el("p", { class: "note" }, `Unfinished: ${t.unfinished}. What is marked below as chosen would be chosen if it ended now.`)] : [];
+  box.replaceChildren(...unfinished, el("div", { class: "pair" },
     ...[row("References", `What the model learns from: ${t.photos || t.references.length} pictures of “${t.subject}” (${t.class}).`, t.references),
       row("Negatives", `Some of the ${data.setup.negatives} pictures drawn from the base model.`, t.negatives)].filter(Boolean)));
 }

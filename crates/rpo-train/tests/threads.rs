@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Files that hold times, the number of threads or a path.
-const ELSEWISE: [&str; 7] = [
+/// Files and folders that hold times, the number of threads or a path.
+const ELSEWISE: [&str; 8] = [
+    "tensorboard",
     "run.json",
     "times.json",
     "life.json",
@@ -38,7 +39,11 @@ fn run(threads: usize, sets: &[&str]) -> BTreeMap<PathBuf, Vec<u8>> {
     );
     let mut files = BTreeMap::new();
     walk(&folder.path().join("run"), Path::new(""), &mut files);
-    files.retain(|path, _| !ELSEWISE.iter().any(|name| path.ends_with(name)));
+    files.retain(|path, _| {
+        !ELSEWISE
+            .iter()
+            .any(|name| path.iter().any(|part| part == *name))
+    });
     files
 }
 

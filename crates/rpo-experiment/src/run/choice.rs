@@ -22,15 +22,20 @@ pub struct Choices {
 /// # Errors
 /// A damaged record.
 pub fn choices(rules: &[Rule], folder: &Folder) -> Result<Choices> {
-    decided(rules, folder, &folder.records()?)
+    decided(rules, folder, &folder.records()?, true)
 }
 
-/// As [`choices`], from records already read.
-pub(super) fn decided(rules: &[Rule], folder: &Folder, records: &[Record]) -> Result<Choices> {
+/// As [`choices`], from records already read; `ended`: no more will follow.
+pub(super) fn decided(
+    rules: &[Rule],
+    folder: &Folder,
+    records: &[Record],
+    ended: bool,
+) -> Result<Choices> {
     let validations = validations(records);
     let decisions = rules
         .iter()
-        .map(|rule| select::decide(rule, &validations, true))
+        .map(|rule| select::decide(rule, &validations, ended))
         .collect::<Result<_, _>>()
         .with_context(|| folder.0.display().to_string())?;
     Ok(Choices {

@@ -81,6 +81,26 @@ impl Folder {
         self.parse(self.checked_record()?.1)
     }
 
+    /// The saved state and the records that belong to it; before the first state, the whole lines. What was appended since is not
+    /// covered by a state, and its last line may be cut: this is for readers while another process trains.
+    ///
+    /// # Errors
+    /// Those of [`Folder::checked`] and of [`Folder::records`].
+    pub fn saved(&self) -> Result<(Option<Latest>, Vec<Record>)> {
+        // The first state may be saved between the reading of state and record.
+        let read = self.checked_record().or_else(|_| self.checked_record());
+        let (latest, mut record) = read?;
+        let whole = match &latest {
+            Some(latest) => latest.metrics_bytes as usize,
+            None => record
+                .iter()
+                .rposition(|b| *b == b'\n')
+                .map_or(0, |at| at + 1),
+        };
+        record.truncate(whole);
+        Ok((latest, self.parse(record)?))
+    }
+
     fn checked_record(&self) -> Result<(Option<Latest>, Vec<u8>)> {
         let (latest, record) = (self.latest()?, self.record()?);
         let path = self.metrics();

@@ -4,6 +4,7 @@ mod choice;
 mod folder;
 mod life;
 mod record;
+mod so_far;
 mod step_folders;
 mod test;
 mod tested;
@@ -22,6 +23,7 @@ pub use choice::{Choices, choices, chosen_steps, is_trained};
 pub use folder::{Folder, MOMENTS, WEIGHTS};
 pub use life::{Ended, Failure, Life, MOST_FAILURES};
 pub use record::{Latest, Record, validations};
+pub use so_far::SoFar;
 pub use test::{PictureResult, StepResult};
 pub use tested::Tested;
 pub use times::{Phase, Times, duration};
@@ -127,6 +129,11 @@ impl Run {
         Folder(self.path.join("trajectories").join(&cell.id))
     }
 
+    /// Folder of a trajectory's TensorBoard event files. They hold times, and no result depends on them.
+    pub fn events(&self, cell: &Cell) -> PathBuf {
+        self.path.join("tensorboard").join(&cell.id)
+    }
+
     /// Whether a cell is trained and its chosen checkpoints are tested.
     ///
     /// # Errors
@@ -141,6 +148,14 @@ impl Run {
     /// If a record is damaged, with its file.
     pub fn tested(&self, plan: &Plan, cell: &Cell) -> Result<Option<Tested>> {
         Tested::read(&plan.rules, &self.trajectory(cell))
+    }
+
+    /// What is saved of a cell that may be unfinished; `None` before its first validation is.
+    ///
+    /// # Errors
+    /// If a record is damaged, with its file.
+    pub fn so_far(&self, plan: &Plan, cell: &Cell) -> Result<Option<SoFar>> {
+        SoFar::read(&plan.rules, &self.trajectory(cell))
     }
 
     /// Time spent on all cells so far, over all starts and processes.

@@ -26,7 +26,7 @@ impl Tested {
             return Ok(None);
         }
         let records = folder.checked_records()?;
-        let choices = decided(rules, folder, &records)?;
+        let choices = decided(rules, folder, &records, true)?;
         let mut results = BTreeMap::new();
         for step in chosen_steps(&choices) {
             let Some(result) = StepResult::read(folder, step)? else {

@@ -1,5 +1,7 @@
-//! The finished cells of a run, complete or not, and the contents of their files.
+//! The finished cells of a run, complete or not, and the contents of their files; beside them, those that are begun.
 
+use super::unfinished::{Unfinished, lines};
+use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::{Folder, Run, Tested};
 
@@ -19,6 +21,8 @@ pub(super) struct Finished<'a> {
 pub(super) struct AllFinished<'a> {
     /// The cells that are trained, chosen and tested.
     pub(super) cells: Vec<Finished<'a>>,
+    /// The cells that are begun and have a validation.
+    pub(super) unfinished: Vec<Unfinished<'a>>,
     /// Descriptions of what is missing or damaged.
     pub(super) missing: Vec<String>,
 }
@@ -26,16 +30,26 @@ pub(super) struct AllFinished<'a> {
 impl<'a> AllFinished<'a> {
     /// Reads the records of every cell. A damaged one does not hide the others.
     pub(super) fn of(plan: &'a Plan, run: &Run) -> Self {
-        let (mut cells, mut missing) = (Vec::new(), Vec::new());
+        let (mut cells, mut unfinished, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         for cell in &plan.cells {
-            match run.tested(plan, cell) {
-                Ok(Some(tested)) => cells.push(Finished {
+            let folder = run.trajectory(cell);
+            let read = || -> Result<_> {
+                Ok(match run.tested(plan, cell)? {
+                    Some(tested) => (Some(tested), None),
+                    None => (None, run.so_far(plan, cell)?),
+                })
+            };
+            match read() {
+                Ok((Some(tested), _)) => cells.push(Finished {
                     cell,
-                    folder: run.trajectory(cell),
+                    folder,
                     tested,
                     compared: false,
                 }),
-                Ok(None) => {}
+                Ok((None, Some(so_far))) => {
+                    unfinished.push(Unfinished::of(plan, cell, folder, so_far));
+                }
+                Ok((None, None)) => {}
                 Err(e) => missing.push(format!("{}: {e:#}", cell.id)),
             }
         }
@@ -46,7 +60,11 @@ impl<'a> AllFinished<'a> {
             let arms = units.iter().filter(|other| **other == own).count();
             finished.compared = arms == plan.arms.len();
         }
-        let mut all = Self { cells, missing };
+        let mut all = Self {
+            cells,
+            unfinished,
+            missing,
+        };
         if all.cells.len() < plan.cells.len() {
             let told = format!(
                 "{} of {} cells are finished; figures are of the {} subjects and seeds that are finished in every arm",
@@ -55,6 +73,7 @@ impl<'a> AllFinished<'a> {
                 all.compared().len() / plan.arms.len().max(1)
             );
             all.missing.push(told);
+            all.missing.extend(lines(plan, &all.unfinished));
         }
         all
     }

@@ -5,6 +5,7 @@ use super::finished::AllFinished;
 use super::rows::{Columns, Row};
 use super::samples::{SAMPLE_PROMPTS, samples};
 use super::settings::{rule, setup};
+use super::shown::shown;
 use super::test_table::test_table;
 use super::thumbnails::Thumbnails;
 use super::trajectory::{STRIP, trajectory};
@@ -25,9 +26,9 @@ pub(super) fn data(
     let e = &plan.experiment;
     let times = run.times(&plan.cells);
     let samples_each = SAMPLE_PROMPTS * (plan.rules.len() + 1);
-    let thumbnails = Thumbnails::of(plan, run, finished, STRIP, samples_each);
-    let trajectories: Vec<Trajectory> = finished
-        .cells
+    let shown = shown(finished);
+    let thumbnails = Thumbnails::of(plan, run, &shown, STRIP, samples_each);
+    let trajectories: Vec<Trajectory> = shown
         .iter()
         .map(|c| trajectory(plan, &thumbnails, c))
         .collect::<Result<_>>()?;

@@ -1,4 +1,5 @@
-//! The report of a run, from its plan and its records alone: the test table (text, CSV, JSON), the page, TensorBoard events.
+//! The report of a run, from its plan and its records alone: the test table (text, CSV, JSON), the page, TensorBoard events, which a
+//! trainer begins itself ([`CellEvents`]).
 //!
 //! All results are computed from test pictures; validation scores are shown only as the reason for a choice.
 
@@ -10,17 +11,22 @@ mod gather;
 mod rows;
 mod samples;
 mod settings;
+mod shown;
 mod test_table;
 mod thumbnails;
+mod told;
 mod trajectory;
+mod unfinished;
 
 use crate::page;
 pub use across::{Compared, across, row_name};
 use anyhow::{Context, Result};
-use finished::AllFinished;
+use finished::{AllFinished, Finished};
 use rpo_experiment::plan::Plan;
 use rpo_experiment::run::{Run, RunInfo};
 use rpo_files::output;
+
+pub use events::CellEvents;
 
 /// File of the report's data, from which it can be rendered again.
 pub const REPORT_DATA: &str = "report.json";
@@ -37,8 +43,9 @@ pub struct Shown {
 /// The tables beside `table.txt`.
 const TABLES: [&str; 4] = ["eval.json", "table.csv", "subjects.csv", "table.tex"];
 
-/// Writes `eval.json`, `table.txt`, `table.csv`, `subjects.csv`, `table.tex`, `report.html` and the event files; returns the table as text. Works on unfinished
-/// runs: unfinished or damaged cells are left out and listed.
+/// Writes `eval.json`, `table.txt`, `table.csv`, `subjects.csv`, `table.tex`, `report.html` and the event files; returns the table as
+/// text. Works on unfinished runs, also while other processes train: unfinished cells are shown as far as they are, without results;
+/// damaged ones are listed.
 ///
 /// # Errors
 /// I/O errors, by path; a baseline that is no row.
@@ -81,6 +88,12 @@ pub fn collect(plan: &Plan, info: &RunInfo, run: &Run, shown: &Shown) -> Result<
     let data = gather::data(plan, info, run, &finished, tested.as_ref())?;
     write("report.html", &page::render(&data)?)?;
     output::write_json(&run.path.join(REPORT_DATA), &data)?;
-    events::write(run, &finished.cells)?;
+    for Finished { cell, tested, .. } in &finished.cells {
+        // A by-product: what stands above is whole without it.
+        if let Err(e) = events::complete(run, plan, cell, &tested.records) {
+            text += &format!("TensorBoard events of {}: {e:#}\n", cell.id);
+            break;
+        }
+    }
     Ok(text)
 }

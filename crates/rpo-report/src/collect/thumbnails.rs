@@ -1,6 +1,6 @@
 //! Thumbnails inside the page, within a budget, each with a link to the full picture.
 
-use super::finished::{AllFinished, Finished};
+use super::shown::Shown;
 use crate::page::data::Picture;
 use anyhow::{Context, Result};
 use rpo_data::picture;
@@ -26,23 +26,23 @@ pub(super) struct Thumbnails {
 }
 
 impl Thumbnails {
-    /// Chooses for the finished cells of a run; `strip`: pictures per validation, `samples`: per test of a cell.
+    /// Chooses for the trajectories of a run; `strip`: pictures per validation, `samples`: per test of a cell.
     pub(super) fn of(
         plan: &Plan,
         run: &Run,
-        finished: &AllFinished,
+        shown: &[Shown],
         strip: usize,
         samples: usize,
     ) -> Self {
-        let pictures = |finished: &Finished| {
-            let cell = finished.cell;
+        let pictures = |shown: &Shown| {
+            let cell = shown.cell;
             let validations = plan.arm(cell).training.steps / plan.experiment.validation.every + 2;
             let negatives = plan.templates(cell, Purpose::Negatives).len();
             plan.subject(cell).photos + negatives + validations * strip + samples
         };
-        let all: usize = finished.cells.iter().map(pictures).sum();
-        let first = finished.cells.first().and_then(|cell| {
-            let reference = cell.folder.0.join("references/00.png");
+        let all: usize = shown.iter().map(pictures).sum();
+        let first = shown.first().and_then(|one| {
+            let reference = one.folder.0.join("references/00.png");
             image::image_dimensions(reference).ok()
         });
         let own = first.map_or(64, |(w, h)| w.max(h));
@@ -52,7 +52,7 @@ impl Thumbnails {
         };
         // Larger thumbnails of a few pictures show more than small ones of all.
         let few = !fits(all, 96);
-        let count = if few { FEW * finished.cells.len() } else { all };
+        let count = if few { FEW * shown.len() } else { all };
         let side = SIDES.into_iter().find(|side| fits(count, *side));
         Self {
             root: run.path.clone(),

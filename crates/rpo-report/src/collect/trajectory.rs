@@ -1,6 +1,6 @@
 //! A trajectory for the page: scores, pictures, losses, and the outcomes of the rules.
 
-use super::finished::Finished;
+use super::shown::Shown;
 use super::thumbnails::{Thumbnails, spread};
 use crate::page::data::{self, PictureScore, RuleOutcome, TrainingPoint, Trajectory};
 use anyhow::Result;
@@ -17,25 +17,25 @@ const CURVE: usize = 120;
 pub(super) fn trajectory(
     plan: &Plan,
     thumbnails: &Thumbnails,
-    cell: &Finished,
+    shown: &Shown,
 ) -> Result<Trajectory> {
-    let Finished {
+    let Shown {
         cell,
         folder,
-        tested,
-        ..
-    } = cell;
+        records,
+        choices: chosen,
+        unfinished,
+    } = shown;
     let (arm, subject) = (&plan.arms[cell.arm], &plan.subjects[cell.subject]);
-    let chosen = &tested.choices;
     let each = plan.experiment.validation.pictures_per_prompt;
     let prompts = plan.prompts(cell, Purpose::Validation);
     let strip = if thumbnails.few { 0 } else { STRIP };
-    let shown: Vec<usize> = spread(prompts.len(), strip);
+    let in_strip: Vec<usize> = spread(prompts.len(), strip);
     let validations = chosen
         .validations
         .iter()
         .map(|v| {
-            let strip = shown
+            let strip = in_strip
                 .iter()
                 .map(|p| {
                     thumbnails.read(
@@ -96,13 +96,14 @@ pub(super) fn trajectory(
         photos: subject.photos,
         references: thumbnails.folder(&folder.0.join("references"), 1)?,
         negatives: thumbnails.folder(&folder.0.join("negatives"), 0)?,
-        strip_prompts: shown.iter().map(|p| prompts[*p].clone()).collect(),
+        strip_prompts: in_strip.iter().map(|p| prompts[*p].clone()).collect(),
         validation_prompts: prompts,
         validations,
-        training: curve(&tested.records),
+        training: curve(records),
         kept_steps: folder.all_kept_steps(),
         stopped_step: chosen.steps.last().copied().unwrap_or(0),
         outcomes,
+        unfinished: unfinished.map(str::to_owned),
     })
 }
 

@@ -173,10 +173,9 @@ fn better(metric: &Metric, difference: f64) -> Option<bool> {
 
 /// Number of trajectories that ended before the limit.
 fn stops(data: &ReportData) -> Option<String> {
-    let total = data.trajectories.len();
-    let mut early: Vec<_> = data
-        .trajectories
-        .iter()
+    let ended = || data.trajectories.iter().filter(|t| t.unfinished.is_none());
+    let total = ended().count();
+    let mut early: Vec<_> = ended()
         .map(|t| t.stopped_step)
         .filter(|&step| step < data.setup.steps)
         .collect();

@@ -159,6 +159,9 @@ pub struct Trajectory {
     pub stopped_step: usize,
     /// The outcome of each rule, in the order of [`ReportData::rules`].
     pub outcomes: Vec<RuleOutcome>,
+    /// How far an unfinished trajectory is, as shown: `trained to step 120 of 240, still running`. Its outcomes are those if it ended now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<String>,
 }
 
 /// The scores of one checkpoint on the validation prompts.

@@ -235,6 +235,7 @@ fn trajectory(index: usize, rules: &[Rule]) -> Trajectory {
         kept_steps,
         stopped_step,
         outcomes,
+        unfinished: None,
     }
 }
 

@@ -1,15 +1,26 @@
 //! Arguments that select a checkpoint of a run.
 
+use super::chooser::ChooserArgs;
 use super::given;
 use crate::run_folder;
+use crate::runner::checkpoint as kept;
 use crate::runner::setup::Setup;
+use crate::runner::trainable::Trained;
 use anyhow::Result;
 use clap::Args;
 use rpo_experiment::plan::Cell;
-use rpo_experiment::run::Folder;
-use rpo_experiment::run::{Run, choices, is_trained};
+use rpo_experiment::run::{Folder, Run, SoFar};
 use rpo_files::failure::{BadInput, OrBadInput};
+use rpo_files::{Lock, tell};
+use rpo_reward::select::{self, Rule};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Time for a trainer to finish the removal of a checkpoint.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// How often a checkpoint is looked for while a trainer works.
+const ATTEMPTS: usize = 5;
 
 /// Arguments that select a checkpoint.
 #[derive(Args)]
@@ -19,9 +30,11 @@ pub(super) struct CheckpointArgs {
     /// Trajectory, as `arm/subject/seed-0`; default: the run's first
     #[arg(long)]
     trajectory: Option<String>,
-    /// Checkpoint: a kept step, or `0` for the base model; default: the choice of the first rule
+    /// Checkpoint: a kept step, or `0` for the base model; default: the choice of the first rule, so far if training goes on
     #[arg(long)]
     step: Option<usize>,
+    #[command(flatten)]
+    chooser: ChooserArgs,
 }
 
 /// A selected checkpoint.
@@ -31,9 +44,11 @@ pub(super) struct Checkpoint {
     /// The trajectory.
     pub(super) cell: Cell,
     /// Steps taken; 0 is the base model.
-    pub(super) step: usize,
+    step: usize,
     /// The trajectory's folder.
-    pub(super) folder: Folder,
+    folder: Folder,
+    /// The rule that chose the step; `None` if it was given.
+    rule: Option<Rule>,
 }
 
 impl CheckpointArgs {
@@ -42,11 +57,11 @@ impl CheckpointArgs {
     /// # Errors
     /// [`BadInput`] if either is given.
     pub(super) fn refuse_choice(&self) -> Result<()> {
-        if self.trajectory.is_none() && self.step.is_none() {
+        if self.trajectory.is_none() && self.step.is_none() && !self.chooser.is_given() {
             return Ok(());
         }
         Err(BadInput::new(format!(
-            "{} is a model, not a run\n  hint: leave --trajectory and --step away",
+            "{} is a model, not a run\n  hint: leave --trajectory, --step, --rule and --lambda away",
             self.run.display()
         )))
     }
@@ -75,23 +90,16 @@ impl CheckpointArgs {
         };
         let cell = cell.clone();
         let folder = run.trajectory(&cell);
-        let trainable = setup.trainable(&setup.arms[cell.arm]);
-        let kept = folder.kept_steps(trainable.folder());
+        let rule = self.chooser.rule(&setup)?;
         let step = match self.step {
             None if base => 0,
+            None => chosen(&setup, &cell, &folder, &rule)?,
             Some(step) => step,
-            None if !is_trained(&folder)? => {
-                return Err(BadInput::new(format!(
-                    "trajectory `{wanted}` is not finished, so no rule has chosen a step\n  hint: run its experiment to the end, or give --step, one of 0, {kept:?}"
-                )));
-            }
-            None => {
-                let choices =
-                    choices(&setup.rules, &folder).or_bad_input("nothing was chosen yet")?;
-                choices.steps[choices.decisions[0].chosen]
-            }
         };
-        if step > 0 && !kept.contains(&step) {
+        let kept = kept_steps(&setup, &cell, &folder);
+        // A trainer may have removed a choice that it has superseded: then it is looked for again when it is loaded.
+        let again = self.step.is_none() && Lock::is_held(&folder.0);
+        if step > 0 && !kept.contains(&step) && !again {
             return Err(BadInput::new(format!(
                 "step {step} of `{wanted}` was not kept\n  hint: one of 0, {kept:?}"
             )));
@@ -101,6 +109,74 @@ impl CheckpointArgs {
             cell,
             step,
             folder,
+            rule: self.step.is_none().then_some(rule),
         })
     }
+}
+
+impl Checkpoint {
+    /// Loads what was trained, scaled by `scale`, with its step; `None` is the base model.
+    ///
+    /// Nothing is locked, so that a trainer goes on undisturbed: it may remove a checkpoint that it has superseded at any moment.
+    /// Then the present choice is loaded instead.
+    ///
+    /// # Errors
+    /// [`BadInput`] if the step that was asked for is gone; missing or damaged files, by path.
+    pub(super) fn load(&self, scale: f64) -> Result<(usize, Option<Box<dyn Trained>>)> {
+        let (setup, cell) = (&self.setup, &self.cell);
+        let arm = &setup.arms[cell.arm];
+        let mut step = self.step;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let error = match kept::load(setup, arm, &self.folder, step, scale) {
+                Ok(trained) => return Ok((step, trained)),
+                Err(error) => error,
+            };
+            // A removal takes a moment, and the record of what superseded it comes before.
+            std::thread::sleep(MOMENT);
+            let kept = kept_steps(setup, cell, &self.folder);
+            let (gone, id) = (!kept.contains(&step), &cell.id);
+            if let (true, None) = (gone, &self.rule) {
+                return Err(BadInput::new(format!(
+                    "step {step} of `{id}` was superseded and removed while it was read\n  hint: one of 0, {kept:?}"
+                )));
+            }
+            if attempts == ATTEMPTS || !(gone || Lock::is_held(&self.folder.0)) {
+                return Err(error);
+            }
+            if let Some(rule) = &self.rule {
+                step = chosen(setup, cell, &self.folder, rule)?;
+            }
+        }
+    }
+}
+
+/// The step that the rule has chosen so far.
+fn chosen(setup: &Setup, cell: &Cell, folder: &Folder, rule: &Rule) -> Result<usize> {
+    let Some(so_far) = SoFar::read(&setup.rules, folder).or_bad_input("nothing was chosen yet")?
+    else {
+        return Err(BadInput::new(format!(
+            "trajectory `{}` has no validation yet, so no rule has chosen a step\n  hint: wait for its first one, or give --step 0, the base model",
+            cell.id
+        )));
+    };
+    let validations = &so_far.choices.validations;
+    let decision = select::decide(rule, validations, so_far.is_trained)?;
+    let step = so_far.choices.steps[decision.chosen];
+    if !so_far.is_trained {
+        tell!(
+            "{} is trained to step {} of {} and not finished: {} has chosen step {step} so far",
+            cell.id,
+            so_far.step,
+            setup.arms[cell.arm].training.steps,
+            rule.name
+        );
+    }
+    Ok(step)
+}
+
+fn kept_steps(setup: &Setup, cell: &Cell, folder: &Folder) -> Vec<usize> {
+    let trainable = setup.trainable(&setup.arms[cell.arm]);
+    folder.kept_steps(trainable.folder())
 }

@@ -4,7 +4,6 @@ use super::checkpoint::CheckpointArgs;
 use crate::export::{self, How, Staging};
 use crate::hub::{Content, Environment};
 use crate::paths;
-use crate::runner::checkpoint as kept;
 use crate::thing::Thing;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -152,14 +151,14 @@ impl Model {
         }
         let found = args.find(false)?;
         let (setup, cell) = (&found.setup, &found.cell);
-        let arm = &setup.arms[cell.arm];
-        let unet = match kept::load(setup, arm, &found.folder, found.step, 1.0)? {
+        let (step, trained) = found.load(1.0)?;
+        let unet = match trained {
             Some(trained) => trained.merged(setup.base())?,
             None => setup.pipeline.unet_params.clone(),
         };
         let mut metadata = pt();
         metadata.insert("rpo.trajectory".into(), cell.id.clone());
-        metadata.insert("rpo.step".into(), found.step.to_string());
+        metadata.insert("rpo.step".into(), step.to_string());
         metadata.insert("rpo.inputs".into(), setup.inputs_hash.clone());
         Ok(Self {
             folder: setup.pipeline.folder.clone(),

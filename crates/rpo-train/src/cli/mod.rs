@@ -4,6 +4,7 @@ mod cache;
 mod cell;
 mod check;
 mod checkpoint;
+mod chooser;
 mod doctor;
 mod eval;
 mod experiment_args;

@@ -6,7 +6,7 @@ use super::trajectory::train;
 use crate::progress::Progress;
 use anyhow::Result;
 use rpo_experiment::plan::Cell;
-use rpo_experiment::run::Folder;
+use rpo_experiment::run::Run;
 
 /// Trains and tests a cell that `progress` began. Any process may run any cell, in any order, but only one process at a time runs
 /// the same cell.
@@ -16,11 +16,12 @@ use rpo_experiment::run::Folder;
 pub(super) fn run_cell(
     setup: &Setup,
     judges: &Judges,
-    folder: &Folder,
+    run: &Run,
     cell: &Cell,
     progress: &mut Progress,
 ) -> Result<()> {
-    train(setup, cell, folder, progress)?;
+    let folder = &run.trajectory(cell);
+    train(setup, cell, run, progress)?;
     test_pictures::test(setup, judges, cell, folder, progress)?;
     folder.write_times(&progress.taken())
 }

@@ -4,6 +4,7 @@ mod card;
 mod cell;
 pub mod checkpoint;
 pub mod draw;
+mod events;
 mod family;
 pub mod objective;
 pub mod photos;
@@ -46,7 +47,7 @@ pub fn run_all(setup: &Setup, run: &Run) -> Result<Vec<Failed>> {
                 start.on(machine(setup.device.as_deref())),
                 setup.cell_cost(cell),
             );
-            let result = run_cell(setup, &judges, &run.trajectory(cell), cell, &mut progress);
+            let result = run_cell(setup, &judges, run, cell, &mut progress);
             progress.end(result)
         });
         if let Err(error) = result {
@@ -76,8 +77,7 @@ pub fn run_one(setup: &Setup, run: &Run, cell: &Cell, start: Start) -> Result<()
     let cost = setup.cell_cost(cell);
     let mut progress = Progress::new(cost);
     progress.begin(start.on(machine(setup.device.as_deref())), cost);
-    let result = begin(setup)
-        .and_then(|judges| run_cell(setup, &judges, &run.trajectory(cell), cell, &mut progress));
+    let result = begin(setup).and_then(|judges| run_cell(setup, &judges, run, cell, &mut progress));
     progress.finish();
     progress.end(result)
 }

@@ -1,6 +1,7 @@
 //! One trajectory: train, score at step 0 and every k steps, stop when every rule has stopped, keep the chosen weights.
 
 use super::draw::{Drawer, Request};
+use super::events::Events;
 use super::objective::Objective;
 use super::prepare::{TrainingSet, prepare};
 use super::settings;
@@ -21,7 +22,7 @@ use rpo_diffusion::UNet2DConditionModel;
 use rpo_experiment::TrainingArm;
 use rpo_experiment::plan::{Cell, Purpose};
 use rpo_experiment::run::Phase;
-use rpo_experiment::run::{Folder, Record, validations};
+use rpo_experiment::run::{Folder, Record, Run, validations};
 use rpo_files::AtPath;
 use rpo_files::failure::Interrupted;
 use rpo_nn::optim::{self, AdamW};
@@ -34,12 +35,8 @@ use std::time::{Duration, Instant};
 ///
 /// # Errors
 /// A non-finite loss, a parameter without gradient, sampling and I/O errors.
-pub(super) fn train(
-    setup: &Setup,
-    cell: &Cell,
-    folder: &Folder,
-    progress: &mut Progress,
-) -> Result<()> {
+pub(super) fn train(setup: &Setup, cell: &Cell, run: &Run, progress: &mut Progress) -> Result<()> {
+    let folder = &run.trajectory(cell);
     // Checked before anything is removed.
     let latest = folder.checked().with_context(|| cell.id.clone())?;
     folder.sweep(latest.as_ref())?;
@@ -52,7 +49,7 @@ pub(super) fn train(
         return Ok(());
     }
     let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
-    let run = Training {
+    let training = Training {
         setup,
         cell,
         arm,
@@ -67,9 +64,9 @@ pub(super) fn train(
         objective: arm.recipe.objective(),
     };
     std::fs::create_dir_all(&folder.0).writing(&folder.0)?;
-    let set = prepare(setup, &run.drawer, &run.base, cell, progress)?;
-    run.save_pictures(&set)?;
-    run.run(&set, progress)
+    let set = prepare(setup, &training.drawer, &training.base, cell, progress)?;
+    training.save_pictures(&set)?;
+    training.run(&set, run, progress)
 }
 
 struct Training<'a> {
@@ -85,17 +82,19 @@ struct Training<'a> {
 }
 
 impl Training<'_> {
-    fn run(&self, set: &TrainingSet, progress: &mut Progress) -> Result<()> {
+    fn run(&self, set: &TrainingSet, run: &Run, progress: &mut Progress) -> Result<()> {
         let limit = self.arm.training.steps;
         let params = self.trained.params();
         let mut optimizer = AdamW::new(settings::adamw(&self.arm.training), params.vars())?;
         optimizer.set_rates(|tensor| self.trained.rate(tensor))?;
+        let mut records = Vec::new();
         let mut scored: Vec<Validation> = Vec::new();
         let (mut first, mut trained) = (0, 0);
         match self.folder.latest()? {
             Some(latest) => {
                 state::load(self.folder, &latest, params, &mut optimizer)?;
-                scored = validations(&self.folder.records()?);
+                records = self.folder.records()?;
+                scored = validations(&records);
                 trained = latest.step;
                 // Saved before its validation, or after it.
                 let due = self.validates(trained) && scored.last().is_none_or(|v| v.step < trained);
@@ -110,6 +109,8 @@ impl Training<'_> {
             }
             None => self.folder.cut(0)?,
         }
+        let plan = &self.setup.plan;
+        let mut events = Events::begin(run, plan, self.cell, &records, progress);
         let mut pending = Vec::new();
         let mut saved = Instant::now();
         let save_after = Duration::try_from_secs_f64(60.0 * self.arm.training.save_minutes);
@@ -121,10 +122,12 @@ impl Training<'_> {
                     .with_context(|| format!("{}: step {step}", self.cell.id))?;
                 let note = format!("{} · step {step}/{limit}", self.cell.id);
                 progress.advance(self.setup.step_cost(self.cell), false, &note);
+                events.tell(&record, progress);
                 pending.push(record);
             }
             let due = save_after.is_some_and(|after| saved.elapsed() >= after);
             if self.validates(step) {
+                events.flush(progress);
                 if step > 0 && due {
                     self.save(&mut pending, step, &optimizer, progress)?;
                 }
@@ -138,7 +141,8 @@ impl Training<'_> {
                     step,
                     scores: scores.clone(),
                 });
-                pending.push(Record::Validation { step, scores });
+                let record = Record::Validation { step, scores };
+                pending.push(record.clone());
                 let (keep, finished) = winners(self.setup, &scored, step == limit)?;
                 if keep.contains(&step) && step > 0 {
                     checkpoint::save(self.setup, self.cell, &*self.trained, self.folder, &scored)?;
@@ -151,6 +155,9 @@ impl Training<'_> {
                     &optimizer,
                     finished || step == limit,
                 )?;
+                // After the state: what is told of a validation never comes twice.
+                events.tell(&record, progress);
+                events.flush(progress);
                 self.folder.write_times(&progress.taken())?;
                 // Last, so that a replay after a kill finds every checkpoint it may need.
                 checkpoint::keep(self.setup, self.cell, self.folder, &keep)?;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Files that hold times, processes or paths of a run.
-const OTHER: [&str; 7] = [
+/// Files and folders that hold times, processes or paths of a run.
+const OTHER: [&str; 8] = [
+    "tensorboard",
     "times.json",
     "life.json",
     "log.txt",

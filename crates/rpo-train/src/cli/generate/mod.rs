@@ -89,6 +89,8 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
 
 /// The pictures of all requests with one scale.
 struct Drawn {
+    /// Steps taken by the checkpoint.
+    step: usize,
     scale: f64,
     /// Hash of the U-Net's weights.
     weights: String,
@@ -120,25 +122,20 @@ impl GenerateArgs {
         requests: &[Request],
         scales: &[f64],
     ) -> Result<Vec<Drawn>> {
-        let Checkpoint {
-            setup,
-            cell,
-            step,
-            folder,
-        } = checkpoint;
-        let arm = &setup.arms[cell.arm];
+        let setup = &checkpoint.setup;
         let mut drawer = setup.drawer();
         drawer.negative = self.sampling.negative()?;
         let mut progress = Progress::new(drawer.cost(requests.len()) * scales.len() as f64);
         let mut all = Vec::with_capacity(scales.len());
         for scale in scales {
-            let trained = match &self.lora {
-                Some(path) => Some(load_lora(setup.base(), path, *scale)?),
-                None => kept::load(setup, arm, folder, *step, *scale)?,
+            let (step, trained) = match &self.lora {
+                Some(path) => (0, Some(load_lora(setup.base(), path, *scale)?)),
+                None => checkpoint.load(*scale)?,
             };
             let (unet, weights) = kept::network(setup, trained.as_deref())?;
             let pictures = drawer.draw(&unet, &weights, requests, &mut progress, "drawing")?;
             all.push(Drawn {
+                step,
                 scale: *scale,
                 weights,
                 pictures,
@@ -150,11 +147,9 @@ impl GenerateArgs {
 
     fn write(&self, checkpoint: &Checkpoint, requests: &[Request], drawn: &[Drawn]) -> Result<()> {
         let each = self.n as usize;
-        let Checkpoint {
-            setup, cell, step, ..
-        } = checkpoint;
+        let (setup, cell) = (&checkpoint.setup, &checkpoint.cell);
         let stem = self.lora.as_ref().and_then(|path| path.file_stem());
-        let (what, source) = match &stem {
+        let named = |step: usize| match &stem {
             Some(stem) => {
                 let name = rpo_experiment::plan::folder_name(&stem.to_string_lossy());
                 (name, stem.to_string_lossy().into_owned())
@@ -168,6 +163,7 @@ impl GenerateArgs {
         let solver = solver.title(&setup.pipeline.schedule);
         let has_lora = self.lora.is_some() || setup.arms[cell.arm].lora.is_some();
         for one in drawn {
+            let (what, source) = named(one.step);
             let scale = match drawn.len() {
                 1 => String::new(),
                 _ => format!("-scale-{}", one.scale),
@@ -200,6 +196,7 @@ impl GenerateArgs {
             }
         }
         if self.sheet {
+            let (what, _) = named(drawn.last().map_or(0, |one| one.step));
             let name = format!("{what}-seed-{}-sheet", self.sampling.seed);
             self.put(&name, &png_bytes(&sheet(requests, drawn, each).draw()))?;
         }

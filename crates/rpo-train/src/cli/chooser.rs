@@ -1,0 +1,64 @@
+//! Arguments that name the rule whose choice is taken.
+
+use super::numbers::finite;
+use anyhow::Result;
+use clap::Args;
+use rpo_experiment::nearest;
+use rpo_experiment::plan::Plan;
+use rpo_files::failure::BadInput;
+use rpo_reward::select::{Kind, Rule};
+use rpo_reward::{Lambda, Mean};
+
+/// Arguments that name a rule; without any it is the run's first.
+#[derive(Args)]
+pub(super) struct ChooserArgs {
+    /// Take the checkpoint that this rule of the run chose, such as "harmonic λ 0.3" or last
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["step", "lambda"])]
+    rule: Option<String>,
+    /// Take the checkpoint that this λ_val chooses from the run's validation scores, without training again; 0 to 1
+    #[arg(long, value_name = "λ", conflicts_with = "step", value_parser = finite)]
+    lambda: Option<f64>,
+}
+
+impl ChooserArgs {
+    /// Whether a rule is named.
+    pub(super) fn is_given(&self) -> bool {
+        self.rule.is_some() || self.lambda.is_some()
+    }
+
+    /// The rule.
+    ///
+    /// # Errors
+    /// [`BadInput`] if the run has no such rule, or λ is out of range.
+    pub(super) fn rule(&self, plan: &Plan) -> Result<Rule> {
+        if let Some(name) = &self.rule {
+            let plain = |name: &str| -> String {
+                let words = name.split_whitespace().collect::<Vec<_>>();
+                words.join(" ").to_lowercase()
+            };
+            let found = plan.rules.iter().find(|r| plain(&r.name) == plain(name));
+            return found.cloned().ok_or_else(|| {
+                let names: Vec<&str> = plan.rules.iter().map(|r| r.name.as_str()).collect();
+                let meant = nearest(name, &names).map_or(String::new(), |near| {
+                    format!("did you mean \"{near}\"? ")
+                });
+                BadInput::new(format!(
+                    "--rule: the run has no rule \"{name}\"\n  hint: {meant}they are {}; any other λ: --lambda",
+                    names.join(", ")
+                ))
+            });
+        }
+        let Some(lambda) = self.lambda else {
+            return Ok(plan.rules[0].clone());
+        };
+        let lambda = Lambda::try_new(lambda).map_err(|e| BadInput::new(format!("--lambda: {e}")))?;
+        // Mean and patience as the run has them.
+        let best = plan.rules.iter().find(|rule| rule.kind == Kind::Best);
+        let own = Rule::best(format!("λ {}", lambda.get()), Mean::Harmonic, lambda);
+        Ok(best.map_or(own.clone(), |best| Rule {
+            mean: best.mean,
+            patience: best.patience,
+            ..own
+        }))
+    }
+}
