@@ -132,6 +132,15 @@ class Browser:
             raise Failed(details.get("exception", {}).get("description") or details["text"])
         return answer["result"].get("value")
 
+    def click(self, expression):
+        """Presses the mouse on the element that an expression gives; what covers it would get the click."""
+        at = self.js(f"(() => {{ const node = {expression}; node.scrollIntoView({{ block: 'center' }}); const r = node.getBoundingClientRect(), x = r.left + r.width / 2, y = r.top + r.height / 2;"
+                     " return { x, y, hit: node.contains(document.elementFromPoint(x, y)) }; })()")
+        if not at["hit"]:
+            raise Failed(f"{expression} is covered")
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=at["x"], y=at["y"], button="left", clickCount=1)
+
     def key(self, key, code=None, text=None, shift=False):
         """Presses a key."""
         known = {"Tab": 9, "Enter": 13, "ArrowRight": 39, "ArrowLeft": 37, "ArrowDown": 40, " ": 32}
