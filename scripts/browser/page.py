@@ -231,6 +231,8 @@ class Page:
 
     def printed(self):
         """On paper no table is cut, details are open and nothing is left to click."""
+        self.browser.look(1280)
+        self.browser.open(self.url)
         self.browser.look(PAPER)
         self.browser.call("Emulation.setEmulatedMedia", media="print", features=[])
         self.browser.js("dispatchEvent(new Event('beforeprint'))")

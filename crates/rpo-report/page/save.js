@@ -71,7 +71,7 @@ function parts(node, put) {
 }
 
 // The figure as it stands on the page, always on a light ground, as paper needs it.
-function figureSvg(figure) {
+function figureSvg(figure, source) {
   const root = document.documentElement, scrolled = [...figure.querySelectorAll(".scroll")].map((s) => [s, s.scrollLeft]);
   const list = [];
   root.classList.add("light");
@@ -84,9 +84,10 @@ function figureSvg(figure) {
       bottom = Math.max(bottom, rect.bottom);
       list.push(draw(rect.left - box.left + 12, rect.top - box.top + 12));
     });
-    const width = Math.ceil(right - box.left + 24), height = Math.ceil(bottom - box.top + 24);
+    const width = Math.ceil(right - box.left + 24), height = Math.ceil(bottom - box.top + 44);
     const whole = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}` },
-      svg("title", {}, document.title), svg("rect", { width, height, fill: "#fff" }), list);
+      svg("title", {}, document.title), svg("rect", { width, height, fill: "#fff" }), list,
+      svg("text", { x: 12, y: height - 10, style: `fill:#777;font:11px ${getComputedStyle(document.body).fontFamily}` }, source));
     return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(whole)}\n`;
   } finally {
     root.classList.remove("light");
@@ -94,12 +95,15 @@ function figureSvg(figure) {
   }
 }
 
+// Where a figure is from, written below it.
+const sourceOf = (figure, run) => [run, figure.closest("section")?.querySelector(".current-name")?.textContent].filter(Boolean).join(" · ");
+
 // The buttons of a figure; `table()`: the lines of its CSV, if it has one.
 function saveButtons(figure, run, name, table) {
   const save = (what, hint, write) => el("button", { type: "button", class: "save", "aria-label": `Save as ${what}: ${hint}`, onclick: write }, what);
   const title = figure.querySelector("h3, h4")?.textContent ?? name;
   const tools = el("div", { class: "tools", role: "group", "aria-label": "Save" },
-    save("SVG", title, () => download(fileName(run, name) + ".svg", "image/svg+xml", figureSvg(figure))),
+    save("SVG", title, () => download(fileName(run, name) + ".svg", "image/svg+xml", figureSvg(figure, sourceOf(figure, run)))),
     table ? save("CSV", title, () => download(fileName(run, name) + ".csv", "text/csv", csv(table()))) : null);
   figure.querySelector(":scope > .tools")?.remove();
   figure.prepend(tools);

@@ -21,6 +21,7 @@ function showSubjects(box, data, look) {
   const own = (s) => s.subject === look.current.subject && (!known(s.seed) || s.seed === look.current.seed);
   byId("subjects-said").textContent = `Each thin line is ${seeded ? (look.seed === null ? "a subject and seed" : `a subject with seed ${look.seed}`) : "a subject"}, the coloured one the subject${seeded ? " and seed" : ""} chosen above; each mark is the mean over ${seeded ? "subjects and all seeds" : "subjects"}.`;
 
+  byId("subjects-legend").replaceChildren(rowsLegend(shown, data.rules));
   box.replaceChildren(...table.metrics.map((metric, m) => {
     const holder = el("div");
     queueMicrotask(() => mount(holder, (width) => {
@@ -47,14 +48,27 @@ function showSubjects(box, data, look) {
   }));
 }
 
+const rowsLegend = (rows, rules) => el("div", { class: "legend" }, rows.map((row) => {
+  const look = rowLook(row, rules);
+  return el("span", {}, glyph(look.shape, look.color), row.label);
+}));
+
 const subjectsCsv = (table) => [["arm", "row", "subject", "seed", "step", ...table.metrics.map((m) => m.label)],
   ...table.rows.flatMap((r) => r.subjects.map((s) => [r.arm, r.label, s.subject, s.seed, s.step, ...s.values]))];
+
+// So many trainings at first; a large run has hundreds.
+const FIRST_TRAININGS = 40;
+let allTrainings = false;
 
 // One line a trajectory, as long as it was trained; a mark where each rule chose.
 function showTimeline(box, data, look, select) {
   const order = unique(data.trajectories.map((t) => t.subject));
-  const shown = data.trajectories.filter((t) => t.arm === look.arm && (look.seed === null || t.seed === look.seed))
+  const every = data.trajectories.filter((t) => t.arm === look.arm && (look.seed === null || t.seed === look.seed))
     .sort((a, b) => order.indexOf(a.subject) - order.indexOf(b.subject) || a.seed - b.seed);
+  const shown = every.filter((t, i) => allTrainings || i < FIRST_TRAININGS || t === look.current);
+  byId("timeline-more").replaceChildren(every.length <= FIRST_TRAININGS ? "" : el("button", { class: "more", type: "button",
+    onclick: () => { allTrainings = !allTrainings; showTimeline(box, data, look, select); byId("timeline-more").firstChild.focus(); } },
+  allTrainings ? "Show fewer trainings" : `Show all ${every.length} trainings (${shown.length} shown)`));
   const limit = Math.max(data.setup.steps, ...shown.map((t) => t.stopped_step), 1);
   const several = new Set(data.trajectories.map((t) => t.seed)).size > 1;
   const label = (t) => (several ? `${t.subject} · seed ${t.seed}` : t.subject);

@@ -111,6 +111,16 @@ fn an_older_report_still_has_a_page() {
             }
         }
     }
+    // Scores that hardly differ, whose axes need many digits.
+    for t in report["trajectories"].as_array_mut().expect("a list") {
+        for v in t["validations"].as_array_mut().expect("a list") {
+            for p in v["pictures"].as_array_mut().expect("a list") {
+                for key in ["image", "text"] {
+                    p[key] = (0.62955 + 1e-5 * p[key].as_f64().expect("a number")).into();
+                }
+            }
+        }
+    }
     for row in report["samples"].as_array_mut().expect("a list") {
         for sample in row["pictures"].as_array_mut().expect("a list") {
             sample.as_object_mut().expect("an object").remove("row");
