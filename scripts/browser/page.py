@@ -112,7 +112,7 @@ class Page:
         self.browser.key("Enter")
         self.browser.settle()
         at = self.browser.js("(() => { const t = document.querySelector(':target'), r = t?.getBoundingClientRect(); return { id: t?.id, top: r?.top, high: innerHeight }; })()")
-        must(at["id"] and 0 <= at["top"] < at["high"], f"the contents lead nowhere: {at}")
+        must(at["id"] and -1 <= at["top"] < at["high"], f"the contents lead nowhere: {at}")
         self.browser.key("Tab", shift=True)
         self.browser.js("location.hash = ''; scrollTo(0, 0)")
 
@@ -206,7 +206,10 @@ class Page:
     @staticmethod
     def drawing(label, text):
         """A drawing stands by itself: nothing of the page's style or scripts is left in it."""
-        root = xml.fromstring(text)
+        try:
+            root = xml.fromstring(text)
+        except xml.ParseError as e:
+            raise Failed(f"{label}: {e}") from None
         must(root.tag == "{http://www.w3.org/2000/svg}svg", f"{label}: no drawing")
         must(len(list(root.iter())) > 10, f"{label}: next to nothing is drawn")
         text = re.sub(r'"data:[^"]*"', '""', text)

@@ -180,6 +180,9 @@ fn a_run_without_results_still_has_a_page() {
     let html = page::render(&ReportData::default()).expect("a page");
     keep("empty", &html);
     assert!(html.contains("no result to state"));
+    let compared = page::compare(&[ReportData::default(), invented::run()]).expect("a page");
+    keep("one-of-two", &compared);
+    assert!(compared.contains("no result to state"));
 }
 
 #[test]
