@@ -4,10 +4,12 @@
 {
   const data = JSON.parse(byId("data").textContent);
   // Marks follow the rules of each run, which need not agree between runs; by place they would mislead.
-  byId("combined").replaceChildren(testTable(data.combined, [], "std"));
-  data.runs.forEach((run, i) => {
-    const box = byId(`run-${i}`);
-    if (!run.test) return box.replaceChildren(el("p", { class: "note" }, "No test pictures have been scored in this run yet."));
-    showResults(box, run, `against-${i}`);
-  });
+  const table = data.combined, holder = el("div");
+  const shown = new Set(table.metrics.map((_, m) => m).filter((m) => !isNarrow() || m === table.primary));
+  const draw = () => holder.replaceChildren(testTable(table, [], "std", shown));
+  const figure = el("figure", {}, el("div", { class: "controls" }, toggles("Metrics", table.metrics.map((m, i) => [i, m.label]), shown, draw)), holder);
+  byId("combined").replaceChildren(figure);
+  draw();
+  saveButtons(figure, "runs", "compared", () => testCsv(table, "std"));
+  data.runs.forEach((run, i) => showResults(byId(`run-${i}`), run, `against-${i}`));
 }

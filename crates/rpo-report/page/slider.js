@@ -34,7 +34,7 @@ function showBand(box, data, t) {
 function showDial(boxes, data, t) {
   if (!t.validations.length || !t.validations.every((v) => v.pictures.length)) {
     boxes.said.replaceChildren("Nothing was scored on this trajectory.");
-    for (const box of [boxes.chart, boxes.strip, boxes.band]) { drawings.delete(box); resized.unobserve(box); box.replaceChildren(); }
+    for (const box of [boxes.chart, boxes.strip, boxes.band]) unmount(box);
     return;
   }
   const { rewards, chosen, stopped } = chooseAgain(t, dial.lambda);
@@ -56,7 +56,7 @@ function showDial(boxes, data, t) {
     stopped !== null ? `It stops at step ${steps[stopped]}. `
       : lastStep < limit ? `It had not stopped when the scores end at step ${lastStep}: what a longer training would have given is not known. ` : `It reads to the end. `,
     kept ? "The weights of this step were kept." : step === 0 ? "Step 0 is the base model." : "The weights of this step were not kept: it would have to be trained again.");
-  const show = [[0, "step 0"], [chosen, `chosen: step ${step}`], [steps.length - 1, `last scored: step ${lastStep}`]];
+  const show = !t.strip_prompts.length ? [] : [[0, "step 0"], [chosen, `chosen: step ${step}`], [steps.length - 1, `last scored: step ${lastStep}`]];
   boxes.strip.replaceChildren(...show.map(([i, title], k) => el("div", { class: k === 1 ? "column chosen" : "column" }, el("h4", {}, title),
     el("div", { class: "row" }, t.validations[i].strip.map((p, j) => picture(data, p, `${t.strip_prompts[j] ?? ""} · step ${steps[i]}`, 96))))));
   showBand(boxes.band, data, t);

@@ -18,10 +18,11 @@ function enlarge(uri, caption, link) {
 
 function showReferences(box, data, t) {
   const row = (title, note, pictures) => pictures.length ? el("div", {}, el("h4", {}, title), el("div", { class: "row" }, pictures.map((p, i) => picture(data, p, `${t.subject}: ${title.toLowerCase()} ${i + 1}`, 96))), el("p", { class: "small" }, note)) : null;
+  const all = t.photos || t.references.length;
   const unfinished = t.unfinished ? [el("p", { class: "note" }, `Unfinished: ${t.unfinished}. What is marked below as chosen would be chosen if it ended now.`)] : [];
   box.replaceChildren(...unfinished, el("div", { class: "pair" },
-    ...[row("References", `What the model learns from: ${t.photos || t.references.length} pictures of “${t.subject}” (${t.class}).`, t.references),
-      row("Negatives", `Some of the ${data.setup.negatives} pictures drawn from the base model.`, t.negatives)].filter(Boolean)));
+    ...[row("References", `What the model learns from, “${t.subject}” (${t.class}): ${partOf(t.references.length, all, "picture")}.`, t.references),
+      row("Negatives", `Drawn from the base model: ${partOf(t.negatives.length, data.setup.negatives, "picture")}.`, t.negatives)].filter(Boolean)));
 }
 
 // The steps of a trajectory, those never reached included.
@@ -35,11 +36,15 @@ function stepGrid(data, t) {
 function marksAt(data, t, step) {
   return t.outcomes.filter((o) => o.chosen_step === step).map((o) => {
     const i = data.rules.findIndex((r) => r.id === o.rule);
-    return glyph(ruleShape(i, data.rules[i]), ruleColor(i, data.rules[i]), `chosen by ${data.rules[i]?.label ?? o.rule}`);
+    return ruleGlyph(data.rules, i, `chosen by ${data.rules[i]?.label ?? o.rule}`);
   });
 }
 
 function showStrip(box, data, t) {
+  const figure = box.closest("figure");
+  figure.hidden = !t.validations.length;
+  if (figure.hidden) return;
+  if (!t.strip_prompts.length) return box.replaceChildren(el("p", { class: "note" }, "None of these pictures are in this page; they lie beside it, in trajectories/."));
   const grid = stepGrid(data, t);
   const scored = new Map(t.validations.map((v) => [v.step, v]));
   const head = grid.map((step) => el("div", { class: scored.has(step) ? "step" : "step never" },
@@ -51,9 +56,13 @@ function showStrip(box, data, t) {
       const index = scored.get(step)?.strip[k];
       return index === undefined ? el("div", { class: "hatched", role: "img", "aria-label": `step ${step}: nothing drawn` }) : picture(data, index, `${prompt} · step ${step}`);
     })]);
-  box.replaceChildren(el("div", { class: "scroll" }, el("div", { class: "strip", style: `grid-template-columns:repeat(${grid.length},minmax(58px,1fr))` }, head, rows)),
-    legend(data), el("p", { class: "small" }, "A mark above a step: the rule chose it. ", el("span", { class: "kept" }), " weights kept. Hatched: training had stopped, nothing was drawn."));
+  const prompts = t.validation_prompts.length, each = Math.round((t.validations[0]?.pictures.length ?? 0) / (prompts || 1));
+  box.replaceChildren(scrolling("Pictures by step", el("div", { class: "strip", style: `--steps:${grid.length}` }, head, rows)),
+    legend(data), el("p", { class: "small" }, `${capital(partOf(t.strip_prompts.length, prompts, "validation prompt"))}, ${ofEach(each)}. A mark above a step: the rule chose it. `,
+      el("span", { class: "kept" }), " weights kept.", grid.some((s) => !scored.has(s)) ? " Dashed: training had stopped, nothing was drawn." : ""));
 }
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+const ofEach = (n) => (n > 1 ? `1 of ${n} pictures of each` : "its only picture of each");
 
 // Means over pictures with the standard error of that mean.
 function meanSeries(t, value) {
@@ -93,42 +102,15 @@ function showValidation(boxes, data, t) {
     lines: (x) => [el("strong", {}, `step ${x}`), ...curves.map((c) => el("div", {}, glyph(c.shape, c.color), ` ${c.rule.label}: ${number(at(c, x).y, 4)}`))],
   });
   boxes.legend.replaceChildren(legend(data, ["best"]));
-  boxes.outcomes.replaceChildren(el("div", { class: "scroll" }, el("table", { class: "plain" },
+  boxes.outcomes.replaceChildren(scrolling("Decisions of the rules", el("table", { class: "plain" },
     el("thead", {}, el("tr", {}, ["Rule", "Chose", "Stopped at", "Reward there", "Gain over step 0", "Why"].map((h) => el("th", { scope: "col" }, h)))),
     el("tbody", {}, t.outcomes.map((o) => {
       const i = data.rules.findIndex((r) => r.id === o.rule), rule = data.rules[i];
       const gain = o.reward_chosen === null || o.reward_step0 === null ? null : o.reward_chosen - o.reward_step0;
-      return el("tr", {}, el("th", { scope: "row" }, glyph(ruleShape(i, rule), ruleColor(i, rule)), ` ${rule?.label ?? o.rule}`),
+      return el("tr", {}, el("th", { scope: "row" }, ruleGlyph(data.rules, i), ` ${rule?.label ?? o.rule}`),
         el("td", {}, `step ${o.chosen_step}`), el("td", {}, stopOf(data, o) === null ? "read to the end" : `step ${stopOf(data, o)}`),
         el("td", {}, number(o.reward_chosen, 4)), el("td", {}, gain === null ? "–" : `${signed(gain, 4)} ${interval(o.difference_interval, 4, signed)}`), el("td", { class: "words" }, o.reason));
     })))));
-}
-
-function showSamples(box, data, t) {
-  const rows = data.samples.filter((s) => s.trajectory === t.id);
-  box.closest("section").hidden = !data.samples.length;
-  if (!rows.length) return box.replaceChildren(el("p", { class: "note" }, "No test pictures of this subject are shown."));
-  // Rules that chose the same checkpoint share a column.
-  const columns = [];
-  for (const s of rows[0].pictures) {
-    const same = columns.find((c) => c.step === s.step);
-    if (same) same.labels.push(s.label); else columns.push({ step: s.step, labels: [s.label] });
-  }
-  columns.sort((a, b) => a.step - b.step);
-  const first = 6;
-  const draw = (all) => box.replaceChildren(
-    el("div", { class: "scroll" }, el("table", { class: "samples" },
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Test prompt"), columns.map((c) => el("th", { scope: "col" }, el("strong", {}, `step ${c.step}`),
-        c.labels.map((label) => {
-          const i = data.rules.findIndex((r) => r.label === label);
-          return el("span", { class: "small" }, i >= 0 ? glyph(ruleShape(i, data.rules[i]), ruleColor(i, data.rules[i])) : null, label === `step ${c.step}` ? "" : ` ${label}`);
-        }))))),
-      el("tbody", {}, rows.slice(0, all ? rows.length : first).map((row) => el("tr", {}, el("th", { scope: "row" }, row.prompt), columns.map((c) => {
-        const s = row.pictures.find((p) => p.step === c.step);
-        return el("td", {}, s ? picture(data, s.picture, `${row.prompt} · step ${c.step}`) : null);
-      })))))),
-    rows.length > first ? el("button", { class: "more", type: "button", onclick: () => draw(!all) }, all ? "Show fewer prompts" : `Show all ${rows.length} prompts`) : "");
-  draw(false);
 }
 
 function showLosses(box, data, t) {
@@ -148,4 +130,12 @@ function showLosses(box, data, t) {
     return el("div", { class: "panel" }, el("h4", {}, name), holder);
   });
   box.replaceChildren(...(t.training.length ? panels : [el("p", { class: "note" }, "No training step was taken.")]));
+}
+
+const scoresCsv = (data) => [["arm", "subject", "seed", "step", "prompt", "align_i", "align_t"],
+  ...data.trajectories.flatMap((t) => t.validations.flatMap((v) => v.pictures.map((p) => [t.arm, t.subject, t.seed, v.step, t.validation_prompts[p.prompt], p.image, p.text])))];
+function lossesCsv(data) {
+  const terms = unique(data.trajectories.flatMap((t) => t.training.flatMap((p) => Object.keys(p.terms))));
+  return [["arm", "subject", "seed", "step", "loss", ...terms, "grad_norm"],
+    ...data.trajectories.flatMap((t) => t.training.map((p) => [t.arm, t.subject, t.seed, p.step, p.loss, ...terms.map((name) => p.terms[name]), p.grad_norm]))];
 }

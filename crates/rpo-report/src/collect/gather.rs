@@ -4,7 +4,7 @@ use super::ended::ended;
 use super::finished::AllFinished;
 use super::rows::{Columns, Row};
 use super::samples::{SAMPLE_PROMPTS, samples};
-use super::settings::{rule, setup};
+use super::settings::{arms, rule, setup};
 use super::shown::shown;
 use super::test_table::test_table;
 use super::thumbnails::Thumbnails;
@@ -46,6 +46,7 @@ pub(super) fn data(
             validation: times.validation,
             test: times.test,
         },
+        arms: arms(plan),
         rules: plan.rules.iter().map(rule).collect(),
         trajectories,
         test: tested.map(|(rows, columns, table)| test_table(plan, rows, columns, table)),

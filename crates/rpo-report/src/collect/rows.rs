@@ -24,6 +24,16 @@ pub(super) struct Row<'a> {
     pub(super) results: Vec<(&'a Cell, &'a StepResult)>,
 }
 
+impl Row<'_> {
+    /// Its name within its arm.
+    pub(super) fn label(&self, plan: &Plan) -> String {
+        match self.rule {
+            Some(rule) => plan.rules[rule].name.clone(),
+            None => self.name.clone(),
+        }
+    }
+}
+
 /// The test results of `cells` that belong to each row.
 pub(super) fn rows<'a>(plan: &Plan, cells: &[&'a Finished<'a>]) -> Vec<Row<'a>> {
     let of_arm = |arm: usize| cells.iter().copied().filter(move |c| c.cell.arm == arm);

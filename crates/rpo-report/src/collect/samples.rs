@@ -47,7 +47,8 @@ pub(super) fn samples(
                         .samples("test", result.step)
                         .join(format!("prompt-{prompt:02}-0.png"));
                     Ok(Sample {
-                        label: row.name.clone(),
+                        row: row.name.clone(),
+                        label: row.label(plan),
                         step: result.step,
                         picture: thumbnails.read(&file)?,
                     })

@@ -1,6 +1,6 @@
 //! The settings of a run, for the head of the page.
 
-use crate::page::data::{self, Encoder};
+use crate::page::data::{self, ArmKeys, Encoder};
 use rpo_experiment::plan::{Plan, Purpose};
 use rpo_experiment::run::{Run, RunInfo};
 use rpo_reward::select::Rule;
@@ -15,6 +15,7 @@ pub(super) fn setup(plan: &Plan, info: &RunInfo, run: &Run) -> data::Setup {
     };
     let first = &plan.cells[0];
     data::Setup {
+        cells: plan.cells.len(),
         model: e.model.path.clone(),
         recipes: plan.arms.iter().map(|a| a.describe()).collect(),
         encoders: vec![
@@ -39,6 +40,28 @@ pub(super) fn setup(plan: &Plan, info: &RunInfo, run: &Run) -> data::Setup {
         guidance: e.sampler.guidance,
         guidance_interval: e.sampler.guidance_interval,
     }
+}
+
+/// What each arm of the file changes, key by key.
+pub(super) fn arms(plan: &Plan) -> Vec<ArmKeys> {
+    let arms = plan.experiment.arms.iter();
+    arms.map(|arm| {
+        let empty = toml::Table::new();
+        let tables = [
+            ("recipe", &arm.recipe),
+            ("training", &arm.training),
+            ("lora", arm.lora.as_ref().unwrap_or(&empty)),
+        ];
+        let keys = tables.iter().flat_map(|(table, keys)| {
+            let write = move |(key, value)| format!("{table}.{key} = {value}");
+            keys.iter().map(write)
+        });
+        ArmKeys {
+            name: arm.name.clone(),
+            keys: keys.collect(),
+        }
+    })
+    .collect()
 }
 
 /// The machine that began the run; of one whose cells compute elsewhere, theirs.

@@ -45,7 +45,7 @@ pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &T
                 .collect();
             TestRow {
                 id: row.name.clone(),
-                label: row.name.clone(),
+                label: row.label(plan),
                 arm: if plan.arms.len() > 1 {
                     plan.arms[row.arm].name.clone()
                 } else {

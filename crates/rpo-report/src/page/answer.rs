@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::data::{Difference, Metric, ReportData, RowKind, TestRow, TestTable};
 use super::facts::count;
+use super::numbers::{interval, number, signed};
 
 /// The headline sentence, and those that qualify it.
 #[derive(Debug, PartialEq, Serialize)]
@@ -193,26 +194,6 @@ fn holds_zero([low, high]: [f64; 2]) -> bool {
     low <= 0.0 && high >= 0.0
 }
 
-/// Three decimals, with a true minus sign.
-pub(super) fn number(value: f64) -> String {
-    let text = format!("{:.3}", value.abs());
-    let zero = text.bytes().all(|b| b == b'0' || b == b'.');
-    format!("{}{text}", if value < 0.0 && !zero { "−" } else { "" })
-}
-
-fn signed(value: f64) -> String {
-    let text = number(value);
-    if value > 0.0 && text != "0.000" {
-        format!("+{text}")
-    } else {
-        text
-    }
-}
-
-fn interval([low, high]: [f64; 2]) -> String {
-    format!("[{}, {}]", signed(low), signed(high))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::data::Cell;
@@ -270,12 +251,5 @@ mod tests {
                 .lead
                 .contains("no result to state")
         );
-    }
-
-    #[test]
-    fn minus_zero_is_zero() {
-        assert_eq!(number(-0.0001), "0.000");
-        assert_eq!(number(-0.0016), "−0.002");
-        assert_eq!(signed(0.0001), "0.000");
     }
 }

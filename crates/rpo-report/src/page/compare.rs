@@ -5,7 +5,10 @@ use minijinja::context;
 use serde::Serialize;
 
 use super::data::{Cell, Metric, ReportData, Rule, TestRow, TestTable};
-use super::{CHARTS, CHOOSE, CSS, RESULTS, answer, check, embedded_json, environment, facts};
+use super::plain::plain;
+use super::{COMMON, CSS, answer, check, embedded_json, environment, facts};
+
+const COMPARE: &str = include_str!("../../page/compare.js");
 
 /// Data of the comparison page's script.
 #[derive(Serialize)]
@@ -16,6 +19,7 @@ struct Compared<'a> {
 
 #[derive(Serialize)]
 struct Run<'a> {
+    name: &'a str,
     test: Option<&'a TestTable>,
     rules: &'a [Rule],
 }
@@ -28,11 +32,14 @@ pub fn compare(runs: &[ReportData]) -> Result<String> {
     for run in runs {
         check(run).with_context(|| format!("run {:?}", run.name))?;
     }
+    let combined = combine(runs);
+    let all_rows = plain(&combined);
     let json = embedded_json(&Compared {
-        combined: combine(runs),
+        combined,
         runs: runs
             .iter()
             .map(|run| Run {
+                name: &run.name,
                 test: run.test.as_ref(),
                 rules: &run.rules,
             })
@@ -44,6 +51,7 @@ pub fn compare(runs: &[ReportData]) -> Result<String> {
             context! {
                 title => &run.title, name => &run.name, created => &run.created,
                 description => &run.description, answer => answer::answer(run), facts => facts::facts(run),
+                plain => run.test.as_ref().map(plain),
             }
         })
         .collect();
@@ -51,9 +59,10 @@ pub fn compare(runs: &[ReportData]) -> Result<String> {
         .get_template("compare.html")?
         .render(context! {
             runs => heads,
+            plain => all_rows,
             css => CSS,
             json => json,
-            scripts => [CHOOSE, CHARTS, RESULTS, include_str!("../../page/compare.js")],
+            scripts => COMMON.iter().chain(&[COMPARE]).collect::<Vec<_>>(),
         })
         .context("rendering the comparison")
 }

@@ -32,6 +32,9 @@ pub struct ReportData {
     pub setup: Setup,
     /// Time by phase.
     pub times: Times,
+    /// What each `[[arm]]` of the file changes; empty for a file without arms.
+    #[serde(default)]
+    pub arms: Vec<ArmKeys>,
     /// Every selection rule; its index fixes its colour everywhere.
     pub rules: Vec<Rule>,
     /// One entry for each arm, subject and seed.
@@ -46,9 +49,21 @@ pub struct ReportData {
     pub notes: Vec<String>,
 }
 
+/// An arm, and how it differs from the others.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ArmKeys {
+    /// Its name, as in [`Trajectory::arm`].
+    pub name: String,
+    /// The keys that it replaces, as an experiment file would write them: `recipe.l_pref_weight = 0.0`.
+    pub keys: Vec<String>,
+}
+
 /// What was run, on what.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Setup {
+    /// Number of trajectories that were planned; 0 in reports of earlier versions.
+    #[serde(default)]
+    pub cells: usize,
     /// Base model, e.g. `micro`.
     pub model: String,
     /// Recipes of the arms, e.g. `paper`.
@@ -260,7 +275,10 @@ pub struct SampleRow {
 /// A test picture.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Sample {
-    /// Column head, e.g. `step 0`; one that equals a [`Rule::label`] gets that rule's mark.
+    /// [`TestRow::id`] of its row; empty in reports of earlier versions.
+    #[serde(default)]
+    pub row: String,
+    /// Column head, e.g. `step 0`; in a report without `row`, one that equals a [`Rule::label`] gets that rule's mark.
     pub label: String,
     /// Step of the checkpoint.
     pub step: usize,

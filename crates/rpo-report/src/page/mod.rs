@@ -7,7 +7,9 @@ mod answer;
 mod compare;
 pub mod data;
 mod facts;
+mod numbers;
 mod picture;
+mod plain;
 mod table;
 
 use anyhow::{Context, Result, bail};
@@ -18,19 +20,31 @@ pub use compare::compare;
 pub use data::ReportData;
 
 const CSS: &str = include_str!("../../page/report.css");
-const CHOOSE: &str = include_str!("../../page/choose.js");
-const CHARTS: &str = include_str!("../../page/charts.js");
-const RESULTS: &str = include_str!("../../page/results.js");
 
-/// The scripts of a run's page, in the order of their dependencies.
-const SCRIPTS: [&str; 6] = [
-    CHOOSE,
-    CHARTS,
-    RESULTS,
+/// The scripts of every page, in the order of their dependencies: all up to the test table.
+const COMMON: [&str; 6] = [
+    include_str!("../../page/elements.js"),
+    include_str!("../../page/charts.js"),
+    include_str!("../../page/save.js"),
+    include_str!("../../page/detail.js"),
+    include_str!("../../page/results.js"),
+    include_str!("../../page/kinds.js"),
+];
+
+/// Those of a run's page, which follow.
+const OF_A_RUN: [&str; 7] = [
+    include_str!("../../page/choose.js"),
+    include_str!("../../page/line_chart.js"),
+    include_str!("../../page/subjects.js"),
     include_str!("../../page/trajectory.js"),
+    include_str!("../../page/samples.js"),
     include_str!("../../page/slider.js"),
     include_str!("../../page/page.js"),
 ];
+
+const REPORT: &str = include_str!("../../page/report.html.j2");
+/// The table that both pages show without their scripts.
+const PLAIN: &str = include_str!("../../page/plain.html.j2");
 
 /// The page of one run.
 ///
@@ -45,19 +59,21 @@ pub fn render(data: &ReportData) -> Result<String> {
         data: &shown,
         pictures: &pictures,
     })?;
-    environment("report.html", include_str!("../../page/report.html.j2"))?
+    environment("report.html", REPORT)?
         .get_template("report.html")?
         .render(context! {
             data => context! {
                 title => &data.title, name => &data.name, description => &data.description,
                 created => &data.created, version => &data.version, notes => &data.notes,
-                settings => &data.settings, setup => context! { encoders => &data.setup.encoders },
+                settings => &data.settings, arms => &data.arms,
+                setup => context! { encoders => &data.setup.encoders },
             },
+            plain => data.test.as_ref().map(plain::plain),
             answer => answer::answer(data),
             facts => facts::facts(data),
             css => CSS,
             json => json,
-            scripts => SCRIPTS,
+            scripts => COMMON.iter().chain(&OF_A_RUN).collect::<Vec<_>>(),
         })
         .context("rendering the report")
 }
@@ -136,12 +152,13 @@ fn embedded_json(value: &impl Serialize) -> Result<String> {
         .replace('\u{2029}', "\\u2029"))
 }
 
-/// A template engine with one template, which escapes everything not marked safe.
+/// A template engine with a page's template and that of the plain table; it escapes everything not marked safe.
 fn environment<'a>(name: &'a str, source: &'a str) -> Result<Environment<'a>> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment
-        .add_template(name, source)
+        .add_template("plain.html", PLAIN)
+        .and_then(|()| environment.add_template(name, source))
         .context("reading the report's template")?;
     Ok(environment)
 }

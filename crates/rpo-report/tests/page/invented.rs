@@ -2,6 +2,7 @@
 //! drawn pictures.
 
 mod table;
+pub(crate) use table::compare_all;
 
 use image::{Rgb, RgbImage};
 use rpo_report::page::data::*;
@@ -244,12 +245,14 @@ fn samples(trajectories: &[Trajectory], rules: &[Rule]) -> Vec<SampleRow> {
     for (s, t) in trajectories.iter().enumerate() {
         for k in 0..9 {
             let mut pictures = vec![Sample {
+                row: "step 0".into(),
                 label: "step 0".into(),
                 step: 0,
                 picture: draw(s, k + 7, 0.0, k as u64),
             }];
             for (rule, o) in rules.iter().zip(&t.outcomes) {
                 pictures.push(Sample {
+                    row: rule.id.clone(),
                     label: rule.label.clone(),
                     step: o.chosen_step,
                     picture: draw(s, k + 7, likeness(o.chosen_step), k as u64),
@@ -280,7 +283,9 @@ pub(crate) fn run() -> ReportData {
         description: "Tables 3 and 6: λ_val from 0.3 to 0.7 and the arithmetic mean, one training a subject. (Invented data.)".into(),
         created: "2025-03-01 14:02 UTC".into(),
         version: "0.1.0".into(),
+        arms: vec![],
         setup: Setup {
+            cells: 8,
             model: "micro".into(),
             recipes: vec!["paper".into()],
             encoders: vec![

@@ -1,15 +1,27 @@
 //! The page: its contents, that no name can break it, and that its script selects as the program does.
 //!
-//! `RPO_REPORT_TO=page.html cargo test -p rpo-report --test page` also writes the page, to view it.
+//! `RPO_PAGES=folder cargo test -p rpo-report --test page` also writes the pages, to view them and for
+//! `scripts/browser/page.py folder/*.html`.
 #![allow(
     clippy::disallowed_methods,
-    reason = "a variable names a file to be looked at"
+    reason = "a variable names a folder for pages to be looked at"
 )]
 
 mod choose;
 mod invented;
+mod reading;
 
-use rpo_report::page::{self, ReportData, data::Picture};
+use rpo_report::page::data::{ArmKeys, Picture, RowKind, SubjectValues};
+use rpo_report::page::{self, ReportData};
+
+/// Writes a page to the folder for pages, if there is one.
+fn keep(name: &str, html: &str) {
+    if let Some(folder) = std::env::var_os("RPO_PAGES") {
+        std::fs::create_dir_all(&folder).expect("the folder");
+        let path = std::path::Path::new(&folder).join(format!("{name}.html"));
+        std::fs::write(path, html).expect("the page is written");
+    }
+}
 
 /// The text between two strings.
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
@@ -28,13 +40,11 @@ fn scripts(html: &str) -> Vec<&str> {
 fn the_page_is_one_file_that_names_cannot_break() {
     let run = invented::run();
     let html = page::render(&run).expect("a page");
-    if let Some(path) = std::env::var_os("RPO_REPORT_TO") {
-        std::fs::write(path, &html).expect("the page is written");
-    }
+    keep("report", &html);
 
-    // One JSON element and six scripts; script tags in names and settings stay text.
-    assert_eq!(html.matches("<script").count(), 7);
-    assert_eq!(html.matches("</script").count(), 7);
+    // One JSON element and thirteen scripts; script tags in names and settings stay text.
+    assert_eq!(html.matches("<script").count(), 14);
+    assert_eq!(html.matches("</script").count(), 14);
     assert_eq!(html.matches("</pre>").count(), 1);
     assert!(html.contains("&lt;script&gt;alert(2)"));
 
@@ -85,6 +95,9 @@ fn with_arms() -> ReportData {
                     .extend(samples.iter().filter(|s| s.trajectory == t.id).map(|s| {
                         let mut s = s.clone();
                         s.trajectory.clone_from(&id);
+                        for p in s.pictures.iter_mut().filter(|p| p.row != "step 0") {
+                            p.row = format!("{arm}/{}", p.row);
+                        }
                         s
                     }));
                 let mut t = t.clone();
@@ -94,24 +107,55 @@ fn with_arms() -> ReportData {
         }
     }
     run.setup.seeds = vec![0, 1];
+    run.setup.cells = 33;
+    run.arms = [("λ_train = 0", 0.0), ("λ_train = 0.5", 0.5)]
+        .map(|(name, lambda)| ArmKeys {
+            name: name.into(),
+            keys: vec![
+                format!("recipe.label_lambda = {lambda:.1}"),
+                "training.note = \"<b>&\"".into(),
+            ],
+        })
+        .into();
     let test = run.test.as_mut().expect("a table");
+    for s in test.rows.iter_mut().flat_map(|r| &mut r.subjects) {
+        s.seed = Some(0);
+    }
+    for row in &mut test.rows {
+        let again: Vec<_> = row
+            .subjects
+            .iter()
+            .map(|s| SubjectValues {
+                seed: Some(1),
+                values: s.values.iter().map(|v| v.map(|v| v * 0.985)).collect(),
+                ..s.clone()
+            })
+            .collect();
+        row.subjects.extend(again);
+    }
     let own: Vec<_> = test.rows.drain(1..).collect();
     for (shift, arm) in [(0.0, "λ_train = 0"), (0.02, "λ_train = 0.5")] {
         for row in &own {
             let mut row = row.clone();
             row.id = format!("{arm}/{}", row.id);
             row.arm = arm.into();
-            for cell in &mut row.cells {
-                cell.mean = cell.mean.map(|m| m + shift);
-                cell.interval = cell.interval.map(|[low, high]| [low + shift, high + shift]);
-                for d in cell.differences.iter_mut().filter(|d| d.against == "last") {
-                    d.against = format!("{arm}/last");
-                    d.mean -= shift;
-                }
+            // The last step stays, so that arms differ in their difference to it.
+            let shift = if row.kind == RowKind::Last {
+                0.0
+            } else {
+                shift
+            };
+            for v in row.subjects.iter_mut().flat_map(|s| &mut s.values) {
+                *v = v.map(|v| v + shift);
             }
             test.rows.push(row);
         }
     }
+    for kind in &mut test.kinds {
+        let own = kind.means[1..].to_vec();
+        kind.means.extend(own);
+    }
+    invented::compare_all(test);
     run
 }
 
@@ -119,9 +163,7 @@ fn with_arms() -> ReportData {
 fn an_answer_stays_within_its_arm() {
     let mut run = with_arms();
     let html = page::render(&run).expect("a page");
-    if let Some(path) = std::env::var_os("RPO_ARMS_TO") {
-        std::fs::write(path, &html).expect("the page is written");
-    }
+    keep("arms", &html);
     assert!(html.contains("λ = 0.3 harmonic (λ_train = 0) chooses"));
     assert!(html.contains("8 subjects, 2 arms"));
     let first = between(&html, "Against the last step, ", "</p>").to_owned();
@@ -136,7 +178,11 @@ fn an_answer_stays_within_its_arm() {
 #[test]
 fn a_run_without_results_still_has_a_page() {
     let html = page::render(&ReportData::default()).expect("a page");
+    keep("empty", &html);
     assert!(html.contains("no result to state"));
+    let compared = page::compare(&[ReportData::default(), invented::run()]).expect("a page");
+    keep("one-of-two", &compared);
+    assert!(compared.contains("no result to state"));
 }
 
 #[test]
@@ -145,10 +191,8 @@ fn runs_are_compared_on_one_page() {
     let mut other = run.clone();
     other.title = "</script><b>other</b>".into();
     let html = page::compare(&[run, other]).expect("a page");
-    if let Some(path) = std::env::var_os("RPO_COMPARE_TO") {
-        std::fs::write(path, &html).expect("the page is written");
-    }
-    assert_eq!(html.matches("<script").count(), 5);
+    keep("compared", &html);
+    assert_eq!(html.matches("<script").count(), 8);
     assert!(!html.contains("<b>other"));
     let json = between(
         &html,

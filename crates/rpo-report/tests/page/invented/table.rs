@@ -1,6 +1,9 @@
 //! The invented test table.
 
+use std::collections::BTreeMap;
+
 use rpo_report::page::data::*;
+use rpo_stats::{Interval, holm};
 
 use super::{Dice, LIMIT, likeness};
 
@@ -76,7 +79,7 @@ pub(super) fn test_table(trajectories: &[Trajectory], rules: &[Rule]) -> TestTab
         };
         kinds.push((rule.id.clone(), rule.label.clone(), Some(i), kind));
     }
-    let mut rows: Vec<TestRow> = kinds
+    let rows: Vec<TestRow> = kinds
         .into_iter()
         .map(|(id, label, rule, kind)| {
             let steps: Vec<usize> = trajectories
@@ -90,7 +93,6 @@ pub(super) fn test_table(trajectories: &[Trajectory], rules: &[Rule]) -> TestTab
                     subject: t.subject.clone(),
                     seed: None,
                     step: Some(steps[s]),
-
                     values: values(s, steps[s]),
                 })
                 .collect();
@@ -110,55 +112,119 @@ pub(super) fn test_table(trajectories: &[Trajectory], rules: &[Rule]) -> TestTab
             }
         })
         .collect();
-    let column = |row: &TestRow, m: usize| -> Vec<f64> {
-        row.subjects.iter().filter_map(|s| s.values[m]).collect()
+    let means = |scale: f64| -> Vec<Vec<Option<f64>>> {
+        let of_row = |row: &TestRow| {
+            let n = row.subjects.len() as f64;
+            let sum = |m: usize| row.subjects.iter().filter_map(|s| s.values[m]).sum::<f64>();
+            (0..metrics.len())
+                .map(|m| Some(scale * sum(m) / n))
+                .collect()
+        };
+        rows.iter().map(of_row).collect()
     };
-    // Student's t at 7 degrees of freedom.
-    let spread = |v: &[f64]| {
-        let mean = v.iter().sum::<f64>() / v.len() as f64;
-        let std = (v.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (v.len() - 1) as f64).sqrt();
-        let half = 2.365 * std / (v.len() as f64).sqrt();
-        (mean, [mean - half, mean + half], std)
-    };
-    let (first, last) = (rows[0].clone(), rows[rows.len() - 1].clone());
-    for row in &mut rows {
-        row.cells = (0..metrics.len())
-            .map(|m| {
-                let own = column(row, m);
-                let (mean, interval, std) = spread(&own);
-                let differences = [&first, &last]
-                    .into_iter()
-                    .filter(|other| other.id != row.id)
-                    .map(|other| {
-                        let paired: Vec<f64> = own
-                            .iter()
-                            .zip(column(other, m))
-                            .map(|(a, b)| a - b)
-                            .collect();
-                        let (mean, interval, _) = spread(&paired);
-                        Difference {
-                            against: other.id.clone(),
-                            mean,
-                            interval: Some(interval),
-                            p_holm: Some(0.0421),
-                            ..Difference::default()
-                        }
-                    })
-                    .collect();
-                Cell {
-                    mean: Some(mean),
-                    interval: Some(interval),
-                    std: Some(std),
-                    differences,
-                }
-            })
-            .collect();
-    }
-    TestTable {
+    let kinds = [
+        ("recontext", 5, 1.02),
+        ("property", 3, 0.97),
+        ("accessory", 1, 0.95),
+    ];
+    let kinds = kinds.map(|(kind, prompts, scale)| KindValues {
+        kind: kind.into(),
+        prompts,
+        means: means(scale),
+    });
+    let mut table = TestTable {
         metrics,
         primary: 0,
+        baseline: rows[0].id.clone(),
+        kinds: kinds.into(),
         rows,
         statistics: "Averaged within a subject first. Intervals: Student t over paired differences of 8 subjects, 95 %. p after Holm over the rules.".into(),
-        ..TestTable::default()
+    };
+    compare_all(&mut table);
+    table
+}
+
+/// Means over seeds, by subject, of the difference between two rows in a metric.
+fn paired(row: &TestRow, other: &TestRow, m: usize) -> Vec<f64> {
+    let mut by_subject: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for s in &row.subjects {
+        let same =
+            |o: &&SubjectValues| o.subject == s.subject && (o.seed == s.seed || o.seed.is_none());
+        let against = other.subjects.iter().find(same).and_then(|o| o.values[m]);
+        if let (Some(own), Some(against)) = (s.values[m], against) {
+            by_subject
+                .entry(&s.subject)
+                .or_default()
+                .push(own - against);
+        }
+    }
+    let mean = |v: Vec<f64>| v.iter().sum::<f64>() / v.len() as f64;
+    by_subject.into_values().map(mean).collect()
+}
+
+/// Share of the sign flips whose sum is at least as far from 0.
+fn permutation(differences: &[f64]) -> f64 {
+    let n = differences.len();
+    let sum = |flips: usize| {
+        let signed = differences.iter().enumerate();
+        let signed = signed.map(|(i, d)| if flips >> i & 1 == 1 { -d } else { *d });
+        signed.sum::<f64>().abs()
+    };
+    let own = sum(0);
+    let far = (0..1usize << n).filter(|f| sum(*f) >= own - 1e-12).count();
+    far as f64 / (1usize << n) as f64
+}
+
+/// Fills every cell: its mean, and the differences to every other row.
+pub(crate) fn compare_all(table: &mut TestTable) {
+    let rows = table.rows.clone();
+    for m in 0..table.metrics.len() {
+        for row in &mut table.rows {
+            let own: Vec<f64> = row.subjects.iter().filter_map(|s| s.values[m]).collect();
+            let mean = Interval::of(&own).expect("values");
+            row.cells.resize(table.metrics.len(), Cell::default());
+            row.cells[m] = Cell {
+                mean: Some(mean.mean),
+                interval: mean.interval.map(Into::into),
+                std: Some(mean.std),
+                differences: vec![],
+            };
+        }
+        for other in &rows {
+            let family: Vec<usize> = (0..rows.len())
+                .filter(|i| rows[*i].id != other.id)
+                .collect();
+            let pairs = family.iter().map(|i| paired(&rows[*i], other, m));
+            let pairs: Vec<Vec<f64>> = pairs.collect();
+            let tests: Vec<Interval> = pairs
+                .iter()
+                .map(|p| Interval::of(p).expect("pairs"))
+                .collect();
+            let flips: Vec<Option<f64>> = pairs.iter().map(|p| Some(permutation(p))).collect();
+            let adjusted = holm(&tests.iter().map(|t| t.p).collect::<Vec<_>>());
+            let adjusted_flips = holm(&flips);
+            for (k, i) in family.iter().enumerate() {
+                table.rows[*i].cells[m].differences.push(Difference {
+                    against: other.id.clone(),
+                    mean: tests[k].mean,
+                    interval: tests[k].interval.map(Into::into),
+                    p_holm: adjusted[k],
+                    p: tests[k].p,
+                    p_permutation: flips[k],
+                    p_permutation_holm: adjusted_flips[k],
+                    improved: Some(pairs[k].iter().filter(|d| **d > 0.0).count()),
+                    subjects: pairs[k].len(),
+                    worst_tenth: pairs[k].iter().copied().reduce(f64::min),
+                    equivalence: tests[k].interval.map(|(low, high)| Equivalence {
+                        margin: 0.02,
+                        p: if low > -0.02 && high < 0.02 {
+                            0.013
+                        } else {
+                            0.41
+                        },
+                    }),
+                });
+            }
+        }
     }
 }
