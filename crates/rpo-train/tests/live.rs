@@ -207,8 +207,21 @@ fn events_that_cannot_be_written_stop_nothing() {
     assert_eq!(fs::read_to_string(&events).unwrap(), "in the way");
     // Afterwards the report writes what is missing, once.
     fs::remove_file(&events).unwrap();
+    let report = || succeeds(&["report", out.join("run").to_str().unwrap()]);
     for _ in 0..2 {
-        succeeds(&["report", out.join("run").to_str().unwrap()]);
+        report();
         assert_eq!(files(), 1);
+    }
+    // Cut before the last record, as by a full disk.
+    let first = fs::read_dir(events.join(TRAJECTORY)).unwrap().next();
+    let first = fs::File::options()
+        .write(true)
+        .open(first.unwrap().unwrap().path());
+    let first = first.unwrap();
+    first.set_len(first.metadata().unwrap().len() - 5).unwrap();
+    first.set_modified(std::time::UNIX_EPOCH).unwrap();
+    for _ in 0..2 {
+        report();
+        assert_eq!(files(), 2);
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use rpo_data::picture;
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::{Record, Run};
+use std::fs;
 use std::path::Path;
 
 /// Longest side of a picture.
@@ -68,11 +69,23 @@ impl<'a> CellEvents<'a> {
 /// # Errors
 /// I/O errors.
 pub(super) fn complete(run: &Run, plan: &Plan, cell: &Cell, records: &[Record]) -> Result<()> {
+    // A report of many cells need not read what a trainer wrote to the end.
+    if is_newer(&run.events(cell), &run.trajectory(cell).metrics()) {
+        return Ok(());
+    }
     let past = Past::of(run, plan, cell, records)?;
     match past.lacks_from() {
         None => Ok(()),
         Some(from) => past.go_on(run, cell, from, 0.0)?.flush(),
     }
+}
+
+/// Whether an event file was written after the last record. A writer that failed ended before it.
+fn is_newer(events: &Path, record: &Path) -> bool {
+    let written = |path: &Path| fs::metadata(path).and_then(|about| about.modified()).ok();
+    let files = fs::read_dir(events).into_iter().flatten().flatten();
+    let newest = files.filter_map(|file| written(&file.path())).max();
+    written(record).is_some_and(|record| newest.is_some_and(|newest| newest >= record))
 }
 
 /// The records so far, and what the event files have of them.
