@@ -2,6 +2,7 @@
 
 use super::finished::AllFinished;
 use super::rows::{self, Columns, Row};
+use crate::page::row_name;
 use crate::table::{Arm, Metric, Settings, Table};
 use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan, Purpose};
@@ -18,11 +19,6 @@ pub struct Compared {
     pub info: RunInfo,
     /// Its folder.
     pub run: Run,
-}
-
-/// The name of a row of a run, unique among all runs' rows.
-pub fn row_name(run: &str, row: &str) -> String {
-    format!("{run}: {row}")
 }
 
 /// The rows of all runs in the metrics that all of them have; `None` if there are none.

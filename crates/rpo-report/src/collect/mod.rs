@@ -19,7 +19,7 @@ mod trajectory;
 mod unfinished;
 
 use crate::page;
-pub use across::{Compared, across, row_name};
+pub use across::{Compared, across};
 use anyhow::{Context, Result};
 use finished::{AllFinished, Finished};
 use rpo_experiment::plan::Plan;

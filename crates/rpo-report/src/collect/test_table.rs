@@ -5,7 +5,6 @@ use crate::page::data::{self, RowKind, SubjectValues, TestRow, TestTable};
 use crate::table::Table;
 use rpo_experiment::plan::Plan;
 use rpo_reward::select::Kind;
-use rpo_stats::Comparison;
 
 pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &Table) -> TestTable {
     let metrics = columns
@@ -30,7 +29,7 @@ pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &T
                     mean: Some(c.mean.mean),
                     interval: c.mean.interval.map(Into::into),
                     std: c.paper_std,
-                    differences: c.comparisons.iter().map(difference).collect(),
+                    differences: c.comparisons.iter().map(data::Difference::from).collect(),
                 })
                 .collect();
             let same: Vec<String> = computed.cells[0]
@@ -74,22 +73,6 @@ pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &T
         ),
         baseline: table.baselines.first().cloned().unwrap_or_default(),
         ..TestTable::default()
-    }
-}
-
-fn difference(d: &Comparison) -> data::Difference {
-    data::Difference {
-        against: d.against.clone(),
-        mean: d.difference.mean,
-        interval: d.difference.interval.map(Into::into),
-        p_holm: d.p_holm,
-        p: d.difference.p,
-        p_permutation: d.p_permutation,
-        p_permutation_holm: d.p_permutation_holm,
-        improved: d.improved,
-        subjects: d.difference.n,
-        worst_tenth: d.worst_tenth,
-        equivalence: d.equivalence,
     }
 }
 

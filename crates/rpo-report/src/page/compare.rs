@@ -1,10 +1,11 @@
 //! Several runs on one page: all rows in one table, then each run's own table.
 
-use anyhow::{Context, Result};
+use crate::table::Table;
+use anyhow::{Context, Result, bail};
 use minijinja::context;
 use serde::Serialize;
 
-use super::data::{Cell, Metric, ReportData, Rule, TestRow, TestTable};
+use super::data::{Cell, Difference, Metric, ReportData, Rule, TestRow, TestTable};
 use super::plain::plain;
 use super::{COMMON, CSS, answer, check, embedded_json, environment, facts};
 
@@ -24,15 +25,23 @@ struct Run<'a> {
     rules: &'a [Rule],
 }
 
-/// A page that compares several runs.
+/// A run's row in a table of several runs; unique among all.
+pub fn row_name(run: &str, row: &str) -> String {
+    format!("{run}: {row}")
+}
+
+/// A page that compares several runs, called `names`. `across` holds the differences between their rows, if there are any.
 ///
 /// # Errors
-/// As [`render`](super::render).
-pub fn compare(runs: &[ReportData]) -> Result<String> {
+/// As [`render`](super::render); as many names as runs are needed.
+pub fn compare(runs: &[ReportData], names: &[String], across: Option<&Table>) -> Result<String> {
+    if runs.len() != names.len() {
+        bail!("{} names for {} runs", names.len(), runs.len());
+    }
     for run in runs {
         check(run).with_context(|| format!("run {:?}", run.name))?;
     }
-    let combined = combine(runs);
+    let combined = combine(runs, names, across);
     let all_rows = plain(&combined);
     let json = embedded_json(&Compared {
         combined,
@@ -68,8 +77,8 @@ pub fn compare(runs: &[ReportData]) -> Result<String> {
 }
 
 /// All rows of all runs, one group of rows per run. Two columns are merged only if name and network agree.
-/// Differences are dropped: rows of different runs are not paired.
-fn combine(runs: &[ReportData]) -> TestTable {
+/// Differences are those of `across`, where both rows have the metric.
+fn combine(runs: &[ReportData], names: &[String], across: Option<&Table>) -> TestTable {
     let mut metrics: Vec<Metric> = Vec::new();
     for metric in runs
         .iter()
@@ -84,22 +93,24 @@ fn combine(runs: &[ReportData]) -> TestTable {
     for (i, run) in runs.iter().enumerate() {
         let Some(test) = &run.test else { continue };
         for row in &test.rows {
+            let id = row_name(&names[i], &row.id);
             let cells = metrics.iter().map(|wanted| {
                 let own = test.metrics.iter().position(|m| same(m, wanted));
                 own.map_or_else(Cell::default, |m| Cell {
-                    differences: vec![],
+                    differences: across.map_or_else(Vec::new, |t| differences(t, &id, wanted)),
                     ..row.cells[m].clone()
                 })
             });
+            let cells = cells.collect();
             rows.push(TestRow {
-                id: format!("{i}/{}", row.id),
+                id,
                 label: if row.arm.is_empty() {
                     row.label.clone()
                 } else {
                     format!("{} · {}", row.arm, row.label)
                 },
-                arm: format!("{}. {}", i + 1, run.title),
-                cells: cells.collect(),
+                arm: names[i].clone(),
+                cells,
                 subjects: vec![],
                 ..row.clone()
             });
@@ -108,8 +119,30 @@ fn combine(runs: &[ReportData]) -> TestTable {
     TestTable {
         metrics,
         rows,
+        baseline: across
+            .and_then(|t| t.baselines.first())
+            .cloned()
+            .unwrap_or_default(),
+        statistics: match across {
+            Some(table) => format!("{}.", table.notes.join(". ")),
+            None => {
+                "No rows of these runs can be compared: no metric is common to all of them.".into()
+            }
+        },
         ..TestTable::default()
     }
+}
+
+/// The differences of a row to all others in a metric.
+fn differences(table: &Table, row: &str, metric: &Metric) -> Vec<Difference> {
+    let is_it = |m: &crate::table::Metric| m.name == metric.label && m.encoder == metric.encoder;
+    let place = table.metrics.iter().position(is_it);
+    let found = table.rows.iter().find(|r| r.name == row);
+    let (Some(place), Some(found)) = (place, found) else {
+        return Vec::new();
+    };
+    let comparisons = found.cells[place].comparisons.iter();
+    comparisons.map(Difference::from).collect()
 }
 
 fn same(a: &Metric, b: &Metric) -> bool {
@@ -142,7 +175,10 @@ mod tests {
             }),
             ..ReportData::default()
         };
+        let names = ["a", "b"].map(str::to_owned);
+        let combine = |runs: &[ReportData]| combine(runs, &names, None);
         let apart = combine(&[run("ViT-B/16"), run("ViT-B/32")]);
+        assert_eq!(apart.rows[1].id, "b: a");
         assert_eq!(apart.metrics.len(), 2);
         assert_eq!(apart.rows[1].cells[0].mean, None);
         assert_eq!(apart.rows[1].cells[1].mean, Some(0.5));

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
 
-pub use compare::compare;
+pub use compare::{compare, row_name};
 pub use data::ReportData;
 
 const CSS: &str = include_str!("../../page/report.css");

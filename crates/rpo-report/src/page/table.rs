@@ -1,5 +1,6 @@
 //! The test table: all results of a run.
 
+use rpo_stats::Comparison;
 pub use rpo_stats::Equivalence;
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +130,24 @@ pub struct Difference {
     /// Whether the two are shown to be equal, within a margin.
     #[serde(default)]
     pub equivalence: Option<Equivalence>,
+}
+
+impl From<&Comparison> for Difference {
+    fn from(c: &Comparison) -> Self {
+        Self {
+            against: c.against.clone(),
+            mean: c.difference.mean,
+            interval: c.difference.interval.map(Into::into),
+            p_holm: c.p_holm,
+            p: c.difference.p,
+            p_permutation: c.p_permutation,
+            p_permutation_holm: c.p_permutation_holm,
+            improved: c.improved,
+            subjects: c.difference.n,
+            worst_tenth: c.worst_tenth,
+            equivalence: c.equivalence,
+        }
+    }
 }
 
 /// One subject of one row of the test table.

@@ -104,7 +104,8 @@ fn the_page_chooses_as_the_program_does() {
 fn every_script_of_the_page_can_be_read() {
     let html = rpo_report::page::render(&invented::run()).expect("a page");
     let mut sources = scripts(&html);
-    let compared = rpo_report::page::compare(&[invented::run()]).expect("a page");
+    let compared =
+        rpo_report::page::compare(&[invented::run()], &["a".to_owned()], None).expect("a page");
     sources.push(between(&compared, "// Several runs", "</script>"));
     // Without its first line: the split above has removed the start of a comment.
     let list: Vec<_> = sources

@@ -180,7 +180,12 @@ fn a_run_without_results_still_has_a_page() {
     let html = page::render(&ReportData::default()).expect("a page");
     keep("empty", &html);
     assert!(html.contains("no result to state"));
-    let compared = page::compare(&[ReportData::default(), invented::run()]).expect("a page");
+    let compared = page::compare(
+        &[ReportData::default(), invented::run()],
+        &["a", "b"].map(str::to_owned),
+        None,
+    )
+    .expect("a page");
     keep("one-of-two", &compared);
     assert!(compared.contains("no result to state"));
 }
@@ -190,7 +195,7 @@ fn runs_are_compared_on_one_page() {
     let run = invented::run();
     let mut other = run.clone();
     other.title = "</script><b>other</b>".into();
-    let html = page::compare(&[run, other]).expect("a page");
+    let html = page::compare(&[run, other], &["a", "b"].map(str::to_owned), None).expect("a page");
     keep("compared", &html);
     assert_eq!(html.matches("<script").count(), 8);
     assert!(!html.contains("<b>other"));

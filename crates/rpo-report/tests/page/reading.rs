@@ -65,7 +65,8 @@ fn results_are_there_without_the_script() {
     let mean = format!("<td>{:.3} [", cell.mean.expect("a mean"));
     assert!(table.contains(&mean), "{mean} is not in {table}");
     // Of both kinds of pages.
-    let compared = page::compare(&[run.clone(), run]).expect("a page");
+    let compared =
+        page::compare(&[run.clone(), run], &["a", "b"].map(str::to_owned), None).expect("a page");
     let tables = markup(&compared).matches("<table class=\"plain unscripted\">");
     assert_eq!(tables.count(), 3, "all rows, and those of each run");
 }

@@ -51,7 +51,8 @@ impl ChooserArgs {
         let Some(lambda) = self.lambda else {
             return Ok(plan.rules[0].clone());
         };
-        let lambda = Lambda::try_new(lambda).map_err(|e| BadInput::new(format!("--lambda: {e}")))?;
+        let lambda =
+            Lambda::try_new(lambda).map_err(|e| BadInput::new(format!("--lambda: {e}")))?;
         // Mean and patience as the run has them.
         let best = plan.rules.iter().find(|rule| rule.kind == Kind::Best);
         let own = Rule::best(format!("λ {}", lambda.get()), Mean::Harmonic, lambda);

@@ -85,12 +85,13 @@ pub(super) fn report(args: &ReportArgs) -> Result<()> {
                     }
                 }
             }
-            compared.push(Compared {
-                name: plan.experiment.name.clone(),
+            let run = Compared {
+                name: String::new(),
                 plan,
                 info,
                 run,
-            });
+            };
+            compared.push((data.len(), run));
         }
         let report: ReportData = files::read_json(&path.join(REPORT_DATA)).or_bad_input(
             "this is no run, or it has not begun; give the folder that `rpo-train FILE` made",
@@ -100,13 +101,23 @@ pub(super) fn report(args: &ReportArgs) -> Result<()> {
     let (path, html) = match data.as_slice() {
         [one] => (args.runs[0].join("report.html"), page::render(one)?),
         many => {
-            tell_apart(&mut compared);
+            let names = tell_apart(&args.runs, many);
+            let compared: Vec<Compared> = compared
+                .into_iter()
+                .map(|(place, run)| Compared {
+                    name: names[place].clone(),
+                    ..run
+                })
+                .collect();
             let table = across(&compared, args.baseline.as_deref(), args.margin)?;
             if let Some(table) = &table {
                 let json = write_tables(table, &args.out)?;
                 print(args.json, &table.to_text(), &json)?;
             }
-            (args.out.clone(), page::compare(many)?)
+            (
+                args.out.clone(),
+                page::compare(many, &names, table.as_ref())?,
+            )
         }
     };
     files::write(&path, html.as_bytes())?;
@@ -130,23 +141,25 @@ fn print(json: bool, text: &str, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs with the same name are called after their folders, or by number.
-fn tell_apart(runs: &mut [Compared]) {
-    let distinct = |runs: &[Compared]| {
-        let names: BTreeSet<&str> = runs.iter().map(|run| run.name.as_str()).collect();
-        names.len() == runs.len()
+/// A name for each run: the experiment's; if two are the same, the folders'; if these are, too, with numbers.
+fn tell_apart(paths: &[PathBuf], runs: &[ReportData]) -> Vec<String> {
+    let distinct = |names: &[String]| names.iter().collect::<BTreeSet<_>>().len() == names.len();
+    let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
+    if distinct(&names) {
+        return names;
+    }
+    let folder = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        name.to_string_lossy().into_owned()
     };
-    if !distinct(runs) {
-        for run in &mut *runs {
-            let folder = run.run.path.file_name().unwrap_or_default();
-            run.name = folder.to_string_lossy().into_owned();
-        }
+    let names: Vec<String> = paths.iter().map(folder).collect();
+    if distinct(&names) {
+        return names;
     }
-    if !distinct(runs) {
-        for (i, run) in runs.iter_mut().enumerate() {
-            run.name = format!("{}. {}", i + 1, run.name);
-        }
-    }
+    let numbered = names.into_iter().enumerate();
+    numbered
+        .map(|(i, name)| format!("{}. {name}", i + 1))
+        .collect()
 }
 
 /// Writes the tables beside the page; returns the path of the JSON.
