@@ -165,7 +165,7 @@ fn from_photos_to_pictures() {
             .unwrap_or_else(|| panic!("no {word} in {told}"))
             .to_owned()
     };
-    assert!(line("chosen   ").contains(" by harmonic-0.5"), "{told}");
+    assert!(line("chosen   ").contains(" by harmonic λ 0.5"), "{told}");
     assert_eq!(
         line("next     "),
         "next     rpo-train generate run -p \"a {} in the snow\" --sheet"
@@ -184,7 +184,7 @@ fn from_photos_to_pictures() {
         (&ended["cells"], &ended["finished"]),
         (&1.into(), &1.into())
     );
-    assert_eq!(ended["best"][0]["rule"], "harmonic-0.5");
+    assert_eq!(ended["best"][0]["rule"], "harmonic λ 0.5");
     run.pop();
     run.push("--quiet");
     let quiet = home.succeeds(&run);
@@ -219,7 +219,7 @@ fn from_photos_to_pictures() {
     assert_eq!((step.lines().count(), names.len()), (5, 5), "{names:?}");
     assert_eq!(
         names[0],
-        "step-000002-seed-7-00-a-v-backpack-in-the-snow-0.png"
+        "step-000002-seed-7-00-a--v--backpack-in-the-snow-0.png"
     );
     assert_eq!(names[4], "step-000002-seed-7-sheet.png");
     let texts = png_texts(&home.path("drawn").join(&names[1]));
@@ -250,13 +250,27 @@ fn from_photos_to_pictures() {
         (vec!["--steps", "0"], "--steps"),
         (vec!["--negative", "x", "--guidance", "1"], "--negative"),
         (vec!["--lora-scale", "0.5,1"], "--lora-scale"),
+        (vec!["--rule", "lst"], "did you mean \"last\"?"),
+        (vec!["--rule", "last", "--lambda", "0.5"], "--lambda"),
+        (vec!["--lambda", "1.5"], "--lambda"),
     ] {
         let said = home.refuses(&[&["generate", "run"][..], &args].concat());
         assert!(said.contains(word), "{said}");
     }
 
-    let by_last = home.succeeds(&["report", "run", "--baseline", "last"]);
-    assert!(by_last.contains(" minus last"), "{by_last}");
+    let drawn = |args: &[&str]| -> String {
+        let of = [
+            "generate", "run", "-n", "1", "--steps", "2", "--out", "by rule",
+        ];
+        home.succeeds(&[&of[..], args].concat())
+    };
+    assert!(drawn(&["--rule", " LAST "]).contains("step-000002-"));
+    assert!(drawn(&["--rule", "harmonic λ 0.5"]).contains("step-00000"));
+    assert!(drawn(&["--lambda", "0.45"]).contains("step-00000"));
+
+    home.succeeds(&["report", "run", "--baseline", "last"]);
+    let csv = fs::read_to_string(home.path("run/table.csv")).unwrap();
+    assert!(csv.lines().nth(1).unwrap().contains(",last,1,"), "{csv}");
     let refused = home.refuses(&["report", "run", "--baseline", "lst"]);
     assert!(refused.contains("did you mean \"last\"?"), "{refused}");
     for name in [
