@@ -273,6 +273,12 @@ class Page:
             document = self.browser.call("DOM.getDocument")["root"]["nodeId"]
             found = self.browser.call("DOM.querySelectorAll", nodeId=document, selector=".unscripted tbody tr")["nodeIds"]
             must(found, "no table without scripts")
+            for section in self.browser.call("DOM.querySelectorAll", nodeId=document, selector=".needs-trajectory")["nodeIds"]:
+                try:
+                    self.browser.call("DOM.getBoxModel", nodeId=section)
+                except Failed:
+                    continue
+                raise Failed("a section is empty without scripts")
             if self.pictures:
                 self.browser.picture(self.pictures / f"{self.path.stem}-without-script.png")
         finally:

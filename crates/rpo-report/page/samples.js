@@ -10,16 +10,21 @@ function ruleOfSample(data, s) {
   return row ? data.rules.findIndex((r) => r.id === row.rule) : data.rules.findIndex((r) => r.label === s.label);
 }
 
-// Columns of an arm: rules that chose the same checkpoint share one. Step 0 is the same model in every arm.
-function columnsOf(data, t, rows, withBase) {
+// Columns of the arms shown: rules of an arm that chose the same checkpoint share one, and step 0 is the same model in every arm.
+function columnsOf(data, shown, rowsOf) {
   const columns = [];
-  for (const s of rows.flatMap((r) => r.pictures)) {
-    if (s.step === 0 && !withBase) continue;
-    let column = columns.find((c) => c.step === s.step);
-    if (!column) columns.push(column = { arm: s.step === 0 ? null : t, step: s.step, labels: [] });
-    if (!column.labels.some((l) => l.label === s.label)) column.labels.push({ label: s.label, rule: ruleOfSample(data, s) });
+  for (const t of shown) {
+    for (const s of rowsOf.get(t).flatMap((r) => r.pictures)) {
+      const arm = s.step === 0 ? null : t, rule = ruleOfSample(data, s);
+      let column = columns.find((c) => c.arm === arm && c.step === s.step);
+      if (!column) columns.push(column = { arm, step: s.step, labels: [] });
+      // A rule that chose step 0 did so in its arm.
+      const label = rule < 0 ? s.label : (arm === null && t.arm ? `${t.arm} · ` : "") + data.rules[rule].label;
+      if (!column.labels.some((l) => l.label === label)) column.labels.push({ label, rule });
+    }
   }
-  return columns.sort((a, b) => a.step - b.step);
+  const place = (c) => (c.arm ? shown.indexOf(c.arm) : -1);
+  return columns.sort((a, b) => place(a) - place(b) || a.step - b.step);
 }
 
 function showSamples(box, data, current, arms) {
@@ -36,7 +41,7 @@ function showSamples(box, data, current, arms) {
   const draw = () => {
     const seen = drawnMates.filter((t) => armsSeen.has(t.arm));
     const shown = seen.length ? seen : drawnMates;
-    const columns = shown.flatMap((t, i) => columnsOf(data, t, rowsOf.get(t), i === 0));
+    const columns = columnsOf(data, shown, rowsOf);
     const prompts = unique(shown.flatMap((t) => rowsOf.get(t).map((r) => r.prompt)));
     const find = (c, prompt) => (c.arm ? [c.arm] : shown).map((t) => rowsOf.get(t).find((r) => r.prompt === prompt)?.pictures.find((p) => p.step === c.step)).find(Boolean);
     const several = arms.length > 1;
@@ -45,8 +50,11 @@ function showSamples(box, data, current, arms) {
     const corner = el("th", { scope: "col", class: "corner", rowspan: several ? 2 : 1 }, el("div", { class: "faces" }, current.references.slice(0, 4).map((p, i) => picture(data, p, `${current.subject}: reference ${i + 1}`))),
       el("span", { class: "small" }, current.references.length ? `References, ${partOf(Math.min(4, current.references.length), current.photos || current.references.length, "picture")}` : "Test prompt"));
     const head = columns.map((c) => el("th", { scope: "col" }, el("strong", {}, `step ${c.step}`), c.labels.map(({ label, rule }) =>
-      label === `step ${c.step}` ? null : el("span", { class: "small" }, rule >= 0 ? ruleGlyph(data.rules, rule) : null, ` ${rule >= 0 ? data.rules[rule].label : label}`))));
-    const cells = data.trajectories.filter((t) => data.samples.some((s) => s.trajectory === t.id)).length;
+      label === `step ${c.step}` ? null : el("span", { class: "small" }, rule >= 0 ? ruleGlyph(data.rules, rule) : null, ` ${label}`))));
+    // A large run has room for a few rows of the table only.
+    const rowsShown = unique(shown.flatMap((t) => rowsOf.get(t).flatMap((r) => r.pictures.map((p) => p.row || (ruleOfSample(data, p) < 0 ? p.label : `${t.arm}/${p.label}`))))).length;
+    const rowsAll = (data.test?.rows ?? []).filter((r) => r.kind === "base" || shown.some((t) => t.arm === r.arm)).length;
+    const cells = new Set(data.samples.map((s) => s.trajectory)).size;
     holder.replaceChildren(
       scrolling("Test pictures by checkpoint", el("table", { class: "samples" },
         el("thead", {}, several ? el("tr", { class: "arms" }, corner, base ? el("th", { colspan: base, scope: "colgroup" }, "every arm") : null,
@@ -56,7 +64,7 @@ function showSamples(box, data, current, arms) {
           const s = find(c, prompt);
           return el("td", {}, s ? picture(data, s.picture, `${prompt} · ${c.arm?.arm ? `${c.arm.arm} · ` : ""}step ${c.step}`) : null);
         })))))),
-      el("p", { class: "small" }, `${capital(partOf(all ? prompts.length : Math.min(prompts.length, first), data.setup.test_prompts, "test prompt"))}, ${ofEach(data.setup.test_pictures_per_prompt)}; pictures of ${
+      el("p", { class: "small" }, `${capital(partOf(all ? prompts.length : Math.min(prompts.length, first), data.setup.test_prompts, "test prompt"))}, ${ofEach(data.setup.test_pictures_per_prompt)}${rowsShown < rowsAll ? `, ${rowsShown} of ${rowsAll} rows of the table` : ""}; pictures of ${
         partOf(cells, data.setup.cells || data.trajectories.length, "cell")} of the run are in this page.`));
     more.hidden = prompts.length <= first;
     more.textContent = all ? "Show fewer prompts" : `Show all ${prompts.length} prompts`;

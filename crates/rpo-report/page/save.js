@@ -64,6 +64,8 @@ function parts(node, put) {
   if (node.nodeType !== Node.ELEMENT_NODE || node.matches(".tools, .controls, .more, select, fieldset")) return;
   if (getComputedStyle(node).display === "none") return;
   const rect = node.getBoundingClientRect(), size = { width: rect.width, height: rect.height };
+  // A line below each row of a table, as on the page; rows of pictures need none.
+  if (node.nodeName === "TR" && !node.closest(".samples")) put(rect, (x, y) => svg("line", { x1: x, x2: x + rect.width, y1: y + rect.height, y2: y + rect.height, stroke: "#e6e4de" }));
   if (node.nodeName === "svg") return put(rect, (x, y) => drawn(node, { x, y, ...size }));
   if (node.nodeName === "IMG") return put(rect, (x, y) => svg("image", { x, y, ...size, href: node.src, preserveAspectRatio: "xMidYMid slice" }));
   if (node.matches(".hatched")) return put(rect, (x, y) => svg("rect", { x, y, ...size, fill: "none", stroke: getComputedStyle(node).borderColor, "stroke-dasharray": "3 3" }));
@@ -78,15 +80,15 @@ function figureSvg(figure, source) {
   scrolled.forEach(([s]) => { s.scrollLeft = 0; });
   try {
     const box = figure.getBoundingClientRect();
-    let [right, bottom] = [box.right, box.top];
-    parts(figure, (rect, draw) => {
-      right = Math.max(right, rect.right);
-      bottom = Math.max(bottom, rect.bottom);
-      list.push(draw(rect.left - box.left + 12, rect.top - box.top + 12));
-    });
-    const width = Math.ceil(right - box.left + 24), height = Math.ceil(bottom - box.top + 44);
+    parts(figure, (rect, draw) => list.push([rect, draw]));
+    // What is only for readers of the page is left out, so the drawing may begin below the figure's head.
+    const all = (side) => list.map(([rect]) => rect[side]);
+    const top = all("top").reduce((a, b) => Math.min(a, b), Infinity), right = all("right").reduce((a, b) => Math.max(a, b), box.right);
+    const bottom = all("bottom").reduce((a, b) => Math.max(a, b), top);
+    const width = Math.ceil(right - box.left + 24), height = Math.ceil(bottom - top + 44);
     const whole = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}` },
-      svg("title", {}, document.title), svg("rect", { width, height, fill: "#fff" }), list,
+      svg("title", {}, document.title), svg("rect", { width, height, fill: "#fff" }),
+      list.map(([rect, draw]) => draw(rect.left - box.left + 12, rect.top - top + 12)),
       svg("text", { x: 12, y: height - 10, style: `fill:#777;font:11px ${getComputedStyle(document.body).fontFamily}` }, source));
     return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(whole)}\n`;
   } finally {

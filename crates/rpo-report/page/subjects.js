@@ -30,7 +30,9 @@ function showSubjects(box, data, look) {
       const height = 190, left = axis.room + 14, right = 10, top = 8, bottom = 24;
       const x = (i) => left + 10 + (i / (shown.length - 1)) * (width - left - right - 20);
       const y = (v) => top + (1 - (v - axis.low) / (axis.high - axis.low)) * (height - top - bottom);
-      return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "chart", role: "img", "aria-label": `${metric.label} of each subject` },
+      return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "chart", role: "img", "aria-label": `${metric.label} of each subject`,
+        // Many lines would hide each other and the marks.
+        style: `--faint:${Math.max(0.12, Math.min(0.45, 12 / lines.length)).toFixed(2)}` },
         gridLines(axis, y, left, width - right),
         // The chosen one last, above the others.
         lines.sort((a, b) => own(a[1][0].s) - own(b[1][0].s)).map(([title, at]) => {

@@ -1,6 +1,7 @@
 //! The settings of a run, for the head of the page.
 
 use crate::page::data::{self, ArmKeys, Encoder};
+use rpo_experiment::Arm;
 use rpo_experiment::plan::{Plan, Purpose};
 use rpo_experiment::run::{Run, RunInfo};
 use rpo_reward::select::Rule;
@@ -42,26 +43,37 @@ pub(super) fn setup(plan: &Plan, info: &RunInfo, run: &Run) -> data::Setup {
     }
 }
 
-/// What each arm of the file changes, key by key.
+/// What each arm of the file changes.
 pub(super) fn arms(plan: &Plan) -> Vec<ArmKeys> {
     let arms = plan.experiment.arms.iter();
-    arms.map(|arm| {
-        let empty = toml::Table::new();
-        let tables = [
-            ("recipe", &arm.recipe),
-            ("training", &arm.training),
-            ("lora", arm.lora.as_ref().unwrap_or(&empty)),
-        ];
-        let keys = tables.iter().flat_map(|(table, keys)| {
-            let write = move |(key, value)| format!("{table}.{key} = {value}");
-            keys.iter().map(write)
-        });
-        ArmKeys {
-            name: arm.name.clone(),
-            keys: keys.collect(),
-        }
+    arms.map(|arm| ArmKeys {
+        name: arm.name.clone(),
+        keys: keys(arm),
     })
     .collect()
+}
+
+/// The keys that an arm replaces, one a line of the file.
+fn keys(arm: &Arm) -> Vec<String> {
+    let tables = [
+        ("recipe", Some(&arm.recipe)),
+        ("training", Some(&arm.training)),
+        ("lora", arm.lora.as_ref()),
+    ];
+    let mut keys = Vec::new();
+    for (name, table) in tables {
+        let Some(table) = table else { continue };
+        keys.extend(
+            table
+                .iter()
+                .map(|(key, value)| format!("{name}.{key} = {value}")),
+        );
+        // An empty table trains adapters with the keys that all arms share.
+        if name == "lora" && table.is_empty() {
+            keys.push("lora = {}".into());
+        }
+    }
+    keys
 }
 
 /// The machine that began the run; of one whose cells compute elsewhere, theirs.
@@ -88,5 +100,27 @@ pub(super) fn rule(rule: &Rule) -> data::Rule {
         mean: rule.mean,
         lambda: rule.lambda.get(),
         patience: rule.patience,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_an_arm_are_written_as_in_its_file() {
+        let read = |text: &str| keys(&toml::from_str(text).expect("an arm"));
+        let arm = "name = \"L_sim\"\nrecipe = { l_pref_weight = 0.0, preset = \"ours\" }\ntraining.steps = 100\nlora = { rank = 4 }";
+        assert_eq!(
+            read(arm),
+            [
+                "recipe.l_pref_weight = 0.0",
+                "recipe.preset = \"ours\"",
+                "training.steps = 100",
+                "lora.rank = 4"
+            ]
+        );
+        assert_eq!(read("name = \"whole\"\nrecipe = {}"), [""; 0]);
+        assert_eq!(read("name = \"adapters\"\nlora = {}"), ["lora = {}"]);
     }
 }

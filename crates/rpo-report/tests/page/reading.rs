@@ -64,6 +64,14 @@ fn results_are_there_without_the_script() {
     let cell = &test.rows[1].cells[0];
     let mean = format!("<td>{:.3} [", cell.mean.expect("a mean"));
     assert!(table.contains(&mean), "{mean} is not in {table}");
+    // What only the script fills is not there, in the contents either.
+    assert!(html.contains("<noscript><style>.needs-trajectory { display: none"));
+    let nav = between(markup(&html), "<nav id=\"contents\"", "</nav>");
+    assert_eq!(
+        nav.matches("<li>").count(),
+        2,
+        "the results and the settings"
+    );
     // Of both kinds of pages.
     let compared =
         page::compare(&[run.clone(), run], &["a", "b"].map(str::to_owned), None).expect("a page");
