@@ -10,7 +10,6 @@ mod fields;
 mod layer;
 mod meaning;
 mod names;
-mod nearest;
 pub mod paths;
 pub mod plan;
 mod preset_layer;
@@ -28,7 +27,7 @@ pub use fields::{
     Test, Training, Validation,
 };
 pub use layer::{Layers, Source};
-pub use nearest::nearest;
+pub use rpo_files::nearest;
 pub use solver::Solver;
 pub use source::read;
 

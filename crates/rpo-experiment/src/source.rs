@@ -3,10 +3,10 @@
 use crate::fields::Experiment;
 use crate::layer::{Layer, Layers, locate};
 use crate::names;
-use crate::nearest::nearest;
 use crate::preset_layer::PresetLayer;
 use anyhow::Result;
 use rpo_files::failure::BadInput;
+use rpo_files::nearest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
