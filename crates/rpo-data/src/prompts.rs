@@ -22,7 +22,7 @@ mod token;
 
 pub use dreambench::dreambench;
 pub use file::read_prompts;
-pub use list::{Form, MOST_PROMPTS, Prompt, parse};
+pub use list::{Form, MOST_PROMPTS, Prompt, is_remark, parse};
 pub use set::{PromptKinds, PromptSet};
 pub use sets::{built_in, names};
 pub use template::{check, fill};

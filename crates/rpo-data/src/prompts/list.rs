@@ -10,8 +10,10 @@ use super::template::{check, reading};
 
 /// Prompts of one list; DreamBench has 25.
 pub const MOST_PROMPTS: usize = 10_000;
-/// Bytes of a line. Text encoders read some 300.
-const MOST_LINE: usize = 4096;
+/// Bytes of a line.
+const MOST_LINE: usize = 16 << 10;
+/// Bytes of a prompt. Text encoders read some 300.
+const MOST_PROMPT: usize = 2000;
 /// Characters of a kind, which becomes the head of a table.
 const MOST_KIND: usize = 40;
 
@@ -135,6 +137,14 @@ pub fn parse(name: &str, text: &str, form: Form) -> Result<Vec<Prompt>> {
     Ok(found)
 }
 
+/// Whether a line of a list holds no prompt: it is empty, a comment or a heading.
+pub fn is_remark(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty()
+        || line.starts_with('#')
+        || heading(line).is_some_and(|k| checked_kind(k).is_ok())
+}
+
 /// The kind in `[kind]`, which is the whole line.
 fn heading(line: &str) -> Option<&str> {
     let inner = line.strip_prefix('[')?.strip_suffix(']')?;
@@ -154,6 +164,11 @@ fn checked_kind(kind: &str) -> Result<String> {
 
 fn check_prompt(prompt: &Prompt, form: Form) -> Result<()> {
     let template = &prompt.template;
+    ensure!(
+        template.len() <= MOST_PROMPT,
+        "a prompt of {} bytes, of at most {MOST_PROMPT}\n  hint: one prompt on each line",
+        template.len()
+    );
     if let Some(odd) = template.chars().find(|c| c.is_control()) {
         bail!(
             "the prompt {template:?} has a character that is no text, {odd:?}\n  hint: remove it"
@@ -226,9 +241,19 @@ mod tests {
     }
 
     #[test]
+    fn remarks_are_told_from_prompts() {
+        for line in ["", " \t", "# a {}", "[view]", " [my-kind] "] {
+            assert!(is_remark(line), "{line:?}");
+        }
+        for line in ["a {}", "[V] dog", "[a dog]", "a [V]", "[V] and [W]"] {
+            assert!(!is_remark(line), "{line:?}");
+        }
+    }
+
+    #[test]
     fn every_fault_names_its_line_and_a_hint() {
         use Form::{Lines, Rows};
-        let long = format!("a {{}} {}", "x".repeat(MOST_LINE));
+        let [long, longer] = [MOST_PROMPT, MOST_LINE].map(|n| format!("a {{}} {}", "x".repeat(n)));
         let kind = format!("[{}]\na {{}}", "k".repeat(41));
         for (text, form, words) in [
             ("a {}\na dog", Lines, ["p:2: ", "\"a dog\""]),
@@ -240,7 +265,8 @@ mod tests {
             ("[]\na {}", Lines, ["p:1: ", "no word"]),
             (&kind, Lines, ["p:1: ", "no word"]),
             ("a {}\tb", Lines, ["p:1: ", "'\\t'"]),
-            (&long, Lines, ["p:1: ", "4096"]),
+            (&long, Lines, ["p:1: ", "2000"]),
+            (&longer, Lines, ["p:1: ", "16384"]),
             ("# nothing\n\n", Lines, ["p: ", "no prompt"]),
             ("{\"prompt\": \"a {}\"}", Lines, ["p:1: ", ".jsonl"]),
             ("\n{\"promt\": \"a {}\"}", Rows, ["p:2: ", "`prompt`?"]),
