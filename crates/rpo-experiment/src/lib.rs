@@ -4,12 +4,14 @@ mod arms;
 mod bounds;
 pub mod built_in;
 mod check;
+mod check_subjects;
 mod defaults;
 pub mod device;
 mod fields;
 mod layer;
 mod meaning;
 mod names;
+mod own;
 pub mod paths;
 pub mod plan;
 mod preset_layer;
@@ -27,6 +29,7 @@ pub use fields::{
     Test, Training, Validation,
 };
 pub use layer::{Layers, Source};
+pub use own::{OwnSubject, Part, Prompts};
 pub use rpo_files::nearest;
 pub use solver::Solver;
 pub use source::read;

@@ -5,6 +5,9 @@
 mod cell;
 mod cost;
 mod counts;
+mod folders;
+mod planned;
+mod prompts;
 mod shots;
 mod subjects;
 
@@ -13,14 +16,16 @@ use crate::bounds::MOST_CELLS;
 use crate::fields::Experiment;
 use crate::layer::Layers;
 use anyhow::{Result, bail};
+use prompts::Lists;
 use rpo_files::failure::BadInput;
 use rpo_reward::select::Rule;
 use serde::{Deserialize, Serialize};
 
 pub use cell::{Cell, folder_name};
 pub use counts::{class_pictures, negatives_per_prompt};
+pub use folders::{SubjectFolder, subject_folders};
+pub use planned::PlannedSubject;
 pub use shots::{Purpose, Shot};
-pub use subjects::{PlannedSubject, folders as subject_folders};
 
 /// Version of the plan's layout.
 pub const VERSION: u32 = 1;
@@ -58,10 +63,12 @@ impl Plan {
             );
             return Err(layers.error(&format!("arm.{i}.name"), &message));
         }
-        let subjects = subjects::of(&experiment, layers)?;
+        let lists = Lists::of(&experiment, layers)?;
+        let subjects = subjects::of(&experiment, &lists, layers)?;
+        lists.check(&experiment, &arms, &subjects, layers)?;
         if let Some((first, i)) = same_folder(subjects.iter().map(|s| s.name.as_str())) {
             return Err(BadInput::new(format!(
-                "subjects `{}` and `{}` would share one folder, so one trajectory\n  hint: rename the folder of one of them so that they differ in letters or digits",
+                "subjects `{}` and `{}` would share one folder, so one trajectory\n  hint: rename the folder of one of them so that they differ in letters or digits; a [[subject]] may have a `name`",
                 subjects[first].name, subjects[i].name
             )));
         }

@@ -162,6 +162,10 @@ impl Setup {
             .update(base_weights.as_bytes())
             .update(model_hash.as_bytes());
         inputs.update(hash_folders(&[reward, clip.clone(), vit.clone()])?.as_bytes());
+        // Paths of files do not count, and lists that the subjects' source implies are part of the program.
+        if let Some(text) = plan.own_prompts() {
+            inputs.update(text.as_bytes());
+        }
         for subject in &subjects {
             let words = (&subject.name, &subject.class, &subject.token, subject.live);
             inputs.update(format!("{words:?}").as_bytes());
