@@ -6,6 +6,7 @@ mod ended;
 mod events;
 mod finished;
 mod gather;
+mod kinds;
 mod rows;
 mod samples;
 mod settings;

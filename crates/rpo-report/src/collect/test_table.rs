@@ -1,5 +1,6 @@
 //! The test table as the page shows it.
 
+use super::kinds::kinds;
 use super::rows::{Columns, Row};
 use crate::page::data::{self, RowKind, SubjectValues, TestRow, TestTable};
 use crate::table::Table;
@@ -77,6 +78,7 @@ pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &T
         primary: columns.primary(),
         rows: table_rows,
         statistics: "Figures are averaged within a subject first; the unit is the subject. Intervals are Student t at 95 % over per-subject values or paired differences; p is corrected over the rows by Holm.".into(),
+        kinds: kinds(plan, rows, columns),
         ..TestTable::default()
     }
 }
