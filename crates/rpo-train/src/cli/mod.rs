@@ -19,6 +19,7 @@ mod prepare;
 mod report;
 mod run;
 mod status;
+mod stickerbench;
 mod submit;
 mod verb;
 mod worker;
@@ -109,6 +110,8 @@ enum Verb {
         #[arg(long, default_value = "comparison.html")]
         out: PathBuf,
     },
+    /// Write subjects of the embedded world as a folder to train on, with captions and masks
+    Stickerbench(stickerbench::StickerbenchArgs),
     /// Show or prune the cache of drawn pictures, which all runs share
     Cache {
         /// Folder of the cache: `cache` beside the run folders
@@ -159,6 +162,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
         Verb::Export(args) => export::export(&args),
         Verb::Import(args) => export::import(&args),
         Verb::Eval(args) => eval::eval(&args),
+        Verb::Stickerbench(args) => stickerbench::stickerbench(&args),
         Verb::Report { runs, out } => report::report(&runs, &out),
         Verb::Doctor => doctor::doctor(),
         Verb::Experiments { name } => experiments::experiments(name.as_deref()),

@@ -7,7 +7,7 @@ use rpo_files::failure::BadInput;
 use std::ffi::OsString;
 use std::path::Path;
 
-pub(super) const VERBS: [&str; 19] = [
+pub(super) const VERBS: [&str; 20] = [
     "run",
     "cache",
     "cell",
@@ -23,6 +23,7 @@ pub(super) const VERBS: [&str; 19] = [
     "import",
     "eval",
     "report",
+    "stickerbench",
     "doctor",
     "experiments",
     "schema",
