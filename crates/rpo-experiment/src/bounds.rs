@@ -19,7 +19,7 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         ("seeds", e.seeds.len(), MOST_CELLS),
         ("arm", e.arms.len(), 1000),
         ("subject", e.own_subjects.len(), 10_000),
-        ("subjects.names", e.subjects.names.len(), MOST_CELLS),
+        ("subjects.names", e.subjects.names.len(), 10_000),
         ("model.size", e.model.size as usize, 8192),
         ("sampler.steps", e.sampler.steps, 10_000),
         ("sampler.batch", e.sampler.batch, 4096),

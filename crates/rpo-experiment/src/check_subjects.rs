@@ -6,7 +6,9 @@ use crate::layer::Layers;
 use anyhow::Result;
 use rpo_data::stickerbench;
 use rpo_data::stickerbench::sprites::NOUNS;
+use rpo_data::subject::some;
 use rpo_files::{nearest, odd_spelling};
+use std::collections::HashSet;
 
 /// Every noun except the crown, which is also an accessory.
 const STICKERBENCH_SUBJECTS: usize = NOUNS.len() - 1;
@@ -97,23 +99,25 @@ fn check_names(e: &Experiment, layers: &Layers) -> Result<()> {
         let message = "choose among the subjects of `stickerbench` or `dreambench`, and the source is \"folder\"\n  hint: leave the key away; one folder is `subjects.path`, several are [[subject]]";
         return Err(layers.error("subjects.names", message));
     }
+    let all = match s.source {
+        SubjectSource::Stickerbench => stickerbench::names(s.seed, STICKERBENCH_SUBJECTS),
+        _ => Vec::new(),
+    };
+    let known: Vec<&str> = all.iter().map(String::as_str).collect();
+    let mut before = HashSet::new();
     for (i, name) in s.names.iter().enumerate() {
         let key = format!("subjects.names.{i}");
-        if s.names[..i].contains(name) {
+        if !before.insert(name) {
             let message = format!("`{name}` is given twice\n  hint: leave one away");
             return Err(layers.error(&key, &message));
         }
-        if s.source == SubjectSource::Stickerbench {
-            let all = stickerbench::names(s.seed, STICKERBENCH_SUBJECTS);
-            let known: Vec<&str> = all.iter().map(String::as_str).collect();
-            if !known.contains(&name.as_str()) {
-                let hint = match nearest(name, &known) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => format!("some of its {}: {}", known.len(), known[..8].join(", ")),
-                };
-                let message = format!("StickerBench has no `{name}`\n  hint: {hint}");
-                return Err(layers.error(&key, &message));
-            }
+        if s.source == SubjectSource::Stickerbench && !known.contains(&name.as_str()) {
+            let hint = match nearest(name, &known) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("there are {}", some(&all, all.len())),
+            };
+            let message = format!("StickerBench has no `{name}`\n  hint: {hint}");
+            return Err(layers.error(&key, &message));
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use anyhow::Result;
 use rpo_data::subject::some;
 use rpo_files::failure::OrBadInput;
 use rpo_files::nearest;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The key of one folder.
@@ -126,11 +127,13 @@ pub(super) fn chosen<T: AsRef<Path> + Clone>(
         name.to_string_lossy().into_owned()
     };
     let known: Vec<String> = all.iter().map(last).collect();
+    let places = known.iter().enumerate().map(|(i, name)| (name.as_str(), i));
+    let places: HashMap<&str, usize> = places.collect();
     let names = s.names.iter().enumerate();
     names
         .map(|(i, name)| {
-            if let Some(place) = known.iter().position(|k| k == name) {
-                return Ok(all[place].clone());
+            if let Some(place) = places.get(name.as_str()) {
+                return Ok(all[*place].clone());
             }
             let words: Vec<&str> = known.iter().map(String::as_str).collect();
             let hint = match nearest(name, &words) {

@@ -20,6 +20,8 @@ use prompts::Lists;
 use rpo_files::failure::BadInput;
 use rpo_reward::select::Rule;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 pub use cell::{Cell, folder_name};
 pub use counts::{class_pictures, negatives_per_prompt};
@@ -141,10 +143,14 @@ impl Plan {
 
 /// The first two of `names` that are the same folder, also on file systems that ignore case.
 fn same_folder<'a>(names: impl Iterator<Item = &'a str>) -> Option<(usize, usize)> {
-    let folders: Vec<String> = names.map(|n| folder_name(n).to_lowercase()).collect();
-    (0..folders.len()).find_map(|i| {
-        let first = folders[..i].iter().position(|f| *f == folders[i])?;
-        Some((first, i))
+    let mut before = HashMap::new();
+    let mut folders = names.map(|n| folder_name(n).to_lowercase()).enumerate();
+    folders.find_map(|(i, folder)| match before.entry(folder) {
+        Entry::Occupied(first) => Some((*first.get(), i)),
+        Entry::Vacant(free) => {
+            free.insert(i);
+            None
+        }
     })
 }
 
