@@ -12,6 +12,7 @@
 //! Twemoji graphics: Copyright Twitter, Inc and other contributors, CC-BY 4.0, from the crate `twemoji-assets`.
 
 pub mod caption;
+pub mod dataset;
 pub mod prompts;
 pub mod raster;
 pub mod rotate;
@@ -22,7 +23,7 @@ pub mod subjects;
 pub mod world;
 
 pub use prompts::prompts;
-pub use subjects::{REFERENCES, names, subjects};
+pub use subjects::{REFERENCES, named, names, subjects};
 
 /// Side of a picture in pixels.
 pub const SIDE: u32 = 64;

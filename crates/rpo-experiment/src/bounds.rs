@@ -18,6 +18,8 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     let mut counts = vec![
         ("seeds", e.seeds.len(), MOST_CELLS),
         ("arm", e.arms.len(), 1000),
+        ("subject", e.own_subjects.len(), 10_000),
+        ("subjects.names", e.subjects.names.len(), 10_000),
         ("model.size", e.model.size as usize, 8192),
         ("sampler.steps", e.sampler.steps, 10_000),
         ("sampler.batch", e.sampler.batch, 4096),
@@ -73,6 +75,17 @@ pub(super) fn at_most(key: &str, value: usize, most: usize, layers: &Layers) -> 
         key,
         &format!("{value} is more than {most}, the most there may be"),
     ))
+}
+
+/// Checks that a number lies between two others.
+///
+/// # Errors
+/// [`rpo_files::failure::BadInput`] at the key.
+pub(super) fn in_range(key: &str, value: f64, low: f64, high: f64, layers: &Layers) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(layers.error(key, &format!("{value} is not in {low}..={high}")))
 }
 
 #[cfg(test)]

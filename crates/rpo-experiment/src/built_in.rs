@@ -1,6 +1,6 @@
 //! The experiments of the folder `experiments/`, inside the program, so that they can be run by name without their files.
 
-use crate::nearest::nearest;
+use rpo_files::nearest;
 use std::path::{Component, Path};
 
 /// An experiment file inside the program.

@@ -1,18 +1,15 @@
 //! Checks that types cannot make: ranges, names, combinations. Each error names file, line and key.
 
-use crate::bounds::{self, MOST_RANK, at_most};
+use crate::bounds::{self, MOST_RANK, at_most, in_range};
+use crate::check_subjects::check_subjects;
 use crate::device;
-use crate::fields::{Experiment, Lora, SubjectSource, Training};
+use crate::fields::{Experiment, Lora, Training};
 use crate::layer::Layers;
 use crate::solver::Solver;
 use anyhow::Result;
-use rpo_data::stickerbench::sprites::NOUNS;
 use rpo_files::odd_spelling;
 use rpo_reward::Lambda;
 use std::collections::HashSet;
-
-/// Every noun except the crown, which is also an accessory.
-const STICKERBENCH_SUBJECTS: usize = NOUNS.len() - 1;
 
 /// Checks the merged experiment.
 ///
@@ -84,7 +81,6 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     for (key, path) in [
         ("output", &e.output),
         ("model.path", &e.model.path),
-        ("subjects.path", &e.subjects.path),
         ("encoders.reward", &e.encoders.reward),
         ("encoders.clip", &e.encoders.clip),
         ("encoders.vit", &e.encoders.vit),
@@ -108,41 +104,7 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     if !e.model.size.is_multiple_of(8) {
         return Err(layers.error("model.size", "must be a multiple of 8"));
     }
-    if e.subjects.token.contains(['{', '}']) {
-        let message = "must have no braces, which stand around placeholders of prompts";
-        return Err(layers.error("subjects.token", message));
-    }
-    if e.subjects.token.trim().is_empty() {
-        return Err(layers.error("subjects.token", "must be a word, for example \"[v]\""));
-    }
-    in_range(
-        "subjects.max_megapixels",
-        e.subjects.max_megapixels,
-        0.001,
-        10_000.0,
-        layers,
-    )?;
-    match e.subjects.source {
-        SubjectSource::Stickerbench if e.subjects.count == 0 => {
-            Err(layers.error("subjects.count", "must be 1 or more"))
-        }
-        SubjectSource::Stickerbench if e.subjects.count > STICKERBENCH_SUBJECTS => {
-            let message = format!(
-                "{} subjects, but StickerBench has {STICKERBENCH_SUBJECTS}\n  hint: {STICKERBENCH_SUBJECTS} or fewer",
-                e.subjects.count
-            );
-            Err(layers.error("subjects.count", &message))
-        }
-        SubjectSource::Folder if e.subjects.path.is_empty() => Err(layers.error(
-            "subjects.path",
-            "is needed\n  hint: the folder of the photos",
-        )),
-        SubjectSource::Dreambench if e.subjects.path.is_empty() => Err(layers.error(
-            "subjects.path",
-            "is needed\n  hint: the folder `dataset` of DreamBench",
-        )),
-        _ => Ok(()),
-    }
+    check_subjects(e, layers)
 }
 
 /// Checks the optimiser and its length: `[training]` itself, or as an arm changes it. `table` is where its keys are written.
@@ -201,11 +163,4 @@ pub(super) fn check_lora(lora: &Lora, table: &str, layers: &Layers) -> Result<()
         ));
     }
     in_range(&format!("{table}.dropout"), lora.dropout, 0.0, 0.99, layers)
-}
-
-fn in_range(key: &str, value: f64, low: f64, high: f64, layers: &Layers) -> Result<()> {
-    if (low..=high).contains(&value) {
-        return Ok(());
-    }
-    Err(layers.error(key, &format!("{value} is not in {low}..={high}")))
 }

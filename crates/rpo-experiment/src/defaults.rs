@@ -4,6 +4,7 @@ use crate::fields::{
     Encoders, Experiment, Lora, Model, Report, RewardText, Rules, Sampler, SubjectSource, Subjects,
     Test, Training, Validation,
 };
+use crate::own::Prompts;
 use crate::solver::Solver;
 use rpo_data::picture::Limit;
 use rpo_reward::Mean;
@@ -21,6 +22,8 @@ impl Default for Experiment {
             model: Model::default(),
             encoders: Encoders::default(),
             subjects: Subjects::default(),
+            own_subjects: Vec::new(),
+            prompts: Prompts::default(),
             sampler: Sampler::default(),
             training: Training::default(),
             lora: None,
@@ -67,6 +70,7 @@ impl Default for Subjects {
         Self {
             source: SubjectSource::Stickerbench,
             count: 8,
+            names: Vec::new(),
             seed: 0,
             path: String::new(),
             class: String::new(),

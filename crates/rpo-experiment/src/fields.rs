@@ -1,5 +1,6 @@
 //! The keys of an experiment file with their defaults. One struct per table, one field per key.
 
+use crate::own::{OwnSubject, Prompts};
 use crate::solver::Solver;
 use rpo_data::picture::Limit;
 use rpo_reward::Mean;
@@ -26,6 +27,12 @@ pub struct Experiment {
     pub encoders: Encoders,
     /// The subjects to learn.
     pub subjects: Subjects,
+    /// Several folders of photos, with `subjects.source = "folder"`; without any there is one, `subjects.path`.
+    #[serde(rename = "subject", skip_serializing_if = "Vec::is_empty")]
+    pub own_subjects: Vec<OwnSubject>,
+    /// The prompts to train on, to choose by and to report.
+    #[serde(skip_serializing_if = "Prompts::is_default")]
+    pub prompts: Prompts,
     /// How all pictures are drawn: negatives, validation and test.
     pub sampler: Sampler,
     /// The optimiser and its length.
@@ -142,6 +149,10 @@ pub struct Subjects {
     pub source: SubjectSource,
     /// `stickerbench`: number of subjects, of 75; `dreambench`: number of folders from the first on, 0 for all.
     pub count: usize,
+    /// `stickerbench`, `dreambench`: the subjects with these names, in this order: `["dog", "car"]`, `["dog6", "can"]`. `count` is
+    /// not used then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// `stickerbench`: seed of its looks and scenes.
     pub seed: u64,
     /// `folder`: the photos; `dreambench`: the folder `dataset` of the benchmark.
@@ -170,10 +181,20 @@ fn is_usual(megapixels: &f64) -> bool {
 pub enum SubjectSource {
     /// Rendered subjects with exact captions; needs no files.
     Stickerbench,
-    /// One folder of photos.
+    /// One folder of photos, `subjects.path`, or several, `[[subject]]`.
     Folder,
     /// A folder of subject folders in DreamBench's layout.
     Dreambench,
+}
+
+impl SubjectSource {
+    /// The benchmark whose prompts its subjects have.
+    pub(super) fn benchmark(self) -> &'static str {
+        match self {
+            Self::Stickerbench => "stickerbench",
+            Self::Folder | Self::Dreambench => "dreambench",
+        }
+    }
 }
 
 /// `[sampler]`

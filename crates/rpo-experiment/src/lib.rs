@@ -4,13 +4,14 @@ mod arms;
 mod bounds;
 pub mod built_in;
 mod check;
+mod check_subjects;
 mod defaults;
 pub mod device;
 mod fields;
 mod layer;
 mod meaning;
 mod names;
-mod nearest;
+mod own;
 pub mod paths;
 pub mod plan;
 mod preset_layer;
@@ -28,7 +29,8 @@ pub use fields::{
     Test, Training, Validation,
 };
 pub use layer::{Layers, Source};
-pub use nearest::nearest;
+pub use own::{OwnSubject, Part, Prompts};
+pub use rpo_files::nearest;
 pub use solver::Solver;
 pub use source::read;
 

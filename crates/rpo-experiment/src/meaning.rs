@@ -18,6 +18,14 @@ impl Experiment {
         let of_class =
             same.subjects.source == SubjectSource::Folder && is_live(&same.subjects.class);
         same.subjects.live.get_or_insert(of_class);
+        same.prompts = same.prompts.meaning(same.subjects.source.benchmark());
+        if !same.subjects.names.is_empty() {
+            // Not used then.
+            same.subjects.count = 0;
+        }
+        for own in &mut same.own_subjects {
+            own.path = String::new();
+        }
         same.model.device = "auto".into();
         if same.model.dtype == "auto" {
             same.model.dtype = "f32".into();
@@ -141,6 +149,7 @@ mod tests {
             model = { preset = "sd15", variant = "fp16" }
             subjects = { max_megapixels = 50.0 }
             report = { margin = 0.01 }
+            prompts = { train = "dreambench", validation = "dreambench", test = "stickerbench-validation" }
         "#;
         let experiment: Experiment = toml::from_str(text).unwrap();
         let table = toml::Table::try_from(&experiment).unwrap();

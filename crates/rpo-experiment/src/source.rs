@@ -3,10 +3,10 @@
 use crate::fields::Experiment;
 use crate::layer::{Layer, Layers, locate};
 use crate::names;
-use crate::nearest::nearest;
 use crate::preset_layer::PresetLayer;
 use anyhow::Result;
 use rpo_files::failure::BadInput;
+use rpo_files::nearest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -66,12 +66,16 @@ fn only_tables(layer: &Layer) -> Result<()> {
     let Ok(table) = toml::from_str::<toml::Table>(&layer.text) else {
         return Ok(());
     };
-    let arms = table.get("arm").and_then(toml::Value::as_array);
-    let arms = arms.into_iter().flatten().map(|arm| ("arm", arm));
+    const SEVERAL: [&str; 2] = ["arm", "subject"];
+    let inner = SEVERAL.into_iter().flat_map(|key| {
+        let all = table.get(key).and_then(toml::Value::as_array);
+        all.into_iter().flatten().map(move |one| (key, one))
+    });
     let tables = table
         .iter()
-        .filter(|(key, _)| *key != "seeds" && *key != "arm");
-    for (key, value) in tables.map(|(key, value)| (key.as_str(), value)).chain(arms) {
+        .map(|(key, value)| (key.as_str(), value))
+        .filter(|(key, _)| *key != "seeds" && !SEVERAL.contains(key));
+    for (key, value) in tables.chain(inner) {
         if value.is_array() {
             let message = format!(
                 "`{key}` is a table of keys, not a list\n  hint: [{key}] and below it one key on each line"
@@ -83,7 +87,7 @@ fn only_tables(layer: &Layer) -> Result<()> {
     Ok(())
 }
 
-/// Tables are merged key by key; everything else, arrays of arms included, is replaced.
+/// Tables are merged key by key; everything else, arrays of arms and subjects included, is replaced.
 fn merge(into: &mut toml::Table, from: toml::Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
@@ -184,6 +188,8 @@ mod tests {
             "rules = [[0.5]]",
             "recipe = []",
             "arm = [[\"a\"]]",
+            "subject = [[\"photos\"]]",
+            "[[prompts]]\ntest = \"a.txt\"",
             "[model]\npreset = \"sd15\"\n[[training]]\nsteps = 1",
         ] {
             let said = said(text);

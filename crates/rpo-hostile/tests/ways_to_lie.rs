@@ -77,6 +77,10 @@ ways! {
     a_steps_number_beyond_64_bits: "experiment",
         Case::of("experiment.toml", *b"[training]\nsteps = 99999999999999999999\n"), ["experiment.toml:2"];
     a_run_that_is_none: "report", Case::of("run.json", *b"{}"), ["run"];
+    a_prompt_that_names_no_class: "prompt-list", Case::of("list.txt", "a {}\na dog"), ["list.txt:2: ", "a dog"];
+    a_prompt_that_is_longer_than_any: "prompt-list", Case::of("list.txt", format!("a {{}} {}", "x".repeat(1 << 20))), ["list.txt:1: ", "16384"];
+    a_prompt_given_twice: "prompt-list", Case::of("list.jsonl", "{\"prompt\": \"a {}\"}\n{\"prompt\": \"A {token} {class}\"}"), ["list.jsonl:2: ", "{class}"];
+    a_prompt_with_escapes: "prompt-list", Case::of("list.txt", "a {} \u{1b}[31m red"), ["list.txt:1: ", "no text"];
 }
 
 /// A GIF of 1 x 1 whose only frame claims 65,535 x 65,535.

@@ -42,8 +42,11 @@ pub fn counts(subjects: &[Subject]) -> Vec<String> {
 /// What is noteworthy about a plan's photos, a sentence each; `size` is the side of the model's pictures.
 pub fn remarks(plan: &Plan, subjects: &[Subject], size: u32) -> Vec<String> {
     let keys = &plan.experiment.subjects;
+    let one = plan.experiment.own_subjects.is_empty();
     let mut found = Vec::new();
-    if let (SubjectSource::Folder, None, [subject]) = (keys.source, keys.live, subjects) {
+    if let (SubjectSource::Folder, None, [subject]) = (keys.source, keys.live, subjects)
+        && one
+    {
         let kind = match subject.live {
             true => "living subjects",
             false => "objects",

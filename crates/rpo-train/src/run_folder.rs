@@ -153,7 +153,7 @@ pub fn load(run: &Run) -> Result<(Setup, RunInfo)> {
         );
     } else if info.inputs != setup.inputs_hash {
         return Err(BadInput::new(format!(
-            "{}: the model, the encoders or the subjects are not those of the run\n  hint: put back what the run was made with (looked for from {})",
+            "{}: the model, the encoders, the subjects or the prompts are not those of the run\n  hint: put back what the run was made with (looked for from {})",
             run.path.display(),
             info.experiment_folder.display()
         )));

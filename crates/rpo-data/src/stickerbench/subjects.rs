@@ -1,6 +1,7 @@
 //! The subjects of StickerBench: stickers with a look that no caption word names.
 
 use image::RgbaImage;
+use rand::RngCore;
 
 use super::REFERENCE_SCENES;
 use super::sprites::{NOUNS, sticker};
@@ -38,7 +39,11 @@ pub fn names(seed: u64, count: usize) -> Vec<String> {
 }
 
 fn look(seed: u64, noun: &str) -> Look {
-    let mut rng = stream(seed, "stickerbench look", &[noun]);
+    look_from(stream(seed, "stickerbench look", &[noun]), noun)
+}
+
+/// A distinctive look of a noun.
+pub(super) fn look_from(mut rng: impl RngCore, noun: &str) -> Look {
     let mut best: Option<(f64, Look)> = None;
     for _ in 0..16 {
         let (kind, hue) = (*choose(&mut rng, &PatternKind::ALL), unit(&mut rng));
@@ -81,8 +86,14 @@ fn mean_change(plain: &RgbaImage, changed: &RgbaImage) -> f64 {
 ///
 /// Pictures are 64 x 64, or resized (Lanczos) to `size`.
 pub fn subjects(seed: u64, count: usize, size: u32) -> Vec<Subject> {
-    looks(seed, count)
-        .into_iter()
+    named(seed, &names(seed, count), size)
+}
+
+/// The subjects of `seed` with these names ([`names`]); see [`subjects`].
+pub fn named(seed: u64, names: &[String], size: u32) -> Vec<Subject> {
+    names
+        .iter()
+        .map(|noun| look(seed, noun))
         .map(|look| Subject {
             name: look.noun.clone(),
             class: look.noun.clone(),
@@ -106,11 +117,12 @@ pub fn subjects(seed: u64, count: usize, size: u32) -> Vec<Subject> {
 
 /// The parameters of a subject's reference `index`, e.g. for its mask or for another view of it.
 pub fn reference(seed: u64, look: &Look, index: usize) -> Picture {
-    let mut rng = stream(
-        seed,
-        "stickerbench reference",
-        &[&look.noun, &index.to_string()],
-    );
+    reference_of(seed, &look.noun, look, index)
+}
+
+/// The same for a subject of another name than its noun.
+pub(super) fn reference_of(seed: u64, name: &str, look: &Look, index: usize) -> Picture {
+    let mut rng = stream(seed, "stickerbench reference", &[name, &index.to_string()]);
     Picture::sample(
         look.clone(),
         None,

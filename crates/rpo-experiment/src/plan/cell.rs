@@ -1,6 +1,6 @@
 //! Cells: one trajectory each.
 
-use super::subjects::PlannedSubject;
+use super::planned::PlannedSubject;
 use crate::arms::TrainingArm;
 use anyhow::Result;
 use rpo_files::failure::BadInput;

@@ -5,6 +5,9 @@
 mod cell;
 mod cost;
 mod counts;
+mod folders;
+mod planned;
+mod prompts;
 mod rows;
 mod shots;
 mod subjects;
@@ -14,15 +17,19 @@ use crate::bounds::MOST_CELLS;
 use crate::fields::Experiment;
 use crate::layer::Layers;
 use anyhow::{Result, bail};
+use prompts::Lists;
 use rpo_files::failure::BadInput;
 use rpo_reward::select::Rule;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 pub use cell::{Cell, folder_name};
 pub use counts::{class_pictures, negatives_per_prompt};
+pub use folders::{SubjectFolder, subject_folders};
+pub use planned::PlannedSubject;
 pub use rows::{Row, STEP_0};
 pub use shots::{Purpose, Shot};
-pub use subjects::{PlannedSubject, folders as subject_folders};
 
 /// Version of the plan's layout.
 pub const VERSION: u32 = 1;
@@ -60,10 +67,12 @@ impl Plan {
             );
             return Err(layers.error(&format!("arm.{i}.name"), &message));
         }
-        let subjects = subjects::of(&experiment, layers)?;
+        let lists = Lists::of(&experiment, layers)?;
+        let subjects = subjects::of(&experiment, &lists, layers)?;
+        lists.check(&experiment, &arms, &subjects, layers)?;
         if let Some((first, i)) = same_folder(subjects.iter().map(|s| s.name.as_str())) {
             return Err(BadInput::new(format!(
-                "subjects `{}` and `{}` would share one folder, so one trajectory\n  hint: rename the folder of one of them so that they differ in letters or digits",
+                "subjects `{}` and `{}` would share one folder, so one trajectory\n  hint: rename the folder of one of them so that they differ in letters or digits; a [[subject]] may have a `name`",
                 subjects[first].name, subjects[i].name
             )));
         }
@@ -138,10 +147,14 @@ impl Plan {
 
 /// The first two of `names` that are the same folder, also on file systems that ignore case.
 fn same_folder<'a>(names: impl Iterator<Item = &'a str>) -> Option<(usize, usize)> {
-    let folders: Vec<String> = names.map(|n| folder_name(n).to_lowercase()).collect();
-    (0..folders.len()).find_map(|i| {
-        let first = folders[..i].iter().position(|f| *f == folders[i])?;
-        Some((first, i))
+    let mut before = HashMap::new();
+    let mut folders = names.map(|n| folder_name(n).to_lowercase()).enumerate();
+    folders.find_map(|(i, folder)| match before.entry(folder) {
+        Entry::Occupied(first) => Some((*first.get(), i)),
+        Entry::Vacant(free) => {
+            free.insert(i);
+            None
+        }
     })
 }
 

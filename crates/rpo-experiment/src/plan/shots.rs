@@ -67,6 +67,43 @@ impl Plan {
         }
     }
 
+    /// The kind of each of a cell's templates, in their order; those of runs of before kinds have none.
+    pub fn kinds(&self, cell: &Cell, purpose: Purpose) -> Vec<Option<&str>> {
+        let kinds = &self.subject(cell).prompts.kinds;
+        let kinds = match (purpose, self.arm(cell).recipe.validation_prompts) {
+            (Purpose::Class, _) => return Vec::new(),
+            (Purpose::Test, _) => &kinds.test,
+            (Purpose::Negatives, _) | (Purpose::Validation, ValidationPrompts::Training) => {
+                &kinds.train
+            }
+            (Purpose::Validation, ValidationPrompts::Validation) => &kinds.validation,
+        };
+        let count = self.templates(cell, purpose).len();
+        (0..count)
+            .map(|i| kinds.get(i).and_then(Option::as_deref))
+            .collect()
+    }
+
+    /// The text of the prompts where the experiment has its own, to be hashed among a run's inputs; without kinds, which change no
+    /// picture. `None` where the lists are those that the source of the subjects implies.
+    pub fn own_prompts(&self) -> Option<String> {
+        if self.experiment.meaning().prompts.is_default() {
+            return None;
+        }
+        let mut text = String::new();
+        for subject in &self.subjects {
+            let p = &subject.prompts;
+            for (name, list) in [
+                ("train", &p.train),
+                ("validation", &p.validation),
+                ("test", &p.test),
+            ] {
+                text += &format!("{}: {name} {list:?}\n", subject.name);
+            }
+        }
+        Some(text)
+    }
+
     /// Pictures per template; for class pictures, all of them.
     pub fn each(&self, cell: &Cell, purpose: Purpose) -> usize {
         match purpose {

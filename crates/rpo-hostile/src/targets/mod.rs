@@ -8,6 +8,7 @@ mod hub;
 mod lora;
 mod made;
 mod pictures;
+mod prompt_lists;
 mod prompts;
 mod records;
 mod schedule;
@@ -40,6 +41,7 @@ pub const ALL: &[Target] = &[
     pictures::PICTURE,
     pictures::PHOTOS,
     prompts::PROMPTS,
+    prompt_lists::LIST,
     experiment::EXPERIMENT,
     experiment::PLAN,
     records::REPORT,

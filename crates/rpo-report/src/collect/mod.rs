@@ -8,6 +8,7 @@ mod ended;
 mod events;
 mod finished;
 mod gather;
+mod kinds;
 mod rows;
 mod samples;
 mod settings;

@@ -21,6 +21,7 @@ mod prepare;
 mod report;
 mod run;
 mod status;
+mod stickerbench;
 mod submit;
 mod verb;
 mod worker;
@@ -112,6 +113,8 @@ enum Verb {
     Eval(eval::EvalArgs),
     /// Write the tables and the page of a run from its records, finished or not; with several runs, compare them
     Report(report::ReportArgs),
+    /// Write subjects of the embedded world as a folder to train on, with captions and masks
+    Stickerbench(stickerbench::StickerbenchArgs),
     /// Show or prune the cache of drawn pictures, which all runs share
     Cache {
         /// Folder of the cache: `cache` beside the run folders
@@ -179,6 +182,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
             say!("{}", String::from_utf8_lossy(&script).trim_end());
             Ok(())
         }
+        Verb::Stickerbench(args) => stickerbench::stickerbench(&args),
         Verb::Doctor => doctor::doctor(),
         Verb::Experiments { name } => experiments::experiments(name.as_deref()),
         Verb::Schema => {

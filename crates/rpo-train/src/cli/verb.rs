@@ -7,7 +7,7 @@ use rpo_files::failure::BadInput;
 use std::ffi::OsString;
 use std::path::Path;
 
-pub(super) const VERBS: [&str; 21] = [
+pub(super) const VERBS: [&str; 22] = [
     "run",
     "new",
     "completions",
@@ -25,6 +25,7 @@ pub(super) const VERBS: [&str; 21] = [
     "import",
     "eval",
     "report",
+    "stickerbench",
     "doctor",
     "experiments",
     "schema",

@@ -5,7 +5,7 @@ use anyhow::Result;
 use rpo_data::picture::Limit;
 use rpo_data::stickerbench;
 use rpo_data::subject::{self, Subject};
-use rpo_experiment::plan::{Plan, subject_folders};
+use rpo_experiment::plan::{Plan, SubjectFolder, subject_folders};
 use rpo_experiment::{Layers, SubjectSource};
 use rpo_files::failure::OrBadInput;
 
@@ -15,30 +15,32 @@ use rpo_files::failure::OrBadInput;
 /// [`rpo_files::failure::BadInput`] if a folder is missing or a photo cannot be read.
 pub fn read(plan: &Plan, layers: &Layers) -> Result<Vec<Subject>> {
     let s = &plan.experiment.subjects;
-    let folder = || {
-        paths::find(&s.path, &layers.folder)
-            .map_err(|e| layers.error("subjects.path", &e.to_string()))
-    };
     let limit = Limit {
         megapixels: s.max_megapixels,
         key: "subjects.max_megapixels",
     };
-    let load = |folder: &std::path::Path, class: Option<&str>| {
-        subject::load_folder(folder, class, &s.token, limit).or_bad_input("subjects.path")
+    let load = |folder: &SubjectFolder| {
+        let path = match &folder.path {
+            Some(path) => path.clone(),
+            None => paths::find(&folder.given, &layers.folder)
+                .map_err(|e| layers.error(&folder.key, &e.to_string()))?,
+        };
+        let token = folder.token.as_ref().unwrap_or(&s.token);
+        subject::load_folder(path, folder.class.as_deref(), token, limit).or_bad_input(&folder.key)
     };
     let mut found = match s.source {
-        SubjectSource::Stickerbench => stickerbench::subjects(s.seed, s.count, 64),
-        SubjectSource::Folder => {
-            let class = (!s.class.is_empty()).then_some(s.class.as_str());
-            vec![load(&folder()?, class)?]
+        SubjectSource::Stickerbench => {
+            let names: Vec<String> = plan.subjects.iter().map(|s| s.name.clone()).collect();
+            stickerbench::named(s.seed, &names, 64)
         }
-        SubjectSource::Dreambench => subject_folders(&folder()?, s.count)?
-            .iter()
-            .map(|folder| load(folder, None))
-            .collect::<Result<_>>()?,
+        SubjectSource::Folder | SubjectSource::Dreambench => {
+            let folders = subject_folders(&plan.experiment, layers)?;
+            folders.iter().map(load).collect::<Result<_>>()?
+        }
     };
     // Values that come from the experiment file, not from the photos.
     for (subject, planned) in found.iter_mut().zip(&plan.subjects) {
+        subject.name.clone_from(&planned.name);
         subject.token.clone_from(&planned.token);
         subject.live = planned.live;
     }

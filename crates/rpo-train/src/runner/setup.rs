@@ -167,6 +167,10 @@ impl Setup {
             .update(model_hash.as_bytes());
         let judges_hash = hash_folders(&[reward, clip.clone(), vit.clone()])?;
         inputs.update(judges_hash.as_bytes());
+        // Paths of files do not count, and lists that the subjects' source implies are part of the program.
+        if let Some(text) = plan.own_prompts() {
+            inputs.update(text.as_bytes());
+        }
         let mut references_hashes = BTreeMap::new();
         for subject in &subjects {
             let words = (&subject.name, &subject.class, &subject.token, subject.live);

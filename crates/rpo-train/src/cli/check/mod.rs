@@ -27,7 +27,7 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
     if let (Some(preset), false) = (preset, absent.is_empty()) {
         let plan = Plan::of(experiment, &layers)?;
         let config = UNetConfig::from_json(preset.unet, preset.name)?;
-        let here = !absent.iter().any(|a| a.starts_with("subjects.path"));
+        let here = !absent.iter().any(|a| a.starts_with("subject"));
         let subjects = here.then(|| photos::read(&plan, &layers)).transpose()?;
         print(
             &plan,
@@ -79,11 +79,17 @@ fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
             absent.push((key, name));
         }
     }
-    let photos = e.subjects.path.as_str();
-    if e.subjects.source != SubjectSource::Stickerbench
-        && paths::find(photos, &layers.folder).is_err()
-    {
-        absent.push(("subjects.path", photos));
+    let one = [("subjects.path", &e.subjects.path)];
+    let own = e.own_subjects.iter().map(|own| ("subject.path", &own.path));
+    let photos: Vec<_> = match (e.subjects.source, e.own_subjects.is_empty()) {
+        (SubjectSource::Stickerbench, _) => Vec::new(),
+        (_, true) => one.to_vec(),
+        (_, false) => own.collect(),
+    };
+    for (key, path) in photos {
+        if paths::find(path, &layers.folder).is_err() {
+            absent.push((key, path));
+        }
     }
     let absent = absent.into_iter();
     absent

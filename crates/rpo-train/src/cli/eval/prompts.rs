@@ -3,7 +3,7 @@
 use super::files::{Files, Item};
 use super::names::Pattern;
 use anyhow::Result;
-use rpo_data::prompts::{dreambench, fill, token_places};
+use rpo_data::prompts::{Prompt, dreambench, fill, is_remark, read_prompts, token_places};
 use rpo_data::subject::{Subject, read_table, read_text, some};
 use rpo_files::failure::{BadInput, OrBadInput};
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ pub(super) enum Prompts {
     Beside,
     /// Prompts by index.
     List(Vec<String>),
+    /// A list of templates, as `[prompts]` of an experiment names them, by index among those for the subject.
+    Own(Vec<Prompt>),
     /// One prompt per file.
     Rows {
         table: PathBuf,
@@ -43,11 +45,15 @@ impl Prompts {
 
     fn file(path: &Path) -> Result<Self> {
         let what = format!("--prompts {}", path.display());
+        // Rows of pictures have other keys.
+        if let Ok(list) = read_prompts(path) {
+            return Ok(Self::Own(list));
+        }
         let ending = path.extension().unwrap_or_default().to_string_lossy();
         if !["csv", "json", "jsonl"].contains(&ending.to_lowercase().as_str()) {
             let text = read_text(path).or_bad_input(&what)?;
-            let lines = text.lines().map(str::trim);
-            let list: Vec<String> = lines.filter(|l| !l.is_empty()).map(Into::into).collect();
+            let lines = text.lines().filter(|line| !is_remark(line));
+            let list: Vec<String> = lines.map(|line| line.trim().to_owned()).collect();
             if list.is_empty() {
                 return Err(BadInput::new(format!("{what}: no prompt in it")));
             }
@@ -69,6 +75,7 @@ impl Prompts {
         let files = Files::list(dir)?;
         let list = match self {
             Self::List(list) => list,
+            Self::Own(list) => &own(list, subject),
             Self::Dreambench => &dreambench(subject.live).test,
             _ if pattern.is_some() => {
                 return Err(BadInput::new(
@@ -110,6 +117,12 @@ impl Prompts {
             unused,
         })
     }
+}
+
+/// The templates of a list that are for the subject.
+fn own(list: &[Prompt], subject: &Subject) -> Vec<String> {
+    let fit = list.iter().filter(|p| p.is_for(subject.live));
+    fit.map(|p| p.template.clone()).collect()
 }
 
 /// Pictures with prompts.
@@ -231,6 +244,38 @@ mod tests {
         let pairs = ["0-0.png", "0-1.png", "1-0.png"];
         assert_eq!(assigned(&pairs, 2, Some("{prompt}-*")).unwrap(), [0, 0, 1]);
         assert_eq!(assigned(&pairs, 2, Some("*-{prompt}")).unwrap(), [0, 1, 0]);
+    }
+
+    #[test]
+    fn lists_of_experiments_are_read_as_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Prompts::file(&path).unwrap()
+        };
+        let mut subject = stickerbench::subjects(0, 1, 8).remove(0);
+        subject.live = true;
+        let rows = "{\"prompt\": \"a {} asleep\", \"live\": true}\n{\"prompt\": \"a {} in a box\", \"live\": false}\n";
+        for (name, text) in [
+            ("a.txt", "# mine\n[view]\na {} asleep\n"),
+            ("a.jsonl", rows),
+        ] {
+            let Prompts::Own(list) = read(name, text) else {
+                panic!("{name} is a list");
+            };
+            assert_eq!(own(&list, &subject), ["a {} asleep"], "{name}");
+        }
+        // Finished prompts, which no experiment takes.
+        let Prompts::List(list) = read("b.txt", "[view]\n# mine\na [V] dog\n[V] dog here\n") else {
+            panic!("a list");
+        };
+        assert_eq!(list, ["a [V] dog", "[V] dog here"]);
+        let table = read(
+            "b.jsonl",
+            "{\"picture\": \"0.png\", \"prompt\": \"a {}\"}\n",
+        );
+        assert!(matches!(table, Prompts::Rows { .. }));
     }
 
     #[test]
