@@ -42,9 +42,15 @@ pub struct Shown {
 }
 
 /// The tables beside `table.txt`.
-const TABLES: [&str; 4] = ["eval.json", "table.csv", "subjects.csv", "table.tex"];
+const TABLES: [&str; 5] = [
+    "eval.json",
+    "table.csv",
+    "subjects.csv",
+    "kinds.csv",
+    "table.tex",
+];
 
-/// Writes `eval.json`, `table.txt`, `table.csv`, `subjects.csv`, `table.tex`, `report.html` and the event files; returns the table as
+/// Writes `eval.json`, `table.txt`, `table.csv`, `subjects.csv`, `kinds.csv`, `table.tex`, `report.html` and the event files; returns the table as
 /// text. Works on unfinished runs, also while other processes train: unfinished cells are shown as far as they are, without results;
 /// damaged ones are listed.
 ///
@@ -60,12 +66,14 @@ pub fn collect(plan: &Plan, info: &RunInfo, run: &Run, shown: &Shown) -> Result<
         let rows = rows::rows(plan, &compared);
         let columns = rows::Columns::of(plan, &rows);
         let mut table = rows::table(plan, &columns, &rows, shown)?;
+        table.kinds = kinds::kinds(plan, &rows, &columns);
         table.notes.extend(finished.missing.clone());
         text = table.to_text();
         let tables = [
             table.to_json()?,
             table.to_csv()?,
             table.subjects_csv()?,
+            table.kinds_csv()?,
             table.to_latex(),
         ];
         for (name, table) in TABLES.iter().zip(&tables) {

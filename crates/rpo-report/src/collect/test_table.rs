@@ -1,6 +1,5 @@
 //! The test table as the page shows it.
 
-use super::kinds::kinds;
 use super::rows::{Columns, Row};
 use crate::page::data::{self, RowKind, SubjectValues, TestRow, TestTable};
 use crate::table::Table;
@@ -73,7 +72,7 @@ pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &T
             table.margin
         ),
         baseline: table.baselines.first().cloned().unwrap_or_default(),
-        kinds: kinds(plan, rows, columns),
+        kinds: table.kinds.clone(),
         ..TestTable::default()
     }
 }

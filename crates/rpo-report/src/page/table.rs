@@ -24,7 +24,7 @@ pub struct TestTable {
 }
 
 /// The test table of the prompts of one kind.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KindValues {
     /// The kind: `recontext`, `property`, `accessory`, …
     pub kind: String,

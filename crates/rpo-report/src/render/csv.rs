@@ -1,4 +1,4 @@
-//! Two CSV files: one line per row and metric, and one per row, subject and metric.
+//! CSV files: one line per row and metric; per row, subject and metric; per kind of prompt, row and metric.
 
 use crate::table::Table;
 use anyhow::Result;
@@ -114,6 +114,35 @@ impl Table {
                     &metric.encoder,
                     &text(*value),
                 ])?;
+            }
+        }
+        finished(csv)
+    }
+}
+
+impl Table {
+    /// One line per (kind of prompt, arm, rule, metric): the mean over subjects of the prompts of that kind.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub fn kinds_csv(&self) -> Result<String> {
+        let mut csv = Writer::from_writer(Vec::new());
+        csv.write_record([
+            "kind", "prompts", "arm", "rule", "metric", "encoder", "mean",
+        ])?;
+        for kind in &self.kinds {
+            for (row, means) in self.rows.iter().zip(&kind.means) {
+                for (metric, mean) in self.metrics.iter().zip(means) {
+                    csv.write_record([
+                        &kind.kind,
+                        &kind.prompts.to_string(),
+                        &row.arm,
+                        &row.rule,
+                        &metric.name,
+                        &metric.encoder,
+                        &text(*mean),
+                    ])?;
+                }
             }
         }
         finished(csv)

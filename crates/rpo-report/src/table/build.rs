@@ -65,6 +65,7 @@ impl Table {
             baselines: settings.baselines.clone(),
             margin: settings.margin,
             subjects: subjects(arms, &all_units),
+            kinds: Vec::new(),
             notes: Vec::new(),
             shared: Vec::new(),
         };

@@ -5,6 +5,7 @@
 
 mod build;
 
+use crate::page::data::KindValues;
 use rpo_stats::{Comparison, Interval, Sample};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -111,6 +112,9 @@ pub struct Table {
     pub margin: f64,
     /// One per row, subject and seed.
     pub subjects: Vec<SubjectValue>,
+    /// The means by kind of prompt; empty where prompts have no kinds.
+    #[serde(default)]
+    pub kinds: Vec<KindValues>,
     /// Notes: a single subject, missing cells.
     pub notes: Vec<String>,
     /// Which rows have the same checkpoints.
