@@ -121,9 +121,9 @@ class Page:
         if not self.has("#lambda"):
             return
         before = self.text("#dial-said")
-        self.browser.js("document.getElementById('lambda').focus()")
+        way = "ArrowLeft" if self.browser.js("(document.getElementById('lambda').focus(), Number(document.getElementById('lambda').value) > 0.5)") else "ArrowRight"
         for _ in range(5):
-            self.browser.key("ArrowLeft")
+            self.browser.key(way)
         after = self.text("#dial-said")
         must(before != after, f"λ was moved and the text stays: {after}")
 

@@ -18,11 +18,12 @@ const improvedOf = (d) => (known(d.improved) && d.subjects ? `${d.improved} of $
 const withinOf = (e) => `± ${Number(e.margin.toPrecision(3))}, p = ${probability(e.p)}`.replace("= <", "<");
 const sameWithin = (e) => e ? `${e.p < 0.05 ? "equal within" : "not shown equal within"} ${withinOf(e)}` : null;
 
-// The rows that Holm's adjustment is over, in words.
+// The rows that Holm's adjustment is over, in words. A row with the same checkpoints throughout is the same model: there is nothing to test.
 function family(table, m, against) {
-  const tested = table.rows.filter((r) => known(differenceOf(r.cells[m], against)?.p_holm)).length;
   const other = table.rows.find((r) => r.id === against);
-  return tested && other ? `the ${tested === 1 ? "one row" : `${tested} rows`} compared with “${rowName(other)}”, in this metric` : null;
+  const tested = table.rows.map((r) => differenceOf(r.cells[m], against)).filter((d) => d?.interval && known(d.p_holm));
+  const n = tested.filter((d) => d.interval.some((end) => end !== 0)).length;
+  return n && other ? `the ${n === 1 ? "one row" : `${n} rows`} compared with “${rowName(other)}”, in this metric${n < tested.length ? "; rows of the same checkpoints are not tested" : ""}` : null;
 }
 
 // A difference in full, for the note beside it.

@@ -35,7 +35,10 @@ const interval = (pair, digits = 3, write = number) =>
 const probability = (p) => (!known(p) ? "–" : p < 0.001 ? "< 0.001" : number(p));
 const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
 // "6 of 17 prompts"; "all 6 prompts" where nothing is left out.
-const partOf = (n, all, what) => (!all || n >= all ? (n === 1 ? `1 ${what}` : `all ${count(n, what)}`) : `${n} of ${count(all, what)}`);
+function partOf(n, all, what) {
+  if (all && n < all) return `${n} of ${count(all, what)}`;
+  return n === 1 ? `1 ${what}` : n === 2 ? `both ${what}s` : `all ${count(n, what)}`;
+}
 
 // The width of a text of a chart, in pixels.
 let pen = null;

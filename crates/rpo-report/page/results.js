@@ -3,7 +3,7 @@
 
 // A mean with its interval on the scale of its column.
 function intervalBar(cell, domain, look) {
-  const width = 104, x = (v) => 5 + ((v - domain[0]) / (domain[1] - domain[0] || 1)) * (width - 10);
+  const width = 92, x = (v) => 5 + ((v - domain[0]) / (domain[1] - domain[0] || 1)) * (width - 10);
   return svg("svg", { class: "bar", viewBox: `0 0 ${width} 14`, width, height: 14, "aria-hidden": "true" },
     svg("line", { x1: 0, x2: width, y1: 7, y2: 7, class: "grid" }),
     cell.interval ? svg("line", { x1: x(cell.interval[0]), x2: x(cell.interval[1]), y1: 7, y2: 7, style: `stroke:${look.color};stroke-width:2.5;stroke-linecap:round;opacity:.65` }) : null,

@@ -62,7 +62,7 @@ function showStrip(box, data, t) {
       el("span", { class: "kept" }), " weights kept.", grid.some((s) => !scored.has(s)) ? " Dashed: training had stopped, nothing was drawn." : ""));
 }
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-const ofEach = (n) => (n > 1 ? `1 of ${n} pictures of each` : "its only picture of each");
+const ofEach = (n) => (n > 1 ? `1 of ${n} pictures of each` : "one picture each");
 
 // Means over pictures with the standard error of that mean.
 function meanSeries(t, value) {

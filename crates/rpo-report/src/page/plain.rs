@@ -1,4 +1,6 @@
 //! The test table as words and numbers, for readers of the page without its script.
+//!
+//! Lines break between a number, its interval and its p only, by no-break spaces elsewhere.
 
 use serde::Serialize;
 
@@ -66,7 +68,7 @@ fn name(row: &TestRow) -> String {
 fn cell(cell: &Cell, baseline: &str) -> PlainCell {
     let mean = match (cell.mean, cell.interval) {
         (Some(mean), Some([low, high])) => {
-            format!("{} [{}, {}]", number(mean), number(low), number(high))
+            format!("{} [{},\u{a0}{}]", number(mean), number(low), number(high))
         }
         (Some(mean), None) => number(mean),
         (None, _) => "–".into(),
@@ -75,11 +77,11 @@ fn cell(cell: &Cell, baseline: &str) -> PlainCell {
     let difference = against.map_or_else(String::new, |d| {
         let mut text = signed(d.mean);
         if let Some(i) = d.interval {
-            text += &format!(" {}", interval(i));
+            text += &format!(" {}", interval(i).replace(' ', "\u{a0}"));
         }
         match d.p_holm {
-            Some(p) if p < 0.001 => text += ", p < 0.001",
-            Some(p) => text += &format!(", p = {}", number(p)),
+            Some(p) if p < 0.001 => text += ", p\u{a0}<\u{a0}0.001",
+            Some(p) => text += &format!(", p\u{a0}=\u{a0}{}", number(p)),
             None => {}
         }
         text
@@ -128,8 +130,11 @@ mod tests {
         let told = plain(&test);
         assert_eq!(told.baseline, "arm · last");
         let cell = &told.rows[1].cells[0];
-        assert_eq!(cell.mean, "0.500 [0.400, 0.600]");
-        assert_eq!(cell.difference, "−0.250 [−0.500, 0.000], p < 0.001");
+        assert_eq!(cell.mean, "0.500 [0.400,\u{a0}0.600]");
+        assert_eq!(
+            cell.difference,
+            "−0.250 [−0.500,\u{a0}0.000], p\u{a0}<\u{a0}0.001"
+        );
         assert_eq!(told.rows[2].cells[0].difference, "");
     }
 }
