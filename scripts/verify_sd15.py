@@ -285,7 +285,7 @@ class Verification:
         return kept, f"trained in {time.monotonic() - begin:.0f} s at {size} px"
 
     def lora(self, states):
-        kept, note = self.trained("lora", 2e-2, "[lora]\nrank = 4\n")
+        kept, note = self.trained("lora", 5e-3, "[lora]\nrank = 4\n")
         (file,) = kept.glob("*.safetensors")
         values = self.unet_inputs(501, states)
         before = self.forward("unet", values)["sample"]
@@ -425,7 +425,7 @@ def verdict(verification, model, args, version, seconds):
     ok = not failed and any(row[3] == "ok" for row in rows)
     python = f"Python {platform.python_version()}, torch {torch.__version__}, diffusers {diffusers.__version__}, transformers {transformers.__version__}, peft {peft.__version__}"
     total, _ = memory()
-    lines = ["rpo-train on released weights", f"program   {version}, sha256 {sha256(shutil.which(args.program) or args.program)[:16]}, device {args.device}",
+    lines = ["rpo-train against diffusers and transformers", f"program   {version}, sha256 {sha256(shutil.which(args.program) or args.program)[:16]}, device {args.device}",
              f"libraries {python}", f"machine   {platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} threads, {total / 1e9:.0f} GB; GPU {graphics()}",
              f"model     {model.folder.name}, {model.parameters / 1e6:.1f} M parameters in the U-Net, latents {verification.side} x {verification.side}"
              + (", --quick" if args.quick else "")]

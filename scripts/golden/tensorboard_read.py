@@ -14,7 +14,7 @@ import sys
 import zlib
 from pathlib import Path
 
-GOLDEN = Path(__file__).resolve().parents[2] / "crates" / "rpo-train" / "tests" / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "crates" / "rpo-report" / "tests" / "golden"
 
 
 def picture() -> bytes:

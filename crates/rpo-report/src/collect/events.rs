@@ -37,7 +37,10 @@ impl<'a> CellEvents<'a> {
         clock: f64,
     ) -> Result<Self> {
         let past = Past::of(run, plan, cell, records)?;
-        let trained = past.told.last().map_or(0, |last| last.step + 1);
+        let trained = past
+            .told
+            .last()
+            .map_or(0, |last| last.step.saturating_add(1));
         let from = past.lacks_from().unwrap_or(trained);
         past.go_on(run, cell, from, clock)
     }

@@ -1,7 +1,7 @@
 //! Writes event files.
 
 use super::event::{Event, Image, START, SessionLog, Summary, SummaryValue, Value, What};
-use super::kept::{name, number};
+use super::kept::{LARGEST, name, number};
 use super::record::record;
 use anyhow::{Context, Result, bail};
 use prost::Message;
@@ -28,19 +28,19 @@ impl EventWriter {
     /// # Errors
     /// If `clock` is not a valid time; I/O errors.
     pub fn create(dir: &Path, clock: f64) -> Result<Self> {
-        if !clock.is_finite() || clock < 0.0 {
+        if !(0.0..LARGEST as f64).contains(&clock) {
             bail!("TensorBoard events: {clock} is no time in seconds since 1970");
         }
         fs::create_dir_all(dir).writing(dir)?;
         let there = fs::read_dir(dir).reading(dir)?.flatten();
         let newest = there.filter_map(|e| number(&e.file_name())).max();
-        let mut next = newest.map_or(0, |n| n.saturating_add(1)).max(clock as u64);
+        let mut next = newest.map_or(0, |n| n + 1).max(clock as u64);
         let (file, path) = loop {
             let path = dir.join(name(next));
             match File::options().append(true).create_new(true).open(&path) {
                 Ok(file) => break (file, path),
                 // Another program was faster.
-                Err(e) if e.kind() == ErrorKind::AlreadyExists && next < u64::MAX => next += 1,
+                Err(e) if e.kind() == ErrorKind::AlreadyExists && next < LARGEST => next += 1,
                 failed => drop(failed.writing(&path)?),
             }
         };
