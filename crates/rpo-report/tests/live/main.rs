@@ -6,7 +6,7 @@ mod run;
 use reader::{What, events, shown};
 use rpo_experiment::run::Record;
 use rpo_files::Lock;
-use rpo_report::collect::{CellEvents, collect};
+use rpo_report::collect::{CellEvents, Shown, collect};
 use rpo_report::page::ReportData;
 use rpo_reward::select::Kind;
 use run::Trained;
@@ -215,7 +215,7 @@ fn path_of(folder: &std::path::Path) -> std::path::PathBuf {
 
 /// The data of the report at this moment, and what it prints.
 fn report(run: &Trained) -> (ReportData, String) {
-    let told = collect(&run.plan, &run.info, &run.run).expect("a report");
+    let told = collect(&run.plan, &run.info, &run.run, &Shown::default()).expect("a report");
     let data = fs::read(run.run.path.join("report.json")).expect("data");
     (serde_json::from_slice(&data).expect("JSON"), told)
 }

@@ -36,6 +36,9 @@ impl Trained {
             sources: Default::default(),
             computed: String::new(),
             solver: String::new(),
+            judges: String::new(),
+            references: Default::default(),
+            size: 64,
             cells: plan.cells.clone(),
         };
         let run = Run {
