@@ -73,7 +73,6 @@ pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &T
         ),
         baseline: table.baselines.first().cloned().unwrap_or_default(),
         kinds: table.kinds.clone(),
-        ..TestTable::default()
     }
 }
 
