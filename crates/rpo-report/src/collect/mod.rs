@@ -9,6 +9,7 @@ mod events;
 mod finished;
 mod gather;
 mod kinds;
+mod options;
 mod rows;
 mod samples;
 mod settings;
@@ -23,6 +24,7 @@ use crate::page;
 pub use across::{Compared, across};
 use anyhow::{Context, Result};
 use finished::{AllFinished, Finished};
+pub use options::Shown;
 use rpo_experiment::plan::Plan;
 use rpo_experiment::run::{Run, RunInfo};
 use rpo_files::output;
@@ -31,15 +33,6 @@ pub use events::CellEvents;
 
 /// File of the report's data, from which it can be rendered again.
 pub const REPORT_DATA: &str = "report.json";
-
-/// How results are shown, where it differs from the experiment file.
-#[derive(Clone, Debug, Default)]
-pub struct Shown {
-    /// The row that others are compared with.
-    pub baseline: Option<String>,
-    /// Half-width of the equivalence tests.
-    pub margin: Option<f64>,
-}
 
 /// The tables beside `table.txt`.
 const TABLES: [&str; 5] = [

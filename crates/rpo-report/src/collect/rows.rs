@@ -1,7 +1,7 @@
 //! The rows of the test table: the base model, then every rule of every arm, then the last step.
 
-use super::Shown;
 use super::finished::Finished;
+use super::options::Shown;
 use crate::table::{Arm, Metric, Settings, Table};
 use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan, STEP_0};
