@@ -39,12 +39,13 @@ pub struct Best {
 /// Looks what was chosen in every finished cell and links it. Earlier links of `best/` are replaced; anything else there stays.
 ///
 /// # Errors
-/// A damaged record; I/O errors.
+/// I/O errors, by path.
 pub fn link(plan: &Plan, run: &Run) -> Result<Vec<Best>> {
     let mut all = Vec::new();
     let place = run.path.join(FOLDER);
     for cell in &plan.cells {
-        let Some(tested) = run.tested(plan, cell)? else {
+        // A damaged record is told by the report.
+        let Ok(Some(tested)) = run.tested(plan, cell) else {
             continue;
         };
         let name = name(plan, cell);
