@@ -6,7 +6,7 @@ use crate::{about_photos, disk, speed, texts};
 use anyhow::Result;
 use rpo_data::subject::Subject;
 use rpo_diffusion::Pipeline;
-use rpo_experiment::plan::Plan;
+use rpo_experiment::plan::{Plan, Purpose};
 use rpo_experiment::run::duration;
 use rpo_experiment::words::describe_guidance;
 use rpo_files::say;
@@ -120,7 +120,8 @@ pub(super) fn print(
     );
     let tests: usize = plan.subjects.iter().map(|s| s.prompts.test.len()).sum();
     say!(
-        "test       {tests} prompts x {} pictures for each arm, seed and chosen checkpoint",
+        "test       {tests} prompts{} x {} pictures for each arm, seed and chosen checkpoint",
+        by_kind(plan),
         e.test.pictures_per_prompt
     );
     let total = plan.total_cost();
@@ -145,4 +146,29 @@ pub(super) fn print(
     let written = disk::estimate(plan, sizes.size, |arm| weights[arm]);
     say!("disk       {}", written.describe());
     Ok(())
+}
+
+/// How many test prompts there are of each kind, over all subjects; empty where prompts have none.
+fn by_kind(plan: &Plan) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    let mut seen = vec![false; plan.subjects.len()];
+    for cell in &plan.cells {
+        if std::mem::replace(&mut seen[cell.subject], true) {
+            continue;
+        }
+        for kind in plan.kinds(cell, Purpose::Test).into_iter().flatten() {
+            match counts.iter_mut().find(|(name, _)| *name == kind) {
+                Some((_, n)) => *n += 1,
+                None => counts.push((kind, 1)),
+            }
+        }
+    }
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(kind, n)| format!("{n} {kind}"))
+        .collect();
+    match counts.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", counts.join(", ")),
+    }
 }
