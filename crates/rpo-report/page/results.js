@@ -68,7 +68,7 @@ function showResults(box, data, id = "against") {
   const table = data.test;
   if (!table || !table.rows.length) return box.replaceChildren(el("p", { class: "note" }, "No test pictures have been scored in this run yet."));
   const compared = new Set(table.rows.flatMap((r) => r.cells.flatMap((c) => c.differences.map((d) => d.against))));
-  const options = table.rows.filter((r) => compared.has(r.id)).map((r) => [r.id, r.label, r.arm]);
+  const options = table.rows.filter((r) => compared.has(r.id)).map((r) => [r.id, r.id, r.arm]);
   options.push(["std", "no row: the paper's std"]);
   let against = compared.has(table.baseline) ? table.baseline : options[0][0];
   let primary = table.primary;

@@ -141,50 +141,59 @@ fn replace(link: &Path, target: Option<&Path>) -> Result<bool> {
     Ok(made.is_ok())
 }
 
-/// Lines about what was chosen, and what may be done with it; of many cells only where to look.
+/// Lines about what was chosen, and what may be done with it; of many cells a summary and where to look.
 pub fn lines(run: &Run, all: &[Best]) -> Vec<String> {
-    const SHOWN: usize = 4;
+    const SHOWN: usize = 2;
     let folder = run.path.display();
     let mut lines = Vec::new();
-    for best in all.iter().take(SHOWN) {
-        let whose = match all.len() {
-            1 => String::new(),
-            _ => format!("{}: ", best.cell),
-        };
-        let reward = best
-            .reward
-            .map_or(String::new(), |[chosen, first]| match best.step {
-                0 => format!(", reward {first:.3}"),
-                _ => format!(", reward {chosen:.3} ({first:.3} at step 0)"),
-            });
-        lines.push(match best.step {
-            0 => format!(
-                "chosen   {whose}step 0, the base model: no checkpoint is better by {}{reward}",
-                best.rule
-            ),
-            step => format!(
-                "chosen   {whose}step {step} of {} by {}{reward}",
-                best.steps, best.rule
-            ),
-        });
-        lines.extend(
-            best.weights
-                .as_ref()
-                .map(|path| format!("weights  {}", path.display())),
-        );
-        lines.push(format!("pictures {}", best.pictures.display()));
-    }
     if all.len() > SHOWN {
+        let base = all.iter().filter(|best| best.step == 0).count();
         lines.push(format!(
-            "chosen   {} more, all linked in {folder}/{FOLDER}",
-            all.len() - SHOWN
+            "chosen   in {} cells by {}, the base model in {base} of them; all are linked in {folder}/{FOLDER}",
+            all.len(),
+            all[0].rule
         ));
+    } else {
+        all.iter()
+            .for_each(|best| lines.extend(told(best, all.len() > 1)));
     }
     if !all.is_empty() {
         lines.push(format!(
             "next     rpo-train generate {folder} -p \"a {{}} in the snow\" --sheet"
         ));
     }
+    lines
+}
+
+fn told(best: &Best, several: bool) -> Vec<String> {
+    let whose = match several {
+        false => String::new(),
+        true => format!("{}: ", best.cell),
+    };
+    let mut lines = vec![match (best.step, best.reward) {
+        (0, reward) => {
+            let reward = reward.map_or(String::new(), |[_, first]| format!(", reward {first:.3}"));
+            format!(
+                "chosen   {whose}step 0, the base model: no checkpoint is better by {}{reward}",
+                best.rule
+            )
+        }
+        (step, reward) => {
+            let reward = reward.map_or(String::new(), |[chosen, first]| {
+                format!(", reward {chosen:.3} ({first:.3} at step 0)")
+            });
+            format!(
+                "chosen   {whose}step {step} of {} by {}{reward}",
+                best.steps, best.rule
+            )
+        }
+    }];
+    lines.extend(
+        best.weights
+            .as_ref()
+            .map(|path| format!("weights  {}", path.display())),
+    );
+    lines.push(format!("pictures {}", best.pictures.display()));
     lines
 }
 
@@ -227,14 +236,18 @@ mod tests {
             said[0],
             "chosen   step 0, the base model: no checkpoint is better by harmonic-0.5, reward 0.250"
         );
-        let said = lines(&run, &vec![best(80); 6]);
+        let said = lines(&run, &[best(80), best(0)]);
         assert!(
-            said[0].ends_with("step 80 of 240 by harmonic-0.5, reward 0.500 (0.250 at step 0)"),
+            said[0].ends_with(
+                "ours/dog/seed-0: step 80 of 240 by harmonic-0.5, reward 0.500 (0.250 at step 0)"
+            ),
             "{said:?}"
         );
-        assert!(
-            said.iter()
-                .any(|line| line.contains("2 more, all linked in runs/x/best"))
+        let many = lines(&run, &vec![best(0); 6]);
+        assert_eq!(many.len(), 2);
+        assert_eq!(
+            many[0],
+            "chosen   in 6 cells by harmonic-0.5, the base model in 6 of them; all are linked in runs/x/best"
         );
         assert!(said.iter().all(|line| line.len() < 120));
         assert!(lines(&run, &[]).is_empty());

@@ -45,7 +45,8 @@ pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &T
             TestRow {
                 id: row.name.clone(),
                 label: row.label(plan),
-                arm: if plan.arms.len() > 1 {
+                // The base model belongs to every arm.
+                arm: if plan.arms.len() > 1 && row.rule.is_some() {
                     plan.arms[row.arm].name.clone()
                 } else {
                     String::new()

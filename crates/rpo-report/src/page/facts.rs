@@ -77,7 +77,7 @@ fn recipes(recipes: &[String]) -> String {
     match recipes {
         [] => String::new(),
         [one] => format!("recipe {one}"),
-        many => format!("recipes {}", many.join(", ")),
+        many => format!("recipes {}", many.join("; ")),
     }
 }
 

@@ -103,6 +103,11 @@ impl Table {
                 let Some(same) = comparison.same_checkpoint.filter(|same| same.same > 0) else {
                     continue;
                 };
+                // Of partly equal choices only those shared with a baseline are worth a line.
+                let based = listed || self.baselines.contains(other);
+                if !same.everywhere() && !based {
+                    continue;
+                }
                 let pair = format!("{} and {other}: {same}", row.name);
                 match (same.everywhere(), one_model(comparison)) {
                     (true, false) => contradictions.push(format!(
