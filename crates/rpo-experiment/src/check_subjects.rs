@@ -21,6 +21,7 @@ pub(super) fn check_subjects(e: &Experiment, layers: &Layers) -> Result<()> {
     let s = &e.subjects;
     check_paths(e, layers)?;
     check_token("subjects.token", &s.token, layers)?;
+    check_class("subjects.class", &s.class, layers)?;
     in_range(
         "subjects.max_megapixels",
         s.max_megapixels,
@@ -74,6 +75,17 @@ fn check_paths(e: &Experiment, layers: &Layers) -> Result<()> {
                 &format!("\"{path}\" is taken literally\n  hint: {hint}"),
             ));
         }
+    }
+    Ok(())
+}
+
+fn check_class(key: &str, class: &str, layers: &Layers) -> Result<()> {
+    if class.contains(['{', '}']) {
+        let message = "must have no braces, which stand around placeholders of prompts";
+        return Err(layers.error(key, message));
+    }
+    if class.chars().any(char::is_control) {
+        return Err(layers.error(key, "must be one line, for example \"dog\""));
     }
     Ok(())
 }
@@ -146,10 +158,7 @@ fn check_own(e: &Experiment, layers: &Layers) -> Result<()> {
         if own.name.contains(['/', '\\']) || own.name.chars().any(char::is_control) {
             return Err(layers.error(&key("name"), "must be a plain folder name"));
         }
-        if own.class.contains(['{', '}']) {
-            let message = "must have no braces, which stand around placeholders of prompts";
-            return Err(layers.error(&key("class"), message));
-        }
+        check_class(&key("class"), &own.class, layers)?;
     }
     Ok(())
 }

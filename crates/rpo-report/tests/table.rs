@@ -150,6 +150,7 @@ fn arms_with_the_same_checkpoints_are_said_to_be_one() {
         table.shared
     );
     assert!(table.to_text().contains("same"));
+    assert_eq!(table.family("h.3", 0), 2);
     // The equal arm is not tested: the family of h.3 is step 0 and last.
     let p = |row: usize| table.rows[row].cells[0].against("h.3").unwrap();
     let family = holm(&[p(0).difference.p, p(3).difference.p]);
@@ -245,6 +246,7 @@ fn csv_json_and_latex_hold_all_of_it() {
     let mut with_comma = arms();
     with_comma[3].rule = "last, \"all\" steps".to_owned();
     with_comma[2].name = "50 % & λ_val".to_owned();
+    with_comma[1].name = "[v] *".to_owned();
     let table = build(metrics(), &with_comma, &["step 0"]).unwrap();
     let read = |text: &str| -> Vec<Vec<String>> {
         let mut csv = csv::ReaderBuilder::new()
@@ -284,6 +286,7 @@ fn csv_json_and_latex_hold_all_of_it() {
         latex.contains("    50 \\% \\& $\\lambda$\\_val & $\\mathbf{0.542} \\pm "),
         "{latex}"
     );
+    assert!(latex.contains("    {[}v{]} {*} & "), "{latex}");
     assert!(
         latex.contains("ViT-I $\\uparrow$") && !latex.contains("^{*} \\pm"),
         "{latex}"

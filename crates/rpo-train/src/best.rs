@@ -2,14 +2,13 @@
 
 use crate::runner::checkpoint;
 use crate::runner::trainable::{self, kohya_file};
+use crate::shell::word;
 use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan, folder_name};
 use rpo_experiment::run::{Run, Tested};
-use rpo_files::AtPath;
 use rpo_reward::select::Kind;
 use serde::Serialize;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Name of the folder in a run.
@@ -36,10 +35,11 @@ pub struct Best {
     pub pictures: PathBuf,
 }
 
-/// Looks what was chosen in every finished cell and links it. Earlier links of `best/` are replaced; anything else there stays.
+/// Looks what was chosen in every finished cell and links it. Earlier links of `best/` are replaced; anything else there stays. Where
+/// links cannot be made, the paths are those of the files themselves.
 ///
 /// # Errors
-/// I/O errors, by path.
+/// Those of reading what was chosen.
 pub fn link(plan: &Plan, run: &Run) -> Result<Vec<Best>> {
     let mut all = Vec::new();
     let place = run.path.join(FOLDER);
@@ -54,7 +54,6 @@ pub fn link(plan: &Plan, run: &Run) -> Result<Vec<Best>> {
             let within = path.strip_prefix(&run.path).unwrap_or(path);
             Path::new("..").join(within)
         };
-        fs::create_dir_all(&place).writing(&place)?;
         let ending = match plan.arms[cell.arm].lora {
             Some(_) => ".safetensors",
             None => "-unet",
@@ -66,7 +65,7 @@ pub fn link(plan: &Plan, run: &Run) -> Result<Vec<Best>> {
         let mut linked = found.clone();
         for (i, (name, path)) in links.into_iter().enumerate() {
             let link = place.join(name);
-            let made = replace(&link, path.map(target).as_deref())?;
+            let made = replace(&link, path.map(target).as_deref());
             match (made, i) {
                 (false, _) => {}
                 (true, 0) => linked.weights = Some(link),
@@ -118,27 +117,32 @@ fn best(plan: &Plan, run: &Run, cell: &Cell, tested: &Tested) -> Result<Best> {
     })
 }
 
-/// Makes `link` lead to `target`, or to nothing. False where something else than a link is there, or links cannot be made.
-fn replace(link: &Path, target: Option<&Path>) -> Result<bool> {
-    match fs::symlink_metadata(link) {
-        Err(e) if e.kind() == ErrorKind::NotFound => {}
-        Ok(about) if about.is_symlink() => {
-            if fs::read_link(link).ok().as_deref() == target {
-                return Ok(true);
-            }
-            fs::remove_file(link).removing(link)?;
+/// Makes `link` lead to `target`, or to nothing. False where something else than a link is there, or links cannot be made: file
+/// systems without links are used, too.
+fn replace(link: &Path, target: Option<&Path>) -> bool {
+    if let Ok(about) = fs::symlink_metadata(link) {
+        if about.is_symlink() && target.is_some() && fs::read_link(link).ok().as_deref() == target {
+            return true;
         }
-        _ => return Ok(false),
+        if !about.is_symlink() || fs::remove_file(link).is_err() {
+            return false;
+        }
     }
-    let Some(target) = target else {
-        return Ok(false);
+    let (Some(target), Some(folder)) = (target, link.parent()) else {
+        return false;
     };
-    #[cfg(unix)]
-    let made = std::os::unix::fs::symlink(target, link);
-    #[cfg(not(unix))]
-    let made: std::io::Result<()> = Err(ErrorKind::Unsupported.into());
-    // File systems without links are used, too.
-    Ok(made.is_ok())
+    let made = fs::create_dir_all(folder).and_then(|()| symlink(target, link));
+    made.is_ok()
+}
+
+#[cfg(unix)]
+fn symlink(target: &Path, link: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+#[cfg(not(unix))]
+fn symlink(_target: &Path, _link: &Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 /// Lines about what was chosen, and what may be done with it; of many cells a summary and where to look.
@@ -159,7 +163,8 @@ pub fn lines(run: &Run, all: &[Best]) -> Vec<String> {
     }
     if !all.is_empty() {
         lines.push(format!(
-            "next     rpo-train generate {folder} -p \"a {{}} in the snow\" --sheet"
+            "next     rpo-train generate {} -p \"a {{}} in the snow\" --sheet",
+            word(&run.path)
         ));
     }
     lines
@@ -206,13 +211,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("dog-test");
         let [a, b] = ["a", "b"].map(Path::new);
-        assert!(!replace(&link, None).unwrap());
-        assert!(replace(&link, Some(a)).unwrap());
-        assert!(replace(&link, Some(b)).unwrap());
+        assert!(!replace(&link, None));
+        assert!(replace(&link, Some(a)));
+        assert!(replace(&link, Some(b)));
         assert_eq!(fs::read_link(&link).unwrap(), b);
-        assert!(!replace(&link, None).unwrap() && fs::symlink_metadata(&link).is_err());
+        assert!(!replace(&link, None) && fs::symlink_metadata(&link).is_err());
         fs::write(&link, "mine").unwrap();
-        assert!(!replace(&link, Some(a)).unwrap());
+        assert!(!replace(&link, Some(a)));
         assert_eq!(fs::read_to_string(&link).unwrap(), "mine");
     }
 

@@ -24,6 +24,7 @@ pub mod pool;
 pub mod progress;
 pub mod run_folder;
 pub mod runner;
+pub mod shell;
 pub mod slurm;
 pub mod speed;
 pub mod standing;

@@ -1,79 +1,11 @@
 //! What a new user does: photos, a file, a run, the way to its result, pictures, a report; from an empty folder.
 #![cfg(unix)]
 
+mod home;
+
+use home::{Home, SMALL, png_texts, pngs};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-/// A folder with a user's photos, where the program is run.
-struct Home(tempfile::TempDir);
-
-impl Home {
-    fn new() -> Self {
-        let home = Self(tempfile::tempdir().unwrap());
-        let photos = home.path("my photos");
-        fs::create_dir(&photos).unwrap();
-        for i in 0..3u8 {
-            let of = |x: u32, y: u32| image::Rgb([40 * i + x as u8, y as u8, 200]);
-            let photo = image::RgbImage::from_fn(80, 70, of);
-            photo.save(photos.join(format!("IMG_{i}.png"))).unwrap();
-        }
-        home
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rpo-train"));
-        command.args(args).current_dir(self.0.path());
-        command.output().unwrap()
-    }
-
-    /// What it printed on standard output.
-    fn succeeds(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {told}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// What it printed on standard error, as bad input.
-    fn refuses(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {told}");
-        told
-    }
-}
-
-/// Sizes that take seconds.
-const SMALL: [&str; 6] = [
-    "--with",
-    "smoke",
-    "--set",
-    "training.steps=2",
-    "--set",
-    "validation.every=1",
-];
-
-fn png_texts(path: &Path) -> Vec<(String, String)> {
-    let file = std::io::BufReader::new(fs::File::open(path).unwrap());
-    let reader = png::Decoder::new(file).read_info().unwrap();
-    let texts = reader.info().uncompressed_latin1_text.iter();
-    let texts = texts.map(|t| (t.keyword.clone(), t.text.clone()));
-    texts.collect()
-}
-
-fn pngs(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
+use std::path::Path;
 
 #[test]
 fn from_photos_to_pictures() {
@@ -88,6 +20,10 @@ fn from_photos_to_pictures() {
         "{told}"
     );
     let file = fs::read_to_string(home.path("bag.toml")).unwrap();
+    assert!(
+        file.contains("# the run folder is runs/bag-<hash>"),
+        "{file}"
+    );
     for line in [
         "name = \"bag\" ",
         "path = \"my photos\" ",
@@ -115,6 +51,11 @@ fn from_photos_to_pictures() {
         "{wrong}"
     );
     assert!(!home.path("c.toml").exists());
+    let braces = home.refuses(&["new", "my photos", "--class", "{}", "--out", "c.toml"]);
+    assert!(
+        braces.contains("subjects.class") || braces.contains("`class`"),
+        "{braces}"
+    );
     assert!(
         home.refuses(&["new", "nothing", "--class", "dog"])
             .contains("nothing")
@@ -253,6 +194,7 @@ fn from_photos_to_pictures() {
         (vec!["--rule", "lst"], "did you mean \"last\"?"),
         (vec!["--rule", "last", "--lambda", "0.5"], "--lambda"),
         (vec!["--lambda", "1.5"], "--lambda"),
+        (vec!["-n", "5000", "--sheet"], "--sheet"),
     ] {
         let said = home.refuses(&[&["generate", "run"][..], &args].concat());
         assert!(said.contains(word), "{said}");
@@ -290,71 +232,6 @@ fn from_photos_to_pictures() {
     let json: serde_json::Value =
         serde_json::from_str(&home.succeeds(&["report", "run", "--json"])).unwrap();
     assert_eq!(json["rows"][0]["name"], "step 0");
-}
-
-#[test]
-fn a_lora_is_drawn_with_several_scales() {
-    let home = Home::new();
-    home.succeeds(&["new", "my photos", "--class", "dog", "--name", "rex"]);
-    let lora = [
-        "rex.toml",
-        "--out",
-        "run",
-        "--set",
-        "lora.rank=2",
-        "--set",
-        "rules.lambda=[]",
-        "--set",
-        "rules.last=true",
-    ];
-    let told = home.succeeds(&[&lora[..], &SMALL].concat());
-    assert!(
-        told.contains(
-            "chosen   step 2 of 2 by last\nweights  run/best/my-photos-rex.safetensors\n"
-        ),
-        "{told}"
-    );
-    let linked = fs::read(home.path("run/best/my-photos-rex.safetensors")).unwrap();
-    assert!(linked.len() > 1000);
-    home.succeeds(&[
-        "generate",
-        "run",
-        "-n",
-        "1",
-        "--lora-scale",
-        "0,0.5,1,1",
-        "--sheet",
-        "--out",
-        "drawn",
-    ]);
-    let names = pngs(&home.path("drawn"));
-    assert_eq!(names.len(), 4, "{names:?}");
-    assert!(
-        names[0].starts_with("step-000002-scale-0-seed-0-00-"),
-        "{names:?}"
-    );
-    let sheet = image::open(home.path("drawn/step-000002-seed-0-sheet.png")).unwrap();
-    assert!(
-        sheet.width() > 3 * 64 && sheet.height() < 2 * 64,
-        "{}",
-        sheet.width()
-    );
-    // The file for other programs draws the same picture.
-    home.succeeds(&[
-        "generate",
-        "run",
-        "-n",
-        "1",
-        "--lora",
-        "run/best/my-photos-rex.safetensors",
-        "--out",
-        "by file",
-    ]);
-    let pixels = |path: PathBuf| image::open(path).unwrap().to_rgb8();
-    let by_file = pngs(&home.path("by file"));
-    let same = pixels(home.path("by file").join(&by_file[0]));
-    let own = names.iter().find(|name| name.contains("scale-1-")).unwrap();
-    assert_eq!(same, pixels(home.path("drawn").join(own)));
 }
 
 #[test]

@@ -139,4 +139,40 @@ fn rows_of_runs_are_paired_where_that_is_fair() {
         ],
     );
     assert!(String::from_utf8_lossy(&output.stderr).contains("did you mean \"ours: last\"?"));
+    // Its own table is no place for the page.
+    let output = run(folder, &["report", "ours", "sim", "--out", "two.json"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        std::fs::read_to_string(folder.join("two.json"))
+            .expect("the table")
+            .starts_with('{')
+    );
+    // Names as within a run; checkpoints of different runs are not the same by their names.
+    let said = succeeds(
+        folder,
+        &[
+            "report",
+            "ours",
+            "sim",
+            "--out",
+            "two.html",
+            "--baseline",
+            "ours:  LAST",
+        ],
+    );
+    assert!(
+        said.contains(" minus ours: last") && !said.contains("figures differ"),
+        "{said}"
+    );
+    // A comparison without results leaves no earlier table beside it.
+    succeeds(
+        folder,
+        &["prepare", "quickstart", "--with", "smoke", "--out", "begun"],
+    );
+    let said = succeeds(
+        folder,
+        &["report", "begun", "begun", "--out", "two.html", "--json"],
+    );
+    assert_eq!(said, "null\n");
+    assert!(folder.join("two.html").is_file() && !folder.join("two.csv").exists());
 }

@@ -8,6 +8,7 @@ use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan, Purpose};
 use rpo_experiment::run::{Run, RunInfo};
 use rpo_files::failure::BadInput;
+use std::collections::BTreeSet;
 
 /// A run to compare.
 pub struct Compared {
@@ -47,6 +48,10 @@ pub fn across(
         let mut arms: Vec<Arm> = rows.iter().map(arm).collect::<Result<_>>()?;
         for arm in &mut arms {
             arm.name = row_name(&compared.name, &arm.name);
+            // Ids of trainings are those of a run; two runs may have other models and samplers.
+            for checkpoint in arm.chosen.values_mut() {
+                *checkpoint = format!("{}: {checkpoint}", compared.run.path.display());
+            }
             arm.arm = match arm.arm.as_str() {
                 "" => compared.name.clone(),
                 own => row_name(&compared.name, own),
@@ -70,8 +75,8 @@ pub fn across(
         .flat_map(|(_, c, arms)| common(&metrics, &c, arms))
         .collect();
     let baselines = match baseline {
-        None => vec![arms[0].name.clone()],
-        Some(wanted) => vec![named(&arms, wanted)?],
+        None => vec![default(runs, &arms)],
+        Some(wanted) => vec![named(runs, &arms, wanted)?],
     };
     let settings = Settings {
         baselines,
@@ -80,7 +85,8 @@ pub fn across(
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let title = format!("Runs compared: {}", names.join(", "));
     let mut table = Table::build(title, metrics, &arms, &settings)?;
-    table.notes.push(paired(&table, runs));
+    let told = paired(&table, runs);
+    table.notes.extend(told);
     Ok(Some(table))
 }
 
@@ -98,10 +104,28 @@ fn common(metrics: &[Metric], columns: &Columns, arms: Vec<Arm>) -> Vec<Arm> {
     arms.into_iter().map(of).collect()
 }
 
-fn named(arms: &[Arm], wanted: &str) -> Result<String> {
+/// The baseline of the first run's experiment, if it has results, else the first row.
+fn default(runs: &[Compared], arms: &[Arm]) -> String {
+    let Compared { name, plan, .. } = &runs[0];
+    let own = match plan.experiment.report.baseline.as_str() {
+        "" => None,
+        own => plan.row_named(own).ok(),
+    };
+    let own = own.map(|row| row_name(name, &row));
+    own.filter(|own| arms.iter().any(|arm| arm.name == *own))
+        .unwrap_or_else(|| arms[0].name.clone())
+}
+
+/// The row that `RUN: ROW` means, its second part as within a run.
+fn named(runs: &[Compared], arms: &[Arm], wanted: &str) -> Result<String> {
+    let within = runs.iter().find_map(|run| {
+        let row = wanted.trim().strip_prefix(&run.name)?;
+        let row = run.plan.row_named(row.trim_start().strip_prefix(':')?);
+        row.ok().map(|row| row_name(&run.name, &row))
+    });
     let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
-    if names.contains(&wanted) {
-        return Ok(wanted.to_owned());
+    if let Some(found) = within.filter(|row| names.contains(&row.as_str())) {
+        return Ok(found);
     }
     let near = rpo_experiment::nearest(wanted, &names);
     let hint = near.map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
@@ -134,31 +158,36 @@ fn unit(run: usize, compared: &Compared, cell: &Cell) -> String {
     )
 }
 
-/// On how many subjects rows of different runs are paired.
-fn paired(table: &Table, runs: &[Compared]) -> String {
-    let of = |i: usize| {
-        let run = format!("{}: ", runs[i].name);
-        table
-            .rows
-            .iter()
-            .find(move |row| row.name.starts_with(&run))
+/// On how many subjects rows of different runs are paired; `None` if fewer than two runs have results.
+fn paired(table: &Table, runs: &[Compared]) -> Option<String> {
+    let units = |run: &Compared| -> BTreeSet<(&str, &str)> {
+        let prefix = row_name(&run.name, "");
+        let own = table.subjects.iter();
+        own.filter(|value| table.rows[value.row].name.starts_with(&prefix))
+            .map(|value| (value.subject.as_str(), value.pair.as_str()))
+            .collect()
     };
-    let mut said = Vec::new();
-    for i in 1..runs.len() {
-        let (Some(first), Some(row)) = (of(0), of(i)) else {
-            continue;
-        };
-        let comparison = row.cells.first().and_then(|cell| cell.against(&first.name));
-        said.push(match comparison {
-            Some(c) => format!(
-                "{} and {} on {} subjects",
-                runs[0].name, runs[i].name, c.difference.n
-            ),
-            None => format!("{} and {} on none", runs[0].name, runs[i].name),
-        });
-    }
-    format!(
-        "rows of different runs are paired on subjects and seeds with equal photos, prompts, noise, size and judges: {}",
-        said.join("; ")
-    )
+    let with_results: Vec<_> = runs
+        .iter()
+        .map(|run| (&run.name, units(run)))
+        .filter(|(_, units)| !units.is_empty())
+        .collect();
+    let ((first, own), others) = with_results.split_first()?;
+    let said: Vec<String> = others
+        .iter()
+        .map(|(name, units)| {
+            let common: BTreeSet<&str> = own.intersection(units).map(|unit| unit.0).collect();
+            match common.len() {
+                0 => format!("{first} and {name} on none"),
+                1 => format!("{first} and {name} on 1 subject"),
+                n => format!("{first} and {name} on {n} subjects"),
+            }
+        })
+        .collect();
+    (!said.is_empty()).then(|| {
+        format!(
+            "rows of different runs are paired on subjects and seeds with equal photos, prompts, noise, size and judges: {}",
+            said.join("; ")
+        )
+    })
 }

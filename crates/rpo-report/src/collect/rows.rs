@@ -159,14 +159,21 @@ pub(super) fn table(plan: &Plan, columns: &Columns, rows: &[Row], shown: &Shown)
         })
         .collect();
     let prompts = plan.subject(&plan.cells[0]).prompts.test.len();
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let seeds = distinct(rows, |c| c.seed);
+    let named: Vec<String> = seeds.iter().map(u64::to_string).collect();
     let title = format!(
-        "{} · model {} · {} subjects x {} test prompts x {} pictures, seeds {:?} · recipe {}",
-        e.reproduces,
+        "{} · model {} · {} x {} x {}, seed{} {} · recipe {}",
+        match e.reproduces.as_str() {
+            "" => &e.name,
+            reproduces => reproduces,
+        },
         e.model.path,
-        distinct(rows, |c| c.subject).len(),
-        prompts,
-        e.test.pictures_per_prompt,
-        distinct(rows, |c| c.seed),
+        count(distinct(rows, |c| c.subject).len(), "subject"),
+        count(prompts, "test prompt"),
+        count(e.test.pictures_per_prompt, "picture"),
+        if seeds.len() == 1 { "" } else { "s" },
+        named.join(", "),
         recipes.join(" | ")
     );
     Table::build(title, columns.metrics(), &arms, &settings)

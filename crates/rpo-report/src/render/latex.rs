@@ -62,7 +62,7 @@ impl Table {
                 caption,
                 "; $^{{*}}$ differs from {} at 5\\,\\% (sign-flip permutation, Holm over {} rows)",
                 escaped(baseline),
-                self.compared(baseline, 0).len()
+                self.family(baseline, 0)
             );
         }
         let encoders = self.metrics.iter();
@@ -95,6 +95,9 @@ fn escaped(text: &str) -> String {
             '~' => escaped += "\\textasciitilde{}",
             '^' => escaped += "\\textasciicircum{}",
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => escaped.extend(['\\', c]),
+            // At the start of a row they would belong to the line break before it.
+            '[' | ']' | '*' => escaped.extend(['{', c, '}']),
+            c if c.is_control() => escaped.push(' '),
             '·' => escaped += "$\\cdot$",
             'λ' => escaped += "$\\lambda$",
             '±' => escaped += "$\\pm$",

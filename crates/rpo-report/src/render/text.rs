@@ -59,7 +59,7 @@ impl Table {
         let mut said = "The unit is the subject: seeds, prompts and pictures are averaged first. ±x and [low, high] are Student's t at 95 %."
             .to_owned();
         let compared = |baseline: &String| {
-            let family = self.compared(baseline, 0).len();
+            let family = self.family(baseline, 0);
             format!("the {family} rows compared with {baseline}")
         };
         let families: Vec<String> = self.baselines.iter().map(compared).collect();

@@ -1,6 +1,6 @@
 //! Makes a [`Table`]: averages by subject, compares rows, corrects p-values.
 
-use super::{Arm, Cell, Metric, Row, SubjectValue, Table};
+use super::{Arm, Cell, Metric, Row, SubjectValue, Table, one_model};
 use anyhow::{Context, Result, bail};
 use rand::RngCore;
 use rpo_data::random;
@@ -253,11 +253,4 @@ impl Column<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether all checkpoints, and so all pictures, are the same: there is nothing to test.
-fn one_model(comparison: &Comparison) -> bool {
-    let difference = &comparison.difference;
-    let same = comparison.same_checkpoint;
-    same.is_some_and(SameCheckpoint::everywhere) && difference.mean == 0.0 && difference.std == 0.0
 }

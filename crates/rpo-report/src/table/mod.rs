@@ -6,7 +6,7 @@
 mod build;
 
 use crate::page::data::KindValues;
-use rpo_stats::{Comparison, Interval, Sample};
+use rpo_stats::{Comparison, Interval, SameCheckpoint, Sample};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -129,6 +129,13 @@ impl Table {
             .collect()
     }
 
+    /// The number of rows that Holm's correction is over: those tested against `baseline`.
+    pub fn family(&self, baseline: &str, metric: usize) -> usize {
+        let compared = self.compared(baseline, metric);
+        let tested = |c: &Comparison| c.p_holm.is_some() && !one_model(c);
+        compared.iter().filter(|(_, c)| tested(c)).count()
+    }
+
     /// The whole table, indented.
     ///
     /// # Errors
@@ -136,4 +143,11 @@ impl Table {
     pub fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
     }
+}
+
+/// Whether all checkpoints, and so all pictures, are the same: there is nothing to test.
+pub(crate) fn one_model(comparison: &Comparison) -> bool {
+    let difference = &comparison.difference;
+    let same = comparison.same_checkpoint;
+    same.is_some_and(SameCheckpoint::everywhere) && difference.mean == 0.0 && difference.std == 0.0
 }

@@ -1,5 +1,6 @@
 //! `rpo-train new PHOTOS --class CLASS`: an experiment file for a subject of one's own, from the built-in one for a model.
 
+use crate::shell::word;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use rpo_data::subject::look;
@@ -85,7 +86,7 @@ pub(super) fn new(args: &NewArgs) -> Result<()> {
     // The file is read as it will be, so that what was given is checked by its keys.
     check(&text, &out)?;
     rpo_files::output::write(&out, text.as_bytes())?;
-    let file = out.display();
+    let file = word(&out);
     say!(
         "wrote {file}: {} photos of \"{class}\" in {}",
         found.photos.len(),
@@ -151,7 +152,9 @@ impl NewArgs {
         if let Some(live) = self.live {
             values.push(("subjects", "live", live.to_string()));
         }
-        Ok(filled(template, &values))
+        let own = format!("runs/{}-<", self.model.experiment());
+        let template = template.replace(&own, &format!("runs/{name}-<"));
+        Ok(filled(&template, &values))
     }
 }
 
@@ -178,7 +181,7 @@ fn filled(template: &str, values: &[(&str, &str, String)]) -> String {
         let (_, _, value) = left.remove(place);
         let new = format!("{key} = {value}");
         let gap = COMMENT.saturating_sub(new.chars().count()).max(1);
-        // The comments of path, class and name remain true; a `#` within the old value is not expected in built-in files.
+        // A `#` within the old value is not expected in built-in files.
         lines.push(match line.split_once('#') {
             Some((_, comment)) => format!("{new}{}#{comment}", " ".repeat(gap)),
             None => new,

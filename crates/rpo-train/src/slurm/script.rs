@@ -1,6 +1,7 @@
 //! The two scripts of a run, as a person would write them.
 
 use super::options::Options;
+use crate::shell::word;
 use std::path::Path;
 
 /// What both scripts name.
@@ -114,16 +115,6 @@ fn path(path: &Path) -> String {
     match text.contains([' ', '"', '\'', '\\', '#']) {
         true => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
         false => text,
-    }
-}
-
-/// A path as a word of the shell.
-fn word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@,".contains(c);
-    match text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 

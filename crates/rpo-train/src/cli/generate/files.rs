@@ -1,9 +1,17 @@
 //! Names of pictures that are free.
 
 use anyhow::Result;
+use rpo_experiment::plan::folder_name;
 use rpo_files::failure::OrBadInput;
 use rpo_files::refuse_unless_plain;
 use std::path::{Path, PathBuf};
+
+/// `text` as a part of a file's name, of at most `most` bytes: file systems limit names to 255.
+pub(super) fn part(text: &str, most: usize) -> String {
+    let plain = folder_name(text);
+    let end = plain.floor_char_boundary(most);
+    plain[..end].to_owned()
+}
 
 /// A path in `folder` for a file with these contents: `stem.png`, or where another file has it, `stem-2.png` and so on. A file that
 /// is there with the same contents is the file itself.
@@ -26,7 +34,14 @@ pub(super) fn free(folder: &Path, stem: &str, bytes: &[u8]) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::free;
+    use super::{free, part};
+
+    #[test]
+    fn names_have_few_bytes() {
+        assert_eq!(part("a [v] dog", 60), "a--v--dog");
+        assert_eq!(part(&"ü".repeat(70), 61), "ü".repeat(30));
+        assert_eq!(part("", 60), "unnamed");
+    }
 
     #[test]
     fn nothing_is_overwritten_and_nothing_is_doubled() {

@@ -82,6 +82,16 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
             checkpoint.cell.id
         )));
     }
+    let each = args.n as usize;
+    let (columns, rows) = match scales.len() {
+        1 => (each, args.prompts.len()),
+        n => (n, args.prompts.len() * each),
+    };
+    if args.sheet && !sheet::fits(columns, rows) {
+        return Err(BadInput::new(format!(
+            "--sheet: {columns} x {rows} pictures do not fit on one sheet\n  hint: fewer prompts or pictures, or leave it away"
+        )));
+    }
     let requests = args.requests(&checkpoint)?;
     let drawn = args.draw(&checkpoint, &requests, &scales)?;
     args.write(&checkpoint, &requests, &drawn)
@@ -91,7 +101,8 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
 struct Drawn {
     /// Steps taken by the checkpoint.
     step: usize,
-    scale: f64,
+    /// `None`: the base model.
+    scale: Option<f64>,
     /// Hash of the U-Net's weights.
     weights: String,
     pictures: Vec<RgbImage>,
@@ -132,14 +143,20 @@ impl GenerateArgs {
                 Some(path) => (0, Some(load_lora(setup.base(), path, *scale)?)),
                 None => checkpoint.load(*scale)?,
             };
+            // The base model has nothing to scale.
+            let scale = trained.as_ref().map(|_| *scale);
             let (unet, weights) = kept::network(setup, trained.as_deref())?;
             let pictures = drawer.draw(&unet, &weights, requests, &mut progress, "drawing")?;
             all.push(Drawn {
                 step,
-                scale: *scale,
+                scale,
                 weights,
                 pictures,
             });
+            if scale.is_none() && scales != [1.0] {
+                progress.line("step 0 is the base model: a scale has no effect on it");
+                break;
+            }
         }
         progress.finish();
         Ok(all)
@@ -150,10 +167,10 @@ impl GenerateArgs {
         let (setup, cell) = (&checkpoint.setup, &checkpoint.cell);
         let stem = self.lora.as_ref().and_then(|path| path.file_stem());
         let named = |step: usize| match &stem {
-            Some(stem) => {
-                let name = rpo_experiment::plan::folder_name(&stem.to_string_lossy());
-                (name, stem.to_string_lossy().into_owned())
-            }
+            Some(stem) => (
+                files::part(&stem.to_string_lossy(), 80),
+                stem.to_string_lossy().into_owned(),
+            ),
             None => (
                 format!("step-{step:06}"),
                 format!("{} step {step}", cell.id),
@@ -164,15 +181,14 @@ impl GenerateArgs {
         let has_lora = self.lora.is_some() || setup.arms[cell.arm].lora.is_some();
         for one in drawn {
             let (what, source) = named(one.step);
-            let scale = match drawn.len() {
-                1 => String::new(),
-                _ => format!("-scale-{}", one.scale),
+            let scale = match one.scale {
+                Some(scale) if scale != 1.0 || drawn.len() > 1 => format!("-scale-{scale}"),
+                _ => String::new(),
             };
             for (i, (request, picture)) in requests.iter().zip(&one.pictures).enumerate() {
                 // Long prompts may begin alike and file systems limit names to 255 bytes: the prompt's number tells them apart.
                 let (prompt, number) = (i / each, i % each);
-                let start: String = request.prompt.chars().take(60).collect();
-                let text = rpo_experiment::plan::folder_name(&start);
+                let text = files::part(&request.prompt, 60);
                 let name = format!(
                     "{what}{scale}-seed-{}-{prompt:02}-{text}-{number}",
                     request.seed
@@ -187,7 +203,7 @@ impl GenerateArgs {
                     size: setup.size,
                     model: &setup.experiment.model.path,
                     checkpoint: &source,
-                    lora_scale: has_lora.then_some(one.scale),
+                    lora_scale: one.scale.filter(|_| has_lora),
                     weights: &one.weights,
                     version: concat!("rpo-train ", env!("CARGO_PKG_VERSION")),
                 }
@@ -225,7 +241,8 @@ fn sheet<'a>(requests: &[Request], drawn: &'a [Drawn], each: usize) -> Sheet<'a>
         several => Sheet {
             columns: several
                 .iter()
-                .map(|one| format!("scale {}", one.scale))
+                .filter_map(|one| one.scale)
+                .map(|scale| format!("scale {scale}"))
                 .collect(),
             rows: requests
                 .iter()

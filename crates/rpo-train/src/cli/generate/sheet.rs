@@ -20,6 +20,12 @@ pub(super) struct Sheet<'a> {
     pub(super) rows: Vec<(String, Vec<&'a RgbImage>)>,
 }
 
+/// Whether a sheet of so many columns and rows can be drawn.
+pub(super) fn fits(columns: usize, rows: usize) -> bool {
+    let most = LONGEST as usize;
+    columns * (GAP as usize + 1) < most && rows * (3 * GAP + LETTER + 1) as usize <= most
+}
+
 impl Sheet<'_> {
     /// Draws it. Names that are too long for the sheet are cut.
     pub(super) fn draw(&self) -> RgbImage {
@@ -28,8 +34,8 @@ impl Sheet<'_> {
         let side = self.rows.first().and_then(|row| row.1.first());
         let side = side.map_or(64, |picture| picture.width());
         let side = side
-            .min(LONGEST / across - GAP)
-            .min(LONGEST / down - 3 * GAP - LETTER)
+            .min((LONGEST / across).saturating_sub(GAP))
+            .min((LONGEST / down).saturating_sub(3 * GAP + LETTER))
             .max(1);
         let scale = (side / 256).clamp(1, 4);
         let line = LETTER * scale + GAP;
