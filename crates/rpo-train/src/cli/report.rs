@@ -51,6 +51,9 @@ pub(super) fn report(args: &ReportArgs) -> Result<()> {
             "--margin: must be above 0\n  hint: --margin 0.002",
         ));
     }
+    if args.runs.len() > 1 {
+        check_out(&args.out)?;
+    }
     for path in &args.runs {
         given::want_run(path)?;
     }
@@ -102,7 +105,6 @@ fn final_data(path: &Path) -> Result<ReportData> {
 }
 
 fn of_several(args: &ReportArgs) -> Result<()> {
-    check_out(&args.out)?;
     let mut data = Vec::with_capacity(args.runs.len());
     let mut compared = Vec::with_capacity(args.runs.len());
     for path in &args.runs {
