@@ -79,11 +79,16 @@ fn check_paths(e: &Experiment, layers: &Layers) -> Result<()> {
     Ok(())
 }
 
-fn check_class(key: &str, class: &str, layers: &Layers) -> Result<()> {
-    if class.contains(['{', '}']) {
+fn no_braces(key: &str, word: &str, layers: &Layers) -> Result<()> {
+    if word.contains(['{', '}']) {
         let message = "must have no braces, which stand around placeholders of prompts";
         return Err(layers.error(key, message));
     }
+    Ok(())
+}
+
+fn check_class(key: &str, class: &str, layers: &Layers) -> Result<()> {
+    no_braces(key, class, layers)?;
     if class.chars().any(char::is_control) {
         return Err(layers.error(key, "must be one line, for example \"dog\""));
     }
@@ -91,10 +96,7 @@ fn check_class(key: &str, class: &str, layers: &Layers) -> Result<()> {
 }
 
 fn check_token(key: &str, token: &str, layers: &Layers) -> Result<()> {
-    if token.contains(['{', '}']) {
-        let message = "must have no braces, which stand around placeholders of prompts";
-        return Err(layers.error(key, message));
-    }
+    no_braces(key, token, layers)?;
     if token.trim().is_empty() {
         return Err(layers.error(key, "must be a word, for example \"[v]\""));
     }

@@ -286,6 +286,8 @@ fn csv_json_and_latex_hold_all_of_it() {
         latex.contains("    50 \\% \\& $\\lambda$\\_val & $\\mathbf{0.542} \\pm "),
         "{latex}"
     );
+    // Two rows share the best mean of each of the two metrics.
+    assert_eq!(latex.matches("\\mathbf{").count(), 4, "{latex}");
     assert!(latex.contains("    {[}v{]} {*} & "), "{latex}");
     assert!(
         latex.contains("ViT-I $\\uparrow$") && !latex.contains("^{*} \\pm"),

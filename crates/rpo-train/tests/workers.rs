@@ -299,6 +299,20 @@ fn scripts_are_shown_without_writing_anything() {
     );
 }
 
+/// The signal of Ctrl-C, or one that is not ignored here.
+fn ctrl_c() -> &'static str {
+    // Programs that a script starts in the background ignore Ctrl-C.
+    let status_of_tests = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status_of_tests
+        .lines()
+        .find_map(|l| l.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    match ignored.unwrap_or(0) & 2 {
+        0 => "INT",
+        _ => "TERM",
+    }
+}
+
 #[test]
 fn a_pool_stops_with_all_its_cells() {
     let folder = tempfile::tempdir().unwrap();
@@ -320,16 +334,7 @@ fn a_pool_stops_with_all_its_cells() {
         assert!(child.try_wait().unwrap().is_none() && Instant::now() < until);
         std::thread::sleep(Duration::from_millis(10));
     }
-    // Programs that a script starts in the background ignore Ctrl-C.
-    let status_of_tests = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status_of_tests
-        .lines()
-        .find_map(|l| l.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    let signal = match ignored.unwrap_or(0) & 2 {
-        0 => "INT",
-        _ => "TERM",
-    };
+    let signal = ctrl_c();
     let group = format!("-{}", child.id());
     assert!(
         Command::new("kill")
@@ -353,4 +358,38 @@ fn a_pool_stops_with_all_its_cells() {
     for cell in told["cells"].as_array().unwrap() {
         assert_eq!(cell["ended"], "interrupted", "{cell}");
     }
+}
+
+/// Ctrl-C reaches a pool and its cells, and the pool may ask a cell before its own signal comes.
+#[test]
+fn a_cell_that_was_asked_to_end_is_not_ended_by_the_first_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let long = ["--set", "training.steps=400", "--set", "rules.last=true"];
+    ended(0, &mut experiment(folder.path(), "prepare", &long), &[]);
+    let path = run.display().to_string();
+    let mut cell = command(&["cell", &path, "--index", "0", "--watched"]);
+    cell.stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut child = cell.spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(120);
+    while !run
+        .join("trajectories/ours/lion/seed-0/metrics.jsonl")
+        .exists()
+    {
+        assert!(child.try_wait().unwrap().is_none() && Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(child.stdin.take());
+    std::thread::sleep(Duration::from_millis(10));
+    // It may have ended already.
+    let process = child.id().to_string();
+    let _ = Command::new("kill")
+        .args(["-s", ctrl_c(), &process])
+        .stderr(Stdio::null())
+        .status();
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    let told = status(&run);
+    assert_eq!(told["cells"][0]["ended"], "interrupted", "{told}");
 }

@@ -2,8 +2,9 @@
 
 use super::Plan;
 use crate::layer::Layers;
-use crate::nearest;
+use crate::words::{same_name, suggest};
 use anyhow::Result;
+use rpo_reward::select::Rule;
 
 /// Name of the base model's row.
 pub const STEP_0: &str = "step 0";
@@ -49,30 +50,37 @@ impl Plan {
     /// # Errors
     /// What is wrong, with the rows and the nearest one.
     pub fn row_named(&self, baseline: &str) -> Result<String, String> {
-        let plain = |name: &str| -> String {
-            let parts = name.split('·').map(|part| part.split_whitespace());
-            let parts = parts.map(|words| words.collect::<Vec<_>>().join(" "));
-            parts.collect::<Vec<_>>().join("·").to_lowercase()
-        };
         let rows = self.rows();
-        let wanted = plain(baseline);
-        if let Some(row) = rows.iter().find(|row| plain(&row.name) == wanted) {
+        if let Some(row) = rows.iter().find(|row| same_name(&row.name, baseline)) {
             return Ok(row.name.clone());
         }
         let of_arm: Vec<&Row> = rows
             .iter()
-            .filter(|row| row.rule.is_some() && plain(&self.arms[row.arm].name) == wanted)
+            .filter(|row| row.rule.is_some() && same_name(&self.arms[row.arm].name, baseline))
             .collect();
         if let [one] = of_arm.as_slice() {
             return Ok(one.name.clone());
         }
         let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-        let meant = nearest(baseline, &names)
-            .map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
         Err(format!(
-            "\"{baseline}\" is no row of the results\n  hint: {meant}they are {}",
-            names.join(", ")
+            "\"{baseline}\" is no row of the results\n  hint: {}",
+            suggest(baseline, &names)
         ))
+    }
+
+    /// The rule of this name, as [`Self::row_named`] compares names.
+    ///
+    /// # Errors
+    /// What is wrong, with the rules and the nearest one.
+    pub fn rule_named(&self, name: &str) -> Result<&Rule, String> {
+        let found = self.rules.iter().find(|rule| same_name(&rule.name, name));
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.rules.iter().map(|rule| rule.name.as_str()).collect();
+            format!(
+                "the run has no rule \"{name}\"\n  hint: {}",
+                suggest(name, &names)
+            )
+        })
     }
 
     pub(super) fn check_baseline(&self, layers: &Layers) -> Result<()> {

@@ -7,6 +7,7 @@ use crate::table::{Arm, Metric, Settings, Table};
 use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan, Purpose};
 use rpo_experiment::run::{Run, RunInfo};
+use rpo_experiment::words::suggest;
 use rpo_files::failure::BadInput;
 use std::collections::BTreeSet;
 
@@ -127,11 +128,9 @@ fn named(runs: &[Compared], arms: &[Arm], wanted: &str) -> Result<String> {
     if let Some(found) = within.filter(|row| names.contains(&row.as_str())) {
         return Ok(found);
     }
-    let near = rpo_experiment::nearest(wanted, &names);
-    let hint = near.map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
     Err(BadInput::new(format!(
-        "--baseline: \"{wanted}\" is no row of these runs\n  hint: {hint}they are {}",
-        names.join(", ")
+        "--baseline: \"{wanted}\" is no row of these runs\n  hint: {}",
+        suggest(wanted, &names)
     )))
 }
 

@@ -77,7 +77,8 @@ impl Table {
         let Some(up) = self.metrics[metric].higher_is_better else {
             return false;
         };
-        let shown = |v: f64| (if up { v } else { -v } * 1000.0).round();
+        let sign = if up { 1.0 } else { -1.0 };
+        let shown = |v: f64| (sign * 1000.0 * v).round();
         let all = self
             .rows
             .iter()

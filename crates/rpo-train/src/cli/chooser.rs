@@ -3,7 +3,6 @@
 use super::numbers::finite;
 use anyhow::Result;
 use clap::Args;
-use rpo_experiment::nearest;
 use rpo_experiment::plan::Plan;
 use rpo_files::failure::BadInput;
 use rpo_reward::select::{Kind, Rule};
@@ -32,21 +31,8 @@ impl ChooserArgs {
     /// [`BadInput`] if the run has no such rule, or λ is out of range.
     pub(super) fn rule(&self, plan: &Plan) -> Result<Rule> {
         if let Some(name) = &self.rule {
-            let plain = |name: &str| -> String {
-                let words = name.split_whitespace().collect::<Vec<_>>();
-                words.join(" ").to_lowercase()
-            };
-            let found = plan.rules.iter().find(|r| plain(&r.name) == plain(name));
-            return found.cloned().ok_or_else(|| {
-                let names: Vec<&str> = plan.rules.iter().map(|r| r.name.as_str()).collect();
-                let meant = nearest(name, &names).map_or(String::new(), |near| {
-                    format!("did you mean \"{near}\"? ")
-                });
-                BadInput::new(format!(
-                    "--rule: the run has no rule \"{name}\"\n  hint: {meant}they are {}; any other λ: --lambda",
-                    names.join(", ")
-                ))
-            });
+            let found = plan.rule_named(name).cloned();
+            return found.map_err(|e| BadInput::new(format!("--rule: {e}; any other λ: --lambda")));
         }
         let Some(lambda) = self.lambda else {
             return Ok(plan.rules[0].clone());
