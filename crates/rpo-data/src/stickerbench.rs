@@ -13,17 +13,19 @@
 
 pub mod caption;
 pub mod dataset;
+pub mod identity;
 pub mod prompts;
 pub mod raster;
 pub mod rotate;
 pub mod scene;
+pub mod splits;
 pub mod sprites;
 pub mod sticker;
 pub mod subjects;
 pub mod world;
 
 pub use prompts::prompts;
-pub use subjects::{REFERENCES, named, names, subjects};
+pub use subjects::{REFERENCES, named, names, noun_of, subjects};
 
 /// Side of a picture in pixels.
 pub const SIDE: u32 = 64;

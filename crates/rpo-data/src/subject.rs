@@ -10,6 +10,7 @@ mod text;
 use image::RgbImage;
 
 use crate::picture::Seen;
+use crate::stickerbench::sticker::Look;
 pub use captions::{Caption, Captions, some};
 pub use folder::{Found, load_folder, look};
 pub use listing::{Listing, list};
@@ -28,6 +29,8 @@ pub struct Subject {
     pub token: String,
     /// Whether DreamBench's prompts for living subjects apply.
     pub live: bool,
+    /// The look of a rendered subject; photos have none.
+    pub look: Option<Look>,
     /// Its photos, sorted by name; never empty when it comes from [`load_folder`].
     pub references: Vec<Reference>,
     /// What is odd about its folder and its captions.

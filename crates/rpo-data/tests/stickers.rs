@@ -94,7 +94,13 @@ fn subjects_lie_in_two_scenes_and_are_their_own() {
         sixteen[3].references[2].picture
     );
     assert_ne!(names(&subjects(1, 16, 64)), names(&sixteen));
-    assert_eq!(subjects(0, 1000, 64).len(), 75);
+    let later = subjects(0, 100, 64);
+    assert_eq!(later[75].name, format!("{}-2", later[0].name));
+    assert_eq!(later[75].class, later[0].class);
+    assert_ne!(
+        later[75].look, later[0].look,
+        "a noun comes back with another look"
+    );
     let large = &subjects(0, 1, 96)[0].references[0].picture;
     assert_eq!(
         large,

@@ -3,6 +3,7 @@
 use crate::metrics::{ImageJudge, TextJudge};
 use anyhow::Result;
 use image::RgbImage;
+use rpo_data::stickerbench::sticker::Look;
 use rpo_stats::Column;
 
 /// Pictures of one subject, with what they are compared with.
@@ -14,6 +15,8 @@ pub struct Scored<'a> {
     pub references: &'a [RgbImage],
     /// The text of each picture.
     pub texts: &'a [String],
+    /// The look of a rendered subject; photos have none.
+    pub look: Option<&'a Look>,
 }
 
 /// Gives each picture one value in each of its columns.
@@ -94,6 +97,7 @@ impl Scorer for ClipColumns {
             pictures,
             references,
             texts,
+            ..
         } = scored;
         let scores = self.judge.scores(pictures, references, &[texts.to_vec()])?;
         Ok(std::iter::once(scores.image).chain(scores.texts).collect())

@@ -59,6 +59,7 @@ fn each_gives_one_value_a_picture_in_each_of_its_columns() {
         pictures: &pictures,
         references: &pictures[1..2],
         texts: &texts,
+        look: None,
     };
     let mut names = Vec::new();
     for scorer in &scorers {

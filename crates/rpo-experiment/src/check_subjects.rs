@@ -5,13 +5,11 @@ use crate::fields::{Experiment, SubjectSource};
 use crate::layer::Layers;
 use anyhow::Result;
 use rpo_data::stickerbench;
+use rpo_data::stickerbench::dataset::MOST_SUBJECTS;
 use rpo_data::stickerbench::sprites::NOUNS;
 use rpo_data::subject::some;
 use rpo_files::{nearest, odd_spelling};
 use std::collections::HashSet;
-
-/// Every noun except the crown, which is also an accessory.
-const STICKERBENCH_SUBJECTS: usize = NOUNS.len() - 1;
 
 /// Checks `[subjects]`, `[[subject]]` and the paths of `[prompts]`.
 ///
@@ -38,9 +36,9 @@ pub(super) fn check_subjects(e: &Experiment, layers: &Layers) -> Result<()> {
         SubjectSource::Stickerbench if s.count == 0 => {
             Err(layers.error("subjects.count", "must be 1 or more"))
         }
-        SubjectSource::Stickerbench if s.count > STICKERBENCH_SUBJECTS => {
+        SubjectSource::Stickerbench if s.count > MOST_SUBJECTS => {
             let message = format!(
-                "{} subjects, but StickerBench has {STICKERBENCH_SUBJECTS}\n  hint: {STICKERBENCH_SUBJECTS} or fewer; `rpo-train stickerbench` writes more, to train on with source = \"dreambench\"",
+                "{} subjects, of at most {MOST_SUBJECTS}\n  hint: another seed has others",
                 s.count
             );
             Err(layers.error("subjects.count", &message))
@@ -113,11 +111,6 @@ fn check_names(e: &Experiment, layers: &Layers) -> Result<()> {
         let message = "choose among the subjects of `stickerbench` or `dreambench`, and the source is \"folder\"\n  hint: leave the key away; one folder is `subjects.path`, several are [[subject]]";
         return Err(layers.error("subjects.names", message));
     }
-    let all = match s.source {
-        SubjectSource::Stickerbench => stickerbench::names(s.seed, STICKERBENCH_SUBJECTS),
-        _ => Vec::new(),
-    };
-    let known: Vec<&str> = all.iter().map(String::as_str).collect();
     let mut before = HashSet::new();
     for (i, name) in s.names.iter().enumerate() {
         let key = format!("subjects.names.{i}");
@@ -125,7 +118,9 @@ fn check_names(e: &Experiment, layers: &Layers) -> Result<()> {
             let message = format!("`{name}` is given twice\n  hint: leave one away");
             return Err(layers.error(&key, &message));
         }
-        if s.source == SubjectSource::Stickerbench && !known.contains(&name.as_str()) {
+        if s.source == SubjectSource::Stickerbench && stickerbench::noun_of(name).is_none() {
+            let all = stickerbench::names(s.seed, NOUNS.len() - 1);
+            let known: Vec<&str> = all.iter().map(String::as_str).collect();
             let hint = match nearest(name, &known) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("there are {}", some(&all, all.len())),

@@ -147,7 +147,7 @@ impl Encoders {
 pub struct Subjects {
     /// Source of the subjects.
     pub source: SubjectSource,
-    /// `stickerbench`: number of subjects, of 75; `dreambench`: number of folders from the first on, 0 for all.
+    /// `stickerbench`: number of subjects, 75 nouns and then these with other looks, `lion-2`; `dreambench`: number of folders from the first on, 0 for all.
     pub count: usize,
     /// `stickerbench`, `dreambench`: the subjects with these names, in this order: `["dog", "car"]`, `["dog6", "can"]`. `count` is
     /// not used then.

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::base;
+use crate::judged::{self, Judged};
 use crate::saves::{self, Saves};
 use crate::score::{self, Judges, Scores};
 use crate::settings::Settings;
@@ -38,6 +39,8 @@ enum Verb {
     Release(ReleaseArgs),
     /// Draw 608 pictures and a contact sheet and score them against true renders of the same captions
     Score(ScoreArgs),
+    /// Score true renders of subjects by judges and reward: what a perfect model would reach, and one that copies its references
+    Subjects(SubjectsArgs),
     /// Print the PSNR of the VAE on pictures with looks, in dB
     Vae(VaeArgs),
 }
@@ -145,6 +148,22 @@ struct ScoreArgs {
 }
 
 #[derive(Args)]
+struct SubjectsArgs {
+    /// Folder with the diffusion model, `eval_dino`, `eval_clip` and `reward`
+    #[arg(long, default_value = "assets/micro")]
+    model: PathBuf,
+    /// Seed of the subjects: 1 for DEV, 2 for TEST
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Number of subjects
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    count: u32,
+    /// Threads of the networks; 0: one per core
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+}
+
+#[derive(Args)]
 struct VaeArgs {
     /// diffusers folder
     #[arg(long, default_value = "assets/micro")]
@@ -163,11 +182,13 @@ pub fn main() -> Result<()> {
     let (Verb::Unet(UnetArgs { threads, .. })
     | Verb::Release(ReleaseArgs { threads, .. })
     | Verb::Score(ScoreArgs { threads, .. })
+    | Verb::Subjects(SubjectsArgs { threads, .. })
     | Verb::Vae(VaeArgs { threads, .. })) = &verb;
     let ended = rpo_nn::on_pool_of(*threads, || match verb {
         Verb::Unet(args) => unet(&args),
         Verb::Release(args) => release(&args),
         Verb::Score(args) => score(&args),
+        Verb::Subjects(args) => subjects(&args),
         Verb::Vae(args) => vae(&args.model),
     });
     ended.context("starting the threads")?
@@ -298,6 +319,14 @@ fn score(args: &ScoreArgs) -> Result<()> {
         &args.to.join("score.json"),
         &serde_json::to_vec_pretty(&all)?,
     )
+}
+
+fn subjects(args: &SubjectsArgs) -> Result<()> {
+    let pipeline = Pipeline::load(&args.model).or_bad_input("--model")?;
+    let judged = Judged::load(&args.model).or_bad_input("--model")?;
+    let rows = judged.rows(&pipeline, args.seed, args.count as usize)?;
+    console::out(&judged::table(&rows));
+    Ok(())
 }
 
 fn vae(model: &Path) -> Result<()> {

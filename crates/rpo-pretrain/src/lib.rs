@@ -9,6 +9,7 @@ pub mod base;
 pub mod batch;
 pub mod cli;
 pub mod data;
+pub mod judged;
 pub mod meter;
 pub mod saves;
 pub mod score;

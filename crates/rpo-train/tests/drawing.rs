@@ -96,3 +96,40 @@ fn a_lora_is_drawn_with_several_scales() {
             .contains("--lora-scale")
     );
 }
+
+#[test]
+fn a_figure_shows_what_a_run_chose() {
+    let home = Home::new();
+    let text = "name = \"two\"\n[subjects]\nnames = [\"lion\", \"lion-2\"]\n[rules]\nlambda = [0.5]\nlast = true\n";
+    fs::write(home.path("two.toml"), text).unwrap();
+    home.succeeds(&[&["two.toml", "--out", "run"][..], &SMALL].concat());
+    let table = home.succeeds(&["report", "run"]);
+    assert!(table.contains("Mask-I: StickerBench renderer"), "{table}");
+    let figure = |more: &[&str]| [&["figure", "run", "--prompts", "1"][..], more].concat();
+    home.succeeds(&figure(&["--subjects", "5", "--out", "all.png"]));
+    let all = image::open(home.path("all.png")).unwrap().to_rgb8();
+    // Two subjects; base model, choice and last of each; a reference and a prompt.
+    assert_eq!(all.dimensions(), (6 + 2 * 134, 20 + 6 * 148));
+    let subject = |name: &str| home.path(&format!("run/trajectories/two/{name}/seed-0"));
+    let of = |path: &str| {
+        ["lion", "lion-2"].map(|name| image::open(subject(name).join(path)).unwrap().to_rgb8())
+    };
+    let shown = |column: u32, row: u32| {
+        let (x, y) = (6 + 134 * column, 34 + 148 * row);
+        image::RgbImage::from_fn(64, 64, |i, j| *all.get_pixel(x + 2 * i, y + 2 * j))
+    };
+    let first = usize::from(shown(0, 0) != of("references/00.png")[0]);
+    for (place, which) in [(0, first), (3, 1 - first)] {
+        assert_eq!(shown(0, place), of("references/00.png")[which]);
+        assert_eq!(shown(0, place + 2), of("references/02.png")[which]);
+        let base = of("samples/test/step-000000/prompt-00-0.png");
+        assert_eq!(shown(1, place), base[which]);
+        let last = of("samples/test/step-000002/prompt-00-0.png");
+        assert_eq!(shown(1, place + 2), last[which]);
+    }
+    let again = home.refuses(&figure(&["--out", "all.png"]));
+    assert!(again.contains("nothing is overwritten"), "{again}");
+    let arm = home.refuses(&figure(&["--arm", "none"]));
+    assert!(arm.contains("hint: one of two"), "{arm}");
+    assert!(home.refuses(&figure(&["--rule", "x"])).contains("--rule"));
+}

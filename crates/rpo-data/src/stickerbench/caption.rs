@@ -6,7 +6,7 @@ use super::scene::Scene;
 use super::sprites::{Accessory, NOUNS};
 
 /// A colour that captions name, as a hue of a tint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ColourWord {
     /// Hue 0.
     Red,

@@ -11,10 +11,9 @@ use serde::Serialize;
 
 use super::caption::Caption;
 use super::sticker::{Look, mask};
-use super::subjects::{look_from, looks, names, reference_of};
+use super::subjects::{look, names, reference_of};
 use super::world::{Picture, draw};
 use crate::picture::png_bytes;
-use crate::random::stream;
 use crate::subject::is_live;
 
 /// Subjects of a folder.
@@ -27,8 +26,7 @@ pub const MOST_PICTURES: usize = 1_000_000;
 pub struct Dataset {
     /// Seed of looks and scenes.
     pub seed: u64,
-    /// Number of subjects. The first are those of [`super::subjects()`]; once every noun has been, they begin again with other
-    /// looks: `lion`, …, `lion-2`, ….
+    /// Number of subjects, those of [`super::subjects()`].
     pub subjects: usize,
     /// Pictures of each.
     pub references: usize,
@@ -82,7 +80,8 @@ impl Dataset {
     pub fn write(&self, folder: &Path) -> Result<()> {
         self.check()?;
         let (mut classes, mut rows) = ("subject_name,class\n".to_owned(), String::new());
-        for (name, look) in self.all() {
+        for name in names(self.seed, self.subjects) {
+            let look = look(self.seed, &name);
             let row = self.subject(folder, &name, &look)?;
             writeln!(classes, "{name},{}", look.noun)?;
             rows += &serde_json::to_string(&row)?;
@@ -91,22 +90,6 @@ impl Dataset {
         write(&folder.join("dataset/prompts_and_classes.txt"), classes)?;
         write(&folder.join("subjects.jsonl"), rows)?;
         write(&folder.join("README.md"), self.readme())
-    }
-
-    /// Names and looks.
-    fn all(&self) -> impl Iterator<Item = (String, Look)> {
-        let nouns = names(self.seed, self.subjects);
-        let (seed, rounds) = (self.seed, self.subjects.div_ceil(nouns.len().max(1)));
-        let first = looks(seed, self.subjects).into_iter();
-        let first = first.map(|look| (look.noun.clone(), look));
-        let later = (2..=rounds).flat_map(move |round| {
-            let of = |noun: String| {
-                let rng = stream(seed, "stickerbench look", &[&noun, &round.to_string()]);
-                (format!("{noun}-{round}"), look_from(rng, &noun))
-            };
-            nouns.clone().into_iter().map(of).collect::<Vec<_>>()
-        });
-        first.chain(later).take(self.subjects)
     }
 
     /// Writes the files of one subject.

@@ -20,30 +20,53 @@ pub const REFERENCES: usize = 5;
 /// Not a subject: it is also an accessory, and "wearing a crown" would need a second one.
 const LEFT_OUT: [&str; 1] = ["crown"];
 
-/// The looks of the first `count` subjects of `seed`: distinct nouns (75 at most), each with a distinctive pattern.
+/// The looks of the first `count` subjects of `seed`, each with a distinctive pattern.
 ///
-/// A subject depends on the seed and its noun only; a larger `count` changes no subject.
+/// A subject depends on the seed and its name only; a larger `count` changes no subject.
 pub fn looks(seed: u64, count: usize) -> Vec<Look> {
-    let nouns = names(seed, count);
-    nouns.iter().map(|noun| look(seed, noun)).collect()
+    let names = names(seed, count);
+    names.iter().map(|name| look(seed, name)).collect()
 }
 
-/// The names of the first `count` subjects of `seed`, their nouns; nothing is drawn.
+/// The names of the first `count` subjects of `seed`: the 75 nouns in an order of the seed's, then these again with other looks,
+/// `lion-2`, …. Nothing is drawn.
 pub fn names(seed: u64, count: usize) -> Vec<String> {
-    let mut nouns: Vec<_> = NOUNS
-        .into_iter()
-        .filter(|n| !LEFT_OUT.contains(n))
-        .collect();
+    let mut nouns: Vec<_> = subject_nouns().collect();
     shuffle(&mut stream(seed, "stickerbench nouns", &[]), &mut nouns);
-    nouns.into_iter().take(count).map(str::to_owned).collect()
+    let name = |round: usize, noun: &str| match round {
+        1 => noun.to_owned(),
+        _ => format!("{noun}-{round}"),
+    };
+    let rounds = 1..=count.div_ceil(nouns.len());
+    let all = rounds.flat_map(|round| nouns.iter().map(move |noun| name(round, noun)));
+    all.take(count).collect()
 }
 
-fn look(seed: u64, noun: &str) -> Look {
-    look_from(stream(seed, "stickerbench look", &[noun]), noun)
+fn subject_nouns() -> impl Iterator<Item = &'static str> {
+    NOUNS.into_iter().filter(|n| !LEFT_OUT.contains(n))
+}
+
+/// The noun of a subject with this name, `lion` of `lion-2`, and which of its looks it has; `None` for no subject's name.
+pub fn noun_of(name: &str) -> Option<(&'static str, u32)> {
+    let (noun, round) = match name.rsplit_once('-') {
+        Some((noun, digits)) if !digits.starts_with(['0', '+']) => {
+            (noun, digits.parse().ok().filter(|round| *round > 1)?)
+        }
+        _ => (name, 1),
+    };
+    Some((subject_nouns().find(|known| *known == noun)?, round))
+}
+
+/// The look of the subject of `seed` with this name ([`names`]).
+pub fn look(seed: u64, name: &str) -> Look {
+    let (noun, round) = noun_of(name).unwrap_or((name, 1));
+    let round = (round > 1).then(|| round.to_string());
+    let key: Vec<&str> = [noun].into_iter().chain(round.as_deref()).collect();
+    look_from(stream(seed, "stickerbench look", &key), noun)
 }
 
 /// A distinctive look of a noun.
-pub(super) fn look_from(mut rng: impl RngCore, noun: &str) -> Look {
+fn look_from(mut rng: impl RngCore, noun: &str) -> Look {
     let mut best: Option<(f64, Look)> = None;
     for _ in 0..16 {
         let (kind, hue) = (*choose(&mut rng, &PatternKind::ALL), unit(&mut rng));
@@ -81,8 +104,8 @@ fn mean_change(plain: &RgbaImage, changed: &RgbaImage) -> f64 {
     if count > 0.0 { sum / count } else { 0.0 }
 }
 
-/// The first `count` subjects of `seed` (75 at most; see [`looks`]), each with 5 references in two scenes, on a wooden floor
-/// and on a street. References have no caption: the prompt of the class is used.
+/// The first `count` subjects of `seed` (see [`names`]), each with 5 references in two scenes, on a wooden floor and on a street.
+/// References have no caption: the prompt of the class is used.
 ///
 /// Pictures are 64 x 64, or resized (Lanczos) to `size`.
 pub fn subjects(seed: u64, count: usize, size: u32) -> Vec<Subject> {
@@ -93,19 +116,24 @@ pub fn subjects(seed: u64, count: usize, size: u32) -> Vec<Subject> {
 pub fn named(seed: u64, names: &[String], size: u32) -> Vec<Subject> {
     names
         .iter()
-        .map(|noun| look(seed, noun))
-        .map(|look| Subject {
-            name: look.noun.clone(),
+        .map(|name| (name, look(seed, name)))
+        .map(|(name, look)| Subject {
+            name: name.clone(),
             class: look.noun.clone(),
             token: TOKEN.to_string(),
             live: is_live(&look.noun),
+            look: Some(look.clone()),
             references: (0..REFERENCES)
                 .map(|i| Reference {
                     name: format!("{i:02}"),
                     file: format!("{i:02}.png"),
                     seen: Seen::default(),
                     caption_file: None,
-                    picture: picture::resize(&draw(&reference(seed, &look, i)), size, size),
+                    picture: picture::resize(
+                        &draw(&reference_of(seed, name, &look, i)),
+                        size,
+                        size,
+                    ),
                     caption: None,
                 })
                 .collect(),
@@ -115,13 +143,13 @@ pub fn named(seed: u64, names: &[String], size: u32) -> Vec<Subject> {
         .collect()
 }
 
-/// The parameters of a subject's reference `index`, e.g. for its mask or for another view of it.
+/// The parameters of the reference `index` of the subject that is named as its noun, e.g. for its mask or for another view of it.
 pub fn reference(seed: u64, look: &Look, index: usize) -> Picture {
     reference_of(seed, &look.noun, look, index)
 }
 
-/// The same for a subject of another name than its noun.
-pub(super) fn reference_of(seed: u64, name: &str, look: &Look, index: usize) -> Picture {
+/// The same for a subject of any name.
+pub fn reference_of(seed: u64, name: &str, look: &Look, index: usize) -> Picture {
     let mut rng = stream(seed, "stickerbench reference", &[name, &index.to_string()]);
     Picture::sample(
         look.clone(),

@@ -50,6 +50,7 @@ pub fn load_folder(
     Ok(Subject {
         references: references.collect::<Result<Vec<_>>>()?,
         live: is_live(&found.class),
+        look: None,
         name: found.name,
         class: found.class,
         token: found.token,

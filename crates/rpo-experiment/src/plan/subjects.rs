@@ -32,9 +32,12 @@ pub(super) fn of(e: &Experiment, lists: &Lists, layers: &Layers) -> Result<Vec<P
             [] => stickerbench::names(s.seed, s.count),
             names => names.to_vec(),
         };
-        found.extend(names.iter().map(|name| PlannedSubject {
-            photos: stickerbench::REFERENCES,
-            ..planned(name, name, None)
+        found.extend(names.iter().map(|name| {
+            let class = stickerbench::noun_of(name).map_or(name.as_str(), |(noun, _)| noun);
+            PlannedSubject {
+                photos: stickerbench::REFERENCES,
+                ..planned(name, class, None)
+            }
         }));
     }
     for folder in subject_folders(e, layers)? {

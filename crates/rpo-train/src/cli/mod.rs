@@ -10,6 +10,7 @@ mod eval;
 mod experiment_args;
 mod experiments;
 mod export;
+mod figure;
 mod forward;
 mod generate;
 mod given;
@@ -20,6 +21,7 @@ mod plan;
 mod prepare;
 mod report;
 mod run;
+mod sheet;
 mod status;
 mod stickerbench;
 mod submit;
@@ -113,6 +115,8 @@ enum Verb {
     Eval(eval::EvalArgs),
     /// Write the tables and the page of a run from its records, finished or not; with several runs, compare them
     Report(report::ReportArgs),
+    /// Write a picture of a run: references, base model, chosen checkpoint and last step on the same prompts and noise
+    Figure(figure::FigureArgs),
     /// Write subjects of the embedded world as a folder to train on, with captions and masks
     Stickerbench(stickerbench::StickerbenchArgs),
     /// Show or prune the cache of drawn pictures, which all runs share
@@ -176,6 +180,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
         Verb::Import(args) => export::import(&args),
         Verb::Eval(args) => eval::eval(&args),
         Verb::Report(args) => report::report(&args),
+        Verb::Figure(args) => figure::figure(&args),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "rpo-train", &mut script);

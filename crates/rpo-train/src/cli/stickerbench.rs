@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Arguments of `stickerbench`.
 #[derive(Args)]
 pub(super) struct StickerbenchArgs {
-    /// Number of subjects, at most 100000; the first 75 are those of `subjects.source = "stickerbench"`
+    /// Number of subjects, at most 100000; those of `subjects.source = "stickerbench"`
     #[arg(long)]
     subjects: usize,
     /// Where to write: a new folder

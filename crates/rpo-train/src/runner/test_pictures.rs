@@ -7,6 +7,7 @@ use crate::files;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
 use image::RgbImage;
+use rpo_eval::masked::MaskedColumn;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_eval::scorer::{ClipColumns, ImageColumn, Scored, Scorer};
 use rpo_experiment::plan::{Cell, Purpose, Shot};
@@ -100,9 +101,14 @@ fn judge(
         pictures,
         references: &references,
         texts: &judged,
+        look: subject.look.as_ref(),
     };
     let (mut columns, mut values) = (Vec::new(), Vec::new());
-    for scorer in &judges.0 {
+    let masked: Option<Box<dyn Scorer>> = match subject.look {
+        Some(_) => Some(Box::new(MaskedColumn)),
+        None => None,
+    };
+    for scorer in judges.0.iter().chain(&masked) {
         columns.extend(scorer.columns());
         values.extend(scorer.values(scored)?);
     }

@@ -3,10 +3,10 @@
 mod files;
 mod parameters;
 mod sampling;
-mod sheet;
 
 use super::checkpoint::{Checkpoint, CheckpointArgs};
 use super::numbers::finite;
+use super::sheet::{self, Sheet};
 use crate::device;
 use crate::progress::Progress;
 use crate::runner::checkpoint as kept;
@@ -23,7 +23,6 @@ use rpo_data::prompts::fill;
 use rpo_files::failure::BadInput;
 use rpo_files::{destination, say, tell};
 use sampling::SamplingArgs;
-use sheet::Sheet;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
