@@ -119,6 +119,8 @@ pub(super) fn check_training(t: &Training, table: &str, layers: &Layers) -> Resu
     }
     at_most(&format!("{table}.steps"), t.steps, 100_000_000, layers)?;
     at_most(&format!("{table}.batch"), t.batch, 4096, layers)?;
+    let warmup = format!("{table}.lr_warmup_steps");
+    at_most(&warmup, t.lr_warmup_steps, t.steps, layers)?;
     if t.gradient_accumulation == 0 || !t.batch.is_multiple_of(t.gradient_accumulation) {
         let message = format!(
             "{} parts of a batch of {}\n  hint: a number that divides training.batch",
@@ -128,6 +130,7 @@ pub(super) fn check_training(t: &Training, table: &str, layers: &Layers) -> Resu
     }
     let ranges = [
         ("learning_rate", t.learning_rate, 1.0),
+        ("lr_power", t.lr_power, 100.0),
         ("beta1", t.beta1, 0.999_999),
         ("beta2", t.beta2, 0.999_999_9),
         ("weight_decay", t.weight_decay, 10.0),

@@ -5,6 +5,7 @@ use crate::fields::{
     Test, Training, Validation,
 };
 use crate::own::Prompts;
+use crate::rate::LrScheduler;
 use crate::solver::Solver;
 use rpo_data::picture::Limit;
 use rpo_reward::Mean;
@@ -99,6 +100,9 @@ impl Default for Training {
         Self {
             steps: 300,
             learning_rate: 1e-4,
+            lr_scheduler: LrScheduler::Constant,
+            lr_warmup_steps: 0,
+            lr_power: 1.0,
             beta1: 0.9,
             beta2: 0.999,
             eps: 1e-8,

@@ -1,6 +1,7 @@
 //! The keys of an experiment file with their defaults. One struct per table, one field per key.
 
 use crate::own::{OwnSubject, Prompts};
+use crate::rate::LrScheduler;
 use crate::solver::Solver;
 use rpo_data::picture::Limit;
 use rpo_reward::Mean;
@@ -234,8 +235,17 @@ impl Sampler {
 pub struct Training {
     /// Maximum number of gradient steps.
     pub steps: usize,
-    /// AdamW's learning rate, constant.
+    /// AdamW's learning rate, after the warm-up.
     pub learning_rate: f64,
+    /// How the learning rate goes on after the warm-up: `constant`, `linear`, `cosine`, `polynomial`, as in diffusers.
+    #[serde(skip_serializing_if = "LrScheduler::is_constant")]
+    pub lr_scheduler: LrScheduler,
+    /// Steps over which the learning rate rises from 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lr_warmup_steps: usize,
+    /// `polynomial`: the exponent.
+    #[serde(skip_serializing_if = "is_one")]
+    pub lr_power: f64,
     /// AdamW's first decay rate.
     pub beta1: f64,
     /// AdamW's second decay rate.
@@ -256,6 +266,14 @@ pub struct Training {
     /// The state is saved at every validation and, in between, every so many minutes, so a kill loses at most that much work.
     /// 0: only at validations.
     pub save_minutes: f64,
+}
+
+fn is_zero(steps: &usize) -> bool {
+    *steps == 0
+}
+
+fn is_one(power: &f64) -> bool {
+    *power == 1.0
 }
 
 /// `[[arm]]`: a training that differs from the others in keys of the recipe, the optimiser or the adapters.

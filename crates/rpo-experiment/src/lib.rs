@@ -16,6 +16,7 @@ pub mod paths;
 pub mod plan;
 mod preset_layer;
 pub mod presets;
+mod rate;
 mod rules;
 pub mod run;
 mod savings;
@@ -30,6 +31,7 @@ pub use fields::{
 };
 pub use layer::{Layers, Source};
 pub use own::{OwnSubject, Part, Prompts};
+pub use rate::LrScheduler;
 pub use rpo_files::nearest;
 pub use solver::Solver;
 pub use source::read;

@@ -41,6 +41,8 @@ fn nor_do_they_with_adapters_and_dropout() {
         "lora.dropout=0.2",
         "training.save_minutes=0.001",
         "training.learning_rate=1e-3",
+        "training.lr_scheduler=\"cosine\"",
+        "training.lr_warmup_steps=2",
     ];
     kill(8, &sets, "pytorch_lora_weights.safetensors");
 }

@@ -59,7 +59,7 @@ impl<'a> Teller<'a> {
                 loss,
                 grad_norm,
             } => {
-                let rate = self.plan.arm(self.cell).training.learning_rate;
+                let rate = self.plan.arm(self.cell).training.rate(*step);
                 let mut all = vec![
                     number("training/loss", *loss),
                     number("training/grad_norm", *grad_norm),

@@ -255,6 +255,7 @@ impl Training<'_> {
         }
         let clip = self.arm.recipe.clip_grad_norm;
         let scale = clip.map_or(1.0, |max| optim::clip_scale(grad_norm, max));
+        optimizer.set_lr(self.arm.training.rate(step));
         optimizer.step(&grads, scale)?;
         self.trained.after_step()?;
         Ok(Record::Step {
