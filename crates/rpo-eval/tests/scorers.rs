@@ -2,6 +2,11 @@
 
 use anyhow::Result;
 use image::{Rgb, RgbImage};
+use rpo_data::stickerbench::caption::Caption;
+use rpo_data::stickerbench::sticker::Look;
+use rpo_data::stickerbench::subjects;
+use rpo_data::stickerbench::world::{Picture, draw};
+use rpo_eval::masked::MaskedColumn;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_eval::scorer::{ClipColumns, ImageColumn, Scored, Scorer};
 use rpo_nn::Place;
@@ -74,4 +79,28 @@ fn each_gives_one_value_a_picture_in_each_of_its_columns() {
         }
     }
     assert_eq!(names, ["ViT-I", "CLIP-I", "CLIP-T", "brightness"]);
+}
+
+#[test]
+fn masked_identity_is_of_rendered_subjects_and_reads_the_prompted_colour() {
+    let subject = &subjects(1, 1, 64)[0];
+    let look = subject.look.as_ref().unwrap();
+    let text = format!("a red {} in the snow", subject.class);
+    let caption = Caption::parse(&text).unwrap();
+    let picture = |look: &Look| {
+        let mut rng = rpo_data::random::stream(0, "masked", &[]);
+        draw(&Picture::of_caption(&caption, look.clone(), &mut rng))
+    };
+    let pictures = [picture(look), picture(&Look::plain(&subject.class))];
+    let texts = [text.clone(), text];
+    let scored = |look| Scored {
+        pictures: &pictures,
+        references: &[],
+        texts: &texts,
+        look,
+    };
+    let values = MaskedColumn.values(scored(Some(look))).unwrap();
+    assert_eq!(MaskedColumn.columns().len(), values.len());
+    assert!(values[0][0] > 0.5 && values[0][1] < -0.5, "{values:?}");
+    assert!(MaskedColumn.values(scored(None)).is_err());
 }

@@ -46,6 +46,18 @@ pub fn mean(errors: &[f64]) -> Value {
     }
 }
 
+/// [`mean`] with a weight for each sample, as min-SNR weights: `1/B Σ w e`, with the slopes `w / B`.
+#[must_use]
+pub fn weighted_mean(errors: &[f64], weights: &[f64]) -> Value {
+    debug_assert_eq!(errors.len(), weights.len());
+    let share = 1.0 / errors.len() as f64;
+    let products = errors.iter().zip(weights).map(|(e, w)| e * w);
+    Value {
+        value: products.sum::<f64>() * share,
+        slopes: weights.iter().map(|w| w * share).collect(),
+    }
+}
+
 /// ℓ of Eq. 8: `(base_ref - theta_ref) - (base_gen - theta_gen)`, each a squared error of one sample.
 ///
 /// Positive if training has improved the reference more than the generated picture.

@@ -17,12 +17,17 @@ pub use preset::Preset;
 
 /// Declares [`Recipe`] and, with the same keys, all optional, [`RecipeKeys`].
 macro_rules! recipe {
-    ($($(#[doc = $doc:literal])+ $key:ident: $type:ty $(, $with:literal, $present:literal)?;)+) => {
-        /// The method of one training: losses, labels, pairs and data. Complete: no key has a default.
+    ($($(#[doc = $doc:literal])+ $key:ident: $type:ty $(, $with:literal, $present:literal)? $(= $usual:ident)?;)+) => {
+        /// The method of one training: losses, labels, pairs and data. Complete: only keys that older records lack have a default.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct Recipe {
-            $($(#[doc = $doc])+ $(#[serde(with = $with)])? pub $key: $type,)+
+            $(
+                $(#[doc = $doc])+
+                $(#[serde(with = $with)])?
+                $(#[serde($usual, skip_serializing_if = "is_usual")])?
+                pub $key: $type,
+            )+
         }
 
         /// A preset and the keys in which an experiment differs from it, as in an experiment file.
@@ -98,6 +103,15 @@ recipe! {
     prior_weight: f64;
     /// Number of class pictures. DreamBooth's paper draws 1000, its diffusers example 200.
     class_pictures: usize;
+    /// γ of min-SNR weights on L_sim (Hang et al. 2023): `min(SNR, γ) / SNR` for networks that predict the noise, over `SNR + 1`
+    /// for those that predict the velocity; `"none"`: no weights.
+    min_snr_gamma: Option<f64>, "rpo_reward::optional", "rpo_reward::optional::present" = default;
+    /// Whether a reference is mirrored left to right in half of the steps that draw it.
+    flip: bool = default;
+}
+
+fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A key of a recipe with an invalid value.
@@ -148,6 +162,8 @@ impl Recipe {
             l_pref_weight: 1.0,
             prior_weight: 0.0,
             class_pictures: 0,
+            min_snr_gamma: None,
+            flip: false,
         }
     }
 
@@ -270,6 +286,13 @@ impl Recipe {
                 "clip_grad_norm",
                 norm,
                 "more than 0, or \"none\" to clip nothing",
+            );
+        }
+        if let Some(gamma) = self.min_snr_gamma.filter(|&gamma| !positive(gamma)) {
+            return error(
+                "min_snr_gamma",
+                gamma,
+                "more than 0 (5 is usual), or \"none\" for no weights",
             );
         }
         if self.l_pref_weight > 0.0 && self.negatives_per_prompt == 0 {

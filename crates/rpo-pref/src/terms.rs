@@ -33,6 +33,8 @@ pub enum Network {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Errors {
     errors: BTreeMap<(Network, Rows), Vec<f64>>,
+    /// Weights of samples in the mean over their rows; rows without have weight 1.
+    weights: BTreeMap<Rows, Vec<f64>>,
     /// y of every pair, in `[0, 1]`.
     pub labels: Vec<f64>,
 }
@@ -50,6 +52,11 @@ impl Errors {
     /// Adds the errors of one network on some rows.
     pub fn insert(&mut self, network: Network, rows: Rows, errors: Vec<f64>) {
         self.errors.insert((network, rows), errors);
+    }
+
+    /// Gives the samples of some rows weights in [`Mean`], such as min-SNR's.
+    pub fn weigh(&mut self, rows: Rows, weights: Vec<f64>) {
+        self.weights.insert(rows, weights);
     }
 
     /// The errors of one network on some rows; empty if they were not computed.
@@ -84,7 +91,7 @@ pub trait Term: Debug + Send + Sync {
     fn value(&self, errors: &Errors) -> (f64, BTreeMap<Rows, Vec<f64>>);
 }
 
-/// The mean squared error on some rows: L_sim on the references, prior preservation on the class.
+/// The mean squared error on some rows, weighted where the samples have weights: L_sim on the references, prior preservation on the class.
 #[derive(Clone, Copy, Debug)]
 pub struct Mean {
     /// Its name.
@@ -103,7 +110,11 @@ impl Term for Mean {
     }
 
     fn value(&self, errors: &Errors) -> (f64, BTreeMap<Rows, Vec<f64>>) {
-        let Value { value, slopes } = loss::mean(errors.get(Network::Trained, self.rows));
+        let own = errors.get(Network::Trained, self.rows);
+        let Value { value, slopes } = match errors.weights.get(&self.rows) {
+            Some(weights) => loss::weighted_mean(own, weights),
+            None => loss::mean(own),
+        };
         (value, BTreeMap::from([(self.rows, slopes)]))
     }
 }

@@ -15,8 +15,8 @@ fn close(a: f64, b: f64, relative: f64) -> bool {
     (a - b).abs() <= relative * f64::max(1.0, b.abs())
 }
 
-/// Eq. 9 with weights 1 and 1 on the squared errors of some pairs.
-fn of_pairs(pairs: &[Pair], labels: &[f64], beta: f64) -> Sum {
+/// The squared errors of some pairs.
+fn errors_of(pairs: &[Pair], labels: &[f64]) -> Errors {
     let mut errors = Errors::new(labels.to_vec());
     let mut insert = |network, rows, pick: fn(&Pair) -> f64| {
         errors.insert(network, rows, pairs.iter().map(pick).collect());
@@ -25,6 +25,12 @@ fn of_pairs(pairs: &[Pair], labels: &[f64], beta: f64) -> Sum {
     insert(Network::Trained, Rows::Reference, |e| e.theta_ref);
     insert(Network::Frozen, Rows::Generated, |e| e.base_gen);
     insert(Network::Trained, Rows::Generated, |e| e.theta_gen);
+    errors
+}
+
+/// Eq. 9 with weights 1 and 1 on the squared errors of some pairs.
+fn of_pairs(pairs: &[Pair], labels: &[f64], beta: f64) -> Sum {
+    let errors = errors_of(pairs, labels);
     let recipe = Recipe {
         beta,
         ..Recipe::official()
@@ -65,6 +71,27 @@ proptest! {
         let sum = of_pairs(&pairs, &labels, beta);
         prop_assert!(close(sum.total, expected, 1e-13), "{} against {}", sum.total, expected);
         prop_assert!(close(sum.terms["sim"] + sum.terms["pref"], expected, 1e-13));
+    }
+
+    #[test]
+    fn weights_of_samples_multiply_their_errors_in_the_mean_alone(
+        (pairs, labels) in batch(),
+        weights in prop::collection::vec(0.0..3.0f64, 5),
+    ) {
+        let weights = &weights[..pairs.len()];
+        let weighted: Vec<f64> = pairs.iter().zip(weights).map(|(e, w)| e.theta_ref * w).collect();
+        let ells: Vec<f64> = pairs.iter().map(|&e| oracle::ell(e)).collect();
+        let expected = oracle::l_sim(&weighted) + oracle::l_pref(&ells, &labels, 1.0);
+        let mut errors = errors_of(&pairs, &labels);
+        errors.weigh(Rows::Reference, weights.to_vec());
+        let sum = Recipe::official().objective().sum(&errors, 1.0);
+        prop_assert!(close(sum.total, expected, 1e-13), "{} against {expected}", sum.total);
+        let plain = of_pairs(&pairs, &labels, 1.0);
+        for (i, w) in weights.iter().enumerate() {
+            let change = (w - 1.0) / pairs.len() as f64;
+            let [own, of_plain] = [&sum, &plain].map(|sum| sum.slopes[&Rows::Reference][i]);
+            prop_assert!(close(own, of_plain + change, 1e-13));
+        }
     }
 
     #[test]

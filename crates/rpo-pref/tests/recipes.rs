@@ -169,9 +169,27 @@ fn a_file_changes_single_keys() {
 }
 
 #[test]
+fn keys_that_older_records_lack_are_written_only_where_they_are_used() {
+    let text = toml::to_string(&Recipe::paper()).unwrap();
+    assert!(!text.contains("flip") && !text.contains("snr"), "{text}");
+    let keys = "preset = \"ours\"\nflip = true\nmin_snr_gamma = 5\n";
+    let recipe = toml::from_str::<RecipeKeys>(keys).unwrap();
+    let recipe = recipe.resolve().unwrap();
+    assert_eq!(
+        recipe.describe(Preset::Ours),
+        "ours, flip = true, min_snr_gamma = 5.0"
+    );
+    let again = toml::from_str::<Recipe>(&toml::to_string(&recipe).unwrap());
+    assert_eq!(again.unwrap(), recipe);
+    let none = toml::from_str::<RecipeKeys>("preset = \"ours\"\nmin_snr_gamma = \"none\"");
+    assert_eq!(none.unwrap().resolve().unwrap(), Recipe::ours());
+}
+
+#[test]
 fn mistakes_are_named() {
     for (text, expected) in [
         ("bete = 1", "unknown field `bete`"),
+        ("min_snr_gamma = \"some\"", "number or"),
         ("norm = \"median\"", "unknown variant `median`"),
         ("clip_grad_norm = \"off\"", "expected a number or \"none\""),
     ] {

@@ -43,6 +43,8 @@ fn nor_do_they_with_adapters_and_dropout() {
         "training.learning_rate=1e-3",
         "training.lr_scheduler=\"cosine\"",
         "training.lr_warmup_steps=2",
+        "recipe.flip=true",
+        "recipe.min_snr_gamma=5",
     ];
     kill(8, &sets, "pytorch_lora_weights.safetensors");
 }

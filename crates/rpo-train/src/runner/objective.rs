@@ -38,6 +38,11 @@ impl Noised {
         })
     }
 
+    /// The timestep of every row.
+    pub fn timesteps(&self) -> &[usize] {
+        &self.timesteps
+    }
+
     /// The same latents under another text.
     pub fn under(&self, text: Conditioning) -> Self {
         Self {
@@ -85,6 +90,8 @@ impl Noised {
 pub struct Batch {
     /// By kind: at least those that the objective reads.
     pub rows: BTreeMap<Rows, Noised>,
+    /// Weights of the samples of some rows, as [`Errors::weigh`] takes them.
+    pub weights: BTreeMap<Rows, Vec<f64>>,
     /// y of every pair, in [0, 1]; none without a preference loss.
     pub labels: Vec<f64>,
 }
@@ -110,7 +117,10 @@ impl Batch {
         let rows = self.rows.iter();
         let rows = rows.map(|(what, r)| Ok((*what, r.narrow(start, n)?)));
         let labels = self.labels.get(start..start + n);
+        let weights = self.weights.iter();
+        let weights = weights.map(|(what, w)| (*what, w[start..start + n].to_vec()));
         Ok(Self {
+            weights: weights.collect(),
             rows: rows.collect::<Result<_>>()?,
             labels: labels.unwrap_or_default().to_vec(),
         })
@@ -127,6 +137,9 @@ impl Batch {
             if n != b {
                 bail!("{what:?} has {n} rows where another part has {b}")
             }
+        }
+        if let Some((what, weights)) = self.weights.iter().find(|(_, w)| w.len() != b) {
+            bail!("{} weights for {b} rows of {what:?}", weights.len())
         }
         if !self.labels.is_empty() && self.labels.len() != b {
             bail!("{} labels for {b} pairs", self.labels.len())
@@ -202,6 +215,9 @@ impl Objective<'_> {
     fn of_part(&self, batch: &Batch, share: f64) -> Result<(Losses, GradStore)> {
         batch.check()?;
         let mut errors = Errors::new(batch.labels.clone());
+        for (rows, weights) in &batch.weights {
+            errors.weigh(*rows, weights.clone());
+        }
         // The frozen model first, without a graph.
         let frozen = self.terms.rows(Network::Frozen);
         if !frozen.is_empty() {

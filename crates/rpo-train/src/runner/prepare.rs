@@ -5,6 +5,7 @@ use super::setup::Setup;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
 use image::RgbImage;
+use image::imageops::flip_horizontal;
 use rand::RngCore;
 use rpo_data::{picture, random};
 use rpo_diffusion::{Conditioning, Posterior, UNet2DConditionModel};
@@ -21,7 +22,7 @@ pub struct TrainingSet {
     pub references: Vec<RgbImage>,
     /// The reward encoder's embeddings of the centred references: labels, validation and test read the same squares.
     pub features: RefFeatures,
-    /// Latents of the centred references.
+    /// Latents of the centred references, then, if the recipe flips, of their mirror images.
     pub reference_latents: Posterior,
     /// Whether some reference is not square and the recipe crops at random.
     pub random_crop: bool,
@@ -150,8 +151,13 @@ pub fn prepare(
         } else {
             None
         };
+        let mut trained_on = squares;
+        if recipe.flip {
+            let mirrored: Vec<RgbImage> = trained_on.iter().map(flip_horizontal).collect();
+            trained_on.extend(mirrored);
+        }
         let set = TrainingSet {
-            reference_latents: encode(&squares)?.context("a subject without references")?,
+            reference_latents: encode(&trained_on)?.context("a subject without references")?,
             references,
             features,
             random_crop,

@@ -4,6 +4,7 @@ use super::objective::{Batch, Noised};
 use super::prepare::TrainingSet;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
+use image::imageops::flip_horizontal_in_place;
 use rand_chacha::ChaCha8Rng;
 use rpo_data::{picture, random};
 use rpo_diffusion::{Pipeline, Posterior};
@@ -42,12 +43,21 @@ impl Step<'_> {
         let references = self.set.references.len();
         let index: Vec<usize> = (0..b).map(|_| random::below(rng, references)).collect();
         let places: Vec<u32> = index.iter().map(|i| *i as u32).collect();
-        let latents = self.reference_latents(&index, rng)?;
+        let flipped: Vec<bool> = match recipe.flip {
+            true => (0..b).map(|_| random::chance(rng, 0.5)).collect(),
+            false => vec![false; b],
+        };
+        let latents = self.reference_latents(&index, &flipped, rng)?;
         let (t_ref, e_ref) = (times(rng), noise_like(&latents, rng)?);
+        let mut batch = Batch::default();
+        if let Some(gamma) = recipe.min_snr_gamma {
+            let weights = schedule.min_snr_weights(gamma);
+            let of_rows = t_ref.iter().map(|t| weights[*t]).collect();
+            batch.weights.insert(Rows::Reference, of_rows);
+        }
         let c = self.set.c.select(&places)?;
         let under_c = Noised::new(schedule, &latents, &e_ref, &t_ref, c)?;
 
-        let mut batch = Batch::default();
         if let (Some(preference), Some(negatives)) =
             (&self.set.preference, &self.set.negative_latents)
         {
@@ -87,18 +97,30 @@ impl Step<'_> {
         Ok(batch)
     }
 
-    /// x_0 of the drawn references, randomly cropped where the recipe and the picture's shape require it.
-    fn reference_latents(&self, index: &[usize], rng: &mut ChaCha8Rng) -> Result<Tensor> {
+    /// x_0 of the drawn references, mirrored where `flipped`, randomly cropped where the recipe and the picture's shape require it.
+    fn reference_latents(
+        &self,
+        index: &[usize],
+        flipped: &[bool],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Tensor> {
         let latent = self.arm.recipe.latent;
+        let drawn = index.iter().zip(flipped);
         if !self.set.random_crop {
-            let index: Vec<u32> = index.iter().map(|i| *i as u32).collect();
+            // The mirrored references follow the others.
+            let n = self.set.references.len();
+            let place = |(i, flipped): (&usize, &bool)| (i + n * usize::from(*flipped)) as u32;
+            let index: Vec<u32> = drawn.map(place).collect();
             return take(&self.set.reference_latents, &index, latent, rng);
         }
-        let crops: Vec<_> = index
-            .iter()
-            .map(|i| {
+        let crops: Vec<_> = drawn
+            .map(|(i, flipped)| {
                 let (x, y) = (random::unit(rng), random::unit(rng));
-                picture::square_at(&self.set.references[*i], self.size, x, y)
+                let mut crop = picture::square_at(&self.set.references[*i], self.size, x, y);
+                if *flipped {
+                    flip_horizontal_in_place(&mut crop);
+                }
+                crop
             })
             .collect();
         let posterior = self.pipeline.encode_pictures(&crops)?;

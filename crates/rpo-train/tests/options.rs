@@ -1,0 +1,89 @@
+//! Options of training that change single rows of a step: min-SNR weights, mirrored references.
+
+use image::imageops::flip_horizontal;
+use rpo_pref::terms::Rows;
+use rpo_train::progress::Progress;
+use rpo_train::runner::objective::Batch;
+use rpo_train::runner::prepare::{TrainingSet, prepare};
+use rpo_train::runner::setup::Setup;
+use rpo_train::runner::step::Step;
+use std::path::Path;
+
+fn setup(sets: &[&str]) -> Setup {
+    let experiments = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
+    let common = [
+        "subjects.count=1",
+        "recipe.l_pref_weight=0",
+        "training.batch=16",
+    ];
+    let sets: Vec<String> = common.iter().chain(sets).map(|s| (*s).to_owned()).collect();
+    let smoke = experiments.join("sizes/smoke.toml");
+    let file = experiments.join("quickstart.toml");
+    let (experiment, layers) = rpo_experiment::read(&file, &[smoke], &sets).unwrap();
+    Setup::load(experiment, &layers).unwrap()
+}
+
+fn prepared(setup: &Setup) -> TrainingSet {
+    let base = setup.pipeline.unet(&setup.pipeline.unet_params).unwrap();
+    let mut progress = Progress::new(1.0);
+    prepare(
+        setup,
+        &setup.drawer(),
+        &base,
+        &setup.cells[0],
+        &mut progress,
+    )
+    .unwrap()
+}
+
+fn batch(setup: &Setup, set: &TrainingSet) -> Batch {
+    let step = Step {
+        pipeline: &setup.pipeline,
+        set,
+        arm: &setup.arms[0],
+        size: setup.size,
+    };
+    let mut rng = rpo_data::random::stream(3, "options", &[]);
+    step.batch(&mut rng).unwrap()
+}
+
+#[test]
+fn min_snr_weighs_references_by_their_timesteps() {
+    let plain = setup(&[]);
+    let set = prepared(&plain);
+    let without = batch(&plain, &set);
+    assert!(without.weights.is_empty());
+    let weighted = setup(&["recipe.min_snr_gamma=5"]);
+    let with = batch(&weighted, &set);
+    // The same draws, so the weights belong to the timesteps of either.
+    assert_eq!(
+        with.rows[&Rows::Reference].timesteps(),
+        without.rows[&Rows::Reference].timesteps()
+    );
+    let a = &plain.pipeline.schedule.alphas_cumprod;
+    let snr = |t: &usize| a[*t] / (1.0 - a[*t]);
+    let times = with.rows[&Rows::Reference].timesteps().iter();
+    let wanted: Vec<f64> = times.map(|t| snr(t).min(5.0) / snr(t)).collect();
+    let found = &with.weights[&Rows::Reference];
+    assert_eq!(found.len(), 16);
+    assert!(
+        found
+            .iter()
+            .zip(&wanted)
+            .all(|(a, b)| (a - b).abs() < 1e-12)
+    );
+    assert!(found.iter().any(|w| *w < 0.9) && found.contains(&1.0));
+}
+
+#[test]
+fn mirrored_references_follow_the_others() {
+    let setup = setup(&["recipe.flip=true"]);
+    let set = prepared(&setup);
+    let n = set.references.len();
+    assert_eq!(set.reference_latents.mean.dim(0).unwrap(), 2 * n);
+    let mirrored: Vec<_> = set.references.iter().map(flip_horizontal).collect();
+    let wanted = setup.pipeline.encode_pictures(&mirrored).unwrap().mean;
+    let found = set.reference_latents.mean.narrow(0, n, n).unwrap();
+    let far = (wanted - found).unwrap().abs().unwrap().max_all().unwrap();
+    assert_eq!(far.to_scalar::<f32>().unwrap(), 0.0);
+}
