@@ -105,7 +105,9 @@ fn a_figure_shows_what_a_run_chose() {
     home.succeeds(&[&["two.toml", "--out", "run"][..], &SMALL].concat());
     let table = home.succeeds(&["report", "run"]);
     assert!(table.contains("Mask-I: StickerBench renderer"), "{table}");
-    let figure = |more: &[&str]| [&["figure", "run", "--prompts", "1"][..], more].concat();
+    fn figure<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["figure", "run", "--prompts", "1"][..], more].concat()
+    }
     home.succeeds(&figure(&["--subjects", "5", "--out", "all.png"]));
     let all = image::open(home.path("all.png")).unwrap().to_rgb8();
     // Two subjects; base model, choice and last of each; a reference and a prompt.

@@ -175,14 +175,16 @@ fn errors<'a>(
             continue;
         }
         let value = picture[(y * side + x) as usize];
-        for c in 0..3 {
-            own += (value[c] - pixel.own[c]).powi(2);
-            plain += (value[c] - pixel.plain[c]).powi(2);
-        }
+        own += squared(value, pixel.own);
+        plain += squared(value, pixel.plain);
         count += 1;
     }
     if count * 2 < all.max(1) {
         return [f64::INFINITY; 2];
     }
     [own, plain].map(|sum| f64::from(sum) / (3 * count) as f64)
+}
+
+fn squared(a: [f32; 3], b: [f32; 3]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum()
 }
