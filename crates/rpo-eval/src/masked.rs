@@ -3,14 +3,22 @@
 use crate::scorer::{Scored, Scorer};
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
-use rpo_data::stickerbench::caption::Caption;
+use rpo_data::stickerbench::caption::{Caption, ColourWord};
 use rpo_data::stickerbench::identity::Masked;
+use rpo_data::stickerbench::sticker::Look;
 use rpo_stats::Column;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+/// The renders of one subject, by the colour of the prompt.
+type Renders = BTreeMap<Option<ColourWord>, Masked>;
 
 /// One column, Mask-I: [`Masked::identity`] of each picture, for subjects that StickerBench renders.
-#[derive(Clone, Copy, Debug)]
-pub struct MaskedColumn;
+#[derive(Debug, Default)]
+pub struct MaskedColumn {
+    /// Those of the last subject: all its checkpoints are compared with the same.
+    last: Mutex<Option<(Look, Renders)>>,
+}
 
 impl Scorer for MaskedColumn {
     fn columns(&self) -> Vec<Column> {
@@ -28,15 +36,23 @@ impl Scorer for MaskedColumn {
         };
         let colour = |text: &String| Caption::parse(text).and_then(|caption| caption.colour);
         let colours: Vec<_> = scored.texts.iter().map(colour).collect();
-        let renders: BTreeMap<_, _> = BTreeSet::from_iter(&colours)
-            .into_iter()
-            .map(|colour| (*colour, Masked::new(look, *colour)))
-            .collect();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut renders = match last.take() {
+            Some((of, renders)) if of == *look => renders,
+            _ => Renders::new(),
+        };
+        let mut missing = BTreeSet::from_iter(&colours);
+        missing.retain(|colour| !renders.contains_key(*colour));
+        let missing: Vec<_> = missing.into_iter().copied().collect();
+        let drawn = missing.par_iter().map(|c| (*c, Masked::new(look, *c)));
+        renders.extend(drawn.collect::<Vec<_>>());
         let each = scored.pictures.par_iter().zip(&colours);
         let values = each.map(|(picture, colour)| {
             let masked = renders.get(colour).context("every colour was rendered")?;
             Ok(masked.identity(picture))
         });
-        Ok(vec![values.collect::<Result<_>>()?])
+        let values = values.collect::<Result<_>>()?;
+        *last = Some((look.clone(), renders));
+        Ok(vec![values])
     }
 }

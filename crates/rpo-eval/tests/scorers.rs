@@ -99,8 +99,14 @@ fn masked_identity_is_of_rendered_subjects_and_reads_the_prompted_colour() {
         texts: &texts,
         look,
     };
-    let values = MaskedColumn.values(scored(Some(look))).unwrap();
-    assert_eq!(MaskedColumn.columns().len(), values.len());
+    let masked = MaskedColumn::default();
+    let values = masked.values(scored(Some(look))).unwrap();
+    assert_eq!(masked.columns().len(), values.len());
+    assert_eq!(masked.values(scored(Some(look))).unwrap(), values);
+    // Another subject gets other values, and then the first one its own again.
+    let other = subjects(1, 2, 64)[1].look.clone();
+    assert_ne!(masked.values(scored(other.as_ref())).unwrap(), values);
+    assert_eq!(masked.values(scored(Some(look))).unwrap(), values);
     assert!(values[0][0] > 0.5 && values[0][1] < -0.5, "{values:?}");
-    assert!(MaskedColumn.values(scored(None)).is_err());
+    assert!(masked.values(scored(None)).is_err());
 }

@@ -95,7 +95,7 @@ impl Judged {
                     computed_by: String::new(),
                     reading: String::new(),
                 }),
-                Box::new(MaskedColumn),
+                Box::new(MaskedColumn::default()),
             ],
             reward: Rewarder::load(&model.join("reward"), &place)?,
         })

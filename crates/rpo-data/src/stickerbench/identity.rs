@@ -8,7 +8,7 @@
 //! `identity = (E_plain - E_own) / (E_plain + E_own)`, in `[-1, 1]`:
 //! 1 is the subject, -1 its plain noun, 0 is neither (another thing, another look, or half of the look).
 
-use image::{RgbImage, Rgba};
+use image::{RgbImage, RgbaImage};
 
 use super::SIDE;
 use super::caption::ColourWord;
@@ -26,16 +26,62 @@ const UP: i32 = 4;
 /// The middle of these rows.
 const FOOT: i32 = 59;
 
-/// An opaque pixel of a render at its place without a shift.
-struct Pixel {
+/// A run of opaque pixels in one row of a render.
+struct Run {
+    /// Column and row of the first, without a shift.
     at: [i32; 2],
-    own: [f32; 3],
-    plain: [f32; 3],
+    /// Colours of the subject, three numbers a pixel.
+    own: Vec<i16>,
+    /// Colours of its plain noun.
+    plain: Vec<i16>,
+}
+
+/// The opaque pixels of one pose.
+struct Pose(Vec<Run>);
+
+impl Pose {
+    fn of(own: &RgbaImage, plain: &RgbaImage) -> Self {
+        let mut runs: Vec<Run> = Vec::new();
+        for (x, y, pixel) in own.enumerate_pixels().filter(|(_, _, p)| p.0[3] >= 250) {
+            let at = [x as i32, y as i32];
+            let goes_on = |run: &Run| [run.at[0] + run.own.len() as i32 / 3, run.at[1]] == at;
+            if !runs.last().is_some_and(goes_on) {
+                runs.push(Run {
+                    at,
+                    own: Vec::new(),
+                    plain: Vec::new(),
+                });
+            }
+            if let Some(run) = runs.last_mut() {
+                run.own.extend(colours(pixel.0));
+                run.plain.extend(colours(plain.get_pixel(x, y).0));
+            }
+        }
+        Self(runs)
+    }
+
+    /// The mirror image. That of a sticker at -angle is the mirrored sticker at angle, up to rounding.
+    fn mirrored(&self) -> Self {
+        let back = |values: &[i16]| values.rchunks(3).flatten().copied().collect();
+        let run = |run: &Run| Run {
+            at: [
+                SIDE as i32 - run.at[0] - run.own.len() as i32 / 3,
+                run.at[1],
+            ],
+            own: back(&run.own),
+            plain: back(&run.plain),
+        };
+        Self(self.0.iter().map(run).collect())
+    }
+}
+
+fn colours(pixel: [u8; 4]) -> [i16; 3] {
+    [0, 1, 2].map(|c| i16::from(pixel[c]))
 }
 
 /// A subject and its plain noun at every pose.
 pub struct Masked {
-    poses: Vec<Vec<Pixel>>,
+    poses: Vec<Pose>,
 }
 
 impl std::fmt::Debug for Masked {
@@ -78,20 +124,8 @@ impl Masked {
                         },
                     })
                 });
-                let opaque = own.enumerate_pixels().filter(|(_, _, p)| p.0[3] >= 250);
-                let colours = |p: &Rgba<u8>| [0, 1, 2].map(|c| f32::from(p.0[c]) / 255.0);
-                let pixel = |(x, y, p): (u32, u32, &Rgba<u8>)| Pixel {
-                    at: [x as i32, y as i32],
-                    own: colours(p),
-                    plain: colours(plain.get_pixel(x, y)),
-                };
-                let pose: Vec<Pixel> = opaque.map(pixel).collect();
-                // The mirror image of a sticker at -angle is the mirrored sticker at angle, up to rounding.
-                let mirrored = pose.iter().map(|p| Pixel {
-                    at: [SIDE as i32 - 1 - p.at[0], p.at[1]],
-                    ..*p
-                });
-                [mirrored.collect(), pose]
+                let pose = Pose::of(&own, &plain);
+                [pose.mirrored(), pose]
             });
         Self {
             poses: poses.collect(),
@@ -102,12 +136,12 @@ impl Masked {
     pub fn identity(&self, picture: &RgbImage) -> f64 {
         let resized = (picture.dimensions() != (SIDE, SIDE)).then(|| resize(picture, SIDE, SIDE));
         let pixels = resized.as_ref().unwrap_or(picture).pixels();
-        let values: Vec<[f32; 3]> = pixels.map(|p| p.0.map(|v| f32::from(v) / 255.0)).collect();
+        let values: Vec<i16> = pixels.flat_map(|p| p.0.map(i16::from)).collect();
         let (mut own, mut plain) = (Best::default(), Best::default());
         for pose in &self.poses {
             for dy in (-UP..=UP).step_by(2) {
                 for dx in (-ASIDE..=ASIDE).step_by(2) {
-                    let [e_own, e_plain] = errors(pose.iter().step_by(2), &values, [dx, dy]);
+                    let [e_own, e_plain] = errors(pose, 1, &values, [dx, dy]);
                     own.offer(e_own, pose, [dx, dy]);
                     plain.offer(e_plain, pose, [dx, dy]);
                 }
@@ -124,7 +158,7 @@ impl Masked {
 /// The pose and shift of the least error.
 struct Best<'a> {
     error: f64,
-    pose: &'a [Pixel],
+    pose: Option<&'a Pose>,
     by: [i32; 2],
 }
 
@@ -132,59 +166,56 @@ impl Default for Best<'_> {
     fn default() -> Self {
         Self {
             error: f64::INFINITY,
-            pose: &[],
+            pose: None,
             by: [0; 2],
         }
     }
 }
 
 impl<'a> Best<'a> {
-    fn offer(&mut self, error: f64, pose: &'a [Pixel], by: [i32; 2]) {
+    fn offer(&mut self, error: f64, pose: &'a Pose, by: [i32; 2]) {
         if error < self.error {
+            let pose = Some(pose);
             *self = Self { error, pose, by };
         }
     }
 
-    /// The least error among the shifts around.
-    fn refined(&self, picture: &[[f32; 3]], which: usize) -> f64 {
+    /// The least error among the shifts around, of all rows.
+    fn refined(&self, picture: &[i16], which: usize) -> f64 {
         let around = (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| [dx, dy]));
-        around
-            .map(|[dx, dy]| {
-                errors(
-                    self.pose.iter(),
-                    picture,
-                    [self.by[0] + dx, self.by[1] + dy],
-                )[which]
-            })
-            .fold(f64::INFINITY, f64::min)
+        let moved = around.map(|[dx, dy]| [self.by[0] + dx, self.by[1] + dy]);
+        let poses = moved.filter_map(|by| Some(errors(self.pose?, 1, picture, by)[which]));
+        poses.fold(f64::INFINITY, f64::min)
     }
 }
 
-/// Mean squared differences of a picture and pixels of a shifted pose, `[own, plain]`; pixels outside the picture do not count,
-/// unless they are more than half.
-fn errors<'a>(
-    pose: impl ExactSizeIterator<Item = &'a Pixel>,
-    picture: &[[f32; 3]],
-    [dx, dy]: [i32; 2],
-) -> [f64; 2] {
-    let (side, all) = (SIDE as i32, pose.len());
-    let (mut own, mut plain, mut count) = (0.0f32, 0.0f32, 0usize);
-    for pixel in pose {
-        let [x, y] = [pixel.at[0] + dx, pixel.at[1] + dy];
-        if !(0..side).contains(&x) || !(0..side).contains(&y) {
+/// Mean squared differences of a picture and every `each`-th run of a shifted pose, `[own, plain]`; pixels outside the picture do not
+/// count, unless they are more than half. Integers, so that the sum has any order.
+fn errors(pose: &Pose, each: usize, picture: &[i16], [dx, dy]: [i32; 2]) -> [f64; 2] {
+    let side = SIDE as i32;
+    let (mut sums, mut counted, mut all) = ([0i32; 2], 0usize, 0usize);
+    for run in pose.0.iter().step_by(each) {
+        let length = run.own.len() as i32 / 3;
+        all += length as usize;
+        let [x, y] = [run.at[0] + dx, run.at[1] + dy];
+        let (first, end) = ((-x).max(0), length.min(side - x));
+        if !(0..side).contains(&y) || first >= end {
             continue;
         }
-        let value = picture[(y * side + x) as usize];
-        own += squared(value, pixel.own);
-        plain += squared(value, pixel.plain);
-        count += 1;
+        let seen = &picture[3 * (y * side + x + first) as usize..3 * (y * side + x + end) as usize];
+        let part = 3 * first as usize..3 * end as usize;
+        sums[0] += squared(seen, &run.own[part.clone()]);
+        sums[1] += squared(seen, &run.plain[part]);
+        counted += (end - first) as usize;
     }
-    if count * 2 < all.max(1) {
+    if counted * 2 < all.max(1) {
         return [f64::INFINITY; 2];
     }
-    [own, plain].map(|sum| f64::from(sum) / (3 * count) as f64)
+    sums.map(|sum| f64::from(sum) / (3 * counted) as f64)
 }
 
-fn squared(a: [f32; 3], b: [f32; 3]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum()
+/// At most 64 x 64 x 3 squares below 2¹⁶ fit into an `i32`.
+fn squared(a: &[i16], b: &[i16]) -> i32 {
+    let difference = |(a, b): (&i16, &i16)| i32::from(*a) - i32::from(*b);
+    a.iter().zip(b).map(difference).map(|d| d * d).sum()
 }

@@ -7,6 +7,7 @@ use crate::files;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
 use image::RgbImage;
+use rpo_data::subject::Subject;
 use rpo_eval::masked::MaskedColumn;
 use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_eval::scorer::{ClipColumns, ImageColumn, Scored, Scorer};
@@ -17,7 +18,12 @@ use rpo_files::failure::OrBadInput;
 use std::collections::BTreeSet;
 
 /// The judges, loaded once.
-pub struct Judges(Vec<Box<dyn Scorer>>);
+pub struct Judges {
+    /// Of every subject.
+    all: Vec<Box<dyn Scorer>>,
+    /// Of rendered subjects.
+    masked: MaskedColumn,
+}
 
 impl Judges {
     /// Loads the judges of a setup.
@@ -26,7 +32,7 @@ impl Judges {
     /// [`rpo_files::failure::BadInput`] with the folder of the judge.
     pub fn load(setup: &Setup) -> Result<Self> {
         let (place, e) = (setup.place(), &setup.experiment.encoders);
-        Ok(Self(vec![
+        let all: Vec<Box<dyn Scorer>> = vec![
             Box::new(ImageColumn {
                 judge: ImageJudge::load(&setup.vit, place).or_bad_input("encoders.vit")?,
                 name: e.vit_name.clone(),
@@ -37,7 +43,20 @@ impl Judges {
                 computed_by: e.in_words(&e.clip),
                 reading: e.clip_text.in_words().into(),
             }),
-        ]))
+        ];
+        Ok(Self {
+            all,
+            masked: MaskedColumn::default(),
+        })
+    }
+
+    /// The judges of a subject.
+    fn of(&self, subject: &Subject) -> Vec<&dyn Scorer> {
+        let mut all: Vec<&dyn Scorer> = self.all.iter().map(|scorer| &**scorer).collect();
+        if subject.look.is_some() {
+            all.push(&self.masked);
+        }
+        all
     }
 }
 
@@ -104,11 +123,7 @@ fn judge(
         look: subject.look.as_ref(),
     };
     let (mut columns, mut values) = (Vec::new(), Vec::new());
-    let masked: Option<Box<dyn Scorer>> = match subject.look {
-        Some(_) => Some(Box::new(MaskedColumn)),
-        None => None,
-    };
-    for scorer in judges.0.iter().chain(&masked) {
+    for scorer in judges.of(subject) {
         columns.extend(scorer.columns());
         values.extend(scorer.values(scored)?);
     }
