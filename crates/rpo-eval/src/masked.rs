@@ -3,12 +3,12 @@
 use crate::scorer::{Scored, Scorer};
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
-use rpo_data::stickerbench::caption::{Caption, ColourWord};
+use rpo_data::stickerbench::caption::ColourWord;
 use rpo_data::stickerbench::identity::Masked;
 use rpo_data::stickerbench::sticker::Look;
 use rpo_stats::Column;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The renders of one subject, by the colour of the prompt.
 type Renders = BTreeMap<Option<ColourWord>, Masked>;
@@ -18,6 +18,12 @@ type Renders = BTreeMap<Option<ColourWord>, Masked>;
 pub struct MaskedColumn {
     /// Those of the last subject: all its checkpoints are compared with the same.
     last: Mutex<Option<(Look, Renders)>>,
+}
+
+impl MaskedColumn {
+    fn last(&self) -> MutexGuard<'_, Option<(Look, Renders)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Scorer for MaskedColumn {
@@ -34,10 +40,11 @@ impl Scorer for MaskedColumn {
         let Some(look) = scored.look else {
             bail!("masked identity needs a rendered subject")
         };
-        let colour = |text: &String| Caption::parse(text).and_then(|caption| caption.colour);
+        let colour = |text: &String| ColourWord::of_noun(text, &look.noun);
         let colours: Vec<_> = scored.texts.iter().map(colour).collect();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut renders = match last.take() {
+        // Not locked while threads compute.
+        let last = self.last().take();
+        let mut renders = match last {
             Some((of, renders)) if of == *look => renders,
             _ => Renders::new(),
         };
@@ -52,7 +59,7 @@ impl Scorer for MaskedColumn {
             Ok(masked.identity(picture))
         });
         let values = values.collect::<Result<_>>()?;
-        *last = Some((look.clone(), renders));
+        *self.last() = Some((look.clone(), renders));
         Ok(vec![values])
     }
 }

@@ -112,6 +112,7 @@ mod tests {
             "training.steps",
             "training.batch",
             "training.learning_rate",
+            "training.lr_warmup_steps",
             "lora.rank",
             "lora.alpha",
             "validation.every",
@@ -137,12 +138,14 @@ mod tests {
                 "sampler.guidance",
                 "sampler.eta",
                 "training.learning_rate",
+                "training.lr_power",
                 "training.beta1",
                 "training.save_minutes",
                 "lora.alpha",
                 "lora.dropout",
                 "recipe.beta",
                 "recipe.lambda_train",
+                "recipe.min_snr_gamma",
             ] {
                 let said = message(&[format!("{key}={value}")]);
                 assert!(said.contains(key), "{key} = {value}: {said}");

@@ -5,6 +5,7 @@ use crate::check_subjects::check_subjects;
 use crate::device;
 use crate::fields::{Experiment, Lora, Training};
 use crate::layer::Layers;
+use crate::rate::{LrScheduler, POLYNOMIAL_END};
 use crate::solver::Solver;
 use anyhow::Result;
 use rpo_files::odd_spelling;
@@ -121,6 +122,13 @@ pub(super) fn check_training(t: &Training, table: &str, layers: &Layers) -> Resu
     at_most(&format!("{table}.batch"), t.batch, 4096, layers)?;
     let warmup = format!("{table}.lr_warmup_steps");
     at_most(&warmup, t.lr_warmup_steps, t.steps, layers)?;
+    if t.lr_scheduler == LrScheduler::Polynomial && t.learning_rate <= POLYNOMIAL_END {
+        let message = format!(
+            "{} does not fall to {POLYNOMIAL_END}, where lr_scheduler = \"polynomial\" ends",
+            t.learning_rate
+        );
+        return Err(layers.error(&format!("{table}.learning_rate"), &message));
+    }
     if t.gradient_accumulation == 0 || !t.batch.is_multiple_of(t.gradient_accumulation) {
         let message = format!(
             "{} parts of a batch of {}\n  hint: a number that divides training.batch",

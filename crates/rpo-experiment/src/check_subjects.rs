@@ -5,11 +5,13 @@ use crate::fields::{Experiment, SubjectSource};
 use crate::layer::Layers;
 use anyhow::Result;
 use rpo_data::stickerbench;
-use rpo_data::stickerbench::dataset::MOST_SUBJECTS;
 use rpo_data::stickerbench::sprites::NOUNS;
 use rpo_data::subject::some;
 use rpo_files::{nearest, odd_spelling};
 use std::collections::HashSet;
+
+/// Subjects that are rendered for a run; a folder may have more.
+const MOST_SUBJECTS: usize = 10_000;
 
 /// Checks `[subjects]`, `[[subject]]` and the paths of `[prompts]`.
 ///
@@ -38,7 +40,7 @@ pub(super) fn check_subjects(e: &Experiment, layers: &Layers) -> Result<()> {
         }
         SubjectSource::Stickerbench if s.count > MOST_SUBJECTS => {
             let message = format!(
-                "{} subjects, of at most {MOST_SUBJECTS}\n  hint: another seed has others",
+                "{} subjects, of at most {MOST_SUBJECTS}\n  hint: another seed has others; `rpo-train stickerbench` writes more",
                 s.count
             );
             Err(layers.error("subjects.count", &message))

@@ -1,7 +1,7 @@
 //! The keys of an experiment file with their defaults. One struct per table, one field per key.
 
 use crate::own::{OwnSubject, Prompts};
-use crate::rate::LrScheduler;
+use crate::rate::{Course, LrScheduler};
 use crate::solver::Solver;
 use rpo_data::picture::Limit;
 use rpo_reward::Mean;
@@ -266,6 +266,21 @@ pub struct Training {
     /// The state is saved at every validation and, in between, every so many minutes, so a kill loses at most that much work.
     /// 0: only at validations.
     pub save_minutes: f64,
+}
+
+impl Training {
+    /// The learning rate of a step, from 1 on: a function of the step alone. The length is `steps`, also where rules end the training
+    /// before.
+    pub fn rate(&self, step: usize) -> f64 {
+        let course = Course {
+            scheduler: self.lr_scheduler,
+            rate: self.learning_rate,
+            steps: self.steps,
+            warmup: self.lr_warmup_steps,
+            power: self.lr_power,
+        };
+        course.at(step)
+    }
 }
 
 fn is_zero(steps: &usize) -> bool {

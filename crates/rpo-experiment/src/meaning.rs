@@ -143,7 +143,7 @@ mod tests {
             arm = [{ name = "a" }]
             lora = { rank = 2, alpha = 2.0 }
             sampler = { guidance_interval = [0.0, 0.5] }
-            training = { recompute = true }
+            training = { recompute = true, lr_scheduler = "cosine", lr_warmup_steps = 5, lr_power = 2.0 }
             rules = { patience = 2 }
             recipe = { preset = "ours", beta = 2.0 }
             model = { preset = "sd15", variant = "fp16" }

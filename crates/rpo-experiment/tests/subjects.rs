@@ -199,3 +199,29 @@ fn subjects_are_chosen_by_name() {
         ["rex", "cup"].map(|n| root.join("set/dataset").join(n))
     );
 }
+
+#[test]
+fn stickerbench_has_more_subjects_than_nouns() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let all = plan(root, "[subjects]\nseed = 1\ncount = 76\n")
+        .unwrap()
+        .subjects;
+    let (first, later) = (&all[0], &all[75]);
+    assert_eq!(later.name, format!("{}-2", first.name));
+    assert_eq!((&later.class, later.live), (&first.class, first.live));
+    let named = plan(root, "[subjects]\nnames = [\"lion-2\", \"lion\"]\n").unwrap();
+    let words: Vec<_> = named
+        .subjects
+        .iter()
+        .map(|s| (s.name.as_str(), s.class.as_str()))
+        .collect();
+    assert_eq!(words, [("lion-2", "lion"), ("lion", "lion")]);
+    let unknown = said(root, "[subjects]\nnames = [\"lion-1\"]\n");
+    assert!(unknown.contains("did you mean `lion`?"), "{unknown}");
+    let many = said(root, "[subjects]\ncount = 10001\n");
+    assert!(
+        many.contains("subjects.count") && many.contains("at most 10000"),
+        "{many}"
+    );
+}

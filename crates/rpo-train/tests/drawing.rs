@@ -95,6 +95,10 @@ fn a_lora_is_drawn_with_several_scales() {
         home.refuses(&["generate", "run", "--lora-scale", "nan"])
             .contains("--lora-scale")
     );
+    // Photos that are not square are shown by their centre squares; one row, the last step chosen, under the base model's.
+    home.succeeds(&["figure", "run", "--out", "figure.png"]);
+    let figure = image::open(home.path("figure.png")).unwrap();
+    assert_eq!(figure.width(), 6 + 3 * 70);
 }
 
 #[test]
@@ -108,7 +112,8 @@ fn a_figure_shows_what_a_run_chose() {
     fn figure<'a>(more: &[&'a str]) -> Vec<&'a str> {
         [&["figure", "run", "--prompts", "1"][..], more].concat()
     }
-    home.succeeds(&figure(&["--subjects", "5", "--out", "all.png"]));
+    let large = ["--subjects", "5", "--enlarge", "2", "--out", "all.png"];
+    home.succeeds(&figure(&large));
     let all = image::open(home.path("all.png")).unwrap().to_rgb8();
     // Two subjects; base model, choice and last of each; a reference and a prompt.
     assert_eq!(all.dimensions(), (6 + 2 * 134, 20 + 6 * 148));
@@ -132,6 +137,6 @@ fn a_figure_shows_what_a_run_chose() {
     let again = home.refuses(&figure(&["--out", "all.png"]));
     assert!(again.contains("nothing is overwritten"), "{again}");
     let arm = home.refuses(&figure(&["--arm", "none"]));
-    assert!(arm.contains("hint: one of two"), "{arm}");
+    assert!(arm.contains("the run has no arm \"none\""), "{arm}");
     assert!(home.refuses(&figure(&["--rule", "x"])).contains("--rule"));
 }

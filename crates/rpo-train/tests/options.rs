@@ -44,7 +44,8 @@ fn batch(setup: &Setup, set: &TrainingSet) -> Batch {
         size: setup.size,
     };
     let mut rng = rpo_data::random::stream(3, "options", &[]);
-    step.batch(&mut rng).unwrap()
+    let mut flips = rpo_data::random::stream(3, "flips", &[]);
+    step.batch(&mut rng, &mut flips).unwrap()
 }
 
 #[test]
@@ -86,4 +87,15 @@ fn mirrored_references_follow_the_others() {
     let found = set.reference_latents.mean.narrow(0, n, n).unwrap();
     let far = (wanted - found).unwrap().abs().unwrap().max_all().unwrap();
     assert_eq!(far.to_scalar::<f32>().unwrap(), 0.0);
+    // Other rows of the batch are as without it, and some references differ.
+    let without = self::setup(&[]);
+    let [with, without] = [batch(&setup, &set), batch(&without, &prepared(&without))];
+    let rows = |batch: &Batch| batch.rows[&Rows::Reference].clone();
+    let (with, without) = (rows(&with), rows(&without));
+    assert_eq!(with.timesteps(), without.timesteps());
+    let differ = (with.noised() - without.noised()).unwrap().abs().unwrap();
+    let differ = differ.flatten_from(1).unwrap().max(1).unwrap();
+    let differ = differ.to_vec1::<f32>().unwrap();
+    let mirrored = differ.iter().filter(|d| **d > 0.0).count();
+    assert!((4..=12).contains(&mirrored), "{differ:?}");
 }

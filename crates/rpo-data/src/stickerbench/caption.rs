@@ -51,6 +51,15 @@ impl ColourWord {
         [0.0, 0.08, 0.15, 0.33, 0.5, 0.62, 0.77, 0.9][self as usize]
     }
 
+    /// The colour that a text gives a noun, in any wording: "red" of "a red lion on a skateboard" and of "a red [v] lion".
+    pub fn of_noun(text: &str, noun: &str) -> Option<ColourWord> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == noun)?;
+        let before = &words[at.saturating_sub(2)..at];
+        let colour = |word: &&str| ColourWord::ALL.into_iter().find(|c| c.word() == *word);
+        before.iter().rev().find_map(colour)
+    }
+
     /// The colour whose hue is nearest around the circle.
     pub fn nearest(hue: f64) -> ColourWord {
         let distance = |c: &ColourWord| {

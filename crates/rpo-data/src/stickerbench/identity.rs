@@ -141,7 +141,7 @@ impl Masked {
         for pose in &self.poses {
             for dy in (-UP..=UP).step_by(2) {
                 for dx in (-ASIDE..=ASIDE).step_by(2) {
-                    let [e_own, e_plain] = errors(pose, 1, &values, [dx, dy]);
+                    let [e_own, e_plain] = errors(pose, &values, [dx, dy]);
                     own.offer(e_own, pose, [dx, dy]);
                     plain.offer(e_plain, pose, [dx, dy]);
                 }
@@ -180,21 +180,21 @@ impl<'a> Best<'a> {
         }
     }
 
-    /// The least error among the shifts around, of all rows.
+    /// The least error among the shifts around.
     fn refined(&self, picture: &[i16], which: usize) -> f64 {
         let around = (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| [dx, dy]));
         let moved = around.map(|[dx, dy]| [self.by[0] + dx, self.by[1] + dy]);
-        let poses = moved.filter_map(|by| Some(errors(self.pose?, 1, picture, by)[which]));
+        let poses = moved.filter_map(|by| Some(errors(self.pose?, picture, by)[which]));
         poses.fold(f64::INFINITY, f64::min)
     }
 }
 
-/// Mean squared differences of a picture and every `each`-th run of a shifted pose, `[own, plain]`; pixels outside the picture do not
+/// Mean squared differences of a picture and a shifted pose, `[own, plain]`; pixels outside the picture do not
 /// count, unless they are more than half. Integers, so that the sum has any order.
-fn errors(pose: &Pose, each: usize, picture: &[i16], [dx, dy]: [i32; 2]) -> [f64; 2] {
+fn errors(pose: &Pose, picture: &[i16], [dx, dy]: [i32; 2]) -> [f64; 2] {
     let side = SIDE as i32;
     let (mut sums, mut counted, mut all) = ([0i32; 2], 0usize, 0usize);
-    for run in pose.0.iter().step_by(each) {
+    for run in &pose.0 {
         let length = run.own.len() as i32 / 3;
         all += length as usize;
         let [x, y] = [run.at[0] + dx, run.at[1] + dy];

@@ -15,7 +15,8 @@ pub enum Record {
     Step {
         /// Steps taken, from 1.
         step: usize,
-        /// The unweighted terms of the loss by name: `sim` (Eq. 7), `pref` (Eq. 8), `prior`.
+        /// The terms of the loss by name, before their weights in the loss: `sim` (Eq. 7, with min-SNR weights where the recipe has
+        /// them), `pref` (Eq. 8), `prior`.
         terms: BTreeMap<String, f64>,
         /// The minimised loss.
         loss: f64,

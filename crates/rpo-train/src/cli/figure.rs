@@ -2,16 +2,19 @@
 
 use super::given;
 use super::sheet::{self, Sheet};
+use crate::files;
 use anyhow::{Context, Result};
 use clap::Args;
 use image::RgbImage;
 use image::imageops::{FilterType, resize};
-use rpo_data::picture::png_bytes;
+use rpo_data::picture::{center_square, png_bytes};
+use rpo_data::prompts::fill;
 use rpo_data::random::{shuffle, stream};
 use rpo_experiment::plan::{Cell, Plan};
 use rpo_experiment::run::{Run, Tested};
+use rpo_experiment::words::{same_name, suggest};
 use rpo_files::failure::{BadInput, OrBadInput};
-use rpo_files::say;
+use rpo_files::{destination, say};
 use rpo_reward::select::Kind;
 use std::path::{Path, PathBuf};
 
@@ -38,162 +41,166 @@ pub(super) struct FigureArgs {
     /// Rule that chose; default: the run's first
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    /// Each pixel becomes so many to the side
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
+    /// Each pixel becomes so many to the side; 2 suits the embedded model's 64 pixels
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     enlarge: u8,
 }
 
-/// Writes the figure from the pictures that the run keeps; subjects without a result are left out.
+/// Writes the figure from the pictures that the run keeps; subjects without a result, and with other test prompts than the first one
+/// drawn, are left out.
 pub(super) fn figure(args: &FigureArgs) -> Result<()> {
     given::want_run(&args.run)?;
-    if args.out.exists() {
-        return Err(BadInput::new(format!(
-            "--out {}: exists, and nothing is overwritten\n  hint: another name",
-            args.out.display()
-        )));
-    }
+    destination::free("--out", &args.out, false)?;
     let run = Run {
         path: args.run.clone(),
     };
     let plan = run.plan().or_bad_input("run folder")?;
-    let drawn = Drawn::of(args, &plan, &run)?;
-    let rows = drawn
-        .rows
-        .iter()
-        .map(|(name, pictures)| (name.clone(), pictures.iter().collect()));
-    let sheet = Sheet {
-        columns: drawn.columns,
-        rows: rows.collect(),
-    };
-    if !sheet::fits(sheet.columns.len(), sheet.rows.len()) {
+    let shown = Shown::of(args, &plan, &run)?;
+    let columns = 1 + shown.prompts.len();
+    if !sheet::fits(columns, 3 * shown.cells.len()) {
         return Err(BadInput::new(format!(
-            "{} x {} pictures do not fit into one figure\n  hint: fewer --subjects or --prompts",
-            sheet.columns.len(),
-            sheet.rows.len()
+            "{columns} pictures across and {} down do not fit into one figure\n  hint: fewer --subjects or --prompts",
+            3 * shown.cells.len()
         )));
     }
-    rpo_files::write(&args.out, &png_bytes(&sheet.draw()))?;
+    let mut rows = Vec::new();
+    for (cell, tested) in &shown.cells {
+        rows.extend(shown.of_cell(args, &plan, &run, cell, tested)?);
+    }
+    let heads = shown.prompts.iter().map(|(_, head)| head.clone());
+    let sheet = Sheet {
+        columns: [String::from("references")]
+            .into_iter()
+            .chain(heads)
+            .collect(),
+        rows: rows
+            .iter()
+            .map(|(name, pictures)| (name.clone(), pictures.iter().collect()))
+            .collect(),
+    };
+    files::write(&args.out, &png_bytes(&sheet.draw()))?;
     say!("{}", args.out.display());
     Ok(())
 }
 
 /// What the figure shows.
-struct Drawn {
-    columns: Vec<String>,
-    rows: Vec<(String, Vec<RgbImage>)>,
+struct Shown<'a> {
+    cells: Vec<(&'a Cell, Tested)>,
+    /// Index of the rule that chose.
+    rule: usize,
+    /// Test prompts by index, with their words.
+    prompts: Vec<(usize, String)>,
 }
 
-impl Drawn {
-    fn of(args: &FigureArgs, plan: &Plan, run: &Run) -> Result<Self> {
+impl<'a> Shown<'a> {
+    fn of(args: &FigureArgs, plan: &'a Plan, run: &Run) -> Result<Self> {
         let arm = match &args.arm {
             None => 0,
-            Some(name) => plan
-                .arms
-                .iter()
-                .position(|arm| arm.name == *name)
-                .ok_or_else(|| {
-                    let names: Vec<&str> = plan.arms.iter().map(|arm| arm.name.as_str()).collect();
+            Some(name) => {
+                let names: Vec<&str> = plan.arms.iter().map(|arm| arm.name.as_str()).collect();
+                let found = names.iter().position(|known| same_name(known, name));
+                found.ok_or_else(|| {
+                    let hint = suggest(name, &names);
                     BadInput::new(format!(
-                        "--arm: the run has no arm \"{name}\"\n  hint: one of {}",
-                        names.join(", ")
+                        "--arm: the run has no arm \"{name}\"\n  hint: {hint}"
                     ))
-                })?,
+                })?
+            }
         };
         let rule = match &args.rule {
             None => 0,
             Some(name) => {
-                let rule = plan
-                    .rule_named(name)
-                    .map_err(|e| BadInput::new(format!("--rule: {e}")))?;
+                let rule = plan.rule_named(name);
+                let rule = rule.map_err(|e| BadInput::new(format!("--rule: {e}")))?;
                 plan.rules
                     .iter()
                     .position(|known| known.name == rule.name)
                     .unwrap_or(0)
             }
         };
-        let mut cells: Vec<&Cell> = plan.cells.iter().filter(|cell| cell.arm == arm).collect();
-        cells.sort_by_key(|cell| cell.seed);
-        cells.dedup_by_key(|cell| (cell.seed, cell.subject));
-        let first = cells.first().map(|cell| cell.seed);
-        cells.retain(|cell| Some(cell.seed) == first);
+        let of_arm = || plan.cells.iter().filter(|cell| cell.arm == arm);
+        let first = of_arm().map(|cell| cell.seed).min();
+        let mut cells: Vec<&Cell> = of_arm().filter(|cell| Some(cell.seed) == first).collect();
         shuffle(&mut stream(args.seed, "figure subjects", &[]), &mut cells);
-        let subject = plan.subject(cells.first().context("a run has cells")?);
-        let templates = &subject.prompts.test;
-        let mut prompts: Vec<usize> = (0..templates.len()).collect();
-        shuffle(&mut stream(args.seed, "figure prompts", &[]), &mut prompts);
-        prompts.truncate(args.prompts.into());
-        prompts.sort_unstable();
-        let short = |prompt: &usize| rpo_data::prompts::fill(&templates[*prompt], None, "{}");
-        let mut drawn = Self {
-            columns: [String::from("references")]
-                .into_iter()
-                .chain(prompts.iter().map(short))
-                .collect(),
-            rows: Vec::new(),
+        let mut shown = Self {
+            cells: Vec::new(),
+            rule,
+            prompts: Vec::new(),
         };
-        let mut shown = 0;
+        let mut templates: &[String] = &[];
         for cell in cells {
-            if shown == args.subjects {
+            let own = &plan.subject(cell).prompts.test;
+            if shown.cells.len() == usize::from(args.subjects) {
                 break;
             }
-            let Some(tested) = run.tested(plan, cell)? else {
+            if !shown.cells.is_empty() && own != templates {
                 continue;
-            };
-            let rows = of_cell(plan, run, cell, &tested, rule, &prompts)?;
-            drawn.rows.extend(rows.into_iter().map(|(name, pictures)| {
-                let larger = |picture: &RgbImage| {
-                    let [w, h] = [picture.width(), picture.height()]
-                        .map(|side| side * u32::from(args.enlarge));
-                    resize(picture, w, h, FilterType::Nearest)
-                };
-                (name, pictures.iter().map(larger).collect())
-            }));
-            shown += 1;
+            }
+            if let Some(tested) = run.tested(plan, cell)? {
+                templates = own;
+                shown.cells.push((cell, tested));
+            }
         }
-        if shown == 0 {
+        if shown.cells.is_empty() {
             return Err(BadInput::new(format!(
                 "{}: no subject of this arm has a result yet\n  hint: rpo-train status {}",
                 run.path.display(),
                 run.path.display()
             )));
         }
-        Ok(drawn)
+        let mut prompts: Vec<usize> = (0..templates.len()).collect();
+        shuffle(&mut stream(args.seed, "figure prompts", &[]), &mut prompts);
+        prompts.truncate(args.prompts.into());
+        prompts.sort_unstable();
+        // "a {} in the snow", as `generate -p` takes it.
+        let words = |prompt: usize| (prompt, fill(&templates[prompt], None, "{}"));
+        shown.prompts = prompts.into_iter().map(words).collect();
+        Ok(shown)
+    }
+
+    /// A row per checkpoint: a reference, and the first picture of each prompt.
+    fn of_cell(
+        &self,
+        args: &FigureArgs,
+        plan: &Plan,
+        run: &Run,
+        cell: &Cell,
+        tested: &Tested,
+    ) -> Result<Vec<(String, Vec<RgbImage>)>> {
+        let (folder, subject) = (run.trajectory(cell), plan.subject(cell));
+        let step = |rule: usize| tested.choices.steps[tested.choices.decisions[rule].chosen];
+        let chosen = format!(
+            "chosen by {}: step {}",
+            plan.rules[self.rule].name,
+            step(self.rule)
+        );
+        let last = plan.rules.iter().position(|rule| rule.kind == Kind::Last);
+        let last = last.filter(|last| *last != self.rule).map(step);
+        let shown = [("step 0".to_owned(), 0), (chosen, step(self.rule))].into_iter();
+        let shown = shown.chain(last.map(|last| (format!("last: step {last}"), last)));
+        let row = |(i, (what, step)): (usize, (String, usize))| {
+            let samples = folder.samples("test", step);
+            let of =
+                |(prompt, _): &(usize, String)| samples.join(format!("prompt-{prompt:02}-0.png"));
+            let photo = i % subject.photos.max(1);
+            let reference = folder.0.join(format!("references/{photo:02}.png"));
+            let paths = [reference].into_iter().chain(self.prompts.iter().map(of));
+            let pictures = paths.map(|path| read(&path, args.enlarge.into()));
+            Ok((
+                format!("{} · {what}", subject.name),
+                pictures.collect::<Result<_>>()?,
+            ))
+        };
+        shown.enumerate().map(row).collect()
     }
 }
 
-/// A row per checkpoint: a reference, and the first picture of each prompt.
-fn of_cell(
-    plan: &Plan,
-    run: &Run,
-    cell: &Cell,
-    tested: &Tested,
-    rule: usize,
-    prompts: &[usize],
-) -> Result<Vec<(String, Vec<RgbImage>)>> {
-    let (folder, name) = (run.trajectory(cell), &plan.subject(cell).name);
-    let step = |rule: usize| tested.choices.steps[tested.choices.decisions[rule].chosen];
-    let chosen = format!("chosen by {}: step {}", plan.rules[rule].name, step(rule));
-    let last = plan.rules.iter().position(|rule| rule.kind == Kind::Last);
-    let last = last
-        .filter(|last| *last != rule)
-        .map(|last| (format!("last: step {}", step(last)), step(last)));
-    let shown = [("step 0".to_owned(), 0), (chosen, step(rule))]
-        .into_iter()
-        .chain(last);
-    let row = |(i, (what, step)): (usize, (String, usize))| {
-        let samples = folder.samples("test", step);
-        let of = prompts
-            .iter()
-            .map(|prompt| samples.join(format!("prompt-{prompt:02}-0.png")));
-        let reference = folder.0.join(format!("references/{i:02}.png"));
-        let paths = [reference].into_iter().chain(of);
-        let pictures = paths.map(|path| read(&path)).collect::<Result<_>>()?;
-        Ok((format!("{name} · {what}"), pictures))
-    };
-    shown.enumerate().map(row).collect()
-}
-
-fn read(path: &Path) -> Result<RgbImage> {
+/// The centre square of a picture, each pixel enlarged.
+fn read(path: &Path, enlarge: u32) -> Result<RgbImage> {
     let picture = image::open(path).with_context(|| path.display().to_string());
-    Ok(picture.or_bad_input("a picture of the run")?.into_rgb8())
+    let picture = picture.or_bad_input("a picture of the run")?.into_rgb8();
+    let side = picture.width().min(picture.height());
+    let square = center_square(&picture, side);
+    let larger = side * enlarge;
+    Ok(resize(&square, larger, larger, FilterType::Nearest))
 }

@@ -9,6 +9,8 @@ const LETTER: u32 = 8;
 const GAP: u32 = 6;
 /// Longest side of a sheet; pictures are made smaller to fit.
 const LONGEST: u32 = 16_000;
+/// Lines of a column's name.
+const MOST_LINES: usize = 3;
 const PAPER: Rgb<u8> = Rgb([250, 250, 248]);
 const INK: Rgb<u8> = Rgb([30, 30, 34]);
 
@@ -39,15 +41,24 @@ impl Sheet<'_> {
             .max(1);
         let scale = (side / 256).clamp(1, 4);
         let line = LETTER * scale + GAP;
+        let letters = (side / (LETTER * scale)) as usize;
+        let heads: Vec<Vec<String>> = self
+            .columns
+            .iter()
+            .map(|name| lines(name, letters))
+            .collect();
+        let head = line * heads.iter().map(Vec::len).max().unwrap_or(1) as u32;
         let width = GAP + across * (side + GAP);
-        let height = line + GAP + down * (line + side + GAP);
+        let height = head + GAP + down * (line + side + GAP);
         let mut sheet = RgbImage::from_pixel(width, height, PAPER);
-        for (i, name) in self.columns.iter().enumerate() {
+        for (i, name) in heads.iter().enumerate() {
             let x = GAP + i as u32 * (side + GAP);
-            write(&mut sheet, name, (x, GAP), scale, side);
+            for (y, part) in (GAP..).step_by(line as usize).zip(name) {
+                write(&mut sheet, part, (x, y), scale, side);
+            }
         }
         for (r, (name, pictures)) in self.rows.iter().enumerate() {
-            let y = line + GAP + r as u32 * (line + side + GAP);
+            let y = head + GAP + r as u32 * (line + side + GAP);
             write(&mut sheet, name, (GAP, y), scale, width - 2 * GAP);
             for (c, picture) in pictures.iter().enumerate() {
                 let small = rpo_data::picture::resize(picture, side, side);
@@ -57,6 +68,25 @@ impl Sheet<'_> {
         }
         sheet
     }
+}
+
+/// A name in at most three lines, broken between words; one word or one line is not broken.
+fn lines(name: &str, letters: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in name.split(' ') {
+        let count = lines.len();
+        let line = &mut lines[count - 1];
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= letters || count == MOST_LINES
+        {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
 }
 
 /// Writes as much of `text` as `room` pixels hold; letters that the font lacks become `?`.
@@ -85,6 +115,18 @@ fn write(sheet: &mut RgbImage, text: &str, (x, y): (u32, u32), scale: u32, room:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_names_are_broken_between_words() {
+        assert_eq!(
+            lines("a {} on a pink blanket", 12),
+            ["a {} on a", "pink blanket"]
+        );
+        assert_eq!(lines("scale 1", 20), ["scale 1"]);
+        assert_eq!(lines("averylongword", 4), ["averylongword"]);
+        assert_eq!(lines("a b c d e f", 1), ["a", "b", "c d e f"]);
+        assert_eq!(lines("", 8), [""]);
+    }
 
     #[test]
     fn every_picture_has_its_place() {

@@ -12,6 +12,7 @@ use rpo_experiment::plan::Cell;
 use rpo_experiment::run::Folder;
 use rpo_experiment::run::choices;
 use rpo_experiment::words::describe_guidance;
+use rpo_experiment::{LrScheduler, Training};
 use rpo_reward::select::Kind;
 use std::path::{Path, PathBuf};
 
@@ -87,6 +88,7 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<Stri
         images => subject.references.len(), preset => arm.preset.name(),
         recipe => arm.recipe.describe(arm.preset),
         steps => arm.training.steps, learning_rate => arm.training.learning_rate,
+        schedule => schedule(&arm.training),
         rank => lora.rank, alpha => lora.alpha, dropout => lora.dropout,
         targets => lora.targets, seed => cell.seed,
         reward_model => &setup.experiment.encoders.reward,
@@ -101,6 +103,19 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<Stri
         version => env!("CARGO_PKG_VERSION"),
     })?;
     Ok(card)
+}
+
+/// How the learning rate changes; nothing if it does not.
+fn schedule(training: &Training) -> String {
+    let mut words = String::new();
+    if training.lr_scheduler != LrScheduler::Constant {
+        let name = format!("{:?}", training.lr_scheduler).to_lowercase();
+        words += &format!(", {name} to step {}", training.steps);
+    }
+    if training.lr_warmup_steps > 0 {
+        words += &format!(", warm-up of {} steps", training.lr_warmup_steps);
+    }
+    words
 }
 
 /// The repository's name, if the model was given by one: the hub refuses a card with any other name.

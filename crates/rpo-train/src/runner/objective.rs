@@ -38,6 +38,11 @@ impl Noised {
         })
     }
 
+    /// x_t, `[B, h, w, C]`.
+    pub fn noised(&self) -> &Tensor {
+        &self.noised
+    }
+
     /// The timestep of every row.
     pub fn timesteps(&self) -> &[usize] {
         &self.timesteps
@@ -101,7 +106,8 @@ pub struct Batch {
 pub struct Losses {
     /// What is minimised.
     pub total: f64,
-    /// Its unweighted terms by name: `sim` (Eq. 7), `pref` (Eq. 8), `prior`.
+    /// Its terms by name, before their weights in the total: `sim` (Eq. 7, with min-SNR weights where the recipe has them), `pref`
+    /// (Eq. 8), `prior`.
     pub terms: BTreeMap<&'static str, f64>,
     /// The errors that the terms are computed from, one for each part of the batch.
     pub errors: Vec<Errors>,

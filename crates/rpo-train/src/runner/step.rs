@@ -26,11 +26,12 @@ pub struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// The batch of one step; `rng` is the step's own stream.
+    /// The batch of one step; `rng` is the step's own stream, `flips` that of its mirrored references: training with and without them
+    /// has the same draws otherwise.
     ///
     /// # Errors
     /// Tensor errors.
-    pub fn batch(&self, rng: &mut ChaCha8Rng) -> Result<Batch> {
+    pub fn batch(&self, rng: &mut ChaCha8Rng, flips: &mut ChaCha8Rng) -> Result<Batch> {
         let recipe = &self.arm.recipe;
         let b = self.arm.training.batch;
         let schedule = &self.pipeline.schedule;
@@ -44,7 +45,7 @@ impl Step<'_> {
         let index: Vec<usize> = (0..b).map(|_| random::below(rng, references)).collect();
         let places: Vec<u32> = index.iter().map(|i| *i as u32).collect();
         let flipped: Vec<bool> = match recipe.flip {
-            true => (0..b).map(|_| random::chance(rng, 0.5)).collect(),
+            true => (0..b).map(|_| random::chance(flips, 0.5)).collect(),
             false => vec![false; b],
         };
         let latents = self.reference_latents(&index, &flipped, rng)?;

@@ -229,7 +229,8 @@ impl Training<'_> {
             recompute: memory::recomputes(self.arm, self.setup.pipeline.unet_params.parameters()),
         };
         let parts = self.arm.training.gradient_accumulation;
-        let batch = step_of.batch(&mut rng)?;
+        let mut flips = random::stream(self.cell.seed, "flips", &names);
+        let batch = step_of.batch(&mut rng, &mut flips)?;
         let mut dropout = random::stream(self.cell.seed, "dropout", &names);
         self.trained.begin_step(dropout.next_u64());
         let (losses, grads) = objective.gradients(&batch, parts)?;
@@ -244,7 +245,9 @@ impl Training<'_> {
         }
         let vars = self.trained.params().vars();
         let mut due = vars.clone();
-        due.retain(|(tensor, _)| self.trained.learns_by(tensor) == step);
+        // What learns only once something else has moved waits for the first step that moves anything.
+        let waits = |by: usize| by + if by > 1 { self.idle_steps() } else { 0 };
+        due.retain(|(tensor, _)| waits(self.trained.learns_by(tensor)) == step);
         optim::check_gradients(&due, &grads)?;
         let grad_norm = optim::global_norm(&grads, &vars)?;
         if !grad_norm.is_finite() {
@@ -264,6 +267,13 @@ impl Training<'_> {
             loss,
             grad_norm,
         })
+    }
+
+    /// The first steps, those of a warm-up's beginning, whose learning rate is 0.
+    fn idle_steps(&self) -> usize {
+        let training = &self.arm.training;
+        let idle = (1..=training.steps).take_while(|step| training.rate(*step) == 0.0);
+        idle.count()
     }
 
     /// What helps where a step gives what is not finite.

@@ -17,7 +17,13 @@ const FLOORS: [(&str, &[&str]); 16] = [
     ("rpo-diffusion", &["rpo-encoders", "rpo-files", "rpo-nn"]),
     (
         "rpo-eval",
-        &["rpo-encoders", "rpo-nn", "rpo-reward", "rpo-stats"],
+        &[
+            "rpo-data",
+            "rpo-encoders",
+            "rpo-nn",
+            "rpo-reward",
+            "rpo-stats",
+        ],
     ),
     (
         "rpo-experiment",
@@ -45,8 +51,10 @@ const FLOORS: [(&str, &[&str]); 16] = [
             "rpo-data",
             "rpo-diffusion",
             "rpo-encoders",
+            "rpo-eval",
             "rpo-files",
             "rpo-nn",
+            "rpo-reward",
         ],
     ),
     (

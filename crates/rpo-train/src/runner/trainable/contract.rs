@@ -57,7 +57,7 @@ pub trait Trained {
         1.0
     }
 
-    /// The step by which one of these tensors must have received a non-zero gradient.
+    /// The step by which one of these tensors must have received a non-zero gradient, if the first step moves weights.
     fn learns_by(&self, _tensor: &str) -> usize {
         1
     }
