@@ -190,8 +190,8 @@ mod tests {
         let said = message("my_subject", &["model.preset=sd15"]);
         for key in [
             "subjects.token = \"[v]\"",
-            "training.learning_rate = 0.0001",
-            "training.batch = 2",
+            "training.learning_rate = 0.0005",
+            "training.batch = 4",
             "model.size = 0",
         ] {
             assert!(said.contains(key), "no {key} in {said}");
