@@ -52,7 +52,7 @@ fn experiments_of_before_mean_the_same_bit_for_bit() {
     }
     assert_eq!(
         &hasher.finalize().to_hex()[..32],
-        "459d6342ba97b4c690fe53a51730406d"
+        "06c096047d7dc27bc0eb8d82f3119b64"
     );
 }
 
