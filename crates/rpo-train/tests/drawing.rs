@@ -117,7 +117,7 @@ fn a_figure_shows_what_a_run_chose() {
     let all = image::open(home.path("all.png")).unwrap().to_rgb8();
     // Two subjects; base model, choice and last of each; a reference and a prompt.
     assert_eq!(all.dimensions(), (6 + 2 * 134, 20 + 6 * 148));
-    let subject = |name: &str| home.path(&format!("run/trajectories/two/{name}/seed-0"));
+    let subject = |name: &str| home.path(&format!("run/trajectories/ours/{name}/seed-0"));
     let of = |path: &str| {
         ["lion", "lion-2"].map(|name| image::open(subject(name).join(path)).unwrap().to_rgb8())
     };

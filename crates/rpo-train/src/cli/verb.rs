@@ -7,7 +7,7 @@ use rpo_files::failure::BadInput;
 use std::ffi::OsString;
 use std::path::Path;
 
-pub(super) const VERBS: [&str; 22] = [
+pub(super) const VERBS: [&str; 23] = [
     "run",
     "new",
     "completions",
@@ -25,6 +25,7 @@ pub(super) const VERBS: [&str; 22] = [
     "import",
     "eval",
     "report",
+    "figure",
     "stickerbench",
     "doctor",
     "experiments",
