@@ -51,7 +51,7 @@ impl ColourWord {
         [0.0, 0.08, 0.15, 0.33, 0.5, 0.62, 0.77, 0.9][self as usize]
     }
 
-    /// The colour that a text gives a noun, in any wording: "red" of "a red lion on a skateboard" and of "a red [v] lion".
+    /// The colour that a text gives a noun, in any wording: "red" of "a red lion on a skateboard" and of `a red [v] lion`.
     pub fn of_noun(text: &str, noun: &str) -> Option<ColourWord> {
         let words: Vec<&str> = text.split_whitespace().collect();
         let at = words.iter().position(|word| *word == noun)?;
