@@ -169,10 +169,6 @@ def differences(old, new):
         counts[kind] = len(a)
         if not a:
             lines.append(f"{kind}: nothing to compare")
-        if kind == "test":
-            # The columns that both have: a later version may judge by more.
-            both = {metric for _, metric in a} & {metric for _, metric in b}
-            a, b = ({key: value for key, value in side.items() if key[1] in both} for side in (a, b))
         keys = sorted(set(a) & set(b), key=str)
         if alone := sorted(set(a) ^ set(b), key=str):
             lines.append(f"{kind}: {len(alone)} on one side alone; the first is {alone[0]}")

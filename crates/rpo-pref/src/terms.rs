@@ -91,7 +91,8 @@ pub trait Term: Debug + Send + Sync {
     fn value(&self, errors: &Errors) -> (f64, BTreeMap<Rows, Vec<f64>>);
 }
 
-/// The mean squared error on some rows, weighted where the samples have weights: L_sim on the references, prior preservation on the class.
+/// The mean squared error on some rows, weighted where the samples have weights: L_sim on the references, prior preservation on
+/// the class.
 #[derive(Clone, Copy, Debug)]
 pub struct Mean {
     /// Its name.

@@ -11,6 +11,7 @@ use crate::train::{Run, Start};
 use crate::vae;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use rpo_data::stickerbench::splits::DEV;
 use rpo_diffusion::{Pipeline, load_unet};
 use rpo_encoders::dual::DualEncoder;
 use rpo_encoders::vit::VitEncoder;
@@ -153,10 +154,10 @@ struct SubjectsArgs {
     #[arg(long, default_value = "assets/micro")]
     model: PathBuf,
     /// Seed of the subjects: 1 for DEV, 2 for TEST
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = DEV.seed)]
     seed: u64,
     /// Number of subjects
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = DEV.subjects as u32, value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
     /// Threads of the networks; 0: one per core
     #[arg(long, default_value_t = 0)]

@@ -17,7 +17,6 @@ use rpo_eval::reward::Rewarder;
 use rpo_eval::scorer::{ClipColumns, ImageColumn, Scored, Scorer};
 use rpo_nn::Place;
 use rpo_reward::{Lambda, Mean};
-use serde::Serialize;
 use std::path::Path;
 
 /// λ of the two rewards.
@@ -57,7 +56,7 @@ impl Kind {
 }
 
 /// Mean scores of renders over subjects, prompts and pictures.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// What was rendered.
     pub what: &'static str,

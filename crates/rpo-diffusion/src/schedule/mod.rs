@@ -94,16 +94,20 @@ impl NoiseSchedule {
     /// Weighting Strategy"): `min(SNR, γ)` in terms of the clean sample, that is divided by SNR where the network predicts the
     /// noise and by SNR + 1 where it predicts the velocity; `SNR = a_t / (1 - a_t)`. At SNR 0 the noise has weight 1.
     pub fn min_snr_weights(&self, gamma: f64) -> Vec<f64> {
-        let weight = |a: &f64| {
-            let snr = a / (1. - a);
-            match self.prediction_type {
-                PredictionType::Epsilon if snr <= gamma => 1.,
-                PredictionType::Epsilon => gamma / snr,
-                PredictionType::VPrediction => snr.min(gamma) / (snr + 1.),
-                PredictionType::Sample => snr.min(gamma),
-            }
-        };
-        self.alphas_cumprod.iter().map(weight).collect()
+        let times = 0..self.alphas_cumprod.len();
+        times.map(|t| self.min_snr_weight(gamma, t)).collect()
+    }
+
+    /// That of one timestep of the schedule.
+    pub fn min_snr_weight(&self, gamma: f64, t: usize) -> f64 {
+        let a = self.alphas_cumprod[t];
+        let snr = a / (1. - a);
+        match self.prediction_type {
+            PredictionType::Epsilon if snr <= gamma => 1.,
+            PredictionType::Epsilon => gamma / snr,
+            PredictionType::VPrediction => snr.min(gamma) / (snr + 1.),
+            PredictionType::Sample => snr.min(gamma),
+        }
     }
 
     /// `sqrt(a_t)` and `sqrt(1 - a_t)` as `[B, 1, ...]`.

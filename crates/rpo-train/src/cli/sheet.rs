@@ -41,7 +41,8 @@ impl Sheet<'_> {
             .max(1);
         let scale = (side / 256).clamp(1, 4);
         let line = LETTER * scale + GAP;
-        let letters = (side / (LETTER * scale)) as usize;
+        // A letter is left free, so that names beside each other stay apart.
+        let letters = (side / (LETTER * scale)).saturating_sub(1) as usize;
         let heads: Vec<Vec<String>> = self
             .columns
             .iter()

@@ -52,9 +52,8 @@ impl Step<'_> {
         let (t_ref, e_ref) = (times(rng), noise_like(&latents, rng)?);
         let mut batch = Batch::default();
         if let Some(gamma) = recipe.min_snr_gamma {
-            let weights = schedule.min_snr_weights(gamma);
-            let of_rows = t_ref.iter().map(|t| weights[*t]).collect();
-            batch.weights.insert(Rows::Reference, of_rows);
+            let weights = t_ref.iter().map(|t| schedule.min_snr_weight(gamma, *t));
+            batch.weights.insert(Rows::Reference, weights.collect());
         }
         let c = self.set.c.select(&places)?;
         let under_c = Noised::new(schedule, &latents, &e_ref, &t_ref, c)?;

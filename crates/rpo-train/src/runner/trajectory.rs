@@ -245,8 +245,9 @@ impl Training<'_> {
         }
         let vars = self.trained.params().vars();
         let mut due = vars.clone();
-        // What learns only once something else has moved waits for the first step that moves anything.
-        let waits = |by: usize| by + if by > 1 { self.idle_steps() } else { 0 };
+        // The first step of a warm-up moves nothing: what learns only once something else has moved waits for the next.
+        let idle = usize::from(self.arm.training.rate(1) == 0.0);
+        let waits = |by: usize| by + if by > 1 { idle } else { 0 };
         due.retain(|(tensor, _)| waits(self.trained.learns_by(tensor)) == step);
         optim::check_gradients(&due, &grads)?;
         let grad_norm = optim::global_norm(&grads, &vars)?;
@@ -267,13 +268,6 @@ impl Training<'_> {
             loss,
             grad_norm,
         })
-    }
-
-    /// The first steps, those of a warm-up's beginning, whose learning rate is 0.
-    fn idle_steps(&self) -> usize {
-        let training = &self.arm.training;
-        let idle = (1..=training.steps).take_while(|step| training.rate(*step) == 0.0);
-        idle.count()
     }
 
     /// What helps where a step gives what is not finite.
