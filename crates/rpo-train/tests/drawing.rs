@@ -115,14 +115,14 @@ fn a_figure_shows_what_a_run_chose() {
     let large = ["--subjects", "5", "--enlarge", "2", "--out", "all.png"];
     home.succeeds(&figure(&large));
     let all = image::open(home.path("all.png")).unwrap().to_rgb8();
-    // Two subjects; base model, choice and last of each; a reference and a prompt.
-    assert_eq!(all.dimensions(), (6 + 2 * 134, 20 + 6 * 148));
+    // Two subjects; base model, choice and last of each; a reference and a prompt, whose name takes two lines.
+    assert_eq!(all.dimensions(), (6 + 2 * 134, 34 + 6 * 148));
     let subject = |name: &str| home.path(&format!("run/trajectories/ours/{name}/seed-0"));
     let of = |path: &str| {
         ["lion", "lion-2"].map(|name| image::open(subject(name).join(path)).unwrap().to_rgb8())
     };
     let shown = |column: u32, row: u32| {
-        let (x, y) = (6 + 134 * column, 34 + 148 * row);
+        let (x, y) = (6 + 134 * column, 48 + 148 * row);
         image::RgbImage::from_fn(64, 64, |i, j| *all.get_pixel(x + 2 * i, y + 2 * j))
     };
     let first = usize::from(shown(0, 0) != of("references/00.png")[0]);
