@@ -83,6 +83,18 @@ pub fn l_pref(ell: &[f64], labels: &[f64], beta: f64) -> Value {
     }
 }
 
+/// DCO's consistency: `-log σ(-β d)` with d the mean error of the trained network less that of the base, and the slope `β σ(β d) / B`
+/// in every error of the trained network.
+#[must_use]
+pub fn consistency(trained: &[f64], base: &[f64], beta: f64) -> Value {
+    debug_assert_eq!(trained.len(), base.len());
+    let z = beta * (mean(trained).value - mean(base).value);
+    Value {
+        value: softplus(z),
+        slopes: vec![beta * sigmoid(z) / trained.len() as f64; trained.len()],
+    }
+}
+
 /// `-log σ(-z) = log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|))`.
 fn softplus(z: f64) -> f64 {
     z.max(0.0) + (-z.abs()).exp().ln_1p()

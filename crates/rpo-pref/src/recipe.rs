@@ -9,11 +9,13 @@ use crate::terms::{self, Network, Objective, Rows};
 
 mod choices;
 mod preset;
+mod prompts;
 
 pub use choices::{
     Crop, Latent, ReferencePrompt, Sharing, TokenInReward, ValidationNoise, ValidationPrompts,
 };
 pub use preset::Preset;
+pub use prompts::{ClassPrompt, InstancePrompt};
 
 /// Declares [`Recipe`] and, with the same keys, all optional, [`RecipeKeys`].
 macro_rules! recipe {
@@ -46,7 +48,7 @@ macro_rules! recipe {
             /// [`RecipeError`] with the first key that is out of range.
             pub fn resolve(&self) -> Result<Recipe, RecipeError> {
                 let preset = self.preset.recipe();
-                let recipe = Recipe { $($key: self.$key.unwrap_or(preset.$key),)+ };
+                let recipe = Recipe { $($key: self.$key.clone().unwrap_or(preset.$key),)+ };
                 recipe.check()?;
                 Ok(recipe)
             }
@@ -87,7 +89,7 @@ recipe! {
     validation_noise: ValidationNoise;
     /// The prompts of validation pictures.
     validation_prompts: ValidationPrompts;
-    /// β of Eq. 8. The official `train.py` parses one and uses 1.
+    /// β of Eq. 8, and of the consistency loss. The official `train.py` parses one and uses 1.
     beta: f64;
     /// τ in `σ((r_ref - r_gen) / τ)`; the paper has none, so 1.
     tau: f64;
@@ -99,15 +101,25 @@ recipe! {
     l_sim_weight: f64;
     /// Weight of L_pref.
     l_pref_weight: f64;
-    /// Weight of DreamBooth's prior preservation: the squared error on the base model's pictures of [`class_prompt`].
+    /// Weight of DreamBooth's prior preservation: the squared error on the base model's pictures of `class_prompt`.
     prior_weight: f64;
     /// Number of class pictures. DreamBooth's paper draws 1000, its diffusers example 200.
     class_pictures: usize;
+    /// Weight of output preservation: `||ε_θ - ε_base||²` on the noised references under their prompt without the token, a prior that
+    /// needs no pictures.
+    preservation_weight: f64 = default;
+    /// Weight of DCO's consistency loss, `-log σ(-β (e_θ(x_ref, c) - e_base(x_ref, c without the token)))`, with the means over the
+    /// batch.
+    consistency_weight: f64 = default;
     /// γ of min-SNR weights on L_sim (Hang et al. 2023): `min(SNR, γ) / SNR` for networks that predict the noise, over `SNR + 1`
     /// for those that predict the velocity; `"none"`: no weights.
     min_snr_gamma: Option<f64>, "rpo_reward::optional", "rpo_reward::optional::present" = default;
     /// Whether a reference is mirrored left to right in half of the steps that draw it.
     flip: bool = default;
+    /// c of Eq. 7: the prompt of references without a caption. `{}` stands for token and class: `a photo of {}`, as in the paper.
+    instance_prompt: InstancePrompt = default;
+    /// The prompt of the class's pictures. `{}` stands for the class: `a photo of a {}`.
+    class_prompt: ClassPrompt = default;
 }
 
 fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
@@ -162,8 +174,12 @@ impl Recipe {
             l_pref_weight: 1.0,
             prior_weight: 0.0,
             class_pictures: 0,
+            preservation_weight: 0.0,
+            consistency_weight: 0.0,
             min_snr_gamma: None,
             flip: false,
+            instance_prompt: InstancePrompt::default(),
+            class_prompt: ClassPrompt::default(),
         }
     }
 
@@ -217,6 +233,32 @@ impl Recipe {
         }
     }
 
+    /// Diffusion-DPO without L_sim, as the paper compares it: preferences alone, with λ_train = 0.5. Everything else is
+    /// [`Recipe::paper`]'s, with errors as means; Diffusion-DPO's own β is in the thousands.
+    #[must_use]
+    pub fn dpo() -> Self {
+        Self {
+            norm: Norm::Mean,
+            l_sim_weight: 0.0,
+            lambda_train: 0.5,
+            ..Self::paper()
+        }
+    }
+
+    /// DCO, direct consistency optimisation (Lee et al. 2024): the consistency loss alone, with β = 1000 and clipping at 1 as in its
+    /// code; no pictures are drawn.
+    #[must_use]
+    pub fn dco() -> Self {
+        Self {
+            norm: Norm::Mean,
+            l_sim_weight: 0.0,
+            l_pref_weight: 0.0,
+            consistency_weight: 1.0,
+            beta: 1000.0,
+            ..Self::paper()
+        }
+    }
+
     /// The paper with improvements that cost nothing: errors as means, so that L_sim and L_pref do not depend on the picture's
     /// size; one pass for both losses; expected labels instead of near coin flips; held-out validation prompts.
     ///
@@ -252,12 +294,19 @@ impl Recipe {
             ("l_sim_weight", self.l_sim_weight),
             ("l_pref_weight", self.l_pref_weight),
             ("prior_weight", self.prior_weight),
+            ("preservation_weight", self.preservation_weight),
+            ("consistency_weight", self.consistency_weight),
         ] {
             if !weight(value) {
                 return error(key, value, "a weight is 0 or more");
             }
         }
-        if self.l_sim_weight == 0.0 && self.l_pref_weight == 0.0 {
+        let learn = [
+            self.l_sim_weight,
+            self.l_pref_weight,
+            self.consistency_weight,
+        ];
+        if learn == [0.0; 3] {
             return error(
                 "l_sim_weight",
                 0.0,
@@ -310,6 +359,26 @@ impl Recipe {
                 return error(key, count as f64, "at most 100000 pictures");
             }
         }
+        for (key, prompt, valid) in [
+            (
+                "instance_prompt",
+                &self.instance_prompt.0,
+                self.instance_prompt.is_valid(),
+            ),
+            (
+                "class_prompt",
+                &self.class_prompt.0,
+                self.class_prompt.is_valid(),
+            ),
+        ] {
+            if !valid {
+                return Err(RecipeError {
+                    key,
+                    value: format!("{prompt:?}"),
+                    hint: "one {} and no other braces, as in \"a photo of {}\"",
+                });
+            }
+        }
         if self.prior_weight > 0.0 && self.class_pictures == 0 {
             return error(
                 "class_pictures",
@@ -320,7 +389,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// The objective of a step (Eq. 9): `sim`, `pref`, `prior`, each if its weight is not 0.
+    /// The objective of a step (Eq. 9): `sim`, `pref`, `prior`, `preservation`, `consistency`, each if its weight is not 0.
     #[must_use]
     pub fn objective(&self) -> Objective {
         let reference = match self.reference_prompt {
@@ -336,6 +405,11 @@ impl Recipe {
             .with(mean("sim", Rows::Reference), self.l_sim_weight)
             .with(pref, self.l_pref_weight)
             .with(mean("prior", Rows::Class), self.prior_weight)
+            .with(terms::Preservation, self.preservation_weight)
+            .with(
+                terms::Consistency { beta: self.beta },
+                self.consistency_weight,
+            )
     }
 
     /// Number of U-Net passes in one step of batch 1, counting frozen passes as if nothing was cached.
@@ -362,12 +436,6 @@ impl Recipe {
         }
         words
     }
-}
-
-/// The prompt of DreamBooth's class pictures: `a photo of a <class>`.
-#[must_use]
-pub fn class_prompt(class: &str) -> String {
-    format!("a photo of a {class}")
 }
 
 fn keys(recipe: &Recipe) -> serde_json::Map<String, serde_json::Value> {

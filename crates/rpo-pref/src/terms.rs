@@ -16,8 +16,10 @@ pub enum Rows {
     ReferenceMod,
     /// The generated pictures, the negatives, under c_mod.
     Generated,
-    /// Pictures of the class under [`class_prompt`](crate::recipe::class_prompt).
+    /// Pictures of the class under the recipe's [`class_prompt`](crate::recipe::ClassPrompt).
     Class,
+    /// The same noised references under c without the token. The trained network's target there is the base's prediction.
+    Plain,
 }
 
 /// Network whose errors are meant.
@@ -81,7 +83,7 @@ impl Errors {
 
 /// One loss.
 pub trait Term: Debug + Send + Sync {
-    /// Its name in records: `sim`, `pref`, `prior`.
+    /// Its name in records: `sim`, `pref`, `prior`, `preservation`, `consistency`.
     fn name(&self) -> &'static str;
 
     /// The rows that it reads, with their network.
@@ -117,6 +119,57 @@ impl Term for Mean {
             None => loss::mean(own),
         };
         (value, BTreeMap::from([(self.rows, slopes)]))
+    }
+}
+
+/// Output preservation: the mean of `||ε_θ - ε_base||²` on the references under c without the token. Needs no pictures of the class.
+#[derive(Clone, Copy, Debug)]
+pub struct Preservation;
+
+impl Term for Preservation {
+    fn name(&self) -> &'static str {
+        "preservation"
+    }
+
+    /// The base's prediction is the target.
+    fn reads(&self) -> Vec<(Network, Rows)> {
+        [Network::Trained, Network::Frozen]
+            .map(|network| (network, Rows::Plain))
+            .into()
+    }
+
+    fn value(&self, errors: &Errors) -> (f64, BTreeMap<Rows, Vec<f64>>) {
+        let rows = Rows::Plain;
+        let Value { value, slopes } = loss::mean(errors.get(Network::Trained, rows));
+        (value, BTreeMap::from([(rows, slopes)]))
+    }
+}
+
+/// DCO's consistency (Lee et al. 2024): `-log σ(-β (mean e_θ(x_ref, c) - mean e_base(x_ref, c without the token)))`, with the means
+/// over the batch before the sigmoid, as in its code.
+#[derive(Clone, Copy, Debug)]
+pub struct Consistency {
+    /// β.
+    pub beta: f64,
+}
+
+impl Term for Consistency {
+    fn name(&self) -> &'static str {
+        "consistency"
+    }
+
+    fn reads(&self) -> Vec<(Network, Rows)> {
+        vec![
+            (Network::Trained, Rows::Reference),
+            (Network::Frozen, Rows::Plain),
+        ]
+    }
+
+    fn value(&self, errors: &Errors) -> (f64, BTreeMap<Rows, Vec<f64>>) {
+        let trained = errors.get(Network::Trained, Rows::Reference);
+        let base = errors.get(Network::Frozen, Rows::Plain);
+        let Value { value, slopes } = loss::consistency(trained, base, self.beta);
+        (value, BTreeMap::from([(Rows::Reference, slopes)]))
     }
 }
 

@@ -228,6 +228,8 @@ fn passes_follow_from_the_terms() {
     assert_eq!(passes(Preset::Paper), (3, 2));
     assert_eq!(passes(Preset::Official), (2, 2));
     assert_eq!(passes(Preset::Dreambooth), (2, 0));
+    assert_eq!(passes(Preset::Dpo), (2, 2));
+    assert_eq!(passes(Preset::Dco), (1, 1));
     let alone = Recipe {
         l_sim_weight: 0.0,
         ..Recipe::ours()
@@ -285,4 +287,41 @@ fn a_new_term_brings_its_passes_and_its_slopes() {
         let numeric = (moved(h) - moved(-h)) / (2.0 * h);
         assert!((sum.slopes[&Rows::Reference][i] - numeric).abs() < 1e-8);
     }
+}
+
+/// As DCO's script computes it: the means of the batch, their difference times -β, and `-logsigmoid`.
+#[test]
+fn consistency_is_that_of_dco_s_code() {
+    let (trained, base) = ([0.31, 0.12, 0.25], [0.3, 0.2, 0.1]);
+    let of = |trained: &[f64], beta: f64| {
+        let mut errors = Errors::new(vec![]);
+        errors.insert(Network::Trained, Rows::Reference, trained.to_vec());
+        errors.insert(Network::Frozen, Rows::Plain, base.to_vec());
+        let recipe = Recipe {
+            beta,
+            ..Recipe::dco()
+        };
+        recipe.objective().sum(&errors, 1.0)
+    };
+    // torch: -F.logsigmoid(-beta * (model_loss.mean() - ref_loss.mean())), torch 2.15.
+    for (beta, expected) in [
+        (1.0, 0.706_569_400_148_547_6),
+        (1000.0, 26.666_666_666_669_293),
+        (10.0, 0.835_343_189_522_641_3),
+    ] {
+        let found = of(&trained, beta).total;
+        assert!((found - expected).abs() < 1e-9, "{beta}: {found}");
+    }
+    let h = 1e-6;
+    for i in 0..3 {
+        let at = |delta: f64| {
+            let mut moved = trained;
+            moved[i] += delta;
+            of(&moved, 10.0).total
+        };
+        let numeric = (at(h) - at(-h)) / (2.0 * h);
+        let slope = of(&trained, 10.0).slopes[&Rows::Reference][i];
+        assert!((slope - numeric).abs() < 1e-7, "{slope} {numeric}");
+    }
+    assert_eq!(of(&trained, 10.0).slopes.len(), 1);
 }

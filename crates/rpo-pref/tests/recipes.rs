@@ -2,7 +2,7 @@
 
 use rpo_pref::recipe::{
     Crop, Latent, Passes, Recipe, RecipeKeys, ReferencePrompt, Sharing, TokenInReward,
-    ValidationNoise, ValidationPrompts, class_prompt,
+    ValidationNoise, ValidationPrompts,
 };
 use rpo_pref::{LabelKind, LabelReward, Norm, Pairs, Preset};
 
@@ -119,7 +119,8 @@ fn dreambooth_has_a_prior_and_no_preference() {
             frozen: 0
         }
     );
-    assert_eq!(class_prompt("teapot"), "a photo of a teapot");
+    assert_eq!(recipe.class_prompt.of("teapot"), "a photo of a teapot");
+    assert_eq!(recipe.instance_prompt.of("[V] dog"), "a photo of [V] dog");
 }
 
 #[test]
@@ -215,5 +216,21 @@ fn mistakes_are_named() {
         let keys: RecipeKeys = toml::from_str(&format!("preset = \"paper\"\n{text}")).unwrap();
         let error = keys.resolve().unwrap_err().to_string();
         assert!(error.starts_with(key), "{error}");
+    }
+}
+
+#[test]
+fn a_prompt_has_one_place_for_its_words() {
+    for (text, valid) in [
+        ("a {}", true),
+        ("{}", true),
+        ("a photo", false),
+        ("{} {}", false),
+        ("{token} {}", false),
+        ("a {\n}", false),
+    ] {
+        let text = format!("preset = \"ours\"\ninstance_prompt = {text:?}");
+        let keys: RecipeKeys = toml::from_str(&text).unwrap();
+        assert_eq!(keys.resolve().is_ok(), valid, "{text}");
     }
 }

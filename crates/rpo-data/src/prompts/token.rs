@@ -37,6 +37,18 @@ pub fn token_places(text: &str, token: &str) -> Vec<Range<usize>> {
     found
 }
 
+/// A text with `{token}` in every place of its token, to be filled without one.
+pub fn with_places(text: &str, token: &str) -> String {
+    let mut template = text.to_owned();
+    for place in token_places(text, token).into_iter().rev() {
+        // A token that is called like a placeholder is not one.
+        if !(text[..place.start].ends_with('{') && text[place.end..].starts_with('}')) {
+            template.replace_range(place, "{token}");
+        }
+    }
+    template
+}
+
 /// The length of the prefix of `text` that equals `token`, ignoring case.
 fn same_start(text: &str, token: &str) -> Option<usize> {
     let mut rest = text.char_indices();

@@ -4,7 +4,7 @@ use super::counts::{class_pictures, negatives_per_prompt};
 use super::{Cell, Plan};
 use crate::fields::RewardText;
 use rpo_data::prompts::fill;
-use rpo_pref::recipe::{TokenInReward, ValidationNoise, ValidationPrompts, class_prompt};
+use rpo_pref::recipe::{TokenInReward, ValidationNoise, ValidationPrompts};
 
 /// Purpose of a picture; also the name of its noise stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +170,7 @@ impl Plan {
             }
         };
         if purpose == Purpose::Class {
-            let prompt = class_prompt(&subject.class);
+            let prompt = self.arm(cell).recipe.class_prompt.of(&subject.class);
             let of = |i: usize| {
                 let names = vec![subject.class.clone(), i.to_string()];
                 shot(prompt.clone(), [prompt.clone(), prompt.clone()], names)

@@ -16,7 +16,7 @@ pub enum Record {
         /// Steps taken, from 1.
         step: usize,
         /// The terms of the loss by name, before their weights in the loss: `sim` (Eq. 7, with min-SNR weights where the recipe has
-        /// them), `pref` (Eq. 8), `prior`.
+        /// them), `pref` (Eq. 8), `prior`, `preservation`, `consistency`.
         terms: BTreeMap<String, f64>,
         /// The minimised loss.
         loss: f64,

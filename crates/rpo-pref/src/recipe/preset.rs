@@ -16,17 +16,23 @@ pub enum Preset {
     OfficialSdxl,
     /// [`Recipe::dreambooth`].
     Dreambooth,
+    /// [`Recipe::dpo`].
+    Dpo,
+    /// [`Recipe::dco`].
+    Dco,
     /// [`Recipe::ours`].
     Ours,
 }
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Preset; 5] = [
+    pub const ALL: [Preset; 7] = [
         Preset::Paper,
         Preset::Official,
         Preset::OfficialSdxl,
         Preset::Dreambooth,
+        Preset::Dpo,
+        Preset::Dco,
         Preset::Ours,
     ];
 
@@ -38,6 +44,8 @@ impl Preset {
             Preset::Official => Recipe::official(),
             Preset::OfficialSdxl => Recipe::official_sdxl(),
             Preset::Dreambooth => Recipe::dreambooth(),
+            Preset::Dpo => Recipe::dpo(),
+            Preset::Dco => Recipe::dco(),
             Preset::Ours => Recipe::ours(),
         }
     }
@@ -50,6 +58,8 @@ impl Preset {
             Preset::Official => "official",
             Preset::OfficialSdxl => "official_sdxl",
             Preset::Dreambooth => "dreambooth",
+            Preset::Dpo => "dpo",
+            Preset::Dco => "dco",
             Preset::Ours => "ours",
         }
     }

@@ -65,24 +65,28 @@ impl Noised {
         })
     }
 
-    /// The mean over C, H and W of (target - prediction)² of every row of some blocks in one pass, `[blocks · B]`.
-    fn mean_squares(
-        blocks: &[&Noised],
+    /// The predictions for every row of some blocks in one pass, `[blocks · B, h, w, C]`.
+    fn predictions(
+        blocks: &[Noised],
         unet: &UNet2DConditionModel,
         tape: Option<&Tape>,
     ) -> Result<Tensor> {
-        let cat = |f: fn(&Noised) -> &Tensor| {
-            Tensor::cat(&blocks.iter().map(|r| f(r)).collect::<Vec<_>>(), 0)
-        };
-        let (noised, target) = (cat(|r| &r.noised)?, cat(|r| &r.target)?);
+        let noised: Vec<&Tensor> = blocks.iter().map(|r| &r.noised).collect();
+        let noised = Tensor::cat(&noised, 0)?;
         let text = Conditioning::cat(&blocks.iter().map(|r| &r.text).collect::<Vec<_>>())?;
         let times = blocks.iter().flat_map(|r| r.timesteps.iter());
         let times: Vec<f64> = times.map(|t| *t as f64).collect();
-        let prediction = match tape {
+        Ok(match tape {
             None => unet.forward(&noised, &times, &text)?,
             Some(tape) => unet.forward_on(tape, &noised, &times, &text)?,
-        };
-        Ok(ops::mean_squared_per_sample(&prediction, &target)?)
+        })
+    }
+
+    /// The mean over C, H and W of (target - prediction)² of every row, `[blocks · B]`.
+    fn mean_squares(blocks: &[Noised], predictions: &Tensor) -> Result<Tensor> {
+        let targets: Vec<&Tensor> = blocks.iter().map(|r| &r.target).collect();
+        let targets = Tensor::cat(&targets, 0)?;
+        Ok(ops::mean_squared_per_sample(predictions, &targets)?)
     }
 
     fn elements(&self) -> Result<usize> {
@@ -107,7 +111,7 @@ pub struct Losses {
     /// What is minimised.
     pub total: f64,
     /// Its terms by name, before their weights in the total: `sim` (Eq. 7, with min-SNR weights where the recipe has them), `pref`
-    /// (Eq. 8), `prior`.
+    /// (Eq. 8), `prior`, `preservation`, `consistency`.
     pub terms: BTreeMap<&'static str, f64>,
     /// The errors that the terms are computed from, one for each part of the batch.
     pub errors: Vec<Errors>,
@@ -154,9 +158,9 @@ impl Batch {
     }
 
     /// The rows that a network predicts.
-    fn blocks(&self, wanted: &BTreeSet<Rows>) -> Result<Vec<&Noised>> {
+    fn blocks(&self, wanted: &BTreeSet<Rows>) -> Result<Vec<Noised>> {
         let of = |rows| self.rows.get(rows).with_context(|| format!("no {rows:?}"));
-        wanted.iter().map(of).collect()
+        wanted.iter().map(|rows| of(rows).cloned()).collect()
     }
 }
 
@@ -224,17 +228,25 @@ impl Objective<'_> {
         for (rows, weights) in &batch.weights {
             errors.weigh(*rows, weights.clone());
         }
+        let trained = self.terms.rows(Network::Trained);
+        let mut blocks = batch.blocks(&trained)?;
         // The frozen model first, without a graph.
         let frozen = self.terms.rows(Network::Frozen);
         if !frozen.is_empty() {
-            let squares = Noised::mean_squares(&batch.blocks(&frozen)?, self.base, None)?;
+            let of_base = batch.blocks(&frozen)?;
+            let predictions = Noised::predictions(&of_base, self.base, None)?;
+            let squares = Noised::mean_squares(&of_base, &predictions)?;
             base_is_finite(&squares, &frozen, batch)?;
             self.insert(&mut errors, Network::Frozen, &frozen, &squares, batch)?;
+            let place = |rows: &BTreeSet<Rows>| rows.iter().position(|r| *r == Rows::Plain);
+            if let (Some(from), Some(to)) = (place(&frozen), place(&trained)) {
+                let rows = batch.len();
+                blocks[to].target = predictions.narrow(0, from * rows, rows)?.contiguous()?;
+            }
         }
-        let trained = self.terms.rows(Network::Trained);
-        let blocks = batch.blocks(&trained)?;
         let tape = Tape::new(self.recompute)?;
-        let squares = Noised::mean_squares(&blocks, self.theta, Some(&tape))?;
+        let predictions = Noised::predictions(&blocks, self.theta, Some(&tape))?;
+        let squares = Noised::mean_squares(&blocks, &predictions)?;
         self.insert(&mut errors, Network::Trained, &trained, &squares, batch)?;
         let sum = self.terms.sum(&errors, share);
         // The backward pass starts from the derivatives: they are the gradient of this product.

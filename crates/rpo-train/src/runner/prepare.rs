@@ -7,12 +7,14 @@ use anyhow::{Context, Result};
 use image::RgbImage;
 use image::imageops::flip_horizontal;
 use rand::RngCore;
+use rpo_data::prompts::{fill, with_places};
 use rpo_data::{picture, random};
 use rpo_diffusion::{Conditioning, Posterior, UNet2DConditionModel};
 use rpo_eval::reward::RefFeatures;
 use rpo_experiment::plan::{Cell, Purpose};
 use rpo_experiment::run::Phase;
-use rpo_pref::recipe::{Crop, class_prompt};
+use rpo_pref::recipe::Crop;
+use rpo_pref::terms::{Network, Rows};
 use rpo_pref::{Pair, PairSampler, Recipe, labels};
 use rpo_reward::{Lambda, Mean, Score};
 
@@ -34,6 +36,8 @@ pub struct TrainingSet {
     pub per_prompt: usize,
     /// c of every reference, its caption or "a photo of \[V\] class".
     pub c: Conditioning,
+    /// c of every reference without the token, where the recipe compares with the base's outputs.
+    pub c_plain: Option<Conditioning>,
     /// c_mod of every training prompt.
     pub c_mod: Conditioning,
     /// "a photo of a class", for prior preservation: one row.
@@ -124,7 +128,7 @@ pub fn prepare(
             recipe.crop == Crop::Random && references.iter().any(|p| p.width() != p.height());
         let squares = setup.squares(subject);
         let features = setup.rewarder.references(&squares)?;
-        let plain = format!("a photo of {token} {class}");
+        let plain = recipe.instance_prompt.of(&format!("{token} {class}"));
         let c: Vec<String> = subject
             .references
             .iter()
@@ -164,9 +168,12 @@ pub fn prepare(
             negative_latents: encode(&negatives)?,
             negatives,
             per_prompt,
+            c_plain: plain_texts(recipe, &c, token)
+                .map(|c| texts(&c))
+                .transpose()?,
             c: texts(&c)?,
             c_mod: texts(&c_mod)?,
-            class: texts(&[class_prompt(class)])?,
+            class: texts(&[recipe.class_prompt.of(class)])?,
             class_latents: encode(&class_pictures)?,
             preference,
         };
@@ -174,6 +181,14 @@ pub fn prepare(
         setup.pipeline.release();
         Ok(set)
     })
+}
+
+/// The references' prompts without the token, if a term reads them.
+fn plain_texts(recipe: &Recipe, c: &[String], token: &str) -> Option<Vec<String>> {
+    let objective = recipe.objective();
+    let reads = |network| objective.rows(network).contains(&Rows::Plain);
+    let plain = |c: &String| fill(&with_places(c, token), None, "");
+    (reads(Network::Trained) || reads(Network::Frozen)).then(|| c.iter().map(plain).collect())
 }
 
 fn draw_some(

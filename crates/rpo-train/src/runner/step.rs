@@ -93,6 +93,10 @@ impl Step<'_> {
             let class = Noised::new(schedule, &latents, &e, &t, text)?;
             batch.rows.insert(Rows::Class, class);
         }
+        if let Some(plain) = &self.set.c_plain {
+            let plain = under_c.under(plain.select(&places)?);
+            batch.rows.insert(Rows::Plain, plain);
+        }
         batch.rows.insert(Rows::Reference, under_c);
         Ok(batch)
     }

@@ -102,13 +102,15 @@ fn batch(inputs: &Inputs, schedule: &NoiseSchedule, terms: &terms::Objective) ->
             .or_bad_input(format!("--inputs, `*_{side}`"))
     };
     let mut batch = Batch::default();
-    for wanted in terms.rows(Network::Trained) {
+    let trained = terms.rows(Network::Trained);
+    for wanted in trained.union(&terms.rows(Network::Frozen)).copied() {
         let (side, text) = match wanted {
             Rows::Reference => ("ref", "ref"),
             // Under c_mod, the text of the negatives.
             Rows::ReferenceMod => ("ref", "gen"),
             Rows::Generated => ("gen", "gen"),
             Rows::Class => ("class", "class"),
+            Rows::Plain => ("ref", "class"),
         };
         batch.rows.insert(wanted, rows(side, text)?);
         if wanted == Rows::Generated {
