@@ -95,6 +95,7 @@ impl Work {
                     alpha: rank as f64,
                     targets: LoraConfig::ATTENTION.map(str::to_owned).to_vec(),
                     dropout: 0.0,
+                    init: Default::default(),
                 };
                 let mut unit = |module: &str, n: usize| {
                     let mut stream = random::stream(0, "lora", &[module]);

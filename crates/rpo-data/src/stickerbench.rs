@@ -25,7 +25,7 @@ pub mod subjects;
 pub mod world;
 
 pub use prompts::prompts;
-pub use subjects::{REFERENCES, named, names, noun_of, subjects};
+pub use subjects::{REFERENCES, captions, named, names, noun_of, subjects};
 
 /// Side of a picture in pixels.
 pub const SIDE: u32 = 64;

@@ -7,6 +7,7 @@ pub mod checkpoint;
 mod conditioning;
 mod config_check;
 mod config_keys;
+pub mod custom_diffusion;
 pub mod lora;
 mod pipeline;
 mod resnet;

@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var};
+use rpo_diffusion::custom_diffusion::is_key_or_value;
 use rpo_diffusion::{Conditioning, UNet2DConditionModel};
 use rpo_nn::weights::Params;
 use rpo_nn::{Tape, ops};
@@ -116,6 +117,65 @@ fn tiny(name: &str) -> Result<()> {
         worst.0, worst.1
     );
     assert!(all <= 1e-4, "{name}: all gradients are off by {all:e}");
+    Ok(())
+}
+
+/// Custom Diffusion's keys and values over frozen others: diffusers' output and gradients, and gradients of nothing else.
+fn keys_and_values(name: &str) -> Result<()> {
+    let golden = Golden::load(name)?;
+    let (config, base) = tiny_unet(name, &golden, false)?;
+    let part = base.part(is_key_or_value, base.place())?;
+    let unet = UNet2DConditionModel::new(&config, &base.with_part(&part).root())?;
+    let (x_t, hidden, target) = (
+        golden.nhwc("x_t")?,
+        golden.conditioning()?,
+        golden.nhwc("target")?,
+    );
+    let t = golden.timesteps("t")?;
+    let expected = golden.below("grad.");
+    let own = expected.keys().filter(|name| is_key_or_value(name)).count();
+    for recompute in [false, true] {
+        let tape = Some(Tape::new(recompute)?);
+        let (grads, _) = gradients(&unet, &part, &x_t, &t, &hidden, &target, tape)?;
+        assert_eq!(grads.len(), own);
+        for (key, grad) in &grads {
+            let figure = relative(grad, &expected[key])?;
+            assert!(figure <= 1e-4, "{name}: {key}: {figure:e}");
+        }
+    }
+    assert!(base.vars().is_empty());
+    let out = |unet: &UNet2DConditionModel| unet.forward(&x_t, &times(&t), &hidden);
+    assert_close(name, &out(&unet)?, &golden.nhwc("out")?, 1e-5);
+
+    // What is trained is what predicts, also in networks whose layers keep what they derive from their tensors.
+    for (_, var) in part.vars() {
+        var.set(&(var.as_tensor() * 1.5)?)?;
+    }
+    let moved = base.deep_copy(false)?;
+    moved.interpolate(&part, 1.0)?;
+    let merged = f64s(&out(&UNet2DConditionModel::new(&config, &moved.root())?)?)?;
+    assert_eq!(f64s(&out(&unet)?)?, merged);
+    let constant = base.with_part(&part).constant();
+    let constant = UNet2DConditionModel::new(&config, &constant.root())?;
+    assert_eq!(f64s(&out(&constant)?)?, merged);
+    let half = base.deep_copy(false)?;
+    half.interpolate(&part, 0.5)?;
+    let by_hand = base.part(is_key_or_value, base.place())?;
+    let at = base.with_part(&by_hand);
+    let scaled = UNet2DConditionModel::new(&config, &at.root())?;
+    for (_, var) in by_hand.vars() {
+        var.set(&(var.as_tensor() * 1.25)?)?;
+    }
+    let half = UNet2DConditionModel::new(&config, &half.root())?;
+    assert_close("half way", &out(&half)?, &out(&scaled)?, 1e-6);
+    Ok(())
+}
+
+#[test]
+fn keys_and_values_alone() -> Result<()> {
+    for name in ["tiny_conv", "tiny_linear", "tiny_xl"] {
+        keys_and_values(name)?;
+    }
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! Arms: recipe and optimiser of the file, with the keys that each `[[arm]]` replaces.
 
 use crate::check::{check_lora, check_training};
-use crate::fields::{Experiment, Lora, Training};
+use crate::fields::{Experiment, Lora, LoraInit, Training};
 use crate::layer::Layers;
+use crate::parts::TrainedPart;
 use crate::source::describe;
 use anyhow::Result;
 use rpo_pref::recipe::{Preset, Recipe, RecipeKeys};
@@ -20,6 +21,9 @@ pub struct Adapters {
     pub targets: Vec<String>,
     /// Probability that an element of an adapter's input is dropped in a training step.
     pub dropout: f64,
+    /// How A starts.
+    #[serde(default, skip_serializing_if = "LoraInit::is_usual")]
+    pub init: LoraInit,
 }
 
 /// One training method.
@@ -33,17 +37,29 @@ pub struct TrainingArm {
     pub recipe: Recipe,
     /// Its optimiser and length.
     pub training: Training,
-    /// Its adapters, or `None` if it trains the whole U-Net.
+    /// Its adapters, if it trains these.
     pub lora: Option<Adapters>,
+    /// What else it trains than the whole U-Net or adapters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<TrainedPart>,
 }
 
 impl TrainingArm {
     /// Description of the recipe, and of the adapters if these are trained, for results.
     pub fn describe(&self) -> String {
         let recipe = self.recipe.describe(self.preset);
-        match &self.lora {
-            Some(lora) => format!("{recipe}, LoRA of rank {}", lora.rank),
-            None => recipe,
+        match (&self.lora, self.part()) {
+            (Some(lora), _) => format!("{recipe}, LoRA of rank {}", lora.rank),
+            (None, TrainedPart::Unet | TrainedPart::Lora) => recipe,
+            (None, part) => format!("{recipe}, {} alone", part.words()),
+        }
+    }
+
+    /// The trained part of the model.
+    pub fn part(&self) -> TrainedPart {
+        match self.lora {
+            Some(_) => TrainedPart::Lora,
+            None => self.part.unwrap_or(TrainedPart::Unet),
         }
     }
 }
@@ -58,12 +74,14 @@ impl Experiment {
             let (preset, recipe) = resolve_recipe(&self.recipe, &toml::Table::new())
                 .map_err(|(key, e)| layers.error(&format!("recipe{key}"), &e))?;
             let training = self.training.clone();
+            let part = self.train.part(self.lora.is_some(), "train", layers)?;
             return Ok(vec![TrainingArm {
                 name: preset.name().into(),
                 preset,
                 recipe,
                 training,
-                lora: self.lora.as_ref().map(resolve_lora),
+                lora: adapters(part, self.lora.as_ref()),
+                part: other(part),
             }]);
         }
         let mut arms: Vec<TrainingArm> = Vec::new();
@@ -88,26 +106,47 @@ impl Experiment {
                     Some(lora)
                 }
             };
+            let (train, table) = match &arm.train {
+                Some(train) => (train, format!("arm.{i}.train")),
+                None => (&self.train, "train".to_owned()),
+            };
+            let part = train.part(lora.is_some(), &table, layers)?;
+            if arm.lora.is_some() && part != TrainedPart::Lora {
+                let message = format!(
+                    "this arm trains \"{}\"\n  hint: train = {{ parts = [\"lora\"] }}",
+                    part.name()
+                );
+                return Err(layers.error(&format!("arm.{i}.lora"), &message));
+            }
             arms.push(TrainingArm {
                 name: arm.name.clone(),
                 preset,
                 recipe,
                 training,
-                lora: lora.as_ref().map(resolve_lora),
+                lora: adapters(part, lora.as_ref()),
+                part: other(part),
             });
         }
         Ok(arms)
     }
 }
 
-/// The adapters with every key resolved.
-fn resolve_lora(lora: &Lora) -> Adapters {
-    Adapters {
+/// What is not told by the presence of adapters.
+fn other(part: TrainedPart) -> Option<TrainedPart> {
+    Some(part).filter(|part| !matches!(part, TrainedPart::Unet | TrainedPart::Lora))
+}
+
+/// The adapters with every key resolved, if these are trained.
+fn adapters(part: TrainedPart, lora: Option<&Lora>) -> Option<Adapters> {
+    let usual = Lora::default();
+    let lora = lora.unwrap_or(&usual);
+    (part == TrainedPart::Lora).then(|| Adapters {
         rank: lora.rank,
         alpha: lora.alpha.unwrap_or(lora.rank as f64),
         targets: lora.targets.clone(),
         dropout: lora.dropout,
-    }
+        init: lora.init,
+    })
 }
 
 /// The recipe of `common` with the keys of `arm` over it. An error comes with its key, as `.key`.

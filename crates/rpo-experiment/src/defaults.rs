@@ -1,10 +1,11 @@
 //! The default of every key.
 
 use crate::fields::{
-    Encoders, Experiment, Lora, Model, Report, RewardText, Rules, Sampler, SubjectSource, Subjects,
-    Test, Training, Validation,
+    Encoders, Experiment, Lora, LoraInit, Model, Report, RewardText, Rules, Sampler, SubjectSource,
+    Subjects, Test, Training, Validation,
 };
 use crate::own::Prompts;
+use crate::parts::Train;
 use crate::rate::LrScheduler;
 use crate::solver::Solver;
 use rpo_data::picture::Limit;
@@ -28,6 +29,7 @@ impl Default for Experiment {
             sampler: Sampler::default(),
             training: Training::default(),
             lora: None,
+            train: Train::default(),
             recipe: toml::Table::from_iter([("preset".into(), "ours".into())]),
             arms: Vec::new(),
             validation: Validation::default(),
@@ -73,6 +75,7 @@ impl Default for Subjects {
             count: 8,
             names: Vec::new(),
             seed: 0,
+            captions: false,
             path: String::new(),
             class: String::new(),
             token: "[v]".into(),
@@ -122,6 +125,7 @@ impl Default for Lora {
             alpha: None,
             targets: ATTENTION.map(str::to_owned).into(),
             dropout: 0.0,
+            init: LoraInit::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The keys of an experiment file with their defaults. One struct per table, one field per key.
 
 use crate::own::{OwnSubject, Prompts};
+use crate::parts::Train;
 use crate::rate::{Course, LrScheduler};
 use crate::solver::Solver;
 use rpo_data::picture::Limit;
@@ -41,6 +42,9 @@ pub struct Experiment {
     /// Low-rank adapters to train instead of the whole U-Net; without this table the whole U-Net is trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<Lora>,
+    /// Which parts of the model are trained.
+    #[serde(skip_serializing_if = "Train::is_usual")]
+    pub train: Train,
     /// The recipe: `preset` names one (`paper`, `official`, `dreambooth`, `ours`), every other key replaces one of its values.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub recipe: toml::Table,
@@ -156,6 +160,10 @@ pub struct Subjects {
     pub names: Vec<String>,
     /// `stickerbench`: seed of its looks and scenes.
     pub seed: u64,
+    /// `stickerbench`: whether references have captions with their scenes, `a photo of a [v] lion on a wooden floor`, as photos with
+    /// a text file beside them always have, instead of `recipe.instance_prompt`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub captions: bool,
     /// `folder`: the photos; `dreambench`: the folder `dataset` of the benchmark.
     pub path: String,
     /// `folder`: class word of the subject, such as "dog".
@@ -308,6 +316,9 @@ pub struct Arm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub lora: Option<toml::Table>,
+    /// Keys of `[train]` that this arm replaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<Train>,
 }
 
 /// `[lora]`: peft's names and meaning. The learning rate and the rest of the optimiser are those of `[training]`.
@@ -324,6 +335,26 @@ pub struct Lora {
     pub targets: Vec<String>,
     /// Probability that an element of an adapter's input is dropped in a training step.
     pub dropout: f64,
+    /// How A starts; B starts at 0.
+    #[serde(skip_serializing_if = "LoraInit::is_usual")]
+    pub init: LoraInit,
+}
+
+/// peft's `init_lora_weights`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LoraInit {
+    /// Uniform in ±1/√fan_in, peft's default.
+    #[default]
+    KaimingUniform,
+    /// Normal with a standard deviation of 1/r, as diffusers' scripts train.
+    Gaussian,
+}
+
+impl LoraInit {
+    pub(super) fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `[validation]`

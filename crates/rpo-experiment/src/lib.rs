@@ -12,6 +12,7 @@ mod layer;
 mod meaning;
 mod names;
 mod own;
+mod parts;
 pub mod paths;
 pub mod plan;
 mod preset_layer;
@@ -26,11 +27,12 @@ pub mod words;
 
 pub use arms::{Adapters, TrainingArm};
 pub use fields::{
-    Arm, Encoders, Experiment, Lora, Model, RewardText, Rules, Sampler, SubjectSource, Subjects,
-    Test, Training, Validation,
+    Arm, Encoders, Experiment, Lora, LoraInit, Model, RewardText, Rules, Sampler, SubjectSource,
+    Subjects, Test, Training, Validation,
 };
 pub use layer::{Layers, Source};
 pub use own::{OwnSubject, Part, Prompts};
+pub use parts::{Train, TrainedPart};
 pub use rate::LrScheduler;
 pub use rpo_files::nearest;
 pub use solver::Solver;

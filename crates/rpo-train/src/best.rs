@@ -1,7 +1,7 @@
 //! `best/` of a run: links to what the first rule chose, under names made of subject and run, and the words that tell of it.
 
 use crate::runner::checkpoint;
-use crate::runner::trainable::{self, kohya_file};
+use crate::runner::trainable;
 use crate::shell::word;
 use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan, folder_name};
@@ -29,7 +29,7 @@ pub struct Best {
     pub steps: usize,
     /// Mean reward of the rule on the validation pictures, there and at step 0; `None` for the rule of the last step.
     pub reward: Option<[f64; 2]>,
-    /// The LoRA file or U-Net folder; `None` for the base model.
+    /// The file for other programs, or the U-Net's folder; `None` for the base model.
     pub weights: Option<PathBuf>,
     /// Folder of its test pictures.
     pub pictures: PathBuf,
@@ -54,7 +54,7 @@ pub fn link(plan: &Plan, run: &Run) -> Result<Vec<Best>> {
             let within = path.strip_prefix(&run.path).unwrap_or(path);
             Path::new("..").join(within)
         };
-        let ending = match plan.arms[cell.arm].lora {
+        let ending = match trainable::of(plan.arm(cell)).file(&name) {
             Some(_) => ".safetensors",
             None => "-unet",
         };
@@ -99,12 +99,12 @@ fn best(plan: &Plan, run: &Run, cell: &Cell, tested: &Tested) -> Result<Best> {
         let all = choices.validations[at].rewards(rule.mean, rule.lambda);
         all.iter().sum::<f64>() / all.len().max(1) as f64
     };
-    let kept = folder.checkpoint(trainable::of(arm).folder(), step);
-    let weights = match (step, &arm.lora) {
-        (0, _) => None,
-        (_, Some(_)) => Some(kept.join(kohya_file(&checkpoint::name(cell)))),
-        (_, None) => Some(kept),
-    };
+    let trainable = trainable::of(arm);
+    let kept = folder.checkpoint(trainable.folder(), step);
+    let weights = (step > 0).then(|| match trainable.file(&checkpoint::name(cell)) {
+        Some(file) => kept.join(file),
+        None => kept,
+    });
     Ok(Best {
         cell: cell.id.clone(),
         subject: plan.subject(cell).name.clone(),

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use rpo_diffusion::{PIXEL_BATCH, UNetConfig};
-use rpo_experiment::TrainingArm;
 use rpo_experiment::plan::Plan;
+use rpo_experiment::{TrainedPart, TrainingArm};
 use rpo_files::failure::BadInput;
 
 /// Number of parameters from which blocks are recomputed by default: below it, activations are small.
@@ -181,7 +181,7 @@ pub fn check(arm: &TrainingArm, estimate: &Estimate, available: Option<usize>) -
         return Ok(());
     };
     let mut hints = Vec::new();
-    if arm.lora.is_none() {
+    if arm.part() == TrainedPart::Unet {
         hints.push("train adapters: a table [lora] with rank = 16");
     }
     if arm.training.recompute == Some(false) {

@@ -1,9 +1,10 @@
-//! Options of training that change single rows of a step: min-SNR weights, mirrored references.
+//! Options of training that change single rows of a step: min-SNR weights, mirrored references, output preservation.
 
 use image::imageops::flip_horizontal;
+use rpo_diffusion::UNet2DConditionModel;
 use rpo_pref::terms::Rows;
 use rpo_train::progress::Progress;
-use rpo_train::runner::objective::Batch;
+use rpo_train::runner::objective::{Batch, Objective};
 use rpo_train::runner::prepare::{TrainingSet, prepare};
 use rpo_train::runner::setup::Setup;
 use rpo_train::runner::step::Step;
@@ -98,4 +99,92 @@ fn mirrored_references_follow_the_others() {
     let differ = differ.to_vec1::<f32>().unwrap();
     let mirrored = differ.iter().filter(|d| **d > 0.0).count();
     assert!((4..=12).contains(&mirrored), "{differ:?}");
+}
+
+#[test]
+fn rendered_references_have_captions_where_asked_for() {
+    let captions = |sets: &[&str]| -> Vec<Option<String>> {
+        let subject = &setup(sets).subjects[0];
+        let references = subject.references.iter();
+        references.map(|r| r.caption.clone()).collect()
+    };
+    assert!(captions(&[]).iter().all(Option::is_none));
+    let found = captions(&["subjects.captions=true", "subjects.token=\"sks\""]);
+    for (i, caption) in found.iter().enumerate() {
+        let scene = ["on a wooden floor", "on a street"][i % 2];
+        assert_eq!(*caption, Some(format!("a photo of a sks lion {scene}")));
+    }
+}
+
+/// Output preservation alone counts, but L_sim has to be there: its weight is too small to matter.
+#[test]
+fn preservation_is_the_distance_to_the_base_s_outputs() {
+    rpo_nn::on_pool(|| {
+        let setup = setup(&[
+            "recipe.preservation_weight=1",
+            "recipe.l_sim_weight=1e-12",
+            "training.batch=4",
+        ]);
+        let batch = batch(&setup, &prepared(&setup));
+        let arm = &setup.arms[0];
+        assert_eq!(arm.recipe.passes().trainable, 2);
+        assert_eq!(arm.recipe.passes().frozen, 1);
+        let terms = arm.recipe.objective();
+        let base = setup.pipeline.unet(&setup.pipeline.unet_params).unwrap();
+        let params = setup.pipeline.trainable_unet().unwrap();
+        let theta = setup.pipeline.unet(&params).unwrap();
+        let objective = Objective {
+            terms: &terms,
+            norm: arm.recipe.norm,
+            theta: &theta,
+            base: &base,
+            recompute: false,
+        };
+        let of = || objective.gradients(&batch, 1).unwrap();
+        assert_eq!(of().0.terms["preservation"], 0.0, "it begins at the base");
+
+        // Somewhere else: every tensor of the last convolutions a little larger.
+        for (name, var) in params.vars() {
+            if name.starts_with("up_blocks") {
+                var.set(&(var.as_tensor() * 1.02).unwrap()).unwrap();
+            }
+        }
+        let (losses, grads) = of();
+        let rows = &batch.rows[&Rows::Plain];
+        let times: Vec<f64> = rows.timesteps().iter().map(|t| *t as f64).collect();
+        let text = setup
+            .pipeline
+            .encode_prompts(&["a photo of a lion"; 4], 64)
+            .unwrap();
+        let predict =
+            |unet: &UNet2DConditionModel| unet.forward(rows.noised(), &times, &text).unwrap();
+        let by_hand = (predict(&theta) - predict(&base)).unwrap().sqr().unwrap();
+        let by_hand = f64::from(by_hand.mean_all().unwrap().to_scalar::<f32>().unwrap());
+        let value = losses.terms["preservation"];
+        assert!(
+            value > 1e-6 && (value / by_hand - 1.0).abs() < 1e-5,
+            "{value} {by_hand}"
+        );
+        // In parts, the same.
+        let parts = objective.gradients(&batch, 2).unwrap().0.terms["preservation"];
+        assert!((parts / value - 1.0).abs() < 1e-5, "{parts} {value}");
+
+        // Along the gradient the loss rises by its length.
+        let vars = params.vars();
+        let length = rpo_nn::optim::global_norm(&grads, &vars).unwrap();
+        let step = 1e-3 / length;
+        let moved = |by: f64| {
+            for (_, var) in &vars {
+                let grad = grads.get(var).unwrap();
+                var.set(&(var.as_tensor() + (grad * by).unwrap()).unwrap())
+                    .unwrap();
+            }
+        };
+        moved(step);
+        let above = of().0.terms["preservation"];
+        moved(-2.0 * step);
+        let below = of().0.terms["preservation"];
+        let slope = (above - below) / 2e-3;
+        assert!((slope / length - 1.0).abs() < 0.01, "{slope} {length}");
+    });
 }

@@ -49,6 +49,15 @@ fn nor_do_they_with_adapters_and_dropout() {
     kill(8, &sets, "pytorch_lora_weights.safetensors");
 }
 
+#[test]
+fn nor_with_keys_and_values_alone() {
+    let sets = [
+        "train.parts=[\"cross_attention\"]",
+        "training.learning_rate=1e-3",
+    ];
+    kill(4, &sets, "pytorch_custom_diffusion_weights.safetensors");
+}
+
 /// Kills runs `most` times in total, over as many runs as needed, and compares every one that ends; `weights` are the names of
 /// files that must be among the results.
 fn kill(most: usize, sets: &[&str], weights: &str) {

@@ -147,6 +147,7 @@ fn setup(output: &Path, steps: usize) -> Setup {
                 alpha: 2.0,
                 targets: vec!["attn2.to_k".into(), "attn2.to_v".into()],
                 dropout: 0.0,
+                init: Default::default(),
             },
         })
     };

@@ -9,9 +9,8 @@ use image::{GrayImage, ImageFormat};
 use rpo_files::AtPath;
 use serde::Serialize;
 
-use super::caption::Caption;
 use super::sticker::{Look, mask};
-use super::subjects::{look, names, reference_of};
+use super::subjects::{caption_of, look, names, reference_of};
 use super::world::{Picture, draw};
 use crate::picture::png_bytes;
 use crate::subject::is_live;
@@ -101,15 +100,7 @@ impl Dataset {
         let of = |index| reference_of(self.seed, name, look, index);
         let references: Vec<Picture> = (0..self.references).map(of).collect();
         for (i, picture) in references.iter().enumerate() {
-            let caption = Caption {
-                photo: true,
-                token: true,
-                colour: None,
-                pattern: None,
-                noun: look.noun.clone(),
-                accessory: None,
-                scene: Some(picture.scene.scene),
-            };
+            let caption = caption_of(picture);
             let file = |ending| format!("{i:02}.{ending}");
             write(&photos.join(file("png")), png_bytes(&draw(picture)))?;
             write(&photos.join(file("txt")), format!("{caption}\n"))?;

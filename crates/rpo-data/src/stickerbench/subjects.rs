@@ -4,6 +4,7 @@ use image::RgbaImage;
 use rand::RngCore;
 
 use super::REFERENCE_SCENES;
+use super::caption::Caption;
 use super::sprites::{NOUNS, sticker};
 use super::sticker::{Look, Pattern, PatternKind};
 use super::world::{Picture, draw};
@@ -105,7 +106,7 @@ fn mean_change(plain: &RgbaImage, changed: &RgbaImage) -> f64 {
 }
 
 /// The first `count` subjects of `seed` (see [`names`]), each with 5 references in two scenes, on a wooden floor and on a street.
-/// References have no caption: the prompt of the class is used.
+/// References have no caption ([`captions`]).
 ///
 /// Pictures are 64 x 64, or resized (Lanczos) to `size`.
 pub fn subjects(seed: u64, count: usize, size: u32) -> Vec<Subject> {
@@ -141,6 +142,26 @@ pub fn named(seed: u64, names: &[String], size: u32) -> Vec<Subject> {
             passed_over: Vec::new(),
         })
         .collect()
+}
+
+/// The captions of the references of one subject, exact to the scene: `a photo of a [v] lion on a wooden floor`, with `token`.
+pub fn captions(seed: u64, name: &str, look: &Look, token: &str) -> Vec<String> {
+    let of = |i| caption_of(&reference_of(seed, name, look, i));
+    let text = |i| of(i).to_string().replace(TOKEN, token);
+    (0..REFERENCES).map(text).collect()
+}
+
+/// The caption of a reference: noun, token and scene, not the look.
+pub(super) fn caption_of(reference: &Picture) -> Caption {
+    Caption {
+        photo: true,
+        token: true,
+        colour: None,
+        pattern: None,
+        noun: reference.sticker.look.noun.clone(),
+        accessory: None,
+        scene: Some(reference.scene.scene),
+    }
 }
 
 /// The parameters of the reference `index` of the subject that is named as its noun, e.g. for its mask or for another view of it.

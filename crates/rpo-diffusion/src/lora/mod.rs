@@ -26,4 +26,4 @@ pub use file::{Format, Lora};
 pub use metadata::{About, without_hashes};
 pub use names::{Numbering, from_kohya, to_kohya};
 pub use prompts::{for_a1111, for_comfyui};
-pub use rpo_nn::lora::{Adapters, LoraConfig, LoraModule};
+pub use rpo_nn::lora::{Adapters, LoraConfig, LoraInit, LoraModule};

@@ -118,6 +118,15 @@ impl Pipeline {
         self.read.copy_to(self.unet_params.place(), true)
     }
 
+    /// Trainable copies of some of the base U-Net's weights, in f32 on the base's device, for
+    /// [`Params::with_part`](rpo_nn::weights::Params::with_part).
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn trainable_part(&self, chosen: impl Fn(&str) -> bool) -> Result<Params> {
+        self.read.part(chosen, self.unet_params.place())
+    }
+
     /// The VAE, loaded if it is not in memory.
     ///
     /// # Errors

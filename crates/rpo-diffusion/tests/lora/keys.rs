@@ -12,6 +12,7 @@ fn the_released_architectures_have_the_known_modules() -> Result<()> {
         alpha: 4.0,
         targets: LoraConfig::ATTENTION.map(str::to_owned).into(),
         dropout: 0.0,
+        init: Default::default(),
     };
     for (name, modules, layers) in [("sd15", 128, 282), ("sd21", 128, 282)] {
         let architecture = &all[name];

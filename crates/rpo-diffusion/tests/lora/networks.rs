@@ -137,6 +137,7 @@ fn a_new_set_is_the_base_and_starts_as_in_peft() -> Result<()> {
         alpha: 6.0,
         targets: ["to_q", "proj_in", "conv1"].map(str::to_owned).into(),
         dropout: 0.0,
+        init: Default::default(),
     };
     // The ends of the interval, which map to the bounds ±1/√fan_in.
     let mut ends = |_: &str, n: usize| (0..n).map(|i| (i % 2) as f64).collect();
@@ -172,6 +173,7 @@ fn dropout_is_a_function_of_its_key() -> Result<()> {
         alpha: 2.0,
         targets: LoraConfig::ATTENTION.map(str::to_owned).into(),
         dropout: 0.5,
+        init: Default::default(),
     };
     let adapters = Adapters::new(&base, &lora, &mut |_, n| vec![0.9; n])?;
     for (key, var) in adapters.params().vars() {

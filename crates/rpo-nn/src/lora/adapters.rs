@@ -43,9 +43,8 @@ pub struct Adapters {
 }
 
 impl Adapters {
-    /// New adapters for the modules of `base` that the targets match, with peft's initialisation: A uniform in ±1/√fan_in
-    /// (`kaiming_uniform_` with a = √5), B 0, so that the adapted network equals the base. `unit(module, n)` returns n draws
-    /// from [0, 1) of the module's own stream.
+    /// New adapters for the modules of `base` that the targets match, with peft's initialisation: A as `config.init` says, B 0, so
+    /// that the adapted network equals the base. `unit(module, n)` returns n draws from [0, 1) of the module's own stream.
     ///
     /// # Errors
     /// If a hyperparameter is out of range, or a target matches no linear layer and no convolution.
@@ -59,12 +58,9 @@ impl Adapters {
         let mut modules = BTreeMap::new();
         for name in config.modules(&base.shapes())? {
             let (a, b) = adapter_shapes(&shapes[&name], config.rank);
-            let bound = 1.0 / (a[1..].iter().product::<usize>() as f64).sqrt();
-            let n = a.iter().product();
-            let values: Vec<f32> = unit(&name, n)
-                .into_iter()
-                .map(|u| ((2.0 * u - 1.0) * bound) as f32)
-                .collect();
+            let (n, fan_in) = (a.iter().product(), a[1..].iter().product());
+            let mut draws = |n| unit(&name, n);
+            let values = config.init.values(n, fan_in, config.rank, &mut draws);
             let module = LoraModule {
                 a: Tensor::from_vec(values, a, &Device::Cpu)?,
                 b: Tensor::zeros(b, candle_core::DType::F32, &Device::Cpu)?,

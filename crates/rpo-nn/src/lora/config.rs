@@ -13,6 +13,48 @@ pub struct LoraConfig {
     pub targets: Vec<String>,
     /// Probability that an element of an adapter's input is dropped in training, in [0, 1).
     pub dropout: f64,
+    /// How A starts; B starts at 0.
+    pub init: LoraInit,
+}
+
+/// peft's `init_lora_weights`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoraInit {
+    /// `True`: uniform in ±1/√fan_in (`kaiming_uniform_` with a = √5).
+    #[default]
+    KaimingUniform,
+    /// `"gaussian"`: normal with a standard deviation of 1/r, as diffusers' scripts train.
+    Gaussian,
+}
+
+impl LoraInit {
+    /// `n` values of an A with `fan_in` inputs and r = `rank`, from draws in [0, 1).
+    pub(super) fn values(
+        self,
+        n: usize,
+        fan_in: usize,
+        rank: usize,
+        unit: &mut dyn FnMut(usize) -> Vec<f64>,
+    ) -> Vec<f32> {
+        match self {
+            Self::KaimingUniform => {
+                let bound = 1.0 / (fan_in as f64).sqrt();
+                let draws = unit(n).into_iter();
+                draws.map(|u| ((2.0 * u - 1.0) * bound) as f32).collect()
+            }
+            Self::Gaussian => {
+                let std = 1.0 / rank as f64;
+                let draws = unit(2 * n.div_ceil(2));
+                // Box and Muller: 1 - u is never 0.
+                let pairs = draws.as_chunks::<2>().0.iter().flat_map(|[u, v]| {
+                    let (radius, angle) =
+                        ((-2.0 * (1.0 - u).ln()).sqrt(), std::f64::consts::TAU * v);
+                    [radius * angle.cos(), radius * angle.sin()]
+                });
+                pairs.take(n).map(|z| (z * std) as f32).collect()
+            }
+        }
+    }
 }
 
 impl LoraConfig {
@@ -137,6 +179,31 @@ fn end(module: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gaussian_has_peft_s_deviation() {
+        let mut state = 7u64;
+        let mut unit = |n: usize| -> Vec<f64> {
+            let mut next = || {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 11) as f64 / (1u64 << 53) as f64
+            };
+            (0..n).map(|_| next()).collect()
+        };
+        let values = LoraInit::Gaussian.values(20_001, 64, 4, &mut unit);
+        assert_eq!(values.len(), 20_001);
+        let n = values.len() as f64;
+        let moment = |k: i32| values.iter().map(|v| f64::from(*v).powi(k)).sum::<f64>() / n;
+        assert!(moment(1).abs() < 0.005, "{}", moment(1));
+        assert!((moment(2).sqrt() - 0.25).abs() < 0.005, "{}", moment(2));
+        assert!(
+            (moment(4) / moment(2).powi(2) - 3.0).abs() < 0.15,
+            "{}",
+            moment(4)
+        );
+    }
 
     const MODULES: [&str; 5] = [
         "down.0.attn1.to_q",

@@ -9,5 +9,5 @@ mod config;
 mod layer;
 
 pub use adapters::{Adapters, LoraModule};
-pub use config::LoraConfig;
+pub use config::{LoraConfig, LoraInit};
 pub(crate) use layer::Lora;

@@ -7,6 +7,7 @@ mod header;
 mod overlay;
 mod overwrite;
 mod params;
+mod part;
 mod placed;
 mod precision;
 mod scope;

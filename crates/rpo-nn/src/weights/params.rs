@@ -23,6 +23,8 @@ pub struct Params {
     pub(crate) tensors: Tensors,
     /// Adapters of the layers that request their tensors here.
     pub(super) adapters: Option<Arc<Overlay>>,
+    /// Tensors that layers get instead of those of the same names.
+    pub(super) part: Option<Tensors>,
 }
 
 impl std::fmt::Debug for Params {
@@ -31,12 +33,13 @@ impl std::fmt::Debug for Params {
     }
 }
 
-/// Without adapters.
+/// Without adapters and parts.
 impl From<Tensors> for Params {
     fn from(tensors: Tensors) -> Self {
         Self {
             tensors,
             adapters: None,
+            part: None,
         }
     }
 }
@@ -146,6 +149,7 @@ impl Params {
         Self {
             tensors: self.tensors.detached(),
             adapters: self.adapters.as_deref().map(|a| Arc::new(a.detached())),
+            part: self.part.as_ref().map(Tensors::detached),
         }
     }
 
@@ -154,6 +158,9 @@ impl Params {
     pub fn constant(&self) -> Self {
         let mut detached = self.detached();
         detached.tensors.constant = true;
+        if let Some(part) = &mut detached.part {
+            part.constant = true;
+        }
         detached
     }
 
@@ -207,23 +214,32 @@ impl Params {
     }
 
     /// Adds values in the layout of the checkpoint to the tensor `name`, in place.
-    pub(crate) fn add_values(&self, name: &str, mut delta: Vec<f32>) -> Result<()> {
+    pub(crate) fn add_values(&self, name: &str, delta: Vec<f32>) -> Result<()> {
+        self.change_values(name, delta, |delta, own| {
+            delta.iter_mut().zip(own).for_each(|(d, w)| *d += w);
+        })
+    }
+
+    /// Overwrites the tensor `name` with what `change` makes of `values` and the present ones.
+    pub(super) fn change_values(
+        &self,
+        name: &str,
+        mut values: Vec<f32>,
+        change: impl Fn(&mut [f32], &[f32]),
+    ) -> Result<()> {
         let entries = self.tensors.entries();
         let Some(entry) = entries
             .get(name)
-            .filter(|e| e.tensor.elem_count() == delta.len())
+            .filter(|e| e.tensor.elem_count() == values.len())
         else {
             bail!(
                 "{}: no tensor {name} of {} values",
                 self.tensors.shared.label,
-                delta.len()
+                values.len()
             )
         };
-        delta
-            .iter_mut()
-            .zip(entry.values()?)
-            .for_each(|(d, w)| *d += w);
-        let values = entry.arrangement.arrange(delta, &entry.stored);
+        change(&mut values, &entry.values()?);
+        let values = entry.arrangement.arrange(values, &entry.stored);
         self.tensors.overwrite(entry, values)
     }
 

@@ -53,6 +53,16 @@ impl Params {
 
     /// A copy of the tensors whose names begin with `prefix`.
     fn copy_below(&self, prefix: &str, place: &Place, trainable: bool) -> Result<Self> {
+        self.copy_where(|name| name.starts_with(prefix), place, trainable)
+    }
+
+    /// A copy of the tensors with these names.
+    pub(super) fn copy_where(
+        &self,
+        chosen: impl Fn(&str) -> bool,
+        place: &Place,
+        trainable: bool,
+    ) -> Result<Self> {
         let label = self.label().to_owned();
         let mut copy = Self::new(label, trainable, place.clone(), BTreeMap::new());
         let Some(shared) = Arc::get_mut(&mut copy.tensors.shared) else {
@@ -64,7 +74,7 @@ impl Params {
             .tensors
             .entries()
             .iter()
-            .filter(|(name, _)| name.starts_with(prefix))
+            .filter(|(name, _)| chosen(name))
             .map(|(name, e)| (name.clone(), e.shared()))
             .collect();
         let entries = sources.into_par_iter().map(|(name, e)| {

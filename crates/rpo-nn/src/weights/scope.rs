@@ -54,7 +54,7 @@ impl Scope {
 
     /// Whether the tensor exists.
     pub fn contains(&self, name: &str) -> bool {
-        self.params.tensors.has(&self.path(name))
+        self.set(name).has(&self.path(name))
     }
 
     /// A tensor as stored.
@@ -62,8 +62,7 @@ impl Scope {
     /// # Errors
     /// If it is missing or has another shape; the message names the file and the tensor.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        self.params
-            .tensors
+        self.set(name)
             .get(&self.path(name), shape, Arrangement::Stored)
     }
 
@@ -72,8 +71,7 @@ impl Scope {
     /// # Errors
     /// As [`Self::tensor`].
     pub fn conv(&self, name: &str, shape: [usize; 4]) -> Result<Tensor> {
-        self.params
-            .tensors
+        self.set(name)
             .get(&self.path(name), &shape, Arrangement::Conv)
     }
 
@@ -88,20 +86,16 @@ impl Scope {
                 self.path(name)
             )
         }
-        self.params
-            .tensors
+        self.set(name)
             .get(&self.path(name), &shape, Arrangement::Depthwise)
     }
 
     /// Context for caching values derived from `weight` and `bias`.
     pub(crate) fn keeping(&self, weight: &str) -> Keeping {
-        let tensors = &self.params.tensors;
         #[cfg(feature = "cuda")]
-        let cast = |name: &str| tensors.cast(&self.path(name));
-        #[cfg(not(feature = "cuda"))]
-        let _ = weight;
+        let cast = |name: &str| self.set(name).cast(&self.path(name));
         Keeping {
-            changes: tensors.changes(),
+            changes: self.set(weight).changes(),
             #[cfg(feature = "cuda")]
             casts: KeptCasts::new(cast(weight), cast("bias")),
         }
@@ -109,7 +103,7 @@ impl Scope {
 
     /// The shape of one tensor as the checkpoint has it.
     pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.params.tensors.shape(&self.path(name))
+        self.set(name).shape(&self.path(name))
     }
 
     /// The adapters of these tensors, and the same scope in their A and B.

@@ -43,6 +43,12 @@ pub fn read(plan: &Plan, layers: &Layers) -> Result<Vec<Subject>> {
         subject.name.clone_from(&planned.name);
         subject.token.clone_from(&planned.token);
         subject.live = planned.live;
+        if let (true, Some(look)) = (s.captions, &subject.look) {
+            let captions = stickerbench::captions(s.seed, &subject.name, look, &subject.token);
+            for (reference, caption) in subject.references.iter_mut().zip(captions) {
+                reference.caption = Some(caption);
+            }
+        }
     }
     Ok(found)
 }

@@ -1,7 +1,7 @@
 //! Converts keys of the experiment file to types of the crates that compute.
 
 use rpo_diffusion::SamplerConfig;
-use rpo_diffusion::lora::LoraConfig;
+use rpo_diffusion::lora::{LoraConfig, LoraInit};
 use rpo_experiment::{Adapters, Sampler, Training};
 use rpo_nn::optim::AdamWConfig;
 
@@ -41,6 +41,10 @@ pub fn lora(adapters: &Adapters) -> LoraConfig {
         alpha: adapters.alpha,
         targets: adapters.targets.clone(),
         dropout: adapters.dropout,
+        init: match adapters.init {
+            rpo_experiment::LoraInit::KaimingUniform => LoraInit::KaimingUniform,
+            rpo_experiment::LoraInit::Gaussian => LoraInit::Gaussian,
+        },
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{about_photos, disk, speed, texts};
 use anyhow::Result;
 use rpo_data::subject::Subject;
 use rpo_diffusion::Pipeline;
+use rpo_experiment::TrainedPart;
 use rpo_experiment::plan::{Plan, Purpose};
 use rpo_experiment::run::duration;
 use rpo_experiment::words::describe_guidance;
@@ -75,6 +76,13 @@ pub(super) fn print(
         }
         let trainable = trainable::of(arm);
         let trained = trainable.parameters(&shapes)?;
+        if arm.part() == TrainedPart::CrossAttention {
+            say!(
+                "           {} alone: {:.2} M parameters",
+                arm.part().words(),
+                trained as f64 / 1e6
+            );
+        }
         let files = trainable.files(&arm.name);
         let copies = files.iter().filter(|f| f.ends_with(".safetensors")).count();
         weights.push(disk::Weights {

@@ -77,8 +77,9 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     let scales = distinct(&args.lora_scale);
     if scales != [1.0] && args.lora.is_none() && arm.lora.is_none() {
         return Err(BadInput::new(format!(
-            "--lora-scale: `{}` trained the whole U-Net, so there is no LoRA to scale\n  hint: leave it away, or give --lora",
-            checkpoint.cell.id
+            "--lora-scale: `{}` trained {}, so there is no LoRA to scale\n  hint: leave it away, or give --lora",
+            checkpoint.cell.id,
+            arm.part().words()
         )));
     }
     let each = args.n as usize;

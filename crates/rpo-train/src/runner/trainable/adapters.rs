@@ -46,6 +46,10 @@ impl Trainable for Adapted {
         [kohya_file(name)].into_iter().chain(others).collect()
     }
 
+    fn file(&self, name: &str) -> Option<String> {
+        Some(kohya_file(name))
+    }
+
     fn parameters(&self, unet: &[(String, Vec<usize>)]) -> Result<usize> {
         Ok(self.config.parameters(unet)?)
     }

@@ -14,6 +14,11 @@ pub trait Trainable {
     /// The files of a checkpoint, except its checksums, by path within its folder. `name` is its name for users.
     fn files(&self, name: &str) -> Vec<String>;
 
+    /// The file of a checkpoint for other programs, by path within its folder; `None`: the folder itself.
+    fn file(&self, _name: &str) -> Option<String> {
+        None
+    }
+
     /// Number of parameters it trains in a U-Net with these names and shapes.
     ///
     /// # Errors
