@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var};
-use rpo_diffusion::custom_diffusion::is_key_or_value;
+use rpo_diffusion::custom_diffusion::{self, is_key_or_value};
 use rpo_diffusion::{Conditioning, UNet2DConditionModel};
 use rpo_nn::weights::Params;
 use rpo_nn::{Tape, ops};
@@ -177,6 +177,44 @@ fn keys_and_values_alone() -> Result<()> {
         keys_and_values(name)?;
     }
     Ok(())
+}
+
+#[test]
+fn the_file_of_keys_and_values_is_read_back_or_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join(custom_diffusion::FILE);
+    let (_, base) = tiny_unet("tiny_conv", &Golden::load("tiny_conv")?, false)?;
+    let part = || base.part(is_key_or_value, base.place());
+    let moved = part()?;
+    moved.interpolate(
+        &Params::from_tensors(doubled(&moved)?, "doubled", false)?,
+        1.0,
+    )?;
+    std::fs::write(&path, custom_diffusion::to_bytes(&moved)?)?;
+    for (scale, factor) in [(1.0, 2.0), (0.5, 1.5), (0.0, 1.0)] {
+        let read = part()?;
+        custom_diffusion::read(&path, &read, scale)?;
+        for ((name, a), (_, b)) in read.tensors_sorted()?.iter().zip(part()?.tensors_sorted()?) {
+            assert_close(name, a, &(b * factor)?, 1e-6);
+        }
+    }
+    let (_, other) = tiny_unet("tiny_xl", &Golden::load("tiny_xl")?, false)?;
+    let other = other.part(is_key_or_value, other.place())?;
+    let refused = |part: &Params| {
+        let message = custom_diffusion::read(&path, part, 1.0).unwrap_err();
+        message.to_string()
+    };
+    let message = refused(&other);
+    assert!(message.contains("belongs to another model"), "{message}");
+    let message = refused(&base.part(|name| name.ends_with("attn2.to_k.weight"), base.place())?);
+    assert!(message.contains("not one of"), "{message}");
+    Ok(())
+}
+
+/// Every tensor times two.
+fn doubled(params: &Params) -> Result<Vec<(String, Tensor)>> {
+    let tensors = params.tensors_sorted()?.into_iter();
+    tensors.map(|(name, t)| Ok((name, (t * 2.0)?))).collect()
 }
 
 #[test]

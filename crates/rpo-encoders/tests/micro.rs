@@ -2,6 +2,7 @@
 
 mod support;
 
+use candle_core::{Device, Tensor, Var};
 use image::RgbImage;
 use ndarray::Array2;
 use rpo_encoders::clip::{ClipTextConfig, ClipTextModel};
@@ -10,7 +11,7 @@ use rpo_encoders::folder;
 use rpo_encoders::image_processor::ImageProcessor;
 use rpo_encoders::tokenizer::ClipTokenizer;
 use rpo_encoders::vit::VitEncoder;
-use rpo_nn::Place;
+use rpo_nn::{Place, Tape};
 use serde::Deserialize;
 use support::{close, json, least_cosine, micro, picture, relative_error, tensors, values};
 
@@ -26,6 +27,70 @@ fn inputs() -> (Vec<RgbImage>, Vec<String>) {
         inputs.pictures.iter().map(|name| picture(name)).collect(),
         inputs.prompts,
     )
+}
+
+#[derive(Deserialize)]
+struct TokenRows {
+    vocabulary: usize,
+    ids: Vec<Vec<u32>>,
+    loss: f64,
+    pooled: Vec<Vec<f32>>,
+    gradient: Vec<Vec<f64>>,
+}
+
+/// New words, as textual inversion trains them: states and the gradient of their rows against PyTorch, on a tape and without one.
+#[test]
+fn added_rows_have_the_states_and_gradients_of_pytorch() {
+    let golden: TokenRows = json("token_rows.json");
+    let dir = micro("text_encoder");
+    let model = ClipTextModel::load(&dir, None, &Place::default()).unwrap();
+    assert_eq!(model.config().vocab_size, golden.vocabulary);
+    let width = model.config().hidden_size;
+    let places = (0..width).map(|i| i as f64);
+    let rows: Vec<f32> = places
+        .clone()
+        .map(|i| i.sin() as f32)
+        .chain(places.map(|i| (i.cos() / 4.0) as f32))
+        .collect();
+    let rows = Var::from_vec(rows, (2, width), &Device::Cpu).unwrap();
+    let states = || model.forward_with(&golden.ids, Some(&rows));
+    let out = states().unwrap();
+    for (row, want) in golden.pooled.iter().enumerate() {
+        let got = out.pooled.get(row).unwrap().to_vec1::<f32>().unwrap();
+        let off = got.iter().zip(want).map(|(a, b)| (a - b).abs());
+        assert!(off.fold(0.0, f32::max) < 1e-4);
+    }
+    let n = out.last_hidden_state.elem_count();
+    let weights: Vec<f32> = (0..n).map(|i| (0.1 * i as f64).sin() as f32).collect();
+    let weights = Tensor::from_vec(weights, out.last_hidden_state.dims(), &Device::Cpu).unwrap();
+    rpo_nn::on_pool(|| {
+        for tape in [None, Some(Tape::new(false).unwrap())] {
+            let states = match &tape {
+                None => states().unwrap().last_hidden_state,
+                Some(tape) => tape.record(|| Ok(states()?.last_hidden_state)).unwrap(),
+            };
+            let loss = (states * &weights).unwrap().sum_all().unwrap();
+            let value = f64::from(loss.to_scalar::<f32>().unwrap());
+            assert!((value / golden.loss - 1.0).abs() < 1e-5, "{value}");
+            let grads = match tape {
+                None => loss.backward().unwrap(),
+                Some(tape) => tape.backward(&loss).unwrap(),
+            };
+            let grad = grads.get(&rows).unwrap().to_vec2::<f32>().unwrap();
+            for (got, want) in grad.iter().zip(&golden.gradient) {
+                let off: f64 = got
+                    .iter()
+                    .zip(want)
+                    .map(|(a, b)| (f64::from(*a) - b).powi(2))
+                    .sum();
+                let length: f64 = want.iter().map(|b| b * b).sum();
+                assert!((off / length).sqrt() < 1e-5, "{}", (off / length).sqrt());
+            }
+        }
+    });
+    let beyond = vec![vec![golden.vocabulary as u32 + 2; 4]];
+    assert!(model.forward_with(&beyond, Some(&rows)).is_err());
+    assert!(model.forward(&golden.ids).is_err());
 }
 
 /// Cosine at least 0.99999 in every row, and no error above 1e-4 of the largest number.

@@ -1,8 +1,9 @@
 //! Arms: recipe and optimiser of the file, with the keys that each `[[arm]]` replaces.
 
 use crate::check::{check_lora, check_training};
-use crate::fields::{Experiment, Lora, LoraInit, Training};
+use crate::fields::{Experiment, Training};
 use crate::layer::Layers;
+use crate::lora::{Lora, LoraInit};
 use crate::parts::TrainedPart;
 use crate::source::describe;
 use anyhow::Result;

@@ -122,6 +122,8 @@ mod tests {
             "recipe.beta",
             "recipe.tau",
             "recipe.l_sim_weight",
+            "recipe.preservation_weight",
+            "recipe.consistency_weight",
             "recipe.negatives_per_prompt",
             "recipe.class_pictures",
         ] {

@@ -3,8 +3,9 @@
 use crate::bounds::{self, MOST_RANK, at_most, in_range};
 use crate::check_subjects::check_subjects;
 use crate::device;
-use crate::fields::{Experiment, Lora, Training};
+use crate::fields::{Experiment, Training};
 use crate::layer::Layers;
+use crate::lora::Lora;
 use crate::rate::{LrScheduler, POLYNOMIAL_END};
 use crate::solver::Solver;
 use anyhow::Result;

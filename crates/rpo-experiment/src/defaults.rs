@@ -1,9 +1,10 @@
 //! The default of every key.
 
 use crate::fields::{
-    Encoders, Experiment, Lora, LoraInit, Model, Report, RewardText, Rules, Sampler, SubjectSource,
-    Subjects, Test, Training, Validation,
+    Encoders, Experiment, Model, Report, RewardText, Rules, Sampler, SubjectSource, Subjects, Test,
+    Training, Validation,
 };
+use crate::lora::{Lora, LoraInit};
 use crate::own::Prompts;
 use crate::parts::Train;
 use crate::rate::LrScheduler;

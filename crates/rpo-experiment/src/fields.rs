@@ -1,5 +1,6 @@
 //! The keys of an experiment file with their defaults. One struct per table, one field per key.
 
+use crate::lora::Lora;
 use crate::own::{OwnSubject, Prompts};
 use crate::parts::Train;
 use crate::rate::{Course, LrScheduler};
@@ -39,13 +40,13 @@ pub struct Experiment {
     pub sampler: Sampler,
     /// The optimiser and its length.
     pub training: Training,
-    /// Low-rank adapters to train instead of the whole U-Net; without this table the whole U-Net is trained.
+    /// Low-rank adapters, trained where `train.parts` does not say otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<Lora>,
     /// Which parts of the model are trained.
     #[serde(skip_serializing_if = "Train::is_usual")]
     pub train: Train,
-    /// The recipe: `preset` names one (`paper`, `official`, `dreambooth`, `ours`), every other key replaces one of its values.
+    /// The recipe: `preset` names one (`paper`, `official`, `official_sdxl`, `dreambooth`, `dpo`, `dco`, `ours`), every other key replaces one of its values.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub recipe: toml::Table,
     /// Arms that change the training; without any there is one arm, the recipe itself.
@@ -319,42 +320,6 @@ pub struct Arm {
     /// Keys of `[train]` that this arm replaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
-}
-
-/// `[lora]`: peft's names and meaning. The learning rate and the rest of the optimiser are those of `[training]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Lora {
-    /// r, the inner width of every adapter.
-    pub rank: usize,
-    /// α; an adapter is scaled by α / r. Without this key α = r.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub alpha: Option<f64>,
-    /// Modules that get an adapter, by the ends of their names: `to_q`, `to_k`, `to_v`, `to_out.0`; also `proj_in`, `proj_out`,
-    /// `ff.net.0.proj`, `ff.net.2`, `conv1`, `conv2`, `conv_shortcut`, `time_emb_proj`.
-    pub targets: Vec<String>,
-    /// Probability that an element of an adapter's input is dropped in a training step.
-    pub dropout: f64,
-    /// How A starts; B starts at 0.
-    #[serde(skip_serializing_if = "LoraInit::is_usual")]
-    pub init: LoraInit,
-}
-
-/// peft's `init_lora_weights`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LoraInit {
-    /// Uniform in ±1/√fan_in, peft's default.
-    #[default]
-    KaimingUniform,
-    /// Normal with a standard deviation of 1/r, as diffusers' scripts train.
-    Gaussian,
-}
-
-impl LoraInit {
-    pub(super) fn is_usual(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// `[validation]`

@@ -9,6 +9,7 @@ mod defaults;
 pub mod device;
 mod fields;
 mod layer;
+mod lora;
 mod meaning;
 mod names;
 mod own;
@@ -27,10 +28,11 @@ pub mod words;
 
 pub use arms::{Adapters, TrainingArm};
 pub use fields::{
-    Arm, Encoders, Experiment, Lora, LoraInit, Model, RewardText, Rules, Sampler, SubjectSource,
-    Subjects, Test, Training, Validation,
+    Arm, Encoders, Experiment, Model, RewardText, Rules, Sampler, SubjectSource, Subjects, Test,
+    Training, Validation,
 };
 pub use layer::{Layers, Source};
+pub use lora::{Lora, LoraInit};
 pub use own::{OwnSubject, Part, Prompts};
 pub use parts::{Train, TrainedPart};
 pub use rate::LrScheduler;

@@ -19,6 +19,7 @@ impl Experiment {
             same.subjects.source == SubjectSource::Folder && is_live(&same.subjects.class);
         same.subjects.live.get_or_insert(of_class);
         same.prompts = same.prompts.meaning(same.subjects.source.benchmark());
+        same.train.normalise(same.lora.is_some());
         same.subjects.captions &= same.subjects.source == SubjectSource::Stickerbench;
         if !same.subjects.names.is_empty() {
             // Not used then.
@@ -142,13 +143,14 @@ mod tests {
     fn every_key_is_of_one_identity_or_the_other() {
         let text = r#"
             arm = [{ name = "a" }]
-            lora = { rank = 2, alpha = 2.0 }
+            lora = { rank = 2, alpha = 2.0, init = "gaussian" }
+            train = { parts = ["unet"] }
             sampler = { guidance_interval = [0.0, 0.5] }
             training = { recompute = true, lr_scheduler = "cosine", lr_warmup_steps = 5, lr_power = 2.0 }
             rules = { patience = 2 }
             recipe = { preset = "ours", beta = 2.0 }
             model = { preset = "sd15", variant = "fp16" }
-            subjects = { max_megapixels = 50.0 }
+            subjects = { max_megapixels = 50.0, captions = true }
             report = { margin = 0.01 }
             prompts = { train = "dreambench", validation = "dreambench", test = "stickerbench-validation" }
         "#;

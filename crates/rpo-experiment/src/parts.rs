@@ -53,19 +53,50 @@ impl Train {
         self.parts.is_empty()
     }
 
+    /// Leaves away what follows without it.
+    pub(super) fn normalise(&mut self, adapters: bool) {
+        if self.parts == [default(adapters)] {
+            self.parts.clear();
+        }
+    }
+
     /// The trained part; `adapters`: whether there is a table `[lora]`.
     ///
     /// # Errors
     /// [`rpo_files::failure::BadInput`] at `table` if there are several parts.
     pub(super) fn part(&self, adapters: bool, table: &str, layers: &Layers) -> Result<TrainedPart> {
         match self.parts[..] {
-            [] if adapters => Ok(TrainedPart::Lora),
-            [] => Ok(TrainedPart::Unet),
+            [] => Ok(default(adapters)),
             [part] => Ok(part),
             _ => Err(layers.error(
                 &format!("{table}.parts"),
                 "several parts cannot be trained together yet\n  hint: one of \"unet\", \"cross_attention\", \"lora\"; an arm for each compares them",
             )),
         }
+    }
+}
+
+/// What is trained where a file does not say; `adapters`: whether it has a table `[lora]`.
+fn default(adapters: bool) -> TrainedPart {
+    match adapters {
+        true => TrainedPart::Lora,
+        false => TrainedPart::Unet,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Experiment;
+
+    #[test]
+    fn what_follows_without_the_key_is_the_same_run() {
+        let of = |text: &str| toml::from_str::<Experiment>(text).unwrap().meaning();
+        let lora = "[lora]\nrank = 2\n";
+        let parts = |part: &str| format!("[train]\nparts = [\"{part}\"]\n");
+        assert_eq!(of(&parts("unet")), of(""));
+        assert_eq!(of(&(parts("lora") + lora)), of(lora));
+        assert_ne!(of(&parts("lora")), of(""));
+        assert_ne!(of(&(parts("unet") + lora)), of(lora));
+        assert_ne!(of(&parts("cross_attention")), of(""));
     }
 }

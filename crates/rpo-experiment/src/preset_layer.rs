@@ -190,7 +190,7 @@ mod tests {
         let said = message("my_subject", &["model.preset=sd15"]);
         for key in [
             "subjects.token = \"[v]\"",
-            "training.learning_rate = 0.0005",
+            "training.learning_rate = 0.001",
             "training.batch = 4",
             "model.size = 0",
         ] {

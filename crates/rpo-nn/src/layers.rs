@@ -232,4 +232,12 @@ impl Embedding {
     pub fn forward(&self, ids: &[u32], shape: &[usize]) -> Result<Tensor> {
         ops::embedding(&self.weight, ids, shape)
     }
+
+    /// As [`Self::forward`], where ids from `v` on are rows of `added` `[n, c]`.
+    ///
+    /// # Errors
+    /// As [`ops::embedding_with`].
+    pub fn forward_with(&self, added: &Tensor, ids: &[u32], shape: &[usize]) -> Result<Tensor> {
+        ops::embedding_with(&self.weight, added, ids, shape)
+    }
 }

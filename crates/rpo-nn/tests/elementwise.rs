@@ -1,6 +1,7 @@
 //! Activations, sums, concatenation, resizing, embeddings and the squared error against naive f64.
 
 mod oracle;
+use candle_core::{Device, Tensor};
 use oracle::{Array, check, erf, values};
 use rpo_nn::ops::{self, Activation};
 
@@ -215,6 +216,36 @@ fn embedding_takes_rows_and_sums_their_gradients() {
             .contains("id 4")
     );
     assert!(ops::embedding(&table, &[1], &[2]).is_err());
+    // All dimensions but the last are rows.
+    let tall = Array::random(9, &[2, 3, 5]);
+    let flat = Tensor::from_vec(values(&tall.tensor()), (6, 5), &Device::Cpu).unwrap();
+    let of = |table: &Tensor| values(&ops::embedding(table, &[5, 0], &[2]).unwrap());
+    assert_eq!(of(&tall.tensor()), of(&flat));
+}
+
+#[test]
+fn added_rows_follow_those_of_the_table() {
+    let ids = [3u32, 5, 3, 4, 0, 5];
+    check(
+        "embedding with added rows",
+        &[Array::random(1, &[4, 5]), Array::random(2, &[2, 5])],
+        1e-6,
+        |t| ops::embedding_with(&t[0], &t[1], &ids, &[2, 3]),
+        |a| {
+            Array::build(&[2, 3, 5], |at| match ids[at[0] * 3 + at[1]] as usize {
+                id @ 0..4 => a[0].at(&[id, at[2]]),
+                id => a[1].at(&[id - 4, at[2]]),
+            })
+        },
+    );
+    let (table, added) = (
+        Array::random(1, &[4, 5]).tensor(),
+        Array::random(2, &[2, 5]).tensor(),
+    );
+    let refused =
+        |added: &Tensor, id: u32| ops::embedding_with(&table, added, &[id], &[1]).is_err();
+    assert!(!refused(&added, 5) && refused(&added, 6));
+    assert!(refused(&Array::random(2, &[2, 4]).tensor(), 0));
 }
 
 #[test]

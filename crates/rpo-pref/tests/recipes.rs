@@ -172,7 +172,16 @@ fn a_file_changes_single_keys() {
 #[test]
 fn keys_that_older_records_lack_are_written_only_where_they_are_used() {
     let text = toml::to_string(&Recipe::paper()).unwrap();
-    assert!(!text.contains("flip") && !text.contains("snr"), "{text}");
+    for key in [
+        "flip",
+        "snr",
+        "instance",
+        "class_prompt",
+        "preservation",
+        "consistency",
+    ] {
+        assert!(!text.contains(key), "{key}: {text}");
+    }
     let keys = "preset = \"ours\"\nflip = true\nmin_snr_gamma = 5\n";
     let recipe = toml::from_str::<RecipeKeys>(keys).unwrap();
     let recipe = recipe.resolve().unwrap();

@@ -54,6 +54,19 @@ pub fn remarks(
             prompts.insert((prompt, subject.token.as_str()));
         }
     }
+    for (arm, subject) in plan
+        .arms
+        .iter()
+        .flat_map(|arm| plan.subjects.iter().map(move |subject| (arm, subject)))
+    {
+        let (token, class) = (subject.token.as_str(), &subject.class);
+        let recipe = &arm.recipe;
+        prompts.insert((
+            recipe.instance_prompt.of(&format!("{token} {class}")),
+            token,
+        ));
+        prompts.insert((recipe.class_prompt.of(class), token));
+    }
     for (prompt, token) in &prompts {
         found.extend(too_long(pipeline, prompt, token)?);
     }

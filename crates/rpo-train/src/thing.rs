@@ -21,6 +21,8 @@ pub enum Thing {
     Checkpoint,
     /// A LoRA file.
     LoraFile,
+    /// Keys and values of a trained U-Net.
+    CustomDiffusion,
     /// A file of weights of something else.
     Weights,
     /// A pickle of PyTorch.
@@ -73,6 +75,7 @@ impl Thing {
             Self::Experiment => "an experiment file",
             Self::Checkpoint => "a single-file checkpoint",
             Self::LoraFile => "a LoRA",
+            Self::CustomDiffusion => "a Custom Diffusion file of keys and values",
             Self::Weights => "a file of weights",
             Self::Pickle => {
                 "a pickle of PyTorch, which runs code when it is read and is not read here"
@@ -101,6 +104,9 @@ impl Thing {
             Self::Checkpoint => format!(
                 "make a model folder of it: rpo-train import {path} --config-from FOLDER --to NEW_FOLDER"
             ),
+            Self::CustomDiffusion => {
+                "draw with the run that made it, or make a whole model: rpo-train export RUN --to FOLDER".into()
+            }
             Self::Weights => format!(
                 "give a whole model; if this is a single-file checkpoint, make a folder of it: rpo-train import {path} --config-from FOLDER --to NEW_FOLDER"
             ),
@@ -135,6 +141,8 @@ fn of_weights(path: &Path) -> Thing {
         Thing::Checkpoint
     } else if archive.names().any(is_lora) {
         Thing::LoraFile
+    } else if archive.names().any(|n| n.contains("_custom_diffusion.")) {
+        Thing::CustomDiffusion
     } else {
         Thing::Weights
     }
@@ -169,5 +177,7 @@ mod tests {
             Some(Thing::LoraFile)
         );
         assert_eq!(of(&["conv_in.weight"]), Some(Thing::Weights));
+        let keys = "mid.attn2.processor.to_k_custom_diffusion.weight";
+        assert_eq!(of(&[keys]), Some(Thing::CustomDiffusion));
     }
 }

@@ -16,6 +16,7 @@ fn setup(sets: &[&str]) -> Setup {
         "subjects.count=1",
         "recipe.l_pref_weight=0",
         "training.batch=16",
+        "subjects.captions=false",
     ];
     let sets: Vec<String> = common.iter().chain(sets).map(|s| (*s).to_owned()).collect();
     let smoke = experiments.join("sizes/smoke.toml");
@@ -123,6 +124,7 @@ fn preservation_is_the_distance_to_the_base_s_outputs() {
         let setup = setup(&[
             "recipe.preservation_weight=1",
             "recipe.l_sim_weight=1e-12",
+            "recipe.instance_prompt=\"a photo of a {}\"",
             "training.batch=4",
         ]);
         let batch = batch(&setup, &prepared(&setup));

@@ -6,8 +6,11 @@ use std::path::Path;
 fn every_committed_experiment_is_valid() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
     let mut seen = 0;
-    for entry in std::fs::read_dir(&folder).expect("experiments").flatten() {
-        let path = entry.path();
+    let entries = ["", "tuning"].map(|within| std::fs::read_dir(folder.join(within)));
+    let entries = entries
+        .into_iter()
+        .flat_map(|dir| dir.expect("experiments"));
+    for path in entries.flatten().map(|entry| entry.path()) {
         if path.extension().is_some_and(|e| e == "toml") {
             let (experiment, layers) =
                 rpo_experiment::read(&path, &[], &[]).unwrap_or_else(|e| panic!("{e:#}"));

@@ -49,6 +49,30 @@ pub fn with_places(text: &str, token: &str) -> String {
     template
 }
 
+/// A text without its token, each removed with one space beside it.
+///
+/// ```
+/// use rpo_data::prompts::without_token;
+/// assert_eq!(without_token("a photo of [v] dog", "[V]"), "a photo of dog");
+/// assert_eq!(without_token("a dog, [v]", "[v]"), "a dog,");
+/// ```
+pub fn without_token(text: &str, token: &str) -> String {
+    let mut text = text.to_owned();
+    for place in token_places(&text, token).into_iter().rev() {
+        let space = |end: bool| match end {
+            true => text[place.end..].starts_with(' '),
+            false => text[..place.start].ends_with(' '),
+        };
+        let range = match (space(true), space(false)) {
+            (true, _) => place.start..place.end + 1,
+            (false, true) => place.start - 1..place.end,
+            (false, false) => place,
+        };
+        text.replace_range(range, "");
+    }
+    text
+}
+
 /// The length of the prefix of `text` that equals `token`, ignoring case.
 fn same_start(text: &str, token: &str) -> Option<usize> {
     let mut rest = text.char_indices();

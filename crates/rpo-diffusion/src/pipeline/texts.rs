@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Result, Tensor, bail};
 use rpo_encoders::clip::{ClipTextConfig, ClipTextModel, ClipTextOutput};
 use rpo_encoders::tokenizer::ClipTokenizer;
-use rpo_nn::{Place, all_finite};
+use rpo_nn::{Place, all_finite, ops};
 
 use super::index::Index;
 use super::part::Part;
@@ -215,7 +215,7 @@ pub fn xl(first: &ClipTextOutput, second: ClipTextOutput, size: usize) -> Result
         )
     };
     Ok(Conditioning {
-        hidden_states: Tensor::cat(&[&first.penultimate, &second.penultimate], 2)?,
+        hidden_states: ops::concat_channels(&first.penultimate, &second.penultimate)?,
         added: Some(Added::square(text_embeds, size)?),
     })
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 use candle_core::{Result, Tensor, bail};
 use rpo_nn::Place;
 use rpo_nn::layers::{Embedding, LayerNorm, Linear};
-use rpo_nn::ops::Mask;
+use rpo_nn::ops::{self, Mask};
 use rpo_nn::weights::Scope;
 
 use super::{ClipTextConfig, LAYER};
 use crate::tokenizer::TokenBatch;
-use crate::transformer::{Layer, Norm, Width, add_positions, flat_ids};
+use crate::transformer::{Layer, Norm, Width, flat_ids};
 use crate::{activation, folder};
 
 /// `CLIPTextModel`, or `CLIPTextModelWithProjection` if the weights have a `text_projection`: token and position embeddings,
@@ -133,21 +133,42 @@ impl ClipTextModel {
     /// # Errors
     /// If rows have different lengths or are too long, or ids are outside the vocabulary.
     pub fn forward(&self, ids: &[Vec<u32>]) -> Result<ClipTextOutput> {
-        let (flat, batch, length) = flat_ids(ids, self.config.vocab_size)?;
-        let x = self.tokens.forward(&flat, &[batch, length])?;
-        let mut x = self.place.enter(&add_positions(&x, &self.positions)?)?;
+        self.forward_with(ids, None)
+    }
+
+    /// As [`Self::forward`], where ids from `vocab_size` on are rows of `added` `[n, D]`: the vectors of new words, as textual
+    /// inversion trains them. Where they are variables, states and embeddings have their gradients, also on a tape.
+    ///
+    /// # Errors
+    /// As [`Self::forward`]; also if the rows have another width.
+    pub fn forward_with(&self, ids: &[Vec<u32>], added: Option<&Tensor>) -> Result<ClipTextOutput> {
+        let rows = added.map_or(Ok(0), |added| added.dim(0))?;
+        let (flat, batch, length) = flat_ids(ids, self.config.vocab_size + rows)?;
+        let x = match added {
+            None => self.tokens.forward(&flat, &[batch, length])?,
+            Some(added) => self.tokens.forward_with(added, &flat, &[batch, length])?,
+        };
+        if length > self.config.max_position_embeddings {
+            bail!(
+                "a sequence of {length} tokens is longer than the {} positions of the model",
+                self.config.max_position_embeddings
+            );
+        }
+        // As rows of a table, whose sum a tape can follow.
+        let positions: Vec<u32> = (0..batch).flat_map(|_| 0..length as u32).collect();
+        let positions = ops::embedding(&self.positions, &positions, &[batch, length])?;
+        let mut x = self.place.enter(&ops::add(&x, &positions)?)?;
         let mut penultimate = x.clone();
         for layer in &self.layers {
             penultimate = x;
             x = layer.forward(&penultimate, &Mask::Causal)?;
         }
         let last_hidden_state = self.place.leave(&self.final_norm.forward(&x)?)?;
-        let rows: Result<Vec<Tensor>> = ids
-            .iter()
-            .enumerate()
-            .map(|(row, ids)| last_hidden_state.get(row)?.get(self.pooled_at(ids)))
+        let at = ids.iter().enumerate();
+        let at: Vec<u32> = at
+            .map(|(row, ids)| (row * length + self.pooled_at(ids)) as u32)
             .collect();
-        let pooled = Tensor::stack(&rows?, 0)?;
+        let pooled = ops::embedding(&last_hidden_state, &at, &[batch])?;
         let text_embeds = self.projection.as_ref().map(|projection| {
             let embeds = projection.forward(&self.place.enter(&pooled)?)?;
             self.place.leave(&embeds)
@@ -178,8 +199,12 @@ impl ClipTextModel {
     }
 
     fn pooled_at(&self, ids: &[u32]) -> usize {
+        // A new word has a higher id than the end, and is not meant.
+        let own = ids
+            .iter()
+            .filter(|id| (**id as usize) < self.config.vocab_size);
         let wanted = match self.config.eos_token_id {
-            2 => ids.iter().max().copied(),
+            2 => own.max().copied(),
             eos => Some(eos),
         };
         ids.iter().position(|id| Some(*id) == wanted).unwrap_or(0)

@@ -27,7 +27,7 @@ pub(crate) use conv::{KeptKernels, conv2d_keeping};
 pub use depthwise::depthwise_conv2d;
 pub use dropout::dropout;
 pub use elementwise::{add, add_channels, concat_channels, mul_channels, scale};
-pub use embedding::embedding;
+pub use embedding::{embedding, embedding_with};
 pub use geglu::geglu;
 pub(crate) use geglu::linear_geglu;
 pub use group_norm::group_norm;

@@ -18,7 +18,7 @@ impl Params {
         self.copy_to(&self.tensors.shared.place, trainable)
     }
 
-    /// These tensors at `place`: themselves if already there, else a copy without adapters.
+    /// These tensors at `place`: themselves if already there, else a copy of the own tensors, without adapters and part.
     ///
     /// # Errors
     /// Those of the device.

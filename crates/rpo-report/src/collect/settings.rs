@@ -73,6 +73,10 @@ fn keys(arm: &Arm) -> Vec<String> {
             keys.push("lora = {}".into());
         }
     }
+    if let Some(train) = &arm.train {
+        let parts: Vec<&str> = train.parts.iter().map(|part| part.name()).collect();
+        keys.push(format!("train.parts = {parts:?}"));
+    }
     keys
 }
 
@@ -122,5 +126,7 @@ mod tests {
         );
         assert_eq!(read("name = \"whole\"\nrecipe = {}"), [""; 0]);
         assert_eq!(read("name = \"adapters\"\nlora = {}"), ["lora = {}"]);
+        let parts = read("name = \"kv\"\ntrain = { parts = [\"cross_attention\"] }");
+        assert_eq!(parts, ["train.parts = [\"cross_attention\"]"]);
     }
 }

@@ -71,9 +71,9 @@ pub(super) fn keep(
 
 fn about(setup: &Setup, cell: &Cell, scored: &[Validation]) -> Result<About> {
     let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
-    let plain = arm.recipe.instance_prompt.of(&trigger(subject));
+    let instance = arm.recipe.instance_prompt.of(&trigger(subject));
     let captions = subject.references.iter();
-    let captions = captions.map(|r| r.caption.clone().unwrap_or_else(|| plain.clone()));
+    let captions = captions.map(|r| r.caption.clone().unwrap_or_else(|| instance.clone()));
     let step = scored.last().map_or(0, |v| v.step);
     let rpo = [
         ("version", env!("CARGO_PKG_VERSION").to_owned()),

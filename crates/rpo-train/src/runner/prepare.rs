@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use image::RgbImage;
 use image::imageops::flip_horizontal;
 use rand::RngCore;
-use rpo_data::prompts::{fill, with_places};
+use rpo_data::prompts::without_token;
 use rpo_data::{picture, random};
 use rpo_diffusion::{Conditioning, Posterior, UNet2DConditionModel};
 use rpo_eval::reward::RefFeatures;
@@ -34,13 +34,13 @@ pub struct TrainingSet {
     pub negatives: Vec<RgbImage>,
     /// Negatives per prompt.
     pub per_prompt: usize,
-    /// c of every reference, its caption or "a photo of \[V\] class".
+    /// c of every reference, its caption or the recipe's `instance_prompt`.
     pub c: Conditioning,
     /// c of every reference without the token, where the recipe compares with the base's outputs.
     pub c_plain: Option<Conditioning>,
     /// c_mod of every training prompt.
     pub c_mod: Conditioning,
-    /// "a photo of a class", for prior preservation: one row.
+    /// The recipe's `class_prompt`, for prior preservation: one row.
     pub class: Conditioning,
     /// Latents of the base model's pictures of the class, where the recipe preserves the prior.
     pub class_latents: Option<Posterior>,
@@ -128,11 +128,11 @@ pub fn prepare(
             recipe.crop == Crop::Random && references.iter().any(|p| p.width() != p.height());
         let squares = setup.squares(subject);
         let features = setup.rewarder.references(&squares)?;
-        let plain = recipe.instance_prompt.of(&format!("{token} {class}"));
+        let instance = recipe.instance_prompt.of(&format!("{token} {class}"));
         let c: Vec<String> = subject
             .references
             .iter()
-            .map(|r| r.caption.clone().unwrap_or_else(|| plain.clone()))
+            .map(|r| r.caption.clone().unwrap_or_else(|| instance.clone()))
             .collect();
         let encode = |pictures: &[RgbImage]| -> Result<Option<Posterior>> {
             if pictures.is_empty() {
@@ -187,7 +187,7 @@ pub fn prepare(
 fn plain_texts(recipe: &Recipe, c: &[String], token: &str) -> Option<Vec<String>> {
     let objective = recipe.objective();
     let reads = |network| objective.rows(network).contains(&Rows::Plain);
-    let plain = |c: &String| fill(&with_places(c, token), None, "");
+    let plain = |c: &String| without_token(c, token);
     (reads(Network::Trained) || reads(Network::Frozen)).then(|| c.iter().map(plain).collect())
 }
 

@@ -3,7 +3,7 @@
 use crate::autograd::OnGpu;
 use crate::gpu::{Arg, Buffer, Gpu, GpuView, Kind, Launch};
 use crate::ops::depthwise::Depthwise;
-use crate::ops::embedding::Embedding;
+use crate::ops::embedding::{Embedding, WithAdded};
 use crate::ops::loss::MeanSquared;
 use candle_core::{Result, bail};
 
@@ -61,4 +61,5 @@ impl OnGpu<3> for Depthwise {
 
 // Texts are embedded and losses are computed on the CPU.
 impl OnGpu<1> for Embedding {}
+impl OnGpu<2> for WithAdded {}
 impl OnGpu<2> for MeanSquared {}

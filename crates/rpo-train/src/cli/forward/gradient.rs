@@ -110,7 +110,7 @@ fn batch(inputs: &Inputs, schedule: &NoiseSchedule, terms: &terms::Objective) ->
             Rows::ReferenceMod => ("ref", "gen"),
             Rows::Generated => ("gen", "gen"),
             Rows::Class => ("class", "class"),
-            Rows::Plain => ("ref", "class"),
+            Rows::Plain => ("ref", "plain"),
         };
         batch.rows.insert(wanted, rows(side, text)?);
         if wanted == Rows::Generated {

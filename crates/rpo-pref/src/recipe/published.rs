@@ -1,0 +1,138 @@
+//! The recipe of every preset, as published, and ours.
+
+use super::{
+    ClassPrompt, Crop, InstancePrompt, Latent, Recipe, ReferencePrompt, Sharing, TokenInReward,
+    ValidationNoise, ValidationPrompts,
+};
+use crate::labels::LabelKind;
+use crate::loss::Norm;
+use crate::pairs::{LabelReward, Pairs};
+
+impl Recipe {
+    /// The paper as written. Squared norms are sums, as printed. Steps, learning rate and the validation interval depend on the
+    /// model and are not part of a recipe; the paper runs all steps (no patience).
+    #[must_use]
+    pub fn paper() -> Self {
+        Self {
+            norm: Norm::Sum,
+            reference_prompt: ReferencePrompt::CMod,
+            pair_timestep: Sharing::Shared,
+            pair_noise: Sharing::Independent,
+            pairs: Pairs::Uniform,
+            label_reward: LabelReward::Pair,
+            negatives_per_prompt: 4,
+            clip_grad_norm: Some(1.0),
+            token_in_reward: TokenInReward::Remove,
+            crop: Crop::Centre,
+            latent: Latent::Mean,
+            validation_noise: ValidationNoise::Fixed,
+            validation_prompts: ValidationPrompts::Training,
+            beta: 1.0,
+            tau: 1.0,
+            label: LabelKind::Sampled,
+            lambda_train: 0.0,
+            l_sim_weight: 1.0,
+            l_pref_weight: 1.0,
+            prior_weight: 0.0,
+            class_pictures: 0,
+            preservation_weight: 0.0,
+            consistency_weight: 0.0,
+            min_snr_gamma: None,
+            flip: false,
+            instance_prompt: InstancePrompt::default(),
+            class_prompt: ClassPrompt::default(),
+        }
+    }
+
+    /// What the published `train.py` does on one GPU, including its errors. It runs all steps (no patience).
+    #[must_use]
+    pub fn official() -> Self {
+        Self {
+            norm: Norm::Mean,
+            reference_prompt: ReferencePrompt::C,
+            pair_timestep: Sharing::Independent,
+            pair_noise: Sharing::Independent,
+            pairs: Pairs::Official,
+            label_reward: LabelReward::FirstOfPrompt,
+            negatives_per_prompt: 16,
+            clip_grad_norm: None,
+            token_in_reward: TokenInReward::Keep,
+            crop: Crop::Random,
+            latent: Latent::Sample,
+            validation_noise: ValidationNoise::Fresh,
+            ..Self::paper()
+        }
+    }
+
+    /// What the published `train_sdxl.py` does on one GPU: timestep and noise of a pair shared, each pair's own reward, four
+    /// negatives per prompt, effective clipping. The script has no reward validation; here held-out prompts with fixed noise
+    /// choose its checkpoint, as in [`Recipe::ours`]. Its LoRA is not part of a recipe.
+    #[must_use]
+    pub fn official_sdxl() -> Self {
+        Self {
+            pair_timestep: Sharing::Shared,
+            pair_noise: Sharing::Shared,
+            label_reward: LabelReward::Pair,
+            negatives_per_prompt: 4,
+            clip_grad_norm: Some(1.0),
+            validation_noise: ValidationNoise::Fixed,
+            validation_prompts: ValidationPrompts::Validation,
+            ..Self::official()
+        }
+    }
+
+    /// DreamBooth: L_sim with prior preservation of weight 1 and no preference loss. Squared errors are means, as in
+    /// its diffusers example; everything else is [`Recipe::paper`]'s, so that the arms differ in their losses.
+    #[must_use]
+    pub fn dreambooth() -> Self {
+        Self {
+            norm: Norm::Mean,
+            l_pref_weight: 0.0,
+            prior_weight: 1.0,
+            class_pictures: 200,
+            ..Self::paper()
+        }
+    }
+
+    /// Diffusion-DPO without L_sim, as the paper compares it: preferences alone, with λ_train = 0.5. Everything else is
+    /// [`Recipe::paper`]'s, with errors as means; Diffusion-DPO's own β is in the thousands.
+    #[must_use]
+    pub fn dpo() -> Self {
+        Self {
+            norm: Norm::Mean,
+            l_sim_weight: 0.0,
+            lambda_train: 0.5,
+            ..Self::paper()
+        }
+    }
+
+    /// DCO, direct consistency optimisation (Lee et al. 2024): the consistency loss alone, with β = 1000 and clipping at 1 as in its
+    /// code; no pictures are drawn.
+    #[must_use]
+    pub fn dco() -> Self {
+        Self {
+            norm: Norm::Mean,
+            l_sim_weight: 0.0,
+            l_pref_weight: 0.0,
+            consistency_weight: 1.0,
+            beta: 1000.0,
+            ..Self::paper()
+        }
+    }
+
+    /// The paper with improvements that cost nothing: errors as means, so that L_sim and L_pref do not depend on the picture's
+    /// size; one pass for both losses; expected labels instead of near coin flips; held-out validation prompts.
+    ///
+    /// τ stays 1. On the embedded model τ = 0.05 with β from 1 to 50 lost text alignment within 200 steps (one or two subjects
+    /// each, one seed: an observation without an established cause). The best β and τ are not known.
+    #[must_use]
+    pub fn ours() -> Self {
+        Self {
+            norm: Norm::Mean,
+            reference_prompt: ReferencePrompt::C,
+            label: LabelKind::Expected,
+            validation_prompts: ValidationPrompts::Validation,
+            ..Self::paper()
+        }
+    }
+}
