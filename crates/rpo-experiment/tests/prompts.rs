@@ -52,7 +52,7 @@ fn experiments_of_before_mean_the_same_bit_for_bit() {
     }
     assert_eq!(
         &hasher.finalize().to_hex()[..32],
-        "06c096047d7dc27bc0eb8d82f3119b64"
+        "2215c54da1196277a4c200859a302803"
     );
 }
 

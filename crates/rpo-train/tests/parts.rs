@@ -2,7 +2,7 @@
 
 mod home;
 
-use home::{Home, SMALL, pngs};
+use home::{Home, SMALL, png_texts, pngs};
 use rpo_diffusion::custom_diffusion::{FILE, is_key_or_value};
 use rpo_nn::weights::{Archive, Params};
 use std::fs;
@@ -56,6 +56,7 @@ fn keys_and_values_of_the_text_are_trained_alone() {
     let draw = |out: &str, from: &[&str]| {
         home.succeeds(&[&["generate"], from, &["-n", "1", "--out", out]].concat());
         let picture = home.path(out).join(&pngs(&home.path(out))[0]);
+        assert!(!png_texts(&picture)[0].1.contains("Lora scale"));
         image::open(picture).unwrap().to_rgb8()
     };
     let trained = draw("trained", &["run", "--step", "2"]);
