@@ -214,7 +214,7 @@ mod tests {
             (name.as_str(), layers.folder),
             ("quickstart", PathBuf::new())
         );
-        let line = "quickstart.toml (built in):11: `training.steps`: odd";
+        let line = "quickstart.toml (built in):15: `training.steps`: odd";
         let (_, layers) = built_in("experiments/quickstart.toml").unwrap();
         assert_eq!(layers.error("training.steps", "odd").to_string(), line);
         // With or without the extension.
