@@ -15,6 +15,9 @@ use crate::subject::{Reference, Subject, is_live};
 /// The token of the subjects; the embedded model's tokenizer has it (in lower case) and its base U-Net ignores it.
 pub const TOKEN: &str = "[V]";
 
+/// The token as captions write it.
+const IN_CAPTIONS: &str = "[v]";
+
 /// Reference pictures of a subject.
 pub const REFERENCES: usize = 5;
 
@@ -147,7 +150,7 @@ pub fn named(seed: u64, names: &[String], size: u32) -> Vec<Subject> {
 /// The captions of the references of one subject, exact to the scene: `a photo of a [v] lion on a wooden floor`, with `token`.
 pub fn captions(seed: u64, name: &str, look: &Look, token: &str) -> Vec<String> {
     let of = |i| caption_of(&reference_of(seed, name, look, i));
-    let text = |i| of(i).to_string().replace(TOKEN, token);
+    let text = |i| of(i).to_string().replace(IN_CAPTIONS, token);
     (0..REFERENCES).map(text).collect()
 }
 
