@@ -186,8 +186,8 @@ fn a_run_on_a_gpu_is_that_of_the_cpu() {
     if gpu().is_none() {
         return;
     }
-    // f32 differs by the order of sums; bf16 rounds every activation to 8 bits.
-    let (f32, bf16) = (("f32", 1e-4), ("bf16", 0.01));
+    // f32 differs by the order of sums; bf16 rounds every activation to 8 bits, and scores of pictures drawn with it differ by 1 to 2 %.
+    let (f32, bf16) = (("f32", 1e-4), ("bf16", 0.03));
     let part = "train.parts=[\"cross_attention\"]";
     for (more, dtypes) in [
         (&[][..], &[f32, bf16][..]),
