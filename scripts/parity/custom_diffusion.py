@@ -10,7 +10,6 @@ Made with torch 2.15.0, diffusers 0.42.1, safetensors 0.8.
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,10 +17,9 @@ from pathlib import Path
 import diffusers
 import torch
 from diffusers import UNet2DConditionModel
+from lora import MICRO, relative, run
 from safetensors.torch import load_file, save_file
 
-ROOT = Path(__file__).resolve().parents[2]
-MICRO = ROOT / "assets/micro"
 FILE = "pytorch_custom_diffusion_weights.safetensors"
 EXPERIMENT = """
 name = "kv"
@@ -50,12 +48,6 @@ pictures_per_prompt = 1
 """
 
 
-def run(*args):
-    done = subprocess.run([str(a) for a in args], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{args}\n{done.stdout}{done.stderr}")
-
-
 def unet(folder):
     return UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float32).eval()
 
@@ -63,10 +55,6 @@ def unet(folder):
 def predict(model, values):
     with torch.no_grad():
         return model(values["sample"], values["timestep"], values["encoder_hidden_states"]).sample
-
-
-def relative(a, b):
-    return float((a.double() - b.double()).norm() / b.double().norm())
 
 
 def main():

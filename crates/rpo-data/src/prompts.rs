@@ -26,4 +26,4 @@ pub use list::{Form, MOST_PROMPTS, Prompt, is_remark, parse};
 pub use set::{PromptKinds, PromptSet};
 pub use sets::{built_in, names};
 pub use template::{check, fill};
-pub use token::{token_places, with_places, without_token};
+pub use token::{token_places, without_token};

@@ -46,7 +46,8 @@ pub struct Experiment {
     /// Which parts of the model are trained.
     #[serde(skip_serializing_if = "Train::is_usual")]
     pub train: Train,
-    /// The recipe: `preset` names one (`paper`, `official`, `official_sdxl`, `dreambooth`, `dpo`, `dco`, `ours`), every other key replaces one of its values.
+    /// The recipe: `preset` names one (`paper`, `official`, `official_sdxl`, `dreambooth`, `dpo`, `dco`, `ours`), every other key
+    /// replaces one of its values.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub recipe: toml::Table,
     /// Arms that change the training; without any there is one arm, the recipe itself.

@@ -24,7 +24,9 @@ function lineChart(box, spec) {
     const axis = valueAxis(values, (height - 48) / 36, 0.08);
     // Flags need room at the foot.
     const high = axis.high, low = axis.low - (spec.flags ? 0.11 * (axis.high - axis.low) : 0);
-    const margin = { left: axis.room + 14, right: Math.max(14, textWidth(spec.x[1]) / 2 + 4), top: 12, bottom: 36 };
+    // Flags of the last step stand side by side, too.
+    const last = (spec.flags || []).filter((f) => f.x === spec.x[1]).length;
+    const margin = { left: axis.room + 14, right: Math.max(14, textWidth(spec.x[1]) / 2 + 4, 5.5 * (last - 1) + 8), top: 12, bottom: 36 };
     const inner = { width: width - margin.left - margin.right, height: height - margin.top - margin.bottom };
     const x = (v) => margin.left + ((v - spec.x[0]) / (spec.x[1] - spec.x[0] || 1)) * inner.width;
     const y = (v) => margin.top + (1 - (v - low) / (high - low)) * inner.height;

@@ -54,18 +54,19 @@ pub fn remarks(
             prompts.insert((prompt, subject.token.as_str()));
         }
     }
-    for (arm, subject) in plan
-        .arms
-        .iter()
-        .flat_map(|arm| plan.subjects.iter().map(move |subject| (arm, subject)))
-    {
+    // Of the recipes' own prompts those that some arm reads.
+    for (subject, photos) in plan.subjects.iter().zip(subjects) {
         let (token, class) = (subject.token.as_str(), &subject.class);
-        let recipe = &arm.recipe;
-        prompts.insert((
-            recipe.instance_prompt.of(&format!("{token} {class}")),
-            token,
-        ));
-        prompts.insert((recipe.class_prompt.of(class), token));
+        let bare = photos.references.iter().any(|r| r.caption.is_none());
+        for recipe in plan.arms.iter().map(|arm| &arm.recipe) {
+            if bare {
+                let instance = recipe.instance_prompt.of(&format!("{token} {class}"));
+                prompts.insert((instance, token));
+            }
+            if recipe.prior_weight > 0.0 {
+                prompts.insert((recipe.class_prompt.of(class), token));
+            }
+        }
     }
     for (prompt, token) in &prompts {
         found.extend(too_long(pipeline, prompt, token)?);

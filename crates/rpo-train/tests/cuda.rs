@@ -152,6 +152,8 @@ fn metrics(device: &str, dtype: &str, more: &[&str]) -> Vec<f64> {
         // A step of AdamW turns any rounding of a small gradient into a whole step: at a small rate it stays rounding.
         "training.learning_rate=1e-4",
         "recipe.negatives_per_prompt=1",
+        // Under other texts than these one picture of two solver steps is near a threshold that bf16's rounding crosses.
+        "subjects.captions=false",
     ];
     for set in [&*output, &device, &dtype].iter().chain(&sizes).chain(more) {
         command.args(["--set", set]);
@@ -186,8 +188,8 @@ fn a_run_on_a_gpu_is_that_of_the_cpu() {
     if gpu().is_none() {
         return;
     }
-    // f32 differs by the order of sums; bf16 rounds every activation to 8 bits, and scores of pictures drawn with it differ by 1 to 2 %.
-    let (f32, bf16) = (("f32", 1e-4), ("bf16", 0.03));
+    // f32 differs by the order of sums; bf16 rounds every activation to 8 bits.
+    let (f32, bf16) = (("f32", 1e-4), ("bf16", 0.01));
     let part = "train.parts=[\"cross_attention\"]";
     for (more, dtypes) in [
         (&[][..], &[f32, bf16][..]),

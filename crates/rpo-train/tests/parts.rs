@@ -68,6 +68,35 @@ fn keys_and_values_of_the_text_are_trained_alone() {
     );
 }
 
+/// Every loss goes through a whole run, and its term through the records.
+#[test]
+fn every_loss_is_trained_and_recorded() {
+    let home = Home::new();
+    let text = "name = \"losses\"\n[subjects]\ncount = 1\n[[arm]]\nname = \"dpo\"\nrecipe = { preset = \"dpo\" }\n[[arm]]\nname = \"dco\"\nrecipe = { preset = \"dco\" }\nlora = { rank = 2, init = \"gaussian\" }\n[[arm]]\nname = \"kept\"\nrecipe = { preservation_weight = 1.0 }\n";
+    fs::write(home.path("losses.toml"), text).unwrap();
+    home.succeeds(&[&["losses.toml", "--out", "run"][..], &SMALL].concat());
+    for (arm, terms) in [
+        ("dpo", &["pref"][..]),
+        ("dco", &["consistency"]),
+        ("kept", &["pref", "preservation", "sim"]),
+    ] {
+        let subject = fs::read_dir(home.path(&format!("run/trajectories/{arm}"))).unwrap();
+        let subject = subject.flatten().next().unwrap().path();
+        let records = fs::read_to_string(subject.join("seed-0/metrics.jsonl")).unwrap();
+        let records = records
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let steps: Vec<serde_json::Value> = records
+            .filter(|record: &serde_json::Value| record["kind"] == "step")
+            .collect();
+        assert_eq!(steps.len(), 2);
+        for step in steps {
+            let found: Vec<&String> = step["terms"].as_object().unwrap().keys().collect();
+            assert_eq!(found, terms, "{arm}");
+        }
+    }
+}
+
 #[test]
 fn parts_that_do_not_go_together_are_refused() {
     let home = Home::new();

@@ -37,19 +37,7 @@ pub fn token_places(text: &str, token: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// A text with `{token}` in every place of its token, to be filled without one.
-pub fn with_places(text: &str, token: &str) -> String {
-    let mut template = text.to_owned();
-    for place in token_places(text, token).into_iter().rev() {
-        // A token that is called like a placeholder is not one.
-        if !(text[..place.start].ends_with('{') && text[place.end..].starts_with('}')) {
-            template.replace_range(place, "{token}");
-        }
-    }
-    template
-}
-
-/// A text without its token, each removed with one space beside it.
+/// A text without its token, each removed with one space beside it. `{token}` and the like stay, also where the token is called so.
 ///
 /// ```
 /// use rpo_data::prompts::without_token;
@@ -59,6 +47,9 @@ pub fn with_places(text: &str, token: &str) -> String {
 pub fn without_token(text: &str, token: &str) -> String {
     let mut text = text.to_owned();
     for place in token_places(&text, token).into_iter().rev() {
+        if text[..place.start].ends_with('{') && text[place.end..].starts_with('}') {
+            continue;
+        }
         let space = |end: bool| match end {
             true => text[place.end..].starts_with(' '),
             false => text[..place.start].ends_with(' '),

@@ -82,6 +82,7 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<Stri
         hub => hub_name(&setup.experiment.model.path),
         base => base_name(setup), architecture => base.architecture(),
         xl => base == BaseModel::Sdxl, size => setup.size,
+        instance => arm.recipe.instance_prompt.of(&trigger(subject)),
         trigger => trigger(subject), class => &subject.class,
         trigger_a1111 => for_a1111(&trigger(subject)),
         trigger_comfyui => for_comfyui(&trigger(subject)),

@@ -3,7 +3,7 @@
 use super::files::{Files, Item};
 use super::names::Pattern;
 use anyhow::Result;
-use rpo_data::prompts::{Prompt, dreambench, fill, is_remark, read_prompts, with_places};
+use rpo_data::prompts::{Prompt, dreambench, fill, is_remark, read_prompts, without_token};
 use rpo_data::subject::{Subject, read_table, read_text, some};
 use rpo_files::failure::{BadInput, OrBadInput};
 use std::collections::BTreeMap;
@@ -144,7 +144,7 @@ impl From<Vec<Item>> for Assigned {
 /// written out as a word of its own, in any case, is removed with one adjacent space. An empty token is none: both are the
 /// same.
 pub(super) fn readings(prompt: &str, token: &str, class: &str) -> Result<[String; 2]> {
-    let template = with_places(prompt, token);
+    let template = without_token(prompt, token);
     if class.is_empty() && (template.contains("{}") || template.contains("{class}")) {
         return Err(BadInput::new(format!(
             "the prompt {prompt:?} has a place for the class\n  hint: --class dog"

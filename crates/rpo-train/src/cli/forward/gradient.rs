@@ -69,6 +69,9 @@ pub(super) fn run(args: &ForwardArgs, inputs: &Inputs) -> Result<Results> {
         ("l_pref".into(), term("pref")?),
         ("ell".into(), Tensor::new(ell, &Device::Cpu)?),
     ]);
+    for (name, value) in &losses.terms {
+        results.insert(format!("l_{name}"), scalar(*value)?);
+    }
     for (name, var) in vars {
         let grad = grads
             .remove(&var)

@@ -40,13 +40,8 @@ pub(super) struct GenerateArgs {
     /// Scale of the LoRA, from --lora or from the checkpoint; several, such as 0.5,0.75,1, draw each picture with each
     #[arg(long, value_name = "SCALE", default_value = "1", value_delimiter = ',', allow_negative_numbers = true, value_parser = finite)]
     lora_scale: Vec<f64>,
-    /// Prompt; `{}` stands for token and class; may be given several times
-    #[arg(
-        short,
-        long = "prompt",
-        value_name = "PROMPT",
-        default_value = "a photo of {}"
-    )]
+    /// Prompt; `{}` stands for token and class; may be given several times [default: the arm's recipe.instance_prompt]
+    #[arg(short, long = "prompt", value_name = "PROMPT")]
     prompts: Vec<String>,
     /// Pictures per prompt
     #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=MOST))]
@@ -84,8 +79,8 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     }
     let each = args.n as usize;
     let (columns, rows) = match scales.len() {
-        1 => (each, args.prompts.len()),
-        n => (n, args.prompts.len() * each),
+        1 => (each, args.prompts.len().max(1)),
+        n => (n, args.prompts.len().max(1) * each),
     };
     if args.sheet && !sheet::fits(columns, rows) {
         return Err(BadInput::new(format!(
@@ -112,8 +107,13 @@ impl GenerateArgs {
     fn requests(&self, checkpoint: &Checkpoint) -> Result<Vec<Request>> {
         let setup = &checkpoint.setup;
         let subject = &setup.subjects[checkpoint.cell.subject];
-        let mut requests = Vec::with_capacity(self.prompts.len() * self.n as usize);
-        for template in &self.prompts {
+        let usual = &setup.arms[checkpoint.cell.arm].recipe.instance_prompt.0;
+        let templates = match self.prompts.is_empty() {
+            true => std::slice::from_ref(usual),
+            false => &self.prompts[..],
+        };
+        let mut requests = Vec::with_capacity(templates.len() * self.n as usize);
+        for template in templates {
             let prompt = fill(template, Some(&subject.token), &subject.class);
             let remark = texts::too_long(&setup.pipeline, &prompt, &subject.token)?;
             remark.inspect(|remark| tell!("warning: {remark}"));
