@@ -9,22 +9,23 @@ mod config_check;
 mod config_keys;
 pub mod custom_diffusion;
 pub mod lora;
+mod part;
 mod pipeline;
 mod resnet;
 mod sampler;
 pub mod schedule;
 pub mod solver;
+mod texts;
 pub mod unet;
 pub mod vae;
 
 pub use conditioning::{Added, Conditioning};
-pub use pipeline::{
-    PIXEL_BATCH, Pipeline, check_folder, check_unet, load_unet, load_vae, xl_conditioning,
-};
+pub use pipeline::{PIXEL_BATCH, Pipeline, check_folder, check_unet, load_unet, load_vae};
 pub use sampler::{SamplerConfig, sample};
 pub use schedule::{
     NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing,
 };
 pub use solver::Solver;
+pub use texts::xl as xl_conditioning;
 pub use unet::{Activations, TextContext, UNet2DConditionModel, UNetConfig};
 pub use vae::{AutoencoderKL, Posterior, VaeConfig};

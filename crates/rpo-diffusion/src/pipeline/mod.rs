@@ -2,8 +2,6 @@
 
 mod fits;
 mod index;
-mod part;
-mod texts;
 mod whole;
 
 use std::path::{Path, PathBuf};
@@ -16,15 +14,14 @@ use rpo_nn::Place;
 use rpo_nn::weights::Params;
 
 use crate::conditioning::Conditioning;
+use crate::part::Part;
 use crate::schedule::NoiseSchedule;
+use crate::texts::Texts;
 use crate::unet::{UNet2DConditionModel, UNetConfig};
 use crate::vae::{AutoencoderKL, Posterior, VaeConfig};
 use fits::{same_channels, same_width};
-use index::Index;
-use part::Part;
-use texts::Texts;
 
-pub use texts::xl as xl_conditioning;
+use index::Index;
 pub use whole::{check_folder, check_unet};
 
 /// Pixels in one batch of the VAE, which holds about a thousand numbers per pixel: one picture of 512 x 512.
@@ -71,7 +68,7 @@ impl Pipeline {
             move || load_vae(&vae_dir, variant.as_deref(), &Place::default())
         });
         vae.get()?;
-        let texts = Texts::load(dir, index, variant)?;
+        let texts = Texts::load(dir, index.xl, index.zeros_for_empty_prompt, variant)?;
         same_width(dir, texts.width(), index, &unet_config)?;
         let schedule = NoiseSchedule::load(&dir.join("scheduler/scheduler_config.json"))?;
         Ok(Self {

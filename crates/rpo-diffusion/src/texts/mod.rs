@@ -1,101 +1,22 @@
 //! From prompts to the U-Net's conditioning: one text encoder, or SDXL's two.
 
+mod tower;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use candle_core::{Result, Tensor, bail};
-use rpo_encoders::clip::{ClipTextConfig, ClipTextModel, ClipTextOutput};
-use rpo_encoders::tokenizer::ClipTokenizer;
-use rpo_nn::{Place, all_finite, ops};
+use candle_core::{Result, bail};
+use rpo_encoders::clip::ClipTextOutput;
+use rpo_nn::{Place, ops};
 
-use super::index::Index;
-use super::part::Part;
 use crate::conditioning::{Added, Conditioning};
+use tower::Tower;
 
 /// Texts in one batch of a text encoder.
 const TEXT_BATCH: usize = 64;
 
-/// A tokenizer and the encoder that reads its ids.
-struct Tower {
-    tokenizer: ClipTokenizer,
-    encoder: Part<ClipTextModel>,
-    width: usize,
-    /// Of the encoder.
-    dir: PathBuf,
-}
-
-impl Tower {
-    fn load(dir: &Path, suffix: &str, variant: Option<&str>) -> Result<Self> {
-        let text_dir = dir.join(format!("text_encoder{suffix}"));
-        let config = ClipTextConfig::load(&text_dir)?;
-        let width = config.hidden_size;
-        let encoder = encoder(&text_dir, variant, &Place::default());
-        // Loaded once now, so that a mismatch is reported before anything is computed.
-        encoder.get()?;
-        let tokenizer = ClipTokenizer::load(&dir.join(format!("tokenizer{suffix}")))?;
-        let positions = config.max_position_embeddings;
-        tokenizer.check_fit(config.vocab_size, positions, &text_dir)?;
-        Ok(Self {
-            tokenizer,
-            encoder,
-            width,
-            dir: text_dir,
-        })
-    }
-
-    /// The ids of prompts as diffusers' pipelines read them.
-    fn ids(&self, prompts: &[&str]) -> Result<Vec<Vec<u32>>> {
-        let whole = prompts.iter().map(|p| self.tokenizer.with_all_vectors(p));
-        let whole = whole.collect::<Result<Vec<_>>>()?;
-        self.tokenizer.encode_batch(&whole)
-    }
-
-    fn tokens(&self, text: &str) -> Result<(usize, usize)> {
-        let text = self.tokenizer.with_all_vectors(text)?;
-        let tokens = self.tokenizer.word_ids(&text)?.len() + 2;
-        Ok((tokens, self.tokenizer.max_length()))
-    }
-
-    /// The encoder's output for rows of ids.
-    ///
-    /// # Errors
-    /// Ids that do not fit; the first state that is not finite.
-    fn encode(&self, ids: &[Vec<u32>]) -> Result<ClipTextOutput> {
-        const HINT: &str = "the weights of this text encoder are damaged";
-        let out = self.encoder.get()?.forward(ids)?;
-        let finite = |x: Tensor, what: &str| {
-            all_finite(
-                x,
-                || format!("{}: {what} of texts", self.dir.display()),
-                HINT,
-            )
-        };
-        Ok(ClipTextOutput {
-            last_hidden_state: finite(out.last_hidden_state, "states")?,
-            penultimate: finite(out.penultimate, "penultimate states")?,
-            text_embeds: out
-                .text_embeds
-                .map(|x| finite(x, "embeddings"))
-                .transpose()?,
-            pooled: out.pooled,
-        })
-    }
-
-    fn at(self, variant: Option<&str>, place: &Place) -> Self {
-        Self {
-            encoder: encoder(&self.dir, variant, place),
-            ..self
-        }
-    }
-}
-
-fn encoder(dir: &Path, variant: Option<&str>, place: &Place) -> Part<ClipTextModel> {
-    let (dir, variant, place) = (dir.to_owned(), variant.map(String::from), place.clone());
-    Part::new(move || ClipTextModel::load(&dir, variant.as_deref(), &place))
-}
-
 /// The text encoders of a pipeline.
-pub(super) struct Texts {
+pub(crate) struct Texts {
     first: Tower,
     /// SDXL's second encoder, whose pooled output is projected.
     second: Option<Tower>,
@@ -103,19 +24,22 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    pub(super) fn load(dir: &Path, index: Index, variant: Option<&str>) -> Result<Self> {
+    /// Those of a folder: with `xl` both; `zeros_for_empty_prompt`: whether guidance uses zeros instead of the empty prompt's states.
+    pub(crate) fn load(
+        dir: &Path,
+        xl: bool,
+        zeros_for_empty_prompt: bool,
+        variant: Option<&str>,
+    ) -> Result<Self> {
         Ok(Self {
             first: Tower::load(dir, "", variant)?,
-            second: index
-                .xl
-                .then(|| Tower::load(dir, "_2", variant))
-                .transpose()?,
-            zeros_for_empty_prompt: index.zeros_for_empty_prompt,
+            second: xl.then(|| Tower::load(dir, "_2", variant)).transpose()?,
+            zeros_for_empty_prompt,
         })
     }
 
     /// The same encoders at `place`.
-    pub(super) fn at(self, variant: Option<&str>, place: &Place) -> Self {
+    pub(crate) fn at(self, variant: Option<&str>, place: &Place) -> Self {
         Self {
             first: self.first.at(variant, place),
             second: self.second.map(|second| second.at(variant, place)),
@@ -124,11 +48,11 @@ impl Texts {
     }
 
     /// D: the total width of the states.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.first.width + self.second.as_ref().map_or(0, |t| t.width)
     }
 
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         self.first.encoder.release();
         if let Some(second) = &self.second {
             second.encoder.release();
@@ -136,7 +60,7 @@ impl Texts {
     }
 
     /// Number of tokens of a text, including BOS and EOS, and how many are read, by the encoder that reads the smallest share of it.
-    pub(super) fn tokens(&self, text: &str) -> Result<(usize, usize)> {
+    pub(crate) fn tokens(&self, text: &str) -> Result<(usize, usize)> {
         let first = self.first.tokens(text)?;
         Ok(match &self.second {
             Some(second) => {
@@ -153,7 +77,7 @@ impl Texts {
     }
 
     /// One row per prompt; equal prompts are computed once. `size`: side of the pictures in pixels, an input of SDXL.
-    pub(super) fn encode<S: AsRef<str>>(&self, prompts: &[S], size: usize) -> Result<Conditioning> {
+    pub(crate) fn encode<S: AsRef<str>>(&self, prompts: &[S], size: usize) -> Result<Conditioning> {
         let mut rows = HashMap::new();
         let mut unique = Vec::new();
         let mut order = Vec::with_capacity(prompts.len());
@@ -193,7 +117,7 @@ impl Texts {
     }
 
     /// The unconditional row of guidance: the empty prompt, or SDXL's zeros.
-    pub(super) fn unconditional(&self, size: usize) -> Result<Conditioning> {
+    pub(crate) fn unconditional(&self, size: usize) -> Result<Conditioning> {
         let empty = self.encode(&[""], size)?;
         if self.zeros_for_empty_prompt {
             empty.zeroed()

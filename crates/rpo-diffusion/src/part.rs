@@ -4,13 +4,13 @@ use candle_core::Result;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Loaded at the first use, dropped by [`release`](Self::release), loaded again at the next use.
-pub(super) struct Part<T> {
+pub(crate) struct Part<T> {
     load: Box<dyn Fn() -> Result<T> + Send + Sync>,
     held: Mutex<Option<Arc<T>>>,
 }
 
 impl<T> Part<T> {
-    pub(super) fn new(load: impl Fn() -> Result<T> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(load: impl Fn() -> Result<T> + Send + Sync + 'static) -> Self {
         Self {
             load: Box::new(load),
             held: Mutex::new(None),
@@ -19,7 +19,7 @@ impl<T> Part<T> {
 
     /// # Errors
     /// Those of loading.
-    pub(super) fn get(&self) -> Result<Arc<T>> {
+    pub(crate) fn get(&self) -> Result<Arc<T>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(part) = &*held {
             return Ok(part.clone());
@@ -30,7 +30,7 @@ impl<T> Part<T> {
     }
 
     /// Frees the memory once the part is no longer in use.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
