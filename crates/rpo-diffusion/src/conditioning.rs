@@ -1,6 +1,7 @@
 //! Conditioning of the U-Net besides the timestep: text states, and SDXL's pooled text and picture sizes.
 
 use candle_core::{Device, Result, Tensor, bail};
+use rpo_nn::ops;
 
 /// The conditioning of `B` rows.
 #[derive(Debug, Clone)]
@@ -82,13 +83,21 @@ impl Conditioning {
         })
     }
 
-    /// Some rows, in this order; rows may repeat.
+    /// Some rows, in this order; rows may repeat. A tape follows them.
     ///
     /// # Errors
     /// If a row does not exist.
     pub fn select(&self, rows: &[u32]) -> Result<Self> {
-        let rows = Tensor::new(rows, &Device::Cpu)?;
-        self.map(|t| t.index_select(&rows, 0))
+        self.map(|t| match *t.dims() {
+            [_, _] => ops::embedding(t, rows, &[rows.len()]),
+            [_, s, _] => {
+                let s32 = s as u32;
+                let own = |row: u32| (0..s32).map(move |i| row * s32 + i);
+                let places: Vec<u32> = rows.iter().copied().flat_map(own).collect();
+                ops::embedding(t, &places, &[rows.len(), s])
+            }
+            _ => bail!("a conditioning of shape {:?}", t.shape()),
+        })
     }
 
     /// `n` rows from `start` on.

@@ -16,6 +16,7 @@ mod sampler;
 pub mod schedule;
 pub mod solver;
 mod texts;
+pub mod textual_inversion;
 pub mod unet;
 pub mod vae;
 
@@ -26,6 +27,6 @@ pub use schedule::{
     NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing,
 };
 pub use solver::Solver;
-pub use texts::xl as xl_conditioning;
+pub use texts::{Texts, Word, xl as xl_conditioning};
 pub use unet::{Activations, TextContext, UNet2DConditionModel, UNetConfig};
 pub use vae::{AutoencoderKL, Posterior, VaeConfig};

@@ -4,12 +4,14 @@ use crate::check::{check_lora, check_training};
 use crate::fields::{Experiment, Training};
 use crate::layer::Layers;
 use crate::lora::{Lora, LoraInit};
-use crate::parts::TrainedPart;
+use crate::parts::{Train, TrainedPart};
 use crate::source::describe;
+use crate::texts::{TextEncoder, Token};
 use anyhow::Result;
 use rpo_pref::recipe::{Preset, Recipe, RecipeKeys};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Low-rank adapters with every key resolved; peft's names and meaning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,29 +42,90 @@ pub struct TrainingArm {
     pub training: Training,
     /// Its adapters, if it trains these.
     pub lora: Option<Adapters>,
-    /// What else it trains than the whole U-Net or adapters.
+    /// What it trains first, if not the whole U-Net or adapters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<TrainedPart>,
+    /// Its new word, if it learns one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+    /// How it trains the text encoders, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_encoder: Option<TextEncoder>,
+    /// Factors on the learning rate, by part.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rates: BTreeMap<TrainedPart, f64>,
+    /// When parts are trained, in shares of the steps.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub phases: BTreeMap<TrainedPart, [f64; 2]>,
 }
 
 impl TrainingArm {
-    /// Description of the recipe, and of the adapters if these are trained, for results.
+    /// Description of the recipe, and of what is trained if not the whole U-Net, for results.
     pub fn describe(&self) -> String {
         let recipe = self.recipe.describe(self.preset);
-        match (&self.lora, self.part()) {
-            (Some(lora), _) => format!("{recipe}, LoRA of rank {}", lora.rank),
-            (None, TrainedPart::Unet | TrainedPart::Lora) => recipe,
-            (None, part) => format!("{recipe}, {} alone", part.words()),
-        }
+        let more = match (&self.lora, &self.parts()[..]) {
+            (_, [TrainedPart::Unet]) => return recipe,
+            (Some(lora), [_]) => format!("LoRA of rank {}", lora.rank),
+            (_, [part]) => format!("{} alone", part.words()),
+            _ => self.what(),
+        };
+        format!("{recipe}, {more}")
     }
 
-    /// The trained part of the model.
-    pub fn part(&self) -> TrainedPart {
-        match self.lora {
+    /// The trained parts of the model, that of the U-Net first.
+    pub fn parts(&self) -> Vec<TrainedPart> {
+        let token = self.token.as_ref().map(|_| TrainedPart::Token);
+        let text_encoder = self.text_encoder.as_ref().map(|_| TrainedPart::TextEncoder);
+        let parts = self.unet_part().into_iter().chain(token);
+        parts.chain(text_encoder).collect()
+    }
+
+    /// The trained part of the U-Net, if any.
+    pub fn unet_part(&self) -> Option<TrainedPart> {
+        let part = match self.lora {
             Some(_) => TrainedPart::Lora,
             None => self.part.unwrap_or(TrainedPart::Unet),
+        };
+        Some(part).filter(|part| part.is_of_unet())
+    }
+
+    /// What is trained, in words.
+    pub fn what(&self) -> String {
+        let words: Vec<&str> = self.parts().into_iter().map(TrainedPart::words).collect();
+        words.join(" and ")
+    }
+
+    /// The first step that trains a part.
+    pub fn first_step(&self, part: TrainedPart) -> usize {
+        let from = self.phases.get(&part).map_or(0.0, |phase| phase[0]);
+        let about = (from * self.training.steps as f64).floor() as usize;
+        (about.max(1)..=self.training.steps)
+            .find(|step| self.rate(part, *step) > 0.0)
+            .unwrap_or(1)
+    }
+
+    /// The factor on the learning rate of a part's tensors in a step, from 1 on: 0 outside of its phase.
+    pub fn rate(&self, part: TrainedPart, step: usize) -> f64 {
+        let [from, to] = self.phases.get(&part).copied().unwrap_or([0.0, 1.0]);
+        let done = step.saturating_sub(1) as f64 / self.training.steps.max(1) as f64;
+        match from <= done && done < to {
+            true => self.rates.get(&part).copied().unwrap_or(1.0),
+            false => 0.0,
         }
     }
+}
+
+/// What one arm may replace, and where it is written.
+struct Keys<'a> {
+    name: &'a str,
+    /// `arm.0.`, or nothing for the file's own tables.
+    at: String,
+    recipe: &'a toml::Table,
+    training: Option<&'a toml::Table>,
+    lora: Option<&'a toml::Table>,
+    train: Option<&'a Train>,
+    token: Option<&'a toml::Table>,
+    text_encoder: Option<&'a toml::Table>,
 }
 
 impl Experiment {
@@ -72,18 +135,19 @@ impl Experiment {
     /// [`rpo_files::failure::BadInput`] at the line of an unknown key or a value out of range.
     pub fn training_arms(&self, layers: &Layers) -> Result<Vec<TrainingArm>> {
         if self.arms.is_empty() {
-            let (preset, recipe) = resolve_recipe(&self.recipe, &toml::Table::new())
-                .map_err(|(key, e)| layers.error(&format!("recipe{key}"), &e))?;
-            let training = self.training.clone();
-            let part = self.train.part(self.lora.is_some(), "train", layers)?;
-            return Ok(vec![TrainingArm {
-                name: preset.name().into(),
-                preset,
-                recipe,
-                training,
-                lora: adapters(part, self.lora.as_ref()),
-                part: other(part),
-            }]);
+            let own = Keys {
+                name: "",
+                at: String::new(),
+                recipe: &toml::Table::new(),
+                training: None,
+                lora: None,
+                train: None,
+                token: None,
+                text_encoder: None,
+            };
+            let mut arm = self.arm(&own, layers)?;
+            arm.name = arm.preset.name().into();
+            return Ok(vec![arm]);
         }
         let mut arms: Vec<TrainingArm> = Vec::new();
         for (i, arm) in self.arms.iter().enumerate() {
@@ -92,62 +156,102 @@ impl Experiment {
                     layers.error(&format!("arm.{i}"), "every arm needs a `name` of its own")
                 );
             }
-            let (preset, recipe) = resolve_recipe(&self.recipe, &arm.recipe)
-                .map_err(|(key, e)| layers.error(&format!("arm.{i}.recipe{key}"), &e))?;
-            let training = over(&self.training, &arm.training)
-                .map_err(|e| layers.error(&format!("arm.{i}.training"), &e))?;
-            check_training(&training, &format!("arm.{i}.training"), layers)?;
-            let lora = match &arm.lora {
-                None => self.lora.clone(),
-                Some(keys) => {
-                    let table = format!("arm.{i}.lora");
-                    let lora = over(&self.lora.clone().unwrap_or_default(), keys)
-                        .map_err(|e| layers.error(&table, &e))?;
-                    check_lora(&lora, &table, layers)?;
-                    Some(lora)
-                }
+            let keys = Keys {
+                name: &arm.name,
+                at: format!("arm.{i}."),
+                recipe: &arm.recipe,
+                training: Some(&arm.training),
+                lora: arm.lora.as_ref(),
+                train: arm.train.as_ref(),
+                token: arm.token.as_ref(),
+                text_encoder: arm.text_encoder.as_ref(),
             };
-            let (train, table) = match &arm.train {
-                Some(train) => (train, format!("arm.{i}.train")),
-                None => (&self.train, "train".to_owned()),
-            };
-            let part = train.part(lora.is_some(), &table, layers)?;
-            if arm.lora.is_some() && part != TrainedPart::Lora {
-                let message = format!(
-                    "this arm trains \"{}\"\n  hint: train = {{ parts = [\"lora\"] }}",
-                    part.name()
-                );
-                return Err(layers.error(&format!("arm.{i}.lora"), &message));
-            }
-            arms.push(TrainingArm {
-                name: arm.name.clone(),
-                preset,
-                recipe,
-                training,
-                lora: adapters(part, lora.as_ref()),
-                part: other(part),
-            });
+            arms.push(self.arm(&keys, layers)?);
         }
         Ok(arms)
     }
+
+    fn arm(&self, keys: &Keys, layers: &Layers) -> Result<TrainingArm> {
+        let at = |table: &str| format!("{}{table}", keys.at);
+        let (preset, recipe) = resolve_recipe(&self.recipe, keys.recipe)
+            .map_err(|(key, e)| layers.error(&at(&format!("recipe{key}")), &e))?;
+        let training = match keys.training {
+            None => self.training.clone(),
+            Some(own) => {
+                let training = over(&self.training, own);
+                let training = training.map_err(|e| layers.error(&at("training"), &e))?;
+                check_training(&training, &at("training"), layers)?;
+                training
+            }
+        };
+        let lora = match keys.lora {
+            None => self.lora.clone(),
+            Some(own) => {
+                let lora = over(&self.lora.clone().unwrap_or_default(), own)
+                    .map_err(|e| layers.error(&at("lora"), &e))?;
+                check_lora(&lora, &at("lora"), layers)?;
+                Some(lora)
+            }
+        };
+        let (train, table) = match keys.train {
+            Some(train) => (train, at("train")),
+            None => (&self.train, "train".to_owned()),
+        };
+        let parts = train.parts(lora.is_some(), &table, layers)?;
+        let has = |part| parts.contains(&part);
+        let idle = |table: &str, part: TrainedPart| {
+            let names = parts.iter().map(|part| format!("\"{}\"", part.name()));
+            let message = format!(
+                "this arm trains {}\n  hint: train = {{ parts = [\"{}\"] }}",
+                names.collect::<Vec<_>>().join(" and "),
+                part.name()
+            );
+            Err(layers.error(&at(table), &message))
+        };
+        if keys.lora.is_some() && !has(TrainedPart::Lora) {
+            return idle("lora", TrainedPart::Lora);
+        }
+        if keys.token.is_some() && !has(TrainedPart::Token) {
+            return idle("token", TrainedPart::Token);
+        }
+        if keys.text_encoder.is_some() && !has(TrainedPart::TextEncoder) {
+            return idle("text_encoder", TrainedPart::TextEncoder);
+        }
+        let none = toml::Table::new();
+        let token = over(&self.token, keys.token.unwrap_or(&none))
+            .map_err(|e| layers.error(&at("token"), &e))?;
+        token.check(&at("token"), layers)?;
+        let mut text_encoder: TextEncoder =
+            over(&self.text_encoder, keys.text_encoder.unwrap_or(&none))
+                .map_err(|e| layers.error(&at("text_encoder"), &e))?;
+        text_encoder.check(&at("text_encoder"), layers)?;
+        let usual = (text_encoder.rank > 0).then_some(text_encoder.rank as f64);
+        text_encoder.alpha = text_encoder.alpha.or(usual);
+        let first = parts[0];
+        Ok(TrainingArm {
+            name: keys.name.to_owned(),
+            preset,
+            recipe,
+            training,
+            lora: has(TrainedPart::Lora).then(|| adapters(&lora.unwrap_or_default())),
+            part: Some(first).filter(|p| !matches!(p, TrainedPart::Unet | TrainedPart::Lora)),
+            token: has(TrainedPart::Token).then_some(token),
+            text_encoder: has(TrainedPart::TextEncoder).then_some(text_encoder),
+            rates: train.rates.clone(),
+            phases: train.phases.clone(),
+        })
+    }
 }
 
-/// What is not told by the presence of adapters.
-fn other(part: TrainedPart) -> Option<TrainedPart> {
-    Some(part).filter(|part| !matches!(part, TrainedPart::Unet | TrainedPart::Lora))
-}
-
-/// The adapters with every key resolved, if these are trained.
-fn adapters(part: TrainedPart, lora: Option<&Lora>) -> Option<Adapters> {
-    let usual = Lora::default();
-    let lora = lora.unwrap_or(&usual);
-    (part == TrainedPart::Lora).then(|| Adapters {
+/// The adapters with every key resolved.
+fn adapters(lora: &Lora) -> Adapters {
+    Adapters {
         rank: lora.rank,
         alpha: lora.alpha.unwrap_or(lora.rank as f64),
         targets: lora.targets.clone(),
         dropout: lora.dropout,
         init: lora.init,
-    })
+    }
 }
 
 /// The recipe of `common` with the keys of `arm` over it. An error comes with its key, as `.key`.

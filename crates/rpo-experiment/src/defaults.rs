@@ -9,6 +9,7 @@ use crate::own::Prompts;
 use crate::parts::Train;
 use crate::rate::LrScheduler;
 use crate::solver::Solver;
+use crate::texts::{TextEncoder, Token};
 use rpo_data::picture::Limit;
 use rpo_reward::Mean;
 
@@ -31,6 +32,8 @@ impl Default for Experiment {
             training: Training::default(),
             lora: None,
             train: Train::default(),
+            token: Token::default(),
+            text_encoder: TextEncoder::default(),
             recipe: toml::Table::from_iter([("preset".into(), "ours".into())]),
             arms: Vec::new(),
             validation: Validation::default(),

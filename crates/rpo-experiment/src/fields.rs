@@ -5,6 +5,7 @@ use crate::own::{OwnSubject, Prompts};
 use crate::parts::Train;
 use crate::rate::{Course, LrScheduler};
 use crate::solver::Solver;
+use crate::texts::{TextEncoder, Token};
 use rpo_data::picture::Limit;
 use rpo_reward::Mean;
 use schemars::JsonSchema;
@@ -46,6 +47,12 @@ pub struct Experiment {
     /// Which parts of the model are trained.
     #[serde(skip_serializing_if = "Train::is_usual")]
     pub train: Train,
+    /// The new word, where `train.parts` has `token`.
+    #[serde(skip_serializing_if = "Token::is_usual")]
+    pub token: Token,
+    /// The text encoders, where `train.parts` has `text_encoder`.
+    #[serde(skip_serializing_if = "TextEncoder::is_usual")]
+    pub text_encoder: TextEncoder,
     /// The recipe: `preset` names one (`paper`, `official`, `official_sdxl`, `dreambooth`, `dpo`, `dco`, `ours`), every other key
     /// replaces one of its values.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
@@ -321,6 +328,14 @@ pub struct Arm {
     /// Keys of `[train]` that this arm replaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
+    /// Keys of `[token]` that this arm replaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Token>")]
+    pub token: Option<toml::Table>,
+    /// Keys of `[text_encoder]` that this arm replaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<TextEncoder>")]
+    pub text_encoder: Option<toml::Table>,
 }
 
 /// `[validation]`

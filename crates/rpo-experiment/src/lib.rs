@@ -24,6 +24,7 @@ pub mod run;
 mod savings;
 mod solver;
 mod source;
+mod texts;
 pub mod words;
 
 pub use arms::{Adapters, TrainingArm};
@@ -39,6 +40,7 @@ pub use rate::LrScheduler;
 pub use rpo_files::nearest;
 pub use solver::Solver;
 pub use source::read;
+pub use texts::{TextEncoder, Token};
 
 /// The JSON schema of an experiment file, as committed in `experiments/schema.json`.
 pub fn schema() -> serde_json::Value {

@@ -108,22 +108,28 @@ impl Place {
         }
     }
 
-    /// Moves an input of a network here: f32 on the CPU, not tracked, or already here.
+    /// Moves an input of a network here: f32 on the CPU, or already here. On a tape its gradient is copied back.
     ///
     /// # Errors
-    /// If a gradient would have to propagate through the copy; those of the device.
+    /// If a gradient would have to propagate through the copy outside of a tape; those of the device.
     pub fn enter(&self, x: &Tensor) -> Result<Tensor> {
         if x.device().same_device(&self.device) {
             return Ok(x.clone());
         }
-        if x.track_op() {
-            bail!(
-                "an input {:?} of a network on a GPU is tracked: its gradient would be lost",
-                x.shape()
-            )
+        let values = || x.flatten_all()?.to_vec1::<f32>();
+        if !x.track_op() {
+            return self.tensor(values()?, x.dims(), self.dtype, false);
         }
-        let values = x.flatten_all()?.to_vec1::<f32>()?;
-        self.tensor(values, x.dims(), self.dtype, false)
+        #[cfg(feature = "cuda")]
+        if autograd::leaves() == Leaves::Tape {
+            let out = gpu::tensor(&self.device, &values()?, x.dims(), self.dtype, true)?;
+            autograd::remember(&out, Enter(x.clone()));
+            return Ok(out);
+        }
+        bail!(
+            "an input {:?} of a network on a GPU is tracked: its gradient would be lost",
+            x.shape()
+        )
     }
 
     /// Moves an output of a network to f32 on the CPU. Gradients are copied back to the device.
@@ -152,6 +158,20 @@ pub(crate) fn host_values(x: &Tensor) -> Result<Vec<f32>> {
         return gpu::with_views([x], |gpu, [x]| gpu.download(x));
     }
     x.flatten_all()?.to_vec1::<f32>()
+}
+
+#[cfg(feature = "cuda")]
+struct Enter(Tensor);
+
+#[cfg(feature = "cuda")]
+impl Backward for Enter {
+    fn backward(&self, out: &Tensor, grad: Arc<Values>, into: &mut Gradients) -> Result<()> {
+        let Values::Gpu(grad) = &*grad else {
+            bail!("the gradient of {:?} is not on the GPU", out.shape())
+        };
+        let values = gpu::with_views([out], |gpu, [_]| gpu.download(grad.view(out.dims())))?;
+        into.add(&self.0, Arc::new(Values::Cpu(values)))
+    }
 }
 
 #[cfg(feature = "cuda")]

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use rpo_diffusion::{PIXEL_BATCH, UNetConfig};
+use rpo_encoders::clip::ClipTextConfig;
 use rpo_experiment::plan::Plan;
 use rpo_experiment::{TrainedPart, TrainingArm};
 use rpo_files::failure::BadInput;
@@ -34,6 +35,8 @@ pub struct Sizes<'a> {
     pub encoders: usize,
     /// Parameters of the text encoders, which are released before sampling and training.
     pub text_encoders: usize,
+    /// The text encoders.
+    pub texts: Vec<ClipTextConfig>,
     /// Parameters of the VAE.
     pub vae: usize,
 }
@@ -140,11 +143,22 @@ pub fn estimate(
         parts: resident.iter().chain(more).copied().collect(),
         phase,
     };
+    // Where a part of them is trained, they stay, and read the texts of every step.
+    let reads = arm.parts().iter().any(|part| !part.is_of_unet());
+    let text_rows = if reads { rows } else { 0 };
     let training = phase(
         "training",
         &[
             ("gradients", F32 * trained * sums),
             ("activations", number * rows * per_row),
+            (
+                "text encoders",
+                if reads { F32 * sizes.text_encoders } else { 0 },
+            ),
+            (
+                "their activations",
+                F32 * text_rows * sizes.texts.iter().map(text_row).sum::<usize>(),
+            ),
         ],
     );
     let sampler = &plan.experiment.sampler;
@@ -172,6 +186,13 @@ pub fn estimate(
     fullest.cloned().unwrap_or_else(|| phase("nothing", &[]))
 }
 
+/// Numbers that a text encoder holds for the backward pass of a text: of each layer the inputs of its norms, projections, attention
+/// and activation.
+fn text_row(config: &ClipTextConfig) -> usize {
+    let layer = 8 * config.hidden_size + 2 * config.intermediate_size;
+    config.max_position_embeddings * config.num_hidden_layers * layer
+}
+
 /// Refuses a run that cannot fit into `available` bytes.
 ///
 /// # Errors
@@ -181,7 +202,7 @@ pub fn check(arm: &TrainingArm, estimate: &Estimate, available: Option<usize>) -
         return Ok(());
     };
     let mut hints = Vec::new();
-    if arm.part() == TrainedPart::Unet {
+    if arm.unet_part() == Some(TrainedPart::Unet) {
         hints.push("train adapters: a table [lora] with rank = 16");
     }
     if arm.training.recompute == Some(false) {

@@ -4,6 +4,7 @@ use image::imageops::flip_horizontal;
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_pref::terms::Rows;
 use rpo_train::progress::Progress;
+use rpo_train::runner::checkpoint;
 use rpo_train::runner::objective::{Batch, Objective};
 use rpo_train::runner::prepare::{TrainingSet, prepare};
 use rpo_train::runner::setup::Setup;
@@ -26,7 +27,7 @@ fn setup(sets: &[&str]) -> Setup {
 }
 
 fn prepared(setup: &Setup) -> TrainingSet {
-    let base = setup.pipeline.unet(&setup.pipeline.unet_params).unwrap();
+    let base = checkpoint::network(setup, None).unwrap();
     let mut progress = Progress::new(1.0);
     prepare(
         setup,
@@ -139,6 +140,7 @@ fn preservation_is_the_distance_to_the_base_s_outputs() {
             terms: &terms,
             norm: arm.recipe.norm,
             theta: &theta,
+            reading: None,
             base: &base,
             recompute: false,
         };

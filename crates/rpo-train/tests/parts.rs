@@ -4,9 +4,10 @@ mod home;
 
 use home::{Home, SMALL, png_texts, pngs};
 use rpo_diffusion::custom_diffusion::{FILE, is_key_or_value};
+use rpo_diffusion::{Pipeline, textual_inversion};
 use rpo_nn::weights::{Archive, Params};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The U-Net's tensors in a folder or file.
 fn tensors(path: &Path) -> Params {
@@ -68,6 +69,227 @@ fn keys_and_values_of_the_text_are_trained_alone() {
     );
 }
 
+/// The folder of the only subject of an arm.
+fn of_arm(home: &Home, arm: &str) -> PathBuf {
+    let subjects = fs::read_dir(home.path(&format!("run/trajectories/{arm}"))).unwrap();
+    subjects.flatten().next().unwrap().path().join("seed-0")
+}
+
+fn numbers(t: &candle_core::Tensor) -> Vec<f32> {
+    t.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+}
+
+/// A word alone, beside keys and values, and before adapters: each is trained where its phase says, saved, read back and exported.
+#[test]
+fn a_new_word_is_learned_alone_and_with_other_parts() {
+    let home = Home::new();
+    let text = r#"name = "words"
+[subjects]
+count = 1
+[rules]
+lambda = [0.5]
+last = true
+[training]
+learning_rate = 1e-2
+[[arm]]
+name = "word"
+train = { parts = ["token"] }
+token = { vectors = 2 }
+[[arm]]
+name = "custom"
+train = { parts = ["token", "cross_attention"], rates = { token = 10.0 } }
+token = { init = "a red ball", keep_norm = true }
+[[arm]]
+name = "pivotal"
+train = { parts = ["lora", "token"], phases = { token = [0.0, 0.5], lora = [0.5, 1.0] } }
+lora = { rank = 2 }
+"#;
+    fs::write(home.path("words.toml"), text).unwrap();
+    let told = home.succeeds(&["check", "words.toml"]);
+    for line in [
+        "a new word alone: 256 parameters",
+        "keys and values of the text and a new word: 0.16 M parameters",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+    home.succeeds(&[&["words.toml", "--out", "run"][..], &SMALL].concat());
+    let table = home.succeeds(&["report", "run"]);
+    assert!(table.contains("a new word alone"), "{table}");
+
+    let micro = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/micro");
+    let pipeline = Pipeline::load(&micro).unwrap();
+    let embeds = |place: PathBuf| {
+        let words = textual_inversion::read(&place.join(textual_inversion::FILE)).unwrap();
+        assert_eq!((words.len(), words[0].token.as_str()), (1, "[v]"));
+        words.into_iter().next().unwrap()
+    };
+    // Both vectors began at the class and went apart from it, by Adam's two steps of 1e-2 at most.
+    let class = {
+        let resolved = fs::read_to_string(home.path("run/plan.json")).unwrap();
+        let plan: serde_json::Value = serde_json::from_str(&resolved).unwrap();
+        let subjects = plan["subjects"].as_array().unwrap();
+        let name = subject(&home);
+        let own = subjects.iter().find(|s| s["name"] == name.as_str());
+        own.unwrap()["class"].as_str().unwrap().to_owned()
+    };
+    let start = numbers(&pipeline.texts().mean_rows(&class).unwrap()[0]);
+    let word = embeds(of_arm(&home, "word").join("textual_inversion/step-000002"));
+    assert_eq!(word.rows[0].dims(), [2, 128]);
+    let learned = numbers(&word.rows[0]);
+    let moved = learned.iter().zip(start.iter().cycle());
+    let moved: Vec<f32> = moved.map(|(a, b)| (a - b).abs()).collect();
+    let far = moved.iter().filter(|m| **m > 1e-4).count();
+    let most = moved.iter().copied().fold(0.0, f32::max);
+    assert!(most < 0.021 && far > 240, "{most} {far}");
+
+    // Kept norm: that of the mean of its text's tokens.
+    let place = of_arm(&home, "custom").join("custom_diffusion/step-000002");
+    assert!(place.join(FILE).is_file());
+    let norm = |values: &[f32]| values.iter().map(|v| v * v).sum::<f32>().sqrt();
+    let red = numbers(&pipeline.texts().mean_rows("a red ball").unwrap()[0]);
+    let custom = numbers(&embeds(place).rows[0]);
+    assert!((norm(&custom) / norm(&red) - 1.0).abs() < 1e-5);
+    let far = custom.iter().zip(&red).map(|(a, b)| (a - b).abs());
+    assert!(far.fold(0.0, f32::max) > 0.05, "ten times the rate");
+
+    // Two steps: one of the word, one of the adapters, whose A waits for a moved B.
+    let pivotal = of_arm(&home, "pivotal");
+    let place = pivotal.join("lora/step-000002");
+    let adapters = Params::open(
+        &place.join("diffusers/pytorch_lora_weights.safetensors"),
+        false,
+    );
+    let b = adapters.unwrap().tensors_sorted().unwrap();
+    let b = b.iter().filter(|(name, _)| name.contains("lora_B"));
+    let highest = b
+        .flat_map(|(_, t)| numbers(t))
+        .fold(0.0, |m: f32, v| m.max(v.abs()));
+    assert!(
+        (0.009..0.0101).contains(&highest),
+        "one step of 1e-2: {highest}"
+    );
+    let pivotal_word = numbers(&embeds(place).rows[0]);
+    let moved = pivotal_word.iter().zip(&start).map(|(a, b)| (a - b).abs());
+    assert!(moved.fold(0.0, f32::max) < 0.0101, "and one of the word");
+
+    // Exported: the base's U-Net beside the embedding; a prompt with the word draws another picture with it.
+    let of_word = format!("word/{}/seed-0", subject(&home));
+    let export = [
+        "export",
+        "run",
+        "--trajectory",
+        &of_word,
+        "--step",
+        "2",
+        "--to",
+        "whole",
+    ];
+    let told = home.succeeds(&export);
+    assert!(told.contains("learned_embeds.safetensors"), "{told}");
+    let draw = |out: &str, more: &[&str]| {
+        let trajectory = ["generate", "run", "--trajectory", &of_word];
+        home.succeeds(&[&trajectory[..], more, &["-n", "1", "--out", out]].concat());
+        image::open(home.path(out).join(&pngs(&home.path(out))[0]))
+            .unwrap()
+            .to_rgb8()
+    };
+    let trained = draw("trained", &["--step", "2"]);
+    assert_ne!(trained, draw("base", &["--step", "0"]));
+    let embedding = [
+        "--step",
+        "0",
+        "--embedding",
+        "whole/learned_embeds.safetensors",
+    ];
+    assert_eq!(trained, draw("read", &embedding));
+    let twice = [
+        &["generate", "run", "--trajectory", &of_word, "--step", "2"][..],
+        &embedding[2..],
+    ];
+    let twice = home.refuses(&twice.concat());
+    assert!(twice.contains("new words already"), "{twice}");
+}
+
+/// The name of the first arm's subject's folder.
+fn subject(home: &Home) -> String {
+    let arm = fs::read_dir(home.path("run/trajectories/word")).unwrap();
+    let found = arm.flatten().next().unwrap().file_name();
+    found.to_string_lossy().into_owned()
+}
+
+/// A text encoder: all its weights, and adapters on it beside the U-Net's.
+#[test]
+fn text_encoders_are_trained() {
+    let home = Home::new();
+    let text = r#"name = "encoders"
+[subjects]
+count = 1
+[rules]
+last = true
+lambda = []
+[training]
+learning_rate = 1e-3
+[[arm]]
+name = "whole"
+train = { parts = ["unet", "text_encoder"] }
+[[arm]]
+name = "adapters"
+train = { parts = ["lora", "text_encoder"], rates = { text_encoder = 0.5 } }
+lora = { rank = 2 }
+text_encoder = { rank = 2, init = "gaussian" }
+"#;
+    fs::write(home.path("encoders.toml"), text).unwrap();
+    home.succeeds(&[&["encoders.toml", "--out", "run"][..], &SMALL].concat());
+    let micro = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/micro");
+    let base = tensors(&micro.join("text_encoder/model.safetensors"));
+    let base = base.tensors_sorted().unwrap();
+    for (arm, folder) in [("whole", "unet"), ("adapters", "lora")] {
+        let place = of_arm(&home, arm).join(folder).join("step-000002");
+        let trained = tensors(&place.join("text_encoder/model.safetensors"));
+        let trained = trained.tensors_sorted().unwrap();
+        assert_eq!(trained.len(), base.len());
+        for ((name, a), (_, b)) in trained.iter().zip(&base) {
+            let adapted = ["q_proj", "k_proj", "v_proj", "out_proj"];
+            let adapted = adapted
+                .iter()
+                .any(|m| name.ends_with(&format!("{m}.weight")));
+            let moves = arm == "whole" || adapted;
+            assert_eq!(numbers(a) != numbers(b), moves, "{arm}: {name}");
+        }
+        // Exported, a pipeline reads it in place of the base's.
+        let trajectory = format!(
+            "{arm}/{}/seed-0",
+            of_arm(&home, arm)
+                .parent()
+                .unwrap()
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+        );
+        home.succeeds(&[
+            "export",
+            "run",
+            "--trajectory",
+            &trajectory,
+            "--step",
+            "2",
+            "--to",
+            arm,
+        ]);
+        let exported = tensors(&home.path(arm).join("text_encoder/model.safetensors"));
+        for ((name, a), (_, b)) in exported.tensors_sorted().unwrap().iter().zip(&trained) {
+            assert_eq!(numbers(a), numbers(b), "{name}");
+        }
+        let whole = Pipeline::load(&home.path(arm)).unwrap();
+        let own = Pipeline::load(&micro).unwrap();
+        let states =
+            |p: &Pipeline| numbers(&p.encode_prompts(&["a lion"], 64).unwrap().hidden_states);
+        assert_ne!(states(&whole), states(&own));
+    }
+    let told = home.refuses(&["export", "run", "--step", "2", "--to", "one.safetensors"]);
+    assert!(told.contains("a text encoder was trained"), "{told}");
+}
+
 /// Every loss goes through a whole run, and its term through the records.
 #[test]
 fn every_loss_is_trained_and_recorded() {
@@ -104,6 +326,12 @@ fn parts_that_do_not_go_together_are_refused() {
         fs::write(home.path("x.toml"), format!("name = \"x\"\n{text}\n")).unwrap();
         home.refuses(&["plan", "x.toml"])
     };
+    let told = refused("[train]\nparts = [\"token\"]\nphases = { lora = [0.0, 0.5] }");
+    assert!(told.contains("\"lora\" is not trained"), "{told}");
+    let told = refused("[train]\nparts = [\"token\"]\nphases = { token = [0.0, 0.5] }");
+    assert!(told.contains("nothing is trained after 0.5"), "{told}");
+    let told = refused("[[arm]]\nname = \"a\"\ntoken = { vectors = 2 }");
+    assert!(told.contains("parts = [\"token\"]"), "{told}");
     let told = refused("[train]\nparts = [\"unet\", \"lora\"]");
     assert!(
         told.contains("x.toml:3") && told.contains("an arm for each"),

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use candle_core::Tensor;
+use rpo_data::subject::Subject;
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::{About, Adapters, LoraConfig};
 use rpo_experiment::run::{StepResult, choices, chosen_steps};
@@ -11,7 +12,7 @@ use rpo_train::life::Start;
 use rpo_train::run_folder::{RunFolder, Where};
 use rpo_train::runner::checkpoint;
 use rpo_train::runner::setup::Setup;
-use rpo_train::runner::trainable::{Base, Trainable, Trained, Unit};
+use rpo_train::runner::trainable::{Base, Shapes, Trainable, Trained, Unit};
 use rpo_train::runner::{run_all, run_one};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -36,11 +37,11 @@ impl Trainable for LoraPlus {
         vec![FILE.to_owned()]
     }
 
-    fn parameters(&self, unet: &[(String, Vec<usize>)]) -> Result<usize> {
-        Ok(self.config.parameters(unet)?)
+    fn parameters(&self, model: Shapes) -> Result<usize> {
+        Ok(self.config.parameters(model.unet)?)
     }
 
-    fn start(&self, base: Base, unit: Unit) -> Result<Box<dyn Trained>> {
+    fn start(&self, base: Base, _subject: &Subject, unit: Unit) -> Result<Box<dyn Trained>> {
         let adapters = Adapters::new(&base.pipeline.unet_params, &self.config, unit)?;
         Ok(Box::new(Started::new(base, adapters)?))
     }
@@ -223,7 +224,10 @@ fn a_way_to_train_of_ones_own_goes_through_a_whole_run() {
 
         // B has moved by 16 times as much: AdamW's first step is the rate times the gradient's sign.
         let mut unit = |_: &str, n: usize| vec![0.75; n];
-        let started = setup.trainable(arm).start(setup.base(), &mut unit).unwrap();
+        let started = setup
+            .trainable(arm)
+            .start(setup.base(), &setup.subjects[0], &mut unit)
+            .unwrap();
         let mut adamw = rpo_nn::optim::AdamW::new(
             rpo_train::runner::settings::adamw(&arm.training),
             started.params().vars(),

@@ -103,7 +103,7 @@ impl Pipeline {
             let place = place.clone();
             move || load_vae(&dir, variant.as_deref(), &place)
         });
-        self.texts = self.texts.at(self.variant.as_deref(), place);
+        self.texts = self.texts.at(place);
         Ok(self)
     }
 
@@ -147,6 +147,11 @@ impl Pipeline {
     pub fn latent_dims(&self) -> [usize; 3] {
         let side = self.sample_size / self.vae_config.factor();
         [side, side, self.vae_config.latent_channels]
+    }
+
+    /// The model's own tokenizers and text encoders.
+    pub fn texts(&self) -> &Texts {
+        &self.texts
     }
 
     /// One row per prompt; equal prompts are computed once. `size`: side of the pictures in pixels, an input of SDXL.

@@ -2,21 +2,26 @@
 
 mod tower;
 
+mod word;
+
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{Result, bail};
-use rpo_encoders::clip::ClipTextOutput;
+use candle_core::{Result, Tensor, bail};
+use rpo_encoders::clip::{ClipTextConfig, ClipTextModel, ClipTextOutput};
+use rpo_nn::weights::Params;
 use rpo_nn::{Place, ops};
 
 use crate::conditioning::{Added, Conditioning};
 use tower::Tower;
+pub use word::Word;
 
 /// Texts in one batch of a text encoder.
 const TEXT_BATCH: usize = 64;
 
-/// The text encoders of a pipeline.
-pub(crate) struct Texts {
+/// The tokenizers and text encoders of a pipeline, or others in their place. Clones share the encoders.
+#[derive(Clone)]
+pub struct Texts {
     first: Tower,
     /// SDXL's second encoder, whose pooled output is projected.
     second: Option<Tower>,
@@ -39,28 +44,99 @@ impl Texts {
     }
 
     /// The same encoders at `place`.
-    pub(crate) fn at(self, variant: Option<&str>, place: &Place) -> Self {
+    pub(crate) fn at(self, place: &Place) -> Self {
         Self {
-            first: self.first.at(variant, place),
-            second: self.second.map(|second| second.at(variant, place)),
+            first: self.first.at(place),
+            second: self.second.map(|second| second.at(place)),
             ..self
         }
     }
 
+    fn towers(&self) -> impl Iterator<Item = &Tower> {
+        std::iter::once(&self.first).chain(&self.second)
+    }
+
+    /// The same encoders with another tower each, made of the present one and its number.
+    fn each(&self, other: impl Fn(&Tower, usize) -> Result<Tower>) -> Result<Self> {
+        Ok(Self {
+            first: other(&self.first, 0)?,
+            second: self.second.as_ref().map(|t| other(t, 1)).transpose()?,
+            ..*self
+        })
+    }
+
+    /// The config of each encoder.
+    pub fn configs(&self) -> Vec<ClipTextConfig> {
+        self.towers().map(|tower| tower.config.clone()).collect()
+    }
+
+    /// The mean row of a text's tokens in each encoder's table, `[1, D]`: where a new word of that meaning starts.
+    ///
+    /// # Errors
+    /// If the text has no token.
+    pub fn mean_rows(&self, text: &str) -> Result<Vec<Tensor>> {
+        self.towers().map(|tower| tower.mean_row(text)).collect()
+    }
+
+    /// The same encoders, reading new words. If the vectors of a single one are variables, encoded prompts have their gradients on a
+    /// tape.
+    ///
+    /// # Errors
+    /// If there are new words already; if a word is in a vocabulary, or its vectors do not fit an encoder.
+    pub fn with_words(&self, words: &[Word]) -> Result<Self> {
+        let encoders = self.towers().count();
+        if let Some(word) = words.iter().find(|word| word.rows.len() != encoders) {
+            bail!(
+                "the new word {:?} has vectors for {} text encoders, the model has {encoders}\n  hint: an embedding belongs to the model that it was trained with",
+                word.token,
+                word.rows.len()
+            );
+        }
+        let names: Vec<String> = words.iter().flat_map(Word::names).collect();
+        self.each(|tower, i| {
+            let rows: Vec<&Tensor> = words.iter().map(|word| &word.rows[i]).collect();
+            let rows = match rows[..] {
+                [] => return Ok(tower.clone()),
+                [own] => own.clone(),
+                _ => Tensor::cat(&rows, 0)?,
+            };
+            tower.with_words(&names, rows)
+        })
+    }
+
+    /// Config and frozen tensors of each of the model's own encoders, in f32 on the CPU.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn open(&self) -> Result<Vec<(ClipTextConfig, Params)>> {
+        self.towers().map(Tower::open).collect()
+    }
+
+    /// The same tokenizers with other encoders of the same configs, in this order; missing ones stay.
+    ///
+    /// # Errors
+    /// None at present.
+    pub fn with_encoders(&self, encoders: &[ClipTextModel]) -> Result<Self> {
+        self.each(|tower, i| {
+            let other = encoders.get(i).cloned();
+            Ok(other.map_or_else(|| tower.clone(), |other| tower.with_encoder(other)))
+        })
+    }
+
     /// D: the total width of the states.
     pub(crate) fn width(&self) -> usize {
-        self.first.width + self.second.as_ref().map_or(0, |t| t.width)
+        self.towers().map(|tower| tower.config.hidden_size).sum()
     }
 
     pub(crate) fn release(&self) {
-        self.first.encoder.release();
-        if let Some(second) = &self.second {
-            second.encoder.release();
-        }
+        self.towers().for_each(Tower::release);
     }
 
     /// Number of tokens of a text, including BOS and EOS, and how many are read, by the encoder that reads the smallest share of it.
-    pub(crate) fn tokens(&self, text: &str) -> Result<(usize, usize)> {
+    ///
+    /// # Errors
+    /// Those of the tokenizers.
+    pub fn tokens(&self, text: &str) -> Result<(usize, usize)> {
         let first = self.first.tokens(text)?;
         Ok(match &self.second {
             Some(second) => {
@@ -77,7 +153,10 @@ impl Texts {
     }
 
     /// One row per prompt; equal prompts are computed once. `size`: side of the pictures in pixels, an input of SDXL.
-    pub(crate) fn encode<S: AsRef<str>>(&self, prompts: &[S], size: usize) -> Result<Conditioning> {
+    ///
+    /// # Errors
+    /// No prompt; those of the encoders.
+    pub fn encode<S: AsRef<str>>(&self, prompts: &[S], size: usize) -> Result<Conditioning> {
         let mut rows = HashMap::new();
         let mut unique = Vec::new();
         let mut order = Vec::with_capacity(prompts.len());
@@ -92,7 +171,12 @@ impl Texts {
         if unique.is_empty() {
             bail!("no prompts to encode");
         }
-        let batches = unique.chunks(TEXT_BATCH).map(|batch| {
+        // A tape follows one batch, not the concatenation of several.
+        let at_once = match self.towers().all(Tower::is_own) {
+            true => TEXT_BATCH,
+            false => unique.len(),
+        };
+        let batches = unique.chunks(at_once).map(|batch| {
             let ids = self.first.ids(batch)?;
             let second = self.second.as_ref().map(|t| t.ids(batch));
             self.encode_ids(&ids, second.transpose()?.as_deref(), size)
@@ -117,7 +201,10 @@ impl Texts {
     }
 
     /// The unconditional row of guidance: the empty prompt, or SDXL's zeros.
-    pub(crate) fn unconditional(&self, size: usize) -> Result<Conditioning> {
+    ///
+    /// # Errors
+    /// Those of the encoders.
+    pub fn unconditional(&self, size: usize) -> Result<Conditioning> {
         let empty = self.encode(&[""], size)?;
         if self.zeros_for_empty_prompt {
             empty.zeroed()

@@ -255,8 +255,23 @@ impl UNet2DConditionModel {
         timesteps: &[f64],
         conditioning: &Conditioning,
     ) -> Result<Tensor> {
+        self.forward_under(tape, latents, timesteps, || Ok(conditioning.clone()))
+    }
+
+    /// As [`forward_on`](Self::forward_on) with a conditioning that the tape follows too: the gradients are also those of the
+    /// variables that it is computed from.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); those of `conditioning`.
+    pub fn forward_under(
+        &self,
+        tape: &Tape,
+        latents: &Tensor,
+        timesteps: &[f64],
+        conditioning: impl FnOnce() -> Result<Conditioning>,
+    ) -> Result<Tensor> {
         tape.record(|| {
-            let text = self.prepare_text(conditioning)?;
+            let text = self.prepare_text(&conditioning()?)?;
             self.run(latents, timesteps, &text, Some(tape))
         })
     }

@@ -88,7 +88,7 @@ impl AddEmbedding {
             .sinusoids
             .of(&values)?
             .reshape((batch, n * self.sinusoids.channels))?;
-        let x = Tensor::cat(&[text, &sizes], 1)?;
+        let x = ops::concat_channels(text, &sizes)?;
         if x.dim(1)? != self.input {
             bail!(
                 "text_embeds {:?} and time_ids {:?} make {} numbers, the model's add_embedding takes {}",

@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor, bail};
 use rpo_nn::Place;
 use rpo_nn::layers::{Embedding, LayerNorm, Linear};
 use rpo_nn::ops::{self, Mask};
-use rpo_nn::weights::Scope;
+use rpo_nn::weights::{Params, Scope};
 
 use super::{ClipTextConfig, LAYER};
 use crate::tokenizer::TokenBatch;
@@ -105,10 +105,7 @@ impl ClipTextModel {
     /// If a file is missing or malformed, a number is out of bounds, or a tensor is missing, has another shape or no place in the
     /// tower; those of the device.
     pub fn load(dir: &Path, variant: Option<&str>, place: &Place) -> Result<Self> {
-        let config = ClipTextConfig::load(dir)?;
-        let params = folder::open_fitting(dir, variant, |outline| {
-            Self::new(&config, &outline.root(), &Place::default()).map(drop)
-        })?;
+        let (config, params) = Self::open(dir, variant)?;
         let model = Self::new(&config, &params.root(), place)?;
         folder::all_read(dir, &params, |name| {
             name == "logit_scale"
@@ -117,6 +114,36 @@ impl ClipTextModel {
                 || name.starts_with("visual_projection.")
         })?;
         Ok(model)
+    }
+
+    /// The config and the frozen tensors of such a folder, to build towers on copies of them.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn open(dir: &Path, variant: Option<&str>) -> Result<(ClipTextConfig, Params)> {
+        let config = ClipTextConfig::load(dir)?;
+        let params = folder::open_fitting(dir, variant, |outline| {
+            Self::new(&config, &outline.root(), &Place::default()).map(drop)
+        })?;
+        Ok((config, params))
+    }
+
+    /// Names and shapes of all tensors of a tower, with the prefix `text_model` left away.
+    ///
+    /// # Errors
+    /// If the config is inconsistent.
+    pub fn shapes(config: &ClipTextConfig) -> Result<Vec<(String, Vec<usize>)>> {
+        let blank = Params::blank("text encoder");
+        Self::new(config, &blank.root(), &Place::default())?;
+        Ok(blank.shapes())
+    }
+
+    /// The rows of the token table of some ids, `[n, D]`.
+    ///
+    /// # Errors
+    /// If an id is outside the vocabulary.
+    pub fn token_rows(&self, ids: &[u32]) -> Result<Tensor> {
+        self.tokens.forward(ids, &[ids.len()])
     }
 
     /// The config that the tower was built from.

@@ -10,7 +10,7 @@ use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{SplitDelimiterBehavior, Tokenizer};
+use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use super::added::AddedTokens;
 use super::config::TokenizerConfig;
@@ -156,6 +156,45 @@ impl ClipTokenizer {
         let encoding = self.tokenizer.encode(text, false);
         let encoding = encoding.map_err(|error| cannot(text, &error))?;
         Ok(Cow::Owned(self.vectors.insert(text, encoding.get_tokens())))
+    }
+
+    /// The same tokenizer with new words, which get the next ids in this order, as transformers' `add_tokens` adds them: found
+    /// anywhere in a text after lower-casing. `<my-toy>` with `<my-toy>_1`, `<my-toy>_2`, … stands for all of them.
+    ///
+    /// # Errors
+    /// If a word is empty, in the vocabulary already, or matches the same texts as another one.
+    pub fn with_words<S: AsRef<str>>(&self, words: &[S]) -> Result<Self> {
+        let mut tokenizer = self.tokenizer.clone();
+        let mut next = self.vocab_size();
+        for word in words.iter().map(S::as_ref) {
+            let added = AddedToken::from(word.to_owned(), false);
+            let refused = |what: &str| {
+                Error::msg(format!(
+                    "the new word {word:?} {what} {}\n  hint: another token, such as <my-toy>",
+                    self.dir.display()
+                ))
+            };
+            if tokenizer.encode(word, false).is_ok_and(|e| {
+                let known = tokenizer.get_added_vocabulary().get_vocab();
+                e.get_tokens().len() == 1 && known.contains_key(&e.get_tokens()[0])
+            }) {
+                return Err(refused("reads as a token that was added to"));
+            }
+            let done = tokenizer
+                .add_tokens([added])
+                .map_err(|e| cannot(word, &e))?;
+            if done != 1 || tokenizer.token_to_id(word) != u32::try_from(next).ok() {
+                return Err(refused("is in the vocabulary of"));
+            }
+            next += 1;
+        }
+        let texts = tokenizer.get_added_vocabulary().get_vocab().keys();
+        Ok(Self {
+            vectors: Vectors::new(texts.map(String::as_str)),
+            tokenizer,
+            dir: self.dir.clone(),
+            ..*self
+        })
     }
 
     /// The same tokenizer with another length of the sequences.

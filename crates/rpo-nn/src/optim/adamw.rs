@@ -48,8 +48,10 @@ struct Slot {
     name: String,
     var: Var,
     moments: Moments,
-    /// Factor on the learning rate.
+    /// Factor on the learning rate; 0: it stands still.
     rate: f64,
+    /// Steps of the others before its first one.
+    start: u64,
 }
 
 /// First and second moment, on the variable's device.
@@ -195,6 +197,7 @@ impl AdamW {
                 var,
                 moments,
                 rate: 1.0,
+                start: 0,
             });
         }
         Ok(Self {
@@ -209,7 +212,8 @@ impl AdamW {
         self.config.lr = lr;
     }
 
-    /// Sets a factor on the learning rate per variable, by name; initially 1.
+    /// Sets a factor on the learning rate per variable, by name; initially 1. With 0 a variable and its moments stand still, and it
+    /// needs no gradient.
     ///
     /// # Errors
     /// If a factor is negative or not finite, with the variable's name.
@@ -222,6 +226,14 @@ impl AdamW {
             slot.rate = rate;
         }
         Ok(())
+    }
+
+    /// Sets the number of steps before a variable's first one, by name, so that its moments are unbiased by its own steps; initially
+    /// 0.
+    pub fn set_starts(&mut self, of: impl Fn(&str) -> u64) {
+        for slot in &mut self.slots {
+            slot.start = of(&slot.name);
+        }
     }
 
     /// The learning rate.
@@ -239,60 +251,65 @@ impl AdamW {
     /// # Errors
     /// If a variable has no gradient, with its name; nothing is changed then.
     pub fn step(&mut self, grads: &GradStore, grad_scale: f64) -> Result<()> {
-        let found = self
-            .slots
-            .iter()
-            .map(|s| gradient(grads, &s.name, &s.var)?.contiguous())
+        let moving = self.slots.iter().filter(|slot| slot.rate > 0.0);
+        let found = moving
+            .map(|s| Ok((s, gradient(grads, &s.name, &s.var)?.contiguous()?)))
             .collect::<Result<Vec<_>>>()?;
-        self.steps += 1;
-        let c = &self.config;
-        let t = i32::try_from(self.steps).unwrap_or(i32::MAX);
-        let factors = |rate: f64| Factors {
-            grad_scale: grad_scale as f32,
-            beta1: c.beta1 as f32,
-            beta2: c.beta2 as f32,
-            keep: (1.0 - c.lr * rate * c.weight_decay) as f32,
-            rate: (c.lr * rate / (1.0 - c.beta1.powi(t))) as f32,
-            unbias: (1.0 / (1.0 - c.beta2.powi(t)).sqrt()) as f32,
-            eps: c.eps as f32,
-        };
+        let steps = self.steps + 1;
+        let factors = |slot: &Slot| self.factors(slot, steps, grad_scale);
         #[cfg(feature = "cuda")]
-        if self.slots.iter().any(|s| s.var.device().is_cuda()) {
-            return self.step_on_gpu(&found, &factors);
-        }
-        for (slot, grad) in self.slots.iter().zip(&found) {
+        Self::step_on_gpu(&found, &factors)?;
+        for (slot, grad) in &found {
             #[allow(irrefutable_let_patterns, reason = "there is one kind without a GPU")]
             let Moments::Host(moments) = &slot.moments else {
-                bail!("{}: moments and gradients on two devices", slot.name)
+                continue;
             };
             with_views([grad], |[grad]| {
                 let update = Update {
                     moments,
                     grad: grad.data,
-                    factors: factors(slot.rate),
+                    factors: factors(slot),
                 };
                 slot.var.inplace_op1(&update)
             })?;
         }
+        self.steps = steps;
         Ok(())
     }
 
+    /// The factors of a variable in the step with this number.
+    fn factors(&self, slot: &Slot, step: u64, grad_scale: f64) -> Factors {
+        let c = &self.config;
+        let own = step.saturating_sub(slot.start).max(1);
+        let t = i32::try_from(own).unwrap_or(i32::MAX);
+        Factors {
+            grad_scale: grad_scale as f32,
+            beta1: c.beta1 as f32,
+            beta2: c.beta2 as f32,
+            keep: (1.0 - c.lr * slot.rate * c.weight_decay) as f32,
+            rate: (c.lr * slot.rate / (1.0 - c.beta1.powi(t))) as f32,
+            unbias: (1.0 / (1.0 - c.beta2.powi(t)).sqrt()) as f32,
+            eps: c.eps as f32,
+        }
+    }
+
     #[cfg(feature = "cuda")]
-    fn step_on_gpu(&self, found: &[Tensor], factors: &dyn Fn(f64) -> Factors) -> Result<()> {
-        // One launch for all variables with the same rate; the bits of positive floats sort like their values.
-        let mut by_rate: BTreeMap<u64, Vec<crate::gpu::Step>> = BTreeMap::new();
-        for (slot, grad) in self.slots.iter().zip(found) {
+    fn step_on_gpu(found: &[(&Slot, Tensor)], factors: &dyn Fn(&Slot) -> Factors) -> Result<()> {
+        // One launch for all variables with the same factors.
+        let mut alike: BTreeMap<(u64, u64), (&Slot, Vec<crate::gpu::Step>)> = BTreeMap::new();
+        for (slot, grad) in found {
             let Moments::Gpu(moments) = &slot.moments else {
-                bail!("{}: variables on two devices", slot.name)
+                continue;
             };
-            let updates = by_rate.entry(slot.rate.to_bits()).or_default();
+            let key = (slot.rate.to_bits(), slot.start);
+            let (_, updates) = alike.entry(key).or_insert_with(|| (slot, Vec::new()));
             updates.push(crate::gpu::Step {
                 w: &slot.var,
                 grad,
                 moments,
             });
         }
-        for (rate, updates) in &by_rate {
+        for (slot, updates) in alike.values() {
             let Factors {
                 grad_scale,
                 beta1,
@@ -301,11 +318,13 @@ impl AdamW {
                 rate,
                 unbias,
                 eps,
-            } = factors(f64::from_bits(*rate));
+            } = factors(slot);
             let factors = [beta1, beta2, keep, rate, unbias, eps, grad_scale];
-            crate::gpu::step(self.slots[0].var.device(), updates, factors)?;
+            crate::gpu::step(slot.var.device(), updates, factors)?;
         }
-        crate::kept::count_step();
+        if !alike.is_empty() {
+            crate::kept::count_step();
+        }
         Ok(())
     }
 

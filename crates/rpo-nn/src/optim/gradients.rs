@@ -25,8 +25,21 @@ simd! {
 /// The sum of the squares of every tensor.
 fn sums_of_squares(tensors: &[&Tensor]) -> Result<Vec<f64>> {
     #[cfg(feature = "cuda")]
-    if let Some(first) = tensors.first().filter(|t| t.device().is_cuda()) {
-        return crate::gpu::squares(first.device(), tensors);
+    if tensors.iter().any(|t| t.device().is_cuda()) {
+        // All of a GPU at once; others may be on the CPU.
+        let there: Vec<&Tensor> = tensors
+            .iter()
+            .copied()
+            .filter(|t| t.device().is_cuda())
+            .collect();
+        let mut sums = crate::gpu::squares(there[0].device(), &there)?.into_iter();
+        let each = tensors.iter();
+        return each
+            .map(|t| match t.device().is_cuda() {
+                true => Ok(sums.next().unwrap_or(f64::NAN)),
+                false => sum_of_squares(t),
+            })
+            .collect();
     }
     tensors.iter().map(|t| sum_of_squares(t)).collect()
 }

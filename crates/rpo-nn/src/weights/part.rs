@@ -5,6 +5,8 @@ use super::scope::Scope;
 use super::tensors::Tensors;
 use crate::place::Place;
 use candle_core::Result;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 impl Params {
     /// Trainable copies at `place` of the tensors that `chosen` names, as a set of its own.
@@ -23,6 +25,35 @@ impl Params {
             part: Some(part.tensors.clone()),
             ..self.clone()
         }
+    }
+
+    /// Several sets as one, with the same tensors under `PREFIX.NAME`, for an optimiser and a saved state. Networks are built on the
+    /// sets themselves, before: their layers choose the arrangement of the tensors.
+    #[must_use]
+    pub fn join(parts: &[(&str, &Self)]) -> Self {
+        let mut entries = BTreeMap::new();
+        for (prefix, part) in parts {
+            for (name, entry) in part.tensors.entries().iter() {
+                let mut shared = entry.shared();
+                shared.asked = entry.asked;
+                entries.insert(format!("{prefix}.{name}"), shared);
+            }
+        }
+        let labels: Vec<&str> = parts.iter().map(|(_, part)| part.label()).collect();
+        let place = parts.first().map(|(_, part)| part.place().clone());
+        let tracked = parts.iter().any(|(_, part)| part.tensors.tracked);
+        let joint = Self::new(
+            labels.join(" and "),
+            tracked,
+            place.unwrap_or_default(),
+            entries,
+        );
+        let mut tensors = joint.tensors;
+        if let Some(shared) = Arc::get_mut(&mut tensors.shared) {
+            let of = parts.iter().map(|(_, part)| &part.tensors.shared.changes);
+            shared.of_parts = of.cloned().collect();
+        }
+        tensors.into()
     }
 
     /// Moves every tensor that `other` has too from here to there: `w + scale (other - w)`, in place. Scale 1 copies.

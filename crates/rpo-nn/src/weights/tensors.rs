@@ -77,7 +77,9 @@ pub(super) struct Shared {
     pub(super) buffers: BTreeMap<String, String>,
     pub(super) entries: Mutex<BTreeMap<String, Entry>>,
     /// Counts changes of values through this set; optimiser steps are not included.
-    changes: Changes,
+    pub(super) changes: Changes,
+    /// Of the sets whose tensors this one shares.
+    pub(super) of_parts: Vec<Changes>,
 }
 
 impl Shared {
@@ -118,6 +120,7 @@ impl Tensors {
             buffers: BTreeMap::new(),
             entries: Mutex::new(entries),
             changes: Changes::default(),
+            of_parts: Vec::new(),
         };
         Self {
             shared: Arc::new(shared),
@@ -156,6 +159,7 @@ impl Tensors {
     pub(super) fn overwrite(&self, entry: &Entry, values: Vec<f32>) -> Result<()> {
         let done = entry.tensor.inplace_op1(&Overwrite(values));
         self.shared.changes.count();
+        self.shared.of_parts.iter().for_each(Changes::count);
         done
     }
 

@@ -59,6 +59,8 @@ fn keys(arm: &Arm) -> Vec<String> {
         ("recipe", Some(&arm.recipe)),
         ("training", Some(&arm.training)),
         ("lora", arm.lora.as_ref()),
+        ("token", arm.token.as_ref()),
+        ("text_encoder", arm.text_encoder.as_ref()),
     ];
     let mut keys = Vec::new();
     for (name, table) in tables {
@@ -76,6 +78,12 @@ fn keys(arm: &Arm) -> Vec<String> {
     if let Some(train) = &arm.train {
         let parts: Vec<&str> = train.parts.iter().map(|part| part.name()).collect();
         keys.push(format!("train.parts = {parts:?}"));
+        for (part, rate) in &train.rates {
+            keys.push(format!("train.rates.{} = {rate}", part.name()));
+        }
+        for (part, phase) in &train.phases {
+            keys.push(format!("train.phases.{} = {phase:?}", part.name()));
+        }
     }
     keys
 }

@@ -2,16 +2,18 @@
 
 use super::checkpoint::CheckpointArgs;
 use crate::export::{self, How, Staging};
+use crate::files;
 use crate::hub::{Content, Environment};
 use crate::paths;
 use crate::thing::Thing;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use rpo_diffusion::{UNetConfig, VaeConfig, check_folder};
+use rpo_diffusion::textual_inversion;
+use rpo_diffusion::{UNetConfig, VaeConfig, Word, check_folder};
 use rpo_encoders::folder::open_archive;
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::printable::printable_name;
-use rpo_files::say;
+use rpo_files::{say, tell};
 use rpo_nn::weights::{Archive, Item, Params, Precision, pt};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -86,6 +88,9 @@ pub(super) fn export(args: &ExportArgs) -> Result<()> {
     // Checked before minutes are spent on loading.
     export::refuse_occupied(&args.to)?;
     let model = Model::find(&args.checkpoint)?;
+    if format == Format::SingleFile && !model.words.is_empty() {
+        export::refuse_occupied(&embedding(&args.to))?;
+    }
     let (base, variant) = (model.folder.as_path(), Some(model.variant.as_str()));
     export::refuse_within(base, &args.to)?;
     export::check_links(base)?;
@@ -94,10 +99,12 @@ pub(super) fn export(args: &ExportArgs) -> Result<()> {
     match format {
         Format::Diffusers => {
             let staging = Staging::begin(&args.to)?;
+            let trained = &ENCODERS[..model.text_encoders.len()];
             let how = How {
                 variant,
                 link: args.link,
                 precision,
+                trained,
             };
             export::copy_rest(base, staging.path(), how)?;
             export::write_unet(
@@ -107,20 +114,55 @@ pub(super) fn export(args: &ExportArgs) -> Result<()> {
                 precision,
                 &model.metadata,
             )?;
+            for (part, encoder) in trained.iter().zip(&model.text_encoders) {
+                let folder = staging.path().join(part);
+                let items = encoder.items();
+                export::write_weights(&folder, "model", items, precision, &model.metadata)?;
+            }
+            if let Some(word) = model.words.first() {
+                let bytes = textual_inversion::to_bytes(word)?;
+                files::write(&staging.path().join(textual_inversion::FILE), &bytes)?;
+            }
             staging.finish()?;
         }
-        Format::SingleFile => export::write_single_file(
-            base,
-            variant,
-            model.unet(),
-            &args.to,
-            precision,
-            model.size,
-            model.metadata.clone(),
-        )?,
+        Format::SingleFile => {
+            if !model.text_encoders.is_empty() {
+                return Err(BadInput::new(
+                    "a text encoder was trained, which a single file is not written with\n  hint: --to a folder",
+                ));
+            }
+            export::write_single_file(
+                base,
+                variant,
+                model.unet(),
+                &args.to,
+                precision,
+                model.size,
+                model.metadata.clone(),
+            )?;
+            if let Some(word) = model.words.first() {
+                files::write(&embedding(&args.to), &textual_inversion::to_bytes(word)?)?;
+            }
+        }
     }
     say!("{}", args.to.display());
+    if let Some(word) = model.words.first() {
+        let file = match format {
+            Format::Diffusers => args.to.join(textual_inversion::FILE),
+            Format::SingleFile => embedding(&args.to),
+        };
+        say!("{}", file.display());
+        tell!(
+            "`{}` is a new word: load this embedding beside the model",
+            word.token
+        );
+    }
     Ok(())
+}
+
+/// Where the new word of a single file is written.
+fn embedding(file: &Path) -> PathBuf {
+    file.with_extension("embedding.safetensors")
 }
 
 /// What is exported: a checkpoint of a run with the rest of its base model, or a model folder as it is.
@@ -131,7 +173,13 @@ struct Model {
     size: usize,
     metadata: BTreeMap<String, String>,
     weights: Weights,
+    /// Trained text encoders, in the model's order.
+    text_encoders: Vec<Params>,
+    words: Vec<Word>,
 }
+
+/// The folders of the text encoders.
+const ENCODERS: [&str; 2] = ["text_encoder", "text_encoder_2"];
 
 enum Weights {
     Trained(Params),
@@ -152,9 +200,13 @@ impl Model {
         let found = args.find(false)?;
         let (setup, cell) = (&found.setup, &found.cell);
         let (step, trained) = found.load(1.0)?;
-        let unet = match trained {
-            Some(trained) => trained.merged(setup.base())?,
-            None => setup.pipeline.unet_params.clone(),
+        let (unet, text_encoders, words) = match trained {
+            Some(trained) => (
+                trained.merged(setup.base())?,
+                trained.text_encoders()?,
+                trained.words()?,
+            ),
+            None => (setup.pipeline.unet_params.clone(), Vec::new(), Vec::new()),
         };
         let mut metadata = pt();
         metadata.insert("rpo.trajectory".into(), cell.id.clone());
@@ -166,6 +218,8 @@ impl Model {
             size: setup.size as usize,
             metadata,
             weights: Weights::Trained(unet),
+            text_encoders,
+            words,
         })
     }
 
@@ -181,6 +235,8 @@ impl Model {
             variant: String::new(),
             metadata: pt(),
             weights: Weights::Stored(weights),
+            text_encoders: Vec::new(),
+            words: Vec::new(),
             folder,
         })
     }

@@ -155,6 +155,7 @@ fn merge(args: &MergeArgs, scale: f64) -> Result<()> {
             variant: None,
             link: args.link,
             precision,
+            trained: &[],
         };
         export::copy_rest(&model, to, how)?;
         export::write_unet(&model, to, items, precision, &pt())?;

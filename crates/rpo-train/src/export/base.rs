@@ -38,6 +38,8 @@ pub struct How<'a> {
     pub link: bool,
     /// dtype of all weights: those of another one are converted.
     pub precision: Precision,
+    /// Parts whose weights are written otherwise.
+    pub trained: &'a [&'a str],
 }
 
 /// Copies `model_index.json` and every part that it lists, but `unet`, from the diffusers folder `base` to `to`: configurations,
@@ -49,7 +51,8 @@ pub fn copy_rest(base: &Path, to: &Path, how: How) -> Result<()> {
     let there = |part: &str| base.join(part).is_dir();
     for part in write_index(base, to, there)? {
         if part != "unet" {
-            copy_files(base, part, &to.join(part), Some(how))?;
+            let own = how.trained.contains(&part);
+            copy_files(base, part, &to.join(part), (!own).then_some(how))?;
         }
     }
     Ok(())

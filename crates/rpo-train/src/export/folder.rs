@@ -1,4 +1,4 @@
-//! A U-Net in a diffusers folder.
+//! Trained parts in a diffusers folder.
 
 use super::sound::Sound;
 use crate::files;
@@ -26,11 +26,22 @@ pub fn write_unet(
     let config = std::fs::read(base.join("unet/config.json")).or_bad_input("model")?;
     files::write(&folder.join("config.json"), &config)?;
     let stem = "diffusion_pytorch_model";
-    let (sound, label) = (
-        Sound::new(precision),
-        base.join("unet").display().to_string(),
-    );
+    write_weights(&folder, stem, items, precision, metadata)
+}
+
+/// Writes weights named `stem` into the folder of a part, in several files where they exceed diffusers' limit.
+///
+/// # Errors
+/// As [`write_unet`].
+pub fn write_weights(
+    folder: &Path,
+    stem: &str,
+    items: Vec<Item>,
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let (sound, label) = (Sound::new(precision), folder.display().to_string());
     let items = sound.items(items, &label);
-    let written = write_sharded(&folder, stem, items, precision, metadata, MAX_SHARD_SIZE);
+    let written = write_sharded(folder, stem, items, precision, metadata, MAX_SHARD_SIZE);
     sound.told(written).map(drop)
 }

@@ -11,7 +11,7 @@ mod sound;
 mod staging;
 
 pub use base::{How, copy_configurations, copy_part, copy_rest};
-pub use folder::write_unet;
+pub use folder::{write_unet, write_weights};
 pub use import::{Imported, import};
 pub use links::{check_links, check_part_links, refuse_within};
 pub use single_file::write as write_single_file;

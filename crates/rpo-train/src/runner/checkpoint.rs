@@ -1,10 +1,10 @@
 //! Kept checkpoints of any trainable, and their metadata.
 
+use super::network::Network;
 use super::setup::Setup;
 use super::trainable::Trained;
 use anyhow::{Context, Result};
 use rpo_data::subject::Subject;
-use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::{About, BaseModel};
 use rpo_experiment::TrainingArm;
 use rpo_experiment::plan::{Cell, folder_name};
@@ -145,19 +145,21 @@ pub fn load(
     trainable.read(setup.base(), &place, scale).map(Some)
 }
 
-/// The network for the result of [`load`], and the hash of its weights.
+/// The network for the result of [`load`].
 ///
 /// # Errors
 /// Tensor errors.
-pub fn network(
-    setup: &Setup,
-    trained: Option<&dyn Trained>,
-) -> Result<(UNet2DConditionModel, String)> {
+pub fn network(setup: &Setup, trained: Option<&dyn Trained>) -> Result<Network> {
     match trained {
-        Some(trained) => Ok((trained.frozen(setup.base())?, trained.fingerprint()?)),
-        None => {
-            let base = setup.pipeline.unet(&setup.pipeline.unet_params)?;
-            Ok((base, setup.base_weights.clone()))
-        }
+        Some(trained) => Ok(Network {
+            unet: trained.frozen(setup.base())?,
+            texts: trained.frozen_texts(setup.base())?,
+            weights: trained.fingerprint()?,
+        }),
+        None => Ok(Network {
+            unet: setup.pipeline.unet(&setup.pipeline.unet_params)?,
+            texts: None,
+            weights: setup.base_weights.clone(),
+        }),
     }
 }

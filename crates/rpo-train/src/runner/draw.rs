@@ -1,5 +1,6 @@
 //! Draws pictures, each from its own named noise, and caches each under a hash of everything its bits depend on.
 
+use super::network::Network;
 use super::store::{KEY, Store};
 use super::turns::{self, Turn};
 use crate::interrupt;
@@ -47,7 +48,7 @@ impl Request {
     }
 }
 
-/// Draws with one model's VAE, text encoder and schedule; each call brings its U-Net.
+/// Draws with one model's VAE and schedule; each call brings its network.
 pub struct Drawer<'a> {
     /// The plan, for the cost of a picture.
     pub plan: &'a Plan,
@@ -68,7 +69,7 @@ pub struct Drawer<'a> {
 }
 
 impl Drawer<'_> {
-    /// Draws one picture per request with the U-Net whose weights hash to `weights`.
+    /// Draws one picture per request.
     ///
     /// Every picture has its own noise, initially and in each step, so it does not depend on what else is drawn.
     ///
@@ -76,13 +77,12 @@ impl Drawer<'_> {
     /// Sampling and I/O errors.
     pub fn draw(
         &self,
-        unet: &UNet2DConditionModel,
-        weights: &str,
+        network: &Network,
         requests: &[Request],
         progress: &mut Progress,
         message: &str,
     ) -> Result<Vec<RgbImage>> {
-        let keys = self.keys(weights, requests);
+        let keys = self.keys(&network.weights, requests);
         let mut pictures: Vec<Option<RgbImage>> = Vec::with_capacity(keys.len());
         for key in &keys {
             pictures.push(self.store.get(key).unwrap_or_else(|e| {
@@ -93,7 +93,7 @@ impl Drawer<'_> {
         let missing = pictures.iter().filter(|p| p.is_none()).count();
         progress.advance(self.cost(keys.len() - missing), true, message);
         if missing > 0 {
-            self.draw_missing(unet, requests, &keys, &mut pictures, progress, message)?;
+            self.draw_missing(network, requests, &keys, &mut pictures, progress, message)?;
         }
         pictures
             .into_iter()
@@ -104,7 +104,7 @@ impl Drawer<'_> {
     /// Draws what `pictures` lacks, batch by batch, so that a kill loses one batch, sharing the work with other processes.
     fn draw_missing(
         &self,
-        unet: &UNet2DConditionModel,
+        network: &Network,
         requests: &[Request],
         keys: &[String],
         pictures: &mut [Option<RgbImage>],
@@ -118,10 +118,11 @@ impl Drawer<'_> {
             .flatten()
             .map(|i| &*requests[*i].prompt)
             .collect();
-        let texts = self.pipeline.encode_prompts(&prompts, pixels)?;
+        let reading = network.texts.as_ref().unwrap_or(self.pipeline.texts());
+        let texts = reading.encode(&prompts, pixels)?;
         let uncond = match &self.negative {
-            None => self.pipeline.unconditional(pixels)?,
-            Some(text) => self.pipeline.encode_prompts(&[text], pixels)?,
+            None => reading.unconditional(pixels)?,
+            Some(text) => reading.encode(&[text], pixels)?,
         };
         self.pipeline.release();
         let first = |n: usize| all[..n].iter().map(Vec::len).sum::<usize>();
@@ -161,10 +162,11 @@ impl Drawer<'_> {
             let texts = texts.narrow(first(n), batch.len())?;
             let asked: Vec<(usize, &Request)> = batch.iter().map(|i| (*i, &requests[*i])).collect();
             let counted = counted(pictures);
-            let drawn = self.draw_batch(unet, &asked, &texts, &uncond, &mut |forwards| {
-                turn.alive();
-                progress.advance(forwards, false, &counted);
-            })?;
+            let drawn =
+                self.draw_batch(&network.unet, &asked, &texts, &uncond, &mut |forwards| {
+                    turn.alive();
+                    progress.advance(forwards, false, &counted);
+                })?;
             for (i, picture) in batch.iter().zip(drawn) {
                 match self.store.put(&keys[*i], &picture) {
                     // Only time is lost.

@@ -6,9 +6,11 @@ pub mod checkpoint;
 pub mod draw;
 mod events;
 mod family;
+pub mod network;
 pub mod objective;
 pub mod photos;
 pub mod prepare;
+pub mod prompted;
 pub mod settings;
 pub mod setup;
 mod state;
@@ -32,6 +34,7 @@ use rpo_experiment::run::Run;
 use rpo_files::failure::Interrupted;
 use rpo_files::{mention, tell};
 use setup::Setup;
+use trainable::Shapes;
 
 /// Runs every cell in this process, one after the other.
 ///
@@ -125,7 +128,11 @@ pub fn tell(setup: &Setup) -> Result<()> {
 /// If an arm, in that many processes, does not fit into this machine's memory.
 pub fn fits(setup: &Setup, jobs: usize) -> Result<()> {
     let sizes = setup.sizes()?;
-    let shapes = setup.pipeline.unet_params.shapes();
+    let unet = setup.pipeline.unet_params.shapes();
+    let shapes = Shapes {
+        unet: &unet,
+        texts: &sizes.texts,
+    };
     // What is already loaded no longer counts as available.
     let loaded = 4 * (sizes.unet.parameters() + sizes.encoders);
     let (place, available) = match setup.gpu()? {
@@ -144,7 +151,7 @@ pub fn fits(setup: &Setup, jobs: usize) -> Result<()> {
         }
     };
     for arm in &setup.arms {
-        let trained = setup.trainable(arm).parameters(&shapes)?;
+        let trained = setup.trainable(arm).parameters(shapes)?;
         let estimate = memory::estimate(setup, arm, trained, &sizes, place);
         memory::check(arm, &estimate, available.map(|bytes| bytes / jobs))?;
         if estimate.total() > memory::WORTH_TELLING {

@@ -1,9 +1,10 @@
 //! The losses of a batch and their gradients (Eq. 7-9): one batched pass of the trained U-Net, one of the frozen one.
 
+use super::prompted::Prompted;
 use anyhow::{Context, Result, bail};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
-use rpo_diffusion::{Conditioning, NoiseSchedule, UNet2DConditionModel};
+use rpo_diffusion::{Conditioning, NoiseSchedule, Texts, UNet2DConditionModel};
 use rpo_nn::{Tape, ops, optim};
 use rpo_pref::Norm;
 use rpo_pref::terms::{self, Errors, Network, Rows};
@@ -15,7 +16,7 @@ pub struct Noised {
     noised: Tensor,
     target: Tensor,
     timesteps: Vec<usize>,
-    text: Conditioning,
+    text: Prompted,
 }
 
 impl Noised {
@@ -28,13 +29,13 @@ impl Noised {
         x0: &Tensor,
         e: &Tensor,
         t: &[usize],
-        text: Conditioning,
+        text: impl Into<Prompted>,
     ) -> Result<Self> {
         Ok(Self {
             noised: schedule.add_noise(x0, e, t)?,
             target: schedule.target(x0, e, t)?,
             timesteps: t.to_vec(),
-            text,
+            text: text.into(),
         })
     }
 
@@ -49,7 +50,7 @@ impl Noised {
     }
 
     /// The same latents under another text.
-    pub fn under(&self, text: Conditioning) -> Self {
+    pub fn under(&self, text: Prompted) -> Self {
         Self {
             text,
             ..self.clone()
@@ -65,21 +66,44 @@ impl Noised {
         })
     }
 
-    /// The predictions for every row of some blocks in one pass, `[blocks · B, h, w, C]`.
-    fn predictions(
+    /// Latents and timesteps of every row of some blocks.
+    fn inputs(blocks: &[Noised]) -> Result<(Tensor, Vec<f64>)> {
+        let noised: Vec<&Tensor> = blocks.iter().map(|r| &r.noised).collect();
+        let times = blocks.iter().flat_map(|r| r.timesteps.iter());
+        let times = times.map(|t| *t as f64).collect();
+        Ok((Tensor::cat(&noised, 0)?, times))
+    }
+
+    /// The conditioning of every row of some blocks by the model's own text encoders.
+    fn texts(blocks: &[Noised]) -> candle_core::Result<Conditioning> {
+        Conditioning::cat(&blocks.iter().map(|r| &r.text.text).collect::<Vec<_>>())
+    }
+
+    /// The predictions of a frozen network for every row of some blocks in one pass, `[blocks · B, h, w, C]`.
+    fn predictions(blocks: &[Noised], unet: &UNet2DConditionModel) -> Result<Tensor> {
+        let (noised, times) = Self::inputs(blocks)?;
+        Ok(unet.forward(&noised, &times, &Self::texts(blocks)?)?)
+    }
+
+    /// As [`Self::predictions`] on a tape, under the text encoders of the trained network where it has some.
+    fn trained_predictions(
         blocks: &[Noised],
         unet: &UNet2DConditionModel,
-        tape: Option<&Tape>,
+        reading: Option<Reading>,
+        tape: &Tape,
     ) -> Result<Tensor> {
-        let noised: Vec<&Tensor> = blocks.iter().map(|r| &r.noised).collect();
-        let noised = Tensor::cat(&noised, 0)?;
-        let text = Conditioning::cat(&blocks.iter().map(|r| &r.text).collect::<Vec<_>>())?;
-        let times = blocks.iter().flat_map(|r| r.timesteps.iter());
-        let times: Vec<f64> = times.map(|t| *t as f64).collect();
-        Ok(match tape {
-            None => unet.forward(&noised, &times, &text)?,
-            Some(tape) => unet.forward_on(tape, &noised, &times, &text)?,
-        })
+        let (noised, times) = Self::inputs(blocks)?;
+        let Some(Reading { texts, size }) = reading else {
+            let texts = Self::texts(blocks)?;
+            return Ok(unet.forward_on(tape, &noised, &times, &texts)?);
+        };
+        let prompts = blocks.iter().flat_map(|r| &r.text.prompts);
+        let prompts: Vec<&String> = prompts.collect();
+        if prompts.len() != times.len() {
+            bail!("{} prompts for {} rows", prompts.len(), times.len())
+        }
+        let encode = || texts.encode(&prompts, size);
+        Ok(unet.forward_under(tape, &noised, &times, encode)?)
     }
 
     /// The mean over C, H and W of (target - prediction)² of every row, `[blocks · B]`.
@@ -164,6 +188,15 @@ impl Batch {
     }
 }
 
+/// Text encoders whose variables are trained.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    /// The encoders.
+    pub texts: &'a Texts,
+    /// Side of the pictures in pixels, which SDXL's U-Net takes beside a text.
+    pub size: usize,
+}
+
 /// What is minimised, and the networks involved.
 pub struct Objective<'a> {
     /// The terms.
@@ -172,6 +205,8 @@ pub struct Objective<'a> {
     pub norm: Norm,
     /// The trained network.
     pub theta: &'a UNet2DConditionModel,
+    /// Its text encoders, where they are trained too.
+    pub reading: Option<Reading<'a>>,
     /// The frozen reference.
     pub base: &'a UNet2DConditionModel,
     /// Whether blocks are recomputed in the backward pass.
@@ -234,7 +269,7 @@ impl Objective<'_> {
         let frozen = self.terms.rows(Network::Frozen);
         if !frozen.is_empty() {
             let of_base = batch.blocks(&frozen)?;
-            let predictions = Noised::predictions(&of_base, self.base, None)?;
+            let predictions = Noised::predictions(&of_base, self.base)?;
             let squares = Noised::mean_squares(&of_base, &predictions)?;
             base_is_finite(&squares, &frozen, batch)?;
             self.insert(&mut errors, Network::Frozen, &frozen, &squares, batch)?;
@@ -245,7 +280,7 @@ impl Objective<'_> {
             }
         }
         let tape = Tape::new(self.recompute)?;
-        let predictions = Noised::predictions(&blocks, self.theta, Some(&tape))?;
+        let predictions = Noised::trained_predictions(&blocks, self.theta, self.reading, &tape)?;
         let squares = Noised::mean_squares(&blocks, &predictions)?;
         self.insert(&mut errors, Network::Trained, &trained, &squares, batch)?;
         let sum = self.terms.sum(&errors, share);

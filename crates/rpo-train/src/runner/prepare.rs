@@ -1,6 +1,8 @@
 //! The constant inputs of training: latents of references and negatives, text states, preference probabilities.
 
 use super::draw::{Drawer, Request};
+use super::network::Network as Drawn;
+use super::prompted::Prompted;
 use super::setup::Setup;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
@@ -9,7 +11,7 @@ use image::imageops::flip_horizontal;
 use rand::RngCore;
 use rpo_data::prompts::without_token;
 use rpo_data::{picture, random};
-use rpo_diffusion::{Conditioning, Posterior, UNet2DConditionModel};
+use rpo_diffusion::Posterior;
 use rpo_eval::reward::RefFeatures;
 use rpo_experiment::plan::{Cell, Purpose};
 use rpo_experiment::run::Phase;
@@ -35,13 +37,13 @@ pub struct TrainingSet {
     /// Negatives per prompt.
     pub per_prompt: usize,
     /// c of every reference, its caption or the recipe's `instance_prompt`.
-    pub c: Conditioning,
+    pub c: Prompted,
     /// c of every reference without the token, where the recipe compares with the base's outputs.
-    pub c_plain: Option<Conditioning>,
+    pub c_plain: Option<Prompted>,
     /// c_mod of every training prompt.
-    pub c_mod: Conditioning,
+    pub c_mod: Prompted,
     /// The recipe's `class_prompt`, for prior preservation: one row.
-    pub class: Conditioning,
+    pub class: Prompted,
     /// Latents of the base model's pictures of the class, where the recipe preserves the prior.
     pub class_latents: Option<Posterior>,
     /// Rewards of both sides of a pair; `None` where the recipe has no preference loss.
@@ -84,7 +86,7 @@ impl Preference {
 pub fn prepare(
     setup: &Setup,
     drawer: &Drawer,
-    base: &UNet2DConditionModel,
+    base: &Drawn,
     cell: &Cell,
     progress: &mut Progress,
 ) -> Result<TrainingSet> {
@@ -100,24 +102,10 @@ pub fn prepare(
         let of_class = requests(Purpose::Class);
         let requests = requests(Purpose::Negatives);
         let note = format!("{} negatives of {class}", requests.len());
-        let negatives = draw_some(
-            drawer,
-            base,
-            &setup.base_weights,
-            &requests,
-            progress,
-            &note,
-        )?;
+        let negatives = draw_some(drawer, base, &requests, progress, &note)?;
 
         let note = format!("{} class pictures of {class}", of_class.len());
-        let class_pictures = draw_some(
-            drawer,
-            base,
-            &setup.base_weights,
-            &of_class,
-            progress,
-            &note,
-        )?;
+        let class_pictures = draw_some(drawer, base, &of_class, progress, &note)?;
 
         let references: Vec<RgbImage> = subject
             .references
@@ -140,8 +128,9 @@ pub fn prepare(
             }
             Ok(Some(setup.pipeline.encode_pictures(pictures)?))
         };
-        let texts =
-            |prompts: &[String]| setup.pipeline.encode_prompts(prompts, setup.size as usize);
+        let texts = |prompts: Vec<String>| {
+            Prompted::encode(setup.pipeline.texts(), prompts, setup.size as usize)
+        };
         let preference = if per_prompt > 0 {
             let reward_text = setup.reward_texts(cell, Purpose::Negatives);
             Some(preference(
@@ -168,12 +157,10 @@ pub fn prepare(
             negative_latents: encode(&negatives)?,
             negatives,
             per_prompt,
-            c_plain: plain_texts(recipe, &c, token)
-                .map(|c| texts(&c))
-                .transpose()?,
-            c: texts(&c)?,
-            c_mod: texts(&c_mod)?,
-            class: texts(&[recipe.class_prompt.of(class)])?,
+            c_plain: plain_texts(recipe, &c, token).map(texts).transpose()?,
+            c: texts(c)?,
+            c_mod: texts(c_mod)?,
+            class: texts(vec![recipe.class_prompt.of(class)])?,
             class_latents: encode(&class_pictures)?,
             preference,
         };
@@ -193,8 +180,7 @@ fn plain_texts(recipe: &Recipe, c: &[String], token: &str) -> Option<Vec<String>
 
 fn draw_some(
     drawer: &Drawer,
-    base: &UNet2DConditionModel,
-    weights: &str,
+    base: &Drawn,
     requests: &[Request],
     progress: &mut Progress,
     note: &str,
@@ -202,7 +188,7 @@ fn draw_some(
     if requests.is_empty() {
         return Ok(Vec::new());
     }
-    drawer.draw(base, weights, requests, progress, note)
+    drawer.draw(base, requests, progress, note)
 }
 
 /// Rewards of every reference and every negative under each training prompt.

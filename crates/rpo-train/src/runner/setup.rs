@@ -284,6 +284,7 @@ impl Setup {
             factor: self.pipeline.vae_config.factor(),
             encoders: folders.iter().map(|f| of(f)).sum::<Result<usize>>()?,
             text_encoders: model("text_encoder")? + model("text_encoder_2")?,
+            texts: self.pipeline.texts().configs(),
             vae: model("vae")?,
         })
     }

@@ -83,13 +83,13 @@ pub fn test(
         }
         progress.timed(Phase::Test, |progress| -> Result<()> {
             let trained = checkpoint::load(setup, arm, folder, step, 1.0)?;
-            let (unet, weights) = checkpoint::network(setup, trained.as_deref())?;
+            let network = checkpoint::network(setup, trained.as_deref())?;
             let shots = setup.shots(cell, Purpose::Test, step);
             let requests: Vec<Request> = shots.iter().cloned().map(Request::from).collect();
             let note = format!("{} · test pictures of step {step}", cell.id);
             let drawn = setup
                 .drawer()
-                .draw(&unet, &weights, &requests, progress, &note)
+                .draw(&network, &requests, progress, &note)
                 .with_context(|| note.clone())?;
             let result = judge(setup, judges, cell, step, &shots, &drawn)?;
             for (picture, r) in drawn.iter().zip(&result.pictures) {

@@ -2,7 +2,8 @@
 
 use super::draw::{Drawer, Request};
 use super::events::Events;
-use super::objective::Objective;
+use super::network::Network;
+use super::objective::{Objective, Reading};
 use super::prepare::{TrainingSet, prepare};
 use super::settings;
 use super::setup::Setup;
@@ -18,11 +19,10 @@ use anyhow::{Context, Result, bail};
 use rand::RngCore;
 use rpo_data::random;
 use rpo_data::subject::Subject;
-use rpo_diffusion::UNet2DConditionModel;
-use rpo_experiment::TrainingArm;
 use rpo_experiment::plan::{Cell, Purpose};
 use rpo_experiment::run::Phase;
 use rpo_experiment::run::{Folder, Record, Run, validations};
+use rpo_experiment::{TrainedPart, TrainingArm};
 use rpo_files::AtPath;
 use rpo_files::failure::Interrupted;
 use rpo_nn::optim::{self, AdamW};
@@ -56,11 +56,13 @@ pub(super) fn train(setup: &Setup, cell: &Cell, run: &Run, progress: &mut Progre
         subject,
         folder,
         drawer: setup.drawer(),
-        base: setup.pipeline.unet(&setup.pipeline.unet_params)?,
-        trained: setup.trainable(arm).start(setup.base(), &mut |tensor, n| {
-            let mut stream = random::stream(cell.seed, "lora", &[&subject.name, tensor]);
-            (0..n).map(|_| random::unit(&mut stream)).collect()
-        })?,
+        base: checkpoint::network(setup, None)?,
+        trained: setup
+            .trainable(arm)
+            .start(setup.base(), subject, &mut |tensor, n| {
+                let mut stream = random::stream(cell.seed, "lora", &[&subject.name, tensor]);
+                (0..n).map(|_| random::unit(&mut stream)).collect()
+            })?,
         objective: arm.recipe.objective(),
     };
     std::fs::create_dir_all(&folder.0).writing(&folder.0)?;
@@ -76,7 +78,7 @@ struct Training<'a> {
     subject: &'a Subject,
     folder: &'a Folder,
     drawer: Drawer<'a>,
-    base: UNet2DConditionModel,
+    base: Network,
     trained: Box<dyn Trained>,
     objective: rpo_pref::terms::Objective,
 }
@@ -86,7 +88,7 @@ impl Training<'_> {
         let limit = self.arm.training.steps;
         let params = self.trained.params();
         let mut optimizer = AdamW::new(settings::adamw(&self.arm.training), params.vars())?;
-        optimizer.set_rates(|tensor| self.trained.rate(tensor))?;
+        optimizer.set_starts(|tensor| self.first_step(tensor).saturating_sub(1) as u64);
         let mut records = Vec::new();
         let mut scored: Vec<Validation> = Vec::new();
         let (mut first, mut trained) = (0, 0);
@@ -225,7 +227,11 @@ impl Training<'_> {
             terms: &self.objective,
             norm: self.arm.recipe.norm,
             theta: self.trained.unet(),
-            base: &self.base,
+            reading: self.trained.texts().map(|texts| Reading {
+                texts,
+                size: self.setup.size as usize,
+            }),
+            base: &self.base.unet,
             recompute: memory::recomputes(self.arm, self.setup.pipeline.unet_params.parameters()),
         };
         let parts = self.arm.training.gradient_accumulation;
@@ -243,12 +249,16 @@ impl Training<'_> {
                 self.mend(step)
             );
         }
-        let vars = self.trained.params().vars();
+        let mut vars = self.trained.params().vars();
+        vars.retain(|(tensor, _)| self.rate(tensor, step) > 0.0);
         let mut due = vars.clone();
         // The first step of a warm-up moves nothing: what learns only once something else has moved waits for the next.
         let idle = usize::from(self.arm.training.rate(1) == 0.0);
         let waits = |by: usize| by + if by > 1 { idle } else { 0 };
-        due.retain(|(tensor, _)| waits(self.trained.learns_by(tensor)) == step);
+        due.retain(|(tensor, _)| {
+            let waited = self.first_step(tensor) - 1;
+            waited + waits(self.trained.learns_by(tensor)) == step
+        });
         optim::check_gradients(&due, &grads)?;
         let grad_norm = optim::global_norm(&grads, &vars)?;
         if !grad_norm.is_finite() {
@@ -260,6 +270,7 @@ impl Training<'_> {
         let clip = self.arm.recipe.clip_grad_norm;
         let scale = clip.map_or(1.0, |max| optim::clip_scale(grad_norm, max));
         optimizer.set_lr(self.arm.training.rate(step));
+        optimizer.set_rates(|tensor| self.rate(tensor, step))?;
         optimizer.step(&grads, scale)?;
         self.trained.after_step()?;
         Ok(Record::Step {
@@ -268,6 +279,22 @@ impl Training<'_> {
             loss,
             grad_norm,
         })
+    }
+
+    /// The part of the model that a tensor belongs to.
+    fn part(&self, tensor: &str) -> TrainedPart {
+        let own = self.trained.part(tensor).or(self.arm.unet_part());
+        own.unwrap_or(TrainedPart::Unet)
+    }
+
+    /// The factor on a tensor's learning rate in a step; 0 outside of its part's phase.
+    fn rate(&self, tensor: &str, step: usize) -> f64 {
+        self.arm.rate(self.part(tensor), step) * self.trained.rate(tensor)
+    }
+
+    /// The first step that trains a tensor.
+    fn first_step(&self, tensor: &str) -> usize {
+        self.arm.first_step(self.part(tensor))
     }
 
     /// What helps where a step gives what is not finite.
@@ -288,16 +315,13 @@ impl Training<'_> {
         let shots = self.setup.shots(self.cell, Purpose::Validation, step);
         let texts: Vec<String> = shots.iter().map(|s| s.reward_text.clone()).collect();
         let requests: Vec<Request> = shots.into_iter().map(Request::from).collect();
-        let weights = if step == 0 {
-            self.setup.base_weights.clone()
-        } else {
-            self.trained.fingerprint()?
-        };
+        // Step 0 is the base model, which knows no new word.
+        let trained = (step > 0).then_some(&*self.trained);
+        let network = checkpoint::network(self.setup, trained)?;
         let note = format!("{} · validation at step {step}", self.cell.id);
-        let unet = self.trained.frozen(self.setup.base())?;
         let pictures = self
             .drawer
-            .draw(&unet, &weights, &requests, progress, &note)
+            .draw(&network, &requests, progress, &note)
             .with_context(|| note.clone())?;
         let each = self.setup.experiment.validation.pictures_per_prompt;
         for (i, picture) in pictures.iter().enumerate() {

@@ -11,6 +11,7 @@ use crate::runner::{photos, setup::Setup, test_pictures::Judges};
 use anyhow::Result;
 use print::print;
 use rpo_diffusion::UNetConfig;
+use rpo_encoders::clip::ClipTextConfig;
 use rpo_experiment::plan::Plan;
 use rpo_experiment::presets::{self, Preset};
 use rpo_experiment::{Experiment, Layers, SubjectSource};
@@ -112,6 +113,25 @@ fn planned<'a>(plan: &Plan, preset: &Preset, unet: &'a UNetConfig) -> Sizes<'a> 
         factor: 8,
         encoders: ENCODERS,
         text_encoders: preset.text_encoders,
+        texts: texts_of(unet),
         vae: preset.vae,
+    }
+}
+
+/// The text encoders that Stable Diffusion's U-Nets were trained with, by the width of the states that they take.
+fn texts_of(unet: &UNetConfig) -> Vec<ClipTextConfig> {
+    let of = |width: usize, layers: usize| ClipTextConfig {
+        hidden_size: width,
+        intermediate_size: 4 * width,
+        num_hidden_layers: layers,
+        num_attention_heads: width / 64,
+        projection_dim: width,
+        ..ClipTextConfig::default()
+    };
+    match unet.cross_attention_dim {
+        768 => vec![of(768, 12)],
+        1024 => vec![of(1024, 23)],
+        2048 => vec![of(768, 12), of(1280, 32)],
+        _ => Vec::new(),
     }
 }

@@ -1,7 +1,8 @@
 //! What `check` prints about a plan.
 
 use crate::memory::{self, Memory, Sizes};
-use crate::runner::{settings, trainable};
+use crate::runner::settings;
+use crate::runner::trainable::{self, Shapes};
 use crate::{about_photos, disk, speed, texts};
 use anyhow::Result;
 use rpo_data::subject::Subject;
@@ -56,7 +57,11 @@ pub(super) fn print(
     for remark in texts::remarks(plan, found, pipeline)? {
         say!("           {remark}");
     }
-    let shapes = sizes.unet.shapes()?;
+    let unet = sizes.unet.shapes()?;
+    let shapes = Shapes {
+        unet: &unet,
+        texts: &sizes.texts,
+    };
     let mut weights = Vec::with_capacity(plan.arms.len());
     let available = memory::available(plan);
     for arm in &plan.arms {
@@ -70,18 +75,16 @@ pub(super) fn print(
                 "           LoRA of rank {}, alpha {}, on {} modules: {:.2} M parameters",
                 lora.rank,
                 lora.alpha,
-                lora.modules(&shapes)?.len(),
-                lora.parameters(&shapes)? as f64 / 1e6
+                lora.modules(&unet)?.len(),
+                lora.parameters(&unet)? as f64 / 1e6
             );
         }
         let trainable = trainable::of(arm);
-        let trained = trainable.parameters(&shapes)?;
-        if arm.part() == TrainedPart::CrossAttention {
-            say!(
-                "           {} alone: {:.2} M parameters",
-                arm.part().words(),
-                trained as f64 / 1e6
-            );
+        let trained = trainable.parameters(shapes)?;
+        match arm.parts()[..] {
+            [TrainedPart::Unet] | [TrainedPart::Lora] => {}
+            [part] => say!("           {} alone: {}", part.words(), count(trained)),
+            _ => say!("           {}: {}", arm.what(), count(trained)),
         }
         let files = trainable.files(&arm.name);
         let copies = files.iter().filter(|f| f.ends_with(".safetensors")).count();
@@ -154,6 +157,14 @@ pub(super) fn print(
     let written = disk::estimate(plan, sizes.size, |arm| weights[arm]);
     say!("disk       {}", written.describe());
     Ok(())
+}
+
+/// `0.16 M parameters`, or `128 parameters`.
+fn count(parameters: usize) -> String {
+    match parameters {
+        n if n < 10_000 => format!("{n} parameters"),
+        n => format!("{:.2} M parameters", n as f64 / 1e6),
+    }
 }
 
 /// How many test prompts there are of each kind, over all subjects; empty where prompts have none.

@@ -65,6 +65,9 @@ pub(in crate::cli) struct ForwardArgs {
         value_parser = finite
     )]
     pub(super) lora_scale: f64,
+    /// With `--part text` and `--text`, of a whole model: embedding of textual inversion, whose word the texts hold
+    #[arg(long, value_name = "FILE", conflicts_with = "grad")]
+    pub(super) embedding: Option<PathBuf>,
     /// With `--part unet`: losses and all gradients of one RPO step
     #[arg(long, value_name = "RECIPE", num_args = 0..=1, default_missing_value = "official")]
     pub(super) grad: Option<String>,

@@ -1,11 +1,15 @@
 //! U-Net, VAE and text encoders on given tensors.
 
+use super::args::ForwardArgs;
 use super::inputs::{Inputs, nchw};
 use super::results::Results;
 use anyhow::Result;
 use candle_core::Tensor;
 use rpo_diffusion::lora::Lora;
-use rpo_diffusion::{Conditioning, UNet2DConditionModel, load_unet, load_vae, xl_conditioning};
+use rpo_diffusion::textual_inversion;
+use rpo_diffusion::{
+    Conditioning, Pipeline, UNet2DConditionModel, load_unet, load_vae, xl_conditioning,
+};
 use rpo_encoders::clip::{ClipTextModel, ClipTextOutput};
 use rpo_encoders::tokenizer::ClipTokenizer;
 use rpo_files::failure::{BadInput, OrBadInput};
@@ -111,6 +115,24 @@ pub(super) fn text(
     results.insert("penultimate_hidden_state".into(), first.penultimate);
     results.insert("pooler_output".into(), first.pooled);
     results.insert("encoder_hidden_states".into(), conditioning.hidden_states);
+    if let Some(added) = conditioning.added {
+        results.insert("text_embeds".into(), added.text_embeds);
+    }
+    Ok(results)
+}
+
+/// Texts with the word of an embedding, to the U-Net's conditioning.
+pub(super) fn words(args: &ForwardArgs, place: &Place) -> Result<Results> {
+    let pipeline = Pipeline::load(&args.model).or_bad_input("--model")?;
+    let pipeline = pipeline.at(place)?;
+    let mut words = Vec::new();
+    for path in &args.embedding {
+        words.extend(textual_inversion::read(path).or_bad_input("--embedding")?);
+    }
+    let texts = pipeline.texts().with_words(&words);
+    let texts = texts.or_bad_input("--embedding")?;
+    let conditioning = texts.encode(&args.texts, 1024)?;
+    let mut results = Results::from([("encoder_hidden_states".into(), conditioning.hidden_states)]);
     if let Some(added) = conditioning.added {
         results.insert("text_embeds".into(), added.text_embeds);
     }

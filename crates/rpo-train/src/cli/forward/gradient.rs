@@ -53,6 +53,7 @@ pub(super) fn run(args: &ForwardArgs, inputs: &Inputs) -> Result<Results> {
         terms: &terms,
         norm: recipe.norm,
         theta: &theta,
+        reading: None,
         base: &base,
         recompute: args.recompute,
     };

@@ -38,7 +38,13 @@ pub(super) fn forward(mut args: ForwardArgs) -> Result<()> {
             "--lora goes with --part unet: only the U-Net is adapted",
         ));
     }
+    if args.embedding.is_some() && (args.part != Part::Text || args.texts.is_empty()) {
+        return Err(BadInput::new(
+            "--embedding goes with --part text and --text: ids know no new words",
+        ));
+    }
     let read = args.inputs.iter().chain(&args.pictures).chain(&args.lora);
+    let read = read.chain(&args.embedding);
     destination::replaceable(
         "--output",
         &args.output,
@@ -55,6 +61,7 @@ pub(super) fn forward(mut args: ForwardArgs) -> Result<()> {
         }
         Part::VaeEncode => diffusion::vae_encode(&args.model, need(&inputs)?, &place),
         Part::VaeDecode => diffusion::vae_decode(&args.model, need(&inputs)?, &place),
+        Part::Text if args.embedding.is_some() => diffusion::words(args, &place),
         Part::Text => diffusion::text(&args.model, inputs.as_ref(), &args.texts, &place),
         Part::Align | Part::Clip | Part::Vit => encoders::run(
             args.part,

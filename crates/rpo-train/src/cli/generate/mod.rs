@@ -20,7 +20,8 @@ use image::RgbImage;
 use parameters::Parameters;
 use rpo_data::picture::png_bytes;
 use rpo_data::prompts::fill;
-use rpo_files::failure::BadInput;
+use rpo_diffusion::textual_inversion;
+use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::{destination, say, tell};
 use sampling::SamplingArgs;
 use std::collections::BTreeSet;
@@ -40,6 +41,9 @@ pub(super) struct GenerateArgs {
     /// Scale of the LoRA, from --lora or from the checkpoint; several, such as 0.5,0.75,1, draw each picture with each
     #[arg(long, value_name = "SCALE", default_value = "1", value_delimiter = ',', allow_negative_numbers = true, value_parser = finite)]
     lora_scale: Vec<f64>,
+    /// Embedding file of textual inversion, whose words prompts may hold; may be given several times
+    #[arg(long, value_name = "FILE")]
+    embedding: Vec<PathBuf>,
     /// Prompt; `{}` stands for token and class; may be given several times [default: the arm's recipe.instance_prompt]
     #[arg(short, long = "prompt", value_name = "PROMPT")]
     prompts: Vec<String>,
@@ -74,7 +78,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
         return Err(BadInput::new(format!(
             "--lora-scale: `{}` trained {}, so there is no LoRA to scale\n  hint: leave it away, or give --lora",
             checkpoint.cell.id,
-            arm.part().words()
+            arm.what()
         )));
     }
     let each = args.n as usize;
@@ -137,6 +141,18 @@ impl GenerateArgs {
         let mut drawer = setup.drawer();
         drawer.negative = self.sampling.negative()?;
         let mut progress = Progress::new(drawer.cost(requests.len()) * scales.len() as f64);
+        let words = self
+            .embedding
+            .iter()
+            .map(|path| textual_inversion::read(path).or_bad_input("--embedding"));
+        let words = words.collect::<Result<Vec<_>>>()?.concat();
+        for word in &words {
+            tell!(
+                "`{}` is a word of {} vectors",
+                word.token,
+                word.names().len()
+            );
+        }
         let mut all = Vec::with_capacity(scales.len());
         for scale in scales {
             let (step, trained) = match &self.lora {
@@ -145,12 +161,13 @@ impl GenerateArgs {
             };
             // The base model has nothing to scale.
             let scale = trained.as_ref().map(|_| *scale);
-            let (unet, weights) = kept::network(setup, trained.as_deref())?;
-            let pictures = drawer.draw(&unet, &weights, requests, &mut progress, "drawing")?;
+            let mut network = kept::network(setup, trained.as_deref())?;
+            network.read_words(&words, setup.pipeline.texts())?;
+            let pictures = drawer.draw(&network, requests, &mut progress, "drawing")?;
             all.push(Drawn {
                 step,
                 scale,
-                weights,
+                weights: network.weights,
                 pictures,
             });
             if scale.is_none() && scales != [1.0] {

@@ -1,9 +1,10 @@
 //! Low-rank adapters on the base's own tensors, saved in both LoRA formats.
 
-use super::contract::{Base, Trainable, Trained, Unit};
+use super::contract::{Base, Shapes, Trainable, Trained, Unit};
 use crate::files;
 use crate::runner::settings;
 use anyhow::{Context, Result};
+use rpo_data::subject::Subject;
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::{About, Adapters, Lora, LoraConfig};
 use rpo_files::failure::OrBadInput;
@@ -50,11 +51,11 @@ impl Trainable for Adapted {
         Some(kohya_file(name))
     }
 
-    fn parameters(&self, unet: &[(String, Vec<usize>)]) -> Result<usize> {
-        Ok(self.config.parameters(unet)?)
+    fn parameters(&self, model: Shapes) -> Result<usize> {
+        Ok(self.config.parameters(model.unet)?)
     }
 
-    fn start(&self, base: Base, unit: Unit) -> Result<Box<dyn Trained>> {
+    fn start(&self, base: Base, _subject: &Subject, unit: Unit) -> Result<Box<dyn Trained>> {
         let tensors = &base.pipeline.unet_params;
         let adapters = Adapters::new(tensors, &self.config, unit).context("adapters")?;
         Ok(Box::new(Over {

@@ -1,8 +1,11 @@
 //! The traits of training methods: [`Trainable`], the method, known without weights, and [`Trained`], its tensors and networks.
 
 use anyhow::Result;
+use rpo_data::subject::Subject;
 use rpo_diffusion::lora::About;
-use rpo_diffusion::{Pipeline, UNet2DConditionModel};
+use rpo_diffusion::{Pipeline, Texts, UNet2DConditionModel, Word};
+use rpo_encoders::clip::ClipTextConfig;
+use rpo_experiment::TrainedPart;
 use rpo_nn::weights::Params;
 use std::path::Path;
 
@@ -19,18 +22,18 @@ pub trait Trainable {
         None
     }
 
-    /// Number of parameters it trains in a U-Net with these names and shapes.
+    /// Number of parameters it trains in a model of these shapes.
     ///
     /// # Errors
-    /// If keys do not fit the U-Net.
-    fn parameters(&self, unet: &[(String, Vec<usize>)]) -> Result<usize>;
+    /// If keys do not fit the model.
+    fn parameters(&self, model: Shapes) -> Result<usize>;
 
-    /// Starts at the base model, so that [`Trained::unet`] predicts as the base does. `unit(tensor, n)` gives `n` numbers in
-    /// [0, 1) from the tensor's own stream.
+    /// Starts at the base model, so that [`Trained::unet`] predicts as the base does, for one subject. `unit(tensor, n)` gives `n`
+    /// numbers in [0, 1) from the tensor's own stream.
     ///
     /// # Errors
-    /// Tensor errors; if keys do not fit the U-Net.
-    fn start(&self, base: Base, unit: Unit) -> Result<Box<dyn Trained>>;
+    /// Tensor errors; if keys do not fit the model.
+    fn start(&self, base: Base, subject: &Subject, unit: Unit) -> Result<Box<dyn Trained>>;
 
     /// Reads what [`Trained::save`] wrote into the folder `place` for the same model, for inference only. `scale` multiplies the
     /// change, 1 for the trained model.
@@ -38,6 +41,15 @@ pub trait Trainable {
     /// # Errors
     /// If a file is missing or damaged, by path; if there is a scale and nothing can be scaled.
     fn read(&self, base: Base, place: &Path, scale: f64) -> Result<Box<dyn Trained>>;
+}
+
+/// Names and shapes of a model's tensors.
+#[derive(Clone, Copy)]
+pub struct Shapes<'a> {
+    /// The U-Net's.
+    pub unet: &'a [(String, Vec<usize>)],
+    /// The text encoders.
+    pub texts: &'a [ClipTextConfig],
 }
 
 /// The base model.
@@ -57,12 +69,18 @@ pub trait Trained {
     /// The parameters that the optimiser changes and a saved state holds.
     fn params(&self) -> &Params;
 
-    /// Factor on the learning rate of one of these tensors.
+    /// The part of the model that one of these tensors belongs to; `None`: the arm's part of the U-Net.
+    fn part(&self, _tensor: &str) -> Option<TrainedPart> {
+        None
+    }
+
+    /// Factor on the learning rate of one of these tensors, beside that of its part.
     fn rate(&self, _tensor: &str) -> f64 {
         1.0
     }
 
-    /// The step by which one of these tensors must have received a non-zero gradient, if the first step moves weights.
+    /// The step of its part by which one of these tensors must have received a non-zero gradient, if the first step moves weights;
+    /// 0: never.
     fn learns_by(&self, _tensor: &str) -> usize {
         1
     }
@@ -70,17 +88,46 @@ pub trait Trained {
     /// The trained network: its gradients are those of [`Self::params`].
     fn unet(&self) -> &UNet2DConditionModel;
 
+    /// The text encoders, if they are trained: gradients of prompts that they encode on a tape are those of [`Self::params`].
+    fn texts(&self) -> Option<&Texts> {
+        None
+    }
+
     /// The current network, without a graph, to be dropped before the next step.
     ///
     /// # Errors
     /// Tensor errors.
     fn frozen(&self, base: Base) -> Result<UNet2DConditionModel>;
 
+    /// The current text encoders, without a graph, if they are not the base's; to be dropped before the next step.
+    ///
+    /// # Errors
+    /// Tensor errors.
+    fn frozen_texts(&self, _base: Base) -> Result<Option<Texts>> {
+        Ok(None)
+    }
+
     /// All tensors of an ordinary U-Net with the same predictions, for the export of a whole model.
     ///
     /// # Errors
     /// Tensor errors.
     fn merged(&self, base: Base) -> Result<Params>;
+
+    /// The new words of the current text encoders.
+    ///
+    /// # Errors
+    /// Tensor errors.
+    fn words(&self) -> Result<Vec<Word>> {
+        Ok(Vec::new())
+    }
+
+    /// All tensors of each text encoder, in the order of the model's, if they were trained.
+    ///
+    /// # Errors
+    /// Tensor errors.
+    fn text_encoders(&self) -> Result<Vec<Params>> {
+        Ok(Vec::new())
+    }
 
     /// Hash of the current network, under which its pictures are cached.
     ///

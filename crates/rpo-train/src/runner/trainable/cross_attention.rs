@@ -1,8 +1,9 @@
 //! Trains the keys and values of the text in every cross-attention, as Custom Diffusion does, over the base's other tensors.
 
-use super::contract::{Base, Trainable, Trained, Unit};
+use super::contract::{Base, Shapes, Trainable, Trained, Unit};
 use crate::files;
 use anyhow::{Context, Result};
+use rpo_data::subject::Subject;
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::custom_diffusion::{self, FILE};
 use rpo_diffusion::lora::About;
@@ -25,14 +26,15 @@ impl Trainable for KeysValues {
         Some(FILE.to_owned())
     }
 
-    fn parameters(&self, unet: &[(String, Vec<usize>)]) -> Result<usize> {
-        let own = unet
+    fn parameters(&self, model: Shapes) -> Result<usize> {
+        let own = model
+            .unet
             .iter()
             .filter(|(name, _)| custom_diffusion::is_key_or_value(name));
         Ok(own.map(|(_, shape)| shape.iter().product::<usize>()).sum())
     }
 
-    fn start(&self, base: Base, _unit: Unit) -> Result<Box<dyn Trained>> {
+    fn start(&self, base: Base, _subject: &Subject, _unit: Unit) -> Result<Box<dyn Trained>> {
         over(
             base,
             base.pipeline

@@ -1,8 +1,9 @@
 //! Trains the whole U-Net: a copy of its tensors, saved as a diffusers folder.
 
-use super::contract::{Base, Trainable, Trained, Unit};
+use super::contract::{Base, Shapes, Trainable, Trained, Unit};
 use crate::files;
 use anyhow::{Result, bail};
+use rpo_data::subject::Subject;
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::About;
 use rpo_files::failure::OrBadInput;
@@ -26,14 +27,15 @@ impl Trainable for WholeUnet {
         vec![CONFIG.to_owned(), WEIGHTS.to_owned()]
     }
 
-    fn parameters(&self, unet: &[(String, Vec<usize>)]) -> Result<usize> {
-        Ok(unet
+    fn parameters(&self, model: Shapes) -> Result<usize> {
+        Ok(model
+            .unet
             .iter()
             .map(|(_, shape)| shape.iter().product::<usize>())
             .sum())
     }
 
-    fn start(&self, base: Base, _unit: Unit) -> Result<Box<dyn Trained>> {
+    fn start(&self, base: Base, _subject: &Subject, _unit: Unit) -> Result<Box<dyn Trained>> {
         copy(base, base.pipeline.trainable_unet()?)
     }
 

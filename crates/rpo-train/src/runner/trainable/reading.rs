@@ -1,0 +1,294 @@
+//! What is trained of the text encoders: the vectors of a new word, and the encoders themselves.
+
+use super::contract::{Base, Shapes, Unit};
+use super::text_encoder::{ENCODERS, Encoder, is_trained, lora};
+use crate::files;
+use anyhow::{Context, Result};
+use candle_core::{Tensor, Var};
+use rpo_data::subject::Subject;
+use rpo_diffusion::textual_inversion::{self, FILE};
+use rpo_diffusion::{Texts, Word};
+use rpo_encoders::clip::ClipTextModel;
+use rpo_experiment::{TextEncoder, Token};
+use rpo_files::failure::OrBadInput;
+use rpo_nn::weights::Params;
+use std::path::Path;
+
+/// Prefix of the vectors' names among all trained tensors.
+pub(super) const TOKEN: &str = "token";
+
+/// The files of a text encoder's folder.
+const WEIGHTS: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+
+/// How the text encoders are trained.
+pub(super) struct Reading {
+    token: Option<Token>,
+    encoder: Option<TextEncoder>,
+}
+
+impl Reading {
+    pub(super) fn new(token: Option<Token>, encoder: Option<TextEncoder>) -> Self {
+        Self { token, encoder }
+    }
+
+    /// The folder of kept checkpoints where nothing else is trained.
+    pub(super) fn folder(&self) -> &'static str {
+        match self.token {
+            Some(_) => "textual_inversion",
+            None => "text_encoder",
+        }
+    }
+
+    pub(super) fn files(&self) -> Vec<String> {
+        let word = self.token.as_ref().map(|_| FILE.to_owned());
+        let folders = ENCODERS.iter().filter(|_| self.encoder.is_some());
+        let of_encoders =
+            folders.flat_map(|folder| [CONFIG, WEIGHTS].map(|f| format!("{folder}/{f}")));
+        word.into_iter().chain(of_encoders).collect()
+    }
+
+    /// The file for other programs.
+    pub(super) fn file(&self) -> Option<String> {
+        (self.token.is_some() && self.encoder.is_none()).then(|| FILE.to_owned())
+    }
+
+    pub(super) fn parameters(&self, model: Shapes) -> Result<usize> {
+        let widths = model.texts.iter().map(|config| config.hidden_size);
+        let vectors = self.token.as_ref().map_or(0, |token| token.vectors);
+        let mut all = vectors * widths.sum::<usize>();
+        for (i, config) in model.texts.iter().enumerate() {
+            let Some(keys) = &self.encoder else { continue };
+            let xl = model.texts.len() > 1;
+            let shapes = ClipTextModel::shapes(config)?.into_iter();
+            let shapes: Vec<_> = shapes
+                .filter(|(name, _)| is_trained(name, i, config, xl))
+                .collect();
+            all += match keys.rank {
+                0 => shapes
+                    .iter()
+                    .map(|(_, s)| s.iter().product::<usize>())
+                    .sum(),
+                _ => lora(keys).parameters(&shapes)?,
+            };
+        }
+        Ok(all)
+    }
+
+    /// Starts at the model's own encoders, a word at the mean vector of its text's tokens.
+    pub(super) fn start(
+        &self,
+        base: Base,
+        subject: &Subject,
+        unit: Unit,
+    ) -> Result<TrainedReading> {
+        let own = base.pipeline.texts();
+        let word = match &self.token {
+            None => None,
+            Some(keys) => {
+                let init = match keys.init.as_str() {
+                    "" => &subject.class,
+                    init => init,
+                };
+                let rows = own.mean_rows(init).context("token.init")?.into_iter();
+                let rows = rows.map(|row| row.repeat((keys.vectors, 1)));
+                Some(Word {
+                    token: subject.token.clone(),
+                    rows: rows.collect::<candle_core::Result<_>>()?,
+                })
+            }
+        };
+        TrainedReading::new(self, own, word, unit)
+    }
+
+    /// Reads what [`TrainedReading::save`] wrote.
+    pub(super) fn read(&self, base: Base, place: &Path) -> Result<TrainedReading> {
+        let own = base.pipeline.texts();
+        let word = match self.token {
+            None => None,
+            Some(_) => {
+                let words =
+                    textual_inversion::read(&place.join(FILE)).or_bad_input("checkpoint")?;
+                words.into_iter().next()
+            }
+        };
+        let read = TrainedReading::new(self, own, word, &mut |_, n| vec![0.0; n])?;
+        for (encoder, folder) in read.encoders.iter().zip(ENCODERS) {
+            let path = place.join(folder).join(WEIGHTS);
+            let file = Params::open(&path, false).or_bad_input("checkpoint")?;
+            encoder
+                .set(&file)
+                .with_context(|| path.display().to_string())?;
+        }
+        Ok(read)
+    }
+}
+
+/// Trained vectors and encoders.
+pub(super) struct TrainedReading {
+    token: Option<String>,
+    /// The vectors for each encoder.
+    rows: Option<Params>,
+    /// Norm of each vector at the start, where it is kept.
+    norms: Vec<Vec<f32>>,
+    encoders: Vec<Encoder>,
+    own: Texts,
+    texts: Texts,
+}
+
+impl TrainedReading {
+    fn new(keys: &Reading, own: &Texts, word: Option<Word>, unit: Unit) -> Result<Self> {
+        let mut encoders = Vec::new();
+        if let Some(of_encoder) = &keys.encoder {
+            let open = own.open()?;
+            let xl = open.len() > 1;
+            for (i, read) in open.into_iter().enumerate() {
+                encoders.push(Encoder::new(of_encoder, read, i, xl, unit)?);
+            }
+        }
+        let (mut norms, mut rows) = (Vec::new(), None);
+        if let Some(word) = &word {
+            if keys.token.as_ref().is_some_and(|keys| keys.keep_norm) {
+                let of = word.rows.iter().map(norms_of);
+                norms = of.collect::<candle_core::Result<_>>()?;
+            }
+            let named = ENCODERS
+                .map(String::from)
+                .into_iter()
+                .zip(word.rows.clone());
+            rows = Some(Params::from_tensors(
+                named,
+                &format!("the word {}", word.token),
+                true,
+            )?);
+        }
+        let token = word.map(|word| word.token);
+        let texts = texts(own, token.as_deref(), rows.as_ref(), &encoders, false)?;
+        Ok(Self {
+            token,
+            rows,
+            norms,
+            encoders,
+            own: own.clone(),
+            texts,
+        })
+    }
+
+    /// The trained tensors and their prefixes.
+    pub(super) fn params(&self) -> Vec<(&'static str, &Params)> {
+        let rows = self.rows.iter().map(|rows| (TOKEN, rows));
+        let encoders = ENCODERS.into_iter().zip(&self.encoders);
+        rows.chain(encoders.map(|(name, encoder)| (name, encoder.params())))
+            .collect()
+    }
+
+    pub(super) fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
+    /// The current encoders, without a graph.
+    pub(super) fn frozen(&self) -> Result<Texts> {
+        texts(
+            &self.own,
+            self.token.as_deref(),
+            self.rows.as_ref(),
+            &self.encoders,
+            true,
+        )
+    }
+
+    pub(super) fn words(&self) -> Result<Vec<Word>> {
+        let (Some(token), Some(rows)) = (&self.token, &self.rows) else {
+            return Ok(Vec::new());
+        };
+        let rows = rows.tensors_sorted()?.into_iter();
+        Ok(vec![Word {
+            token: token.clone(),
+            rows: rows.map(|(_, rows)| rows).collect(),
+        }])
+    }
+
+    pub(super) fn merged(&self) -> Result<Vec<Params>> {
+        self.encoders.iter().map(Encoder::merged).collect()
+    }
+
+    /// Hash of what is trained.
+    pub(super) fn fingerprint(&self) -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.token.as_deref().unwrap_or_default().as_bytes());
+        for (name, params) in self.params() {
+            hasher.update(name.as_bytes());
+            hasher.update(files::fingerprint(&params.detached())?.as_bytes());
+        }
+        Ok(hasher.finalize().to_hex()[..32].to_owned())
+    }
+
+    /// Restores the vectors' norms where they are kept.
+    pub(super) fn after_step(&self) -> Result<()> {
+        let Some(rows) = self.rows.as_ref().filter(|_| !self.norms.is_empty()) else {
+            return Ok(());
+        };
+        for ((_, var), norms) in rows.vars().iter().zip(&self.norms) {
+            keep_norms(var, norms)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn save(&self, base: Base, place: &Path) -> Result<Vec<String>> {
+        let mut written = Vec::new();
+        for word in self.words()? {
+            files::write(&place.join(FILE), &textual_inversion::to_bytes(&word)?)?;
+            written.push(FILE.to_owned());
+        }
+        for (encoder, folder) in self.encoders.iter().zip(ENCODERS) {
+            // The unchanged configuration, so that the folder opens wherever the base model's does.
+            let config = std::fs::read(base.pipeline.folder.join(folder).join(CONFIG))?;
+            files::write(&place.join(folder).join(CONFIG), &config)?;
+            encoder.merged()?.save(&place.join(folder).join(WEIGHTS))?;
+            written.extend([CONFIG, WEIGHTS].map(|file| format!("{folder}/{file}")));
+        }
+        Ok(written)
+    }
+}
+
+/// The model's own texts with what is trained; `constant`: without gradients.
+fn texts(
+    own: &Texts,
+    token: Option<&str>,
+    rows: Option<&Params>,
+    encoders: &[Encoder],
+    constant: bool,
+) -> Result<Texts> {
+    let kept = |params: &Params| match constant {
+        true => params.constant(),
+        false => params.clone(),
+    };
+    let models = encoders.iter().map(|e| e.model(&kept(&e.tensors)));
+    let models: Vec<ClipTextModel> = models.collect::<Result<_>>()?;
+    let texts = own.with_encoders(&models)?;
+    let (Some(token), Some(rows)) = (token, rows) else {
+        return Ok(texts);
+    };
+    let root = kept(rows).root();
+    let shapes = rows.shapes().into_iter();
+    let rows = shapes.map(|(name, shape)| root.tensor(&name, &shape));
+    let word = Word {
+        token: token.to_owned(),
+        rows: rows.collect::<candle_core::Result<_>>()?,
+    };
+    Ok(texts.with_words(&[word])?)
+}
+
+/// The Euclidean norm of every row.
+fn norms_of(rows: &Tensor) -> candle_core::Result<Vec<f32>> {
+    rows.sqr()?.sum(1)?.sqrt()?.to_vec1()
+}
+
+/// Scales every row of a variable to a norm, in place.
+fn keep_norms(rows: &Var, norms: &[f32]) -> candle_core::Result<()> {
+    let now = norms_of(rows)?;
+    let factors = norms.iter().zip(now);
+    let factors: Vec<f32> = factors.map(|(then, now)| then / now.max(1e-12)).collect();
+    let factors = Tensor::new(factors, rows.device())?.unsqueeze(1)?;
+    rows.set(&rows.as_detached_tensor().broadcast_mul(&factors)?)
+}

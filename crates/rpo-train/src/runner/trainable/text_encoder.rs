@@ -1,0 +1,121 @@
+//! One text encoder whose weights are trained, or that has adapters.
+
+use super::contract::Unit;
+use anyhow::{Context, Result};
+use rpo_diffusion::lora::{Adapters, LoraConfig, LoraInit};
+use rpo_encoders::clip::{ClipTextConfig, ClipTextModel};
+use rpo_experiment::TextEncoder;
+use rpo_nn::Place;
+use rpo_nn::weights::Params;
+
+/// The folders of the text encoders in a model and in a checkpoint, and the prefixes of their tensors.
+pub(super) const ENCODERS: [&str; 2] = ["text_encoder", "text_encoder_2"];
+
+/// Whether the U-Net's conditioning depends on a tensor of an encoder, so that it can be trained: SDXL takes the penultimate states
+/// of its first one.
+pub(super) fn is_trained(name: &str, encoder: usize, config: &ClipTextConfig, xl: bool) -> bool {
+    let last = format!(
+        "encoder.layers.{}.",
+        config.num_hidden_layers.saturating_sub(1)
+    );
+    let unread = name.contains(&last) || name.contains("final_layer_norm");
+    !(xl && encoder == 0 && unread)
+}
+
+pub(super) fn lora(keys: &TextEncoder) -> LoraConfig {
+    LoraConfig {
+        rank: keys.rank,
+        alpha: keys.alpha.unwrap_or(keys.rank as f64),
+        targets: keys.targets.clone(),
+        dropout: 0.0,
+        init: match keys.init {
+            rpo_experiment::LoraInit::KaimingUniform => LoraInit::KaimingUniform,
+            rpo_experiment::LoraInit::Gaussian => LoraInit::Gaussian,
+        },
+    }
+}
+
+/// One encoder whose weights are trained.
+pub(super) struct Encoder {
+    config: ClipTextConfig,
+    /// All tensors, those that are trained in place of the base's.
+    pub(super) tensors: Params,
+    trained: Over,
+}
+
+/// What is trained of it.
+enum Over {
+    Weights(Params),
+    Adapters(Adapters),
+}
+
+impl Encoder {
+    pub(super) fn new(
+        keys: &TextEncoder,
+        (config, frozen): (ClipTextConfig, Params),
+        number: usize,
+        xl: bool,
+        unit: Unit,
+    ) -> Result<Self> {
+        // Built once on the frozen tensors, which tells those that no layer reads.
+        ClipTextModel::new(&config, &frozen.root(), &Place::default())?;
+        let unread = frozen.unused();
+        let can = |name: &str| {
+            !unread.iter().any(|other| other == name) && is_trained(name, number, &config, xl)
+        };
+        let own = frozen.part(can, &Place::default())?;
+        let (tensors, trained) = match keys.rank {
+            0 => (frozen.with_part(&own), Over::Weights(own)),
+            _ => {
+                let mut of_encoder =
+                    |module: &str, n: usize| unit(&format!("{}.{module}", ENCODERS[number]), n);
+                let adapters = Adapters::new(&own, &lora(keys), &mut of_encoder)
+                    .context("text_encoder.targets")?;
+                (frozen.with_adapters(&adapters), Over::Adapters(adapters))
+            }
+        };
+        Ok(Self {
+            config,
+            tensors,
+            trained,
+        })
+    }
+
+    pub(super) fn model(&self, tensors: &Params) -> Result<ClipTextModel> {
+        Ok(ClipTextModel::new(
+            &self.config,
+            &tensors.root(),
+            &Place::default(),
+        )?)
+    }
+
+    pub(super) fn params(&self) -> &Params {
+        match &self.trained {
+            Over::Weights(params) => params,
+            Over::Adapters(adapters) => adapters.params(),
+        }
+    }
+
+    /// All tensors of an ordinary encoder with the same states.
+    pub(super) fn merged(&self) -> Result<Params> {
+        let params = self.tensors.deep_copy(false)?;
+        match &self.trained {
+            Over::Weights(own) => params.interpolate(own, 1.0)?,
+            Over::Adapters(adapters) => adapters.merge_into(&params, 1.0)?,
+        }
+        Ok(params)
+    }
+
+    /// Takes the values of a checkpoint, as [`Self::merged`] made them.
+    pub(super) fn set(&self, merged: &Params) -> Result<()> {
+        self.tensors.interpolate(merged, 1.0)?;
+        if let Over::Weights(own) = &self.trained {
+            let of = merged.part(
+                |name| own.shapes().iter().any(|(n, _)| n == name),
+                &Place::default(),
+            )?;
+            own.interpolate(&of, 1.0)?;
+        }
+        Ok(())
+    }
+}
