@@ -14,7 +14,8 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use image::{ImageFormat, RgbImage};
+use image::metadata::Orientation;
+use image::{GrayImage, ImageFormat, RgbImage};
 use rpo_files::printable::printable;
 
 use crate::resample::{Filter, resize_rgb};
@@ -29,6 +30,10 @@ pub struct Loaded {
     pub picture: RgbImage,
     /// What was noticed.
     pub seen: Seen,
+    /// Its transparency, turned as the pixels are, of 16 bits the upper 8: 255 where it is opaque. None where it is everywhere.
+    pub alpha: Option<GrayImage>,
+    /// How the pixels were turned.
+    pub(crate) turn: Orientation,
 }
 
 /// What a file has beside the pixels that are used.
@@ -155,6 +160,13 @@ pub fn square_at(picture: &RgbImage, size: u32, across: f64, down: f64) -> RgbIm
         image::imageops::crop_imm(picture, x, y, side, side).to_image()
     };
     resize(&square, size, size)
+}
+
+/// The size at which the shorter side of `width` x `height` is `size`.
+pub fn shorter_at(width: u32, height: u32, size: u32) -> (u32, u32) {
+    let scale = f64::from(size) / f64::from(width.min(height));
+    let side = |n: u32| ((f64::from(n) * scale).round() as u32).max(size);
+    (side(width), side(height))
 }
 
 /// `picture` at `width` x `height`, antialiased Lanczos (Pillow's LANCZOS); a copy if the size is right already.

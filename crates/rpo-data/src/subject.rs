@@ -4,10 +4,11 @@ mod captions;
 mod folder;
 mod listing;
 mod live;
+mod masks;
 mod table;
 mod text;
 
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
 
 use crate::picture::Seen;
 use crate::stickerbench::sticker::Look;
@@ -54,4 +55,15 @@ pub struct Reference {
     pub caption: Option<String>,
     /// Name of the caption's file.
     pub caption_file: Option<String>,
+    /// Which part of it is the subject, if known.
+    pub mask: Option<PhotoMask>,
+}
+
+/// Which part of a photo is the subject.
+#[derive(Clone, Debug)]
+pub struct PhotoMask {
+    /// White where the subject is, of the photo's size.
+    pub picture: GrayImage,
+    /// Name of the file that it is from: one beside the photo, or the photo itself, whose transparency it is.
+    pub file: String,
 }

@@ -5,7 +5,9 @@ use std::io::Cursor;
 use anyhow::{Error, Result, anyhow, bail};
 use image::error::ImageError;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{
+    ColorType, DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage,
+};
 
 use super::bounds::{self, Limit};
 use super::form::Form;
@@ -52,9 +54,12 @@ pub(super) fn decode(bytes: &[u8], form: Form, limit: Limit) -> Result<Loaded> {
         profile: about.profile(),
     };
     decoded.apply_orientation(turn);
+    let alpha = seen.transparent.then(|| alpha(&decoded)).flatten();
     Ok(Loaded {
         picture: to_rgb(decoded)?,
         seen,
+        alpha,
+        turn,
     })
 }
 
@@ -105,6 +110,18 @@ fn is_transparent(picture: &DynamicImage) -> bool {
         DynamicImage::ImageLumaA16(p) => p.pixels().any(|p| p.0[1] != u16::MAX),
         _ => false,
     }
+}
+
+/// The alpha channel; of 16 bits the upper 8.
+fn alpha(picture: &DynamicImage) -> Option<GrayImage> {
+    let values: Vec<u8> = match picture {
+        DynamicImage::ImageRgba8(p) => p.pixels().map(|p| p.0[3]).collect(),
+        DynamicImage::ImageLumaA8(p) => p.pixels().map(|p| p.0[1]).collect(),
+        DynamicImage::ImageRgba16(p) => p.pixels().map(|p| (p.0[3] >> 8) as u8).collect(),
+        DynamicImage::ImageLumaA16(p) => p.pixels().map(|p| (p.0[1] >> 8) as u8).collect(),
+        _ => return None,
+    };
+    GrayImage::from_raw(picture.width(), picture.height(), values)
 }
 
 /// A decoder's error with a hint that fits.

@@ -1,16 +1,17 @@
 //! The subjects of StickerBench: stickers with a look that no caption word names.
 
 use image::RgbaImage;
+use image::imageops::{self, FilterType};
 use rand::RngCore;
 
 use super::REFERENCE_SCENES;
 use super::caption::Caption;
 use super::sprites::{NOUNS, sticker};
-use super::sticker::{Look, Pattern, PatternKind};
+use super::sticker::{Look, Pattern, PatternKind, mask};
 use super::world::{Picture, draw};
 use crate::picture::{self, Seen};
 use crate::random::{choose, shuffle, stream, unit};
-use crate::subject::{Reference, Subject, is_live};
+use crate::subject::{PhotoMask, Reference, Subject, is_live};
 
 /// The token of the subjects; the embedded model's tokenizer has it (in lower case) and its base U-Net ignores it.
 pub const TOKEN: &str = "[V]";
@@ -128,23 +129,30 @@ pub fn named(seed: u64, names: &[String], size: u32) -> Vec<Subject> {
             live: is_live(&look.noun),
             look: Some(look.clone()),
             references: (0..REFERENCES)
-                .map(|i| Reference {
-                    name: format!("{i:02}"),
-                    file: format!("{i:02}.png"),
-                    seen: Seen::default(),
-                    caption_file: None,
-                    picture: picture::resize(
-                        &draw(&reference_of(seed, name, &look, i)),
-                        size,
-                        size,
-                    ),
-                    caption: None,
-                })
+                .map(|i| rendered(&reference_of(seed, name, &look, i), i, size))
                 .collect(),
             notes: Vec::new(),
             passed_over: Vec::new(),
         })
         .collect()
+}
+
+/// A reference with its mask, which is exact.
+fn rendered(of: &Picture, index: usize, size: u32) -> Reference {
+    let file = format!("{index:02}.png");
+    let mask = mask(&of.sticker);
+    Reference {
+        name: format!("{index:02}"),
+        seen: Seen::default(),
+        picture: picture::resize(&draw(of), size, size),
+        mask: Some(PhotoMask {
+            picture: imageops::resize(&mask, size, size, FilterType::Triangle),
+            file: file.clone(),
+        }),
+        file,
+        caption: None,
+        caption_file: None,
+    }
 }
 
 /// The captions of the references of one subject, exact to the scene: `a photo of a [v] lion on a wooden floor`, with `token`.

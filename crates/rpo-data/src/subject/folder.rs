@@ -7,10 +7,12 @@ use anyhow::{Context, Result, bail};
 
 use super::captions::{Captions, some};
 use super::listing::{Listing, list, name};
+use super::masks;
 use super::{Reference, Subject, is_live};
 use crate::picture::{self, Limit, shown};
 
-/// Reads the subject in `dir`: its photos sorted by name, with their [`Captions`].
+/// Reads the subject in `dir`: its photos sorted by name, with their [`Captions`], and their masks where there are some:
+/// `photo.mask.png` for `photo.jpg`, or the photo's transparency.
 ///
 /// Layouts:
 /// - a flat folder of photos; the class is `class`;
@@ -21,8 +23,8 @@ use crate::picture::{self, Limit, shown};
 /// The subject is named after `dir`. What else is in the folder is passed over and named; hidden files are not.
 ///
 /// # Errors
-/// If the folder is missing or has no photo, a photo cannot be decoded or is above `limit`, a caption cannot be read, or the
-/// class is unknown; with the path and a hint.
+/// If the folder is missing or has no photo, a photo cannot be decoded or is above `limit`, a caption or a mask cannot be read, a
+/// mask does not fit its photo, or the class is unknown; with the path and a hint.
 pub fn load_folder(
     dir: impl AsRef<Path>,
     class: Option<&str>,
@@ -34,7 +36,9 @@ pub fn load_folder(
     let references = found.photos.iter().zip(captions.of);
     let references = references.map(|(path, caption)| {
         let loaded = picture::read(path, limit)?;
+        let mask = masks::of_photo(path, &loaded, &found.masks, limit)?;
         Ok(Reference {
+            mask,
             name: path
                 .file_stem()
                 .unwrap_or_default()
@@ -70,6 +74,8 @@ pub struct Found {
     pub token: String,
     /// Its photos, sorted by name.
     pub photos: Vec<PathBuf>,
+    /// Masks of photos.
+    pub masks: Vec<PathBuf>,
     /// Further files beside them: captions, tables, notes.
     pub others: Vec<PathBuf>,
     /// What is read otherwise than by the program that made the folder.
@@ -119,10 +125,12 @@ pub fn look(dir: &Path, class: Option<&str>, token: &str) -> Result<Found> {
     }
     let Listing {
         photos,
+        masks,
         others,
         folders,
         passed_over: inner,
     } = listing;
+    passed_over.extend(masks::without_photo(&masks, &photos));
     passed_over.extend(left(Listing {
         folders,
         passed_over: inner,
@@ -144,6 +152,7 @@ pub fn look(dir: &Path, class: Option<&str>, token: &str) -> Result<Found> {
         class,
         token,
         photos,
+        masks,
         others,
         notes,
         passed_over,
@@ -153,9 +162,9 @@ pub fn look(dir: &Path, class: Option<&str>, token: &str) -> Result<Found> {
 /// What of a listing nothing is read from.
 fn left(listing: Listing) -> Vec<String> {
     let folders = listing.folders.iter().map(|f| counted(f));
-    let others = listing.others.iter().map(|f| name(f));
+    let others = listing.others.iter().chain(&listing.masks);
     (listing.passed_over.into_iter())
-        .chain(others)
+        .chain(others.map(|f| name(f)))
         .chain(folders)
         .collect()
 }
@@ -176,7 +185,8 @@ fn no_photo(dir: &Path, listing: &Listing) -> String {
         "the folder {} holds no photo: put the subject's photos into it (JPEG, PNG or WebP; 3 to 6 are usual)",
         shown(dir)
     );
-    let files = listing.others.iter().map(|f| name(f));
+    let files = listing.others.iter().chain(&listing.masks);
+    let files = files.map(|f| name(f));
     let files: Vec<String> = files.chain(listing.passed_over.iter().cloned()).collect();
     if !files.is_empty() {
         text += &format!("\n  no photos: {}", some(&files, files.len()));

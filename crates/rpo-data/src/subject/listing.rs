@@ -50,6 +50,8 @@ const PICTURES: [&str; 38] = [
     "raf",
     "raw",
 ];
+/// What the name of a mask has before its ending.
+pub(super) const MASK: &str = ".mask";
 /// Endings of texts, which are no photos even if they begin like one.
 const TEXTS: [&str; 7] = ["txt", "caption", "json", "jsonl", "csv", "md", "toml"];
 /// Files and folders that systems and cameras' programs make.
@@ -70,6 +72,8 @@ const SYSTEM: [&str; 9] = [
 pub struct Listing {
     /// Pictures that are read, and files that claim to be pictures by their ending.
     pub photos: Vec<PathBuf>,
+    /// Pictures whose names end in `.mask` before the ending: `photo.mask.png`, the mask of `photo.jpg`.
+    pub masks: Vec<PathBuf>,
     /// Inner folders.
     pub folders: Vec<PathBuf>,
     /// Other regular files: captions, tables, notes.
@@ -108,9 +112,11 @@ pub fn list(dir: &Path) -> Result<Listing> {
             }
             Err(e) => found.passed_over.push(format!("{} ({e:#})", name(&path))),
             Ok(Kind::Folder) => found.folders.push(path),
+            Ok(Kind::File(Content::Picture(_))) if is_mask(&path) => found.masks.push(path),
             Ok(Kind::File(Content::Picture(_))) => found.photos.push(path),
             Ok(Kind::File(Content::Foreign(what))) if what.picture => foreign.push((path, what)),
             // Reading it says what it is instead.
+            Ok(Kind::File(_)) if claims && is_mask(&path) => found.masks.push(path),
             Ok(Kind::File(_)) if claims => found.photos.push(path),
             Ok(Kind::File(Content::Foreign(what))) => {
                 found
@@ -169,6 +175,11 @@ fn kind(path: &Path) -> Result<Kind> {
 fn is_hidden(path: &Path) -> bool {
     let name = name(path).to_lowercase();
     name.starts_with('.') || name.starts_with("~$") || SYSTEM.contains(&name.as_str())
+}
+
+/// Whether a picture's name says that it is the mask of another.
+fn is_mask(path: &Path) -> bool {
+    stem(path).ends_with(MASK)
 }
 
 /// A file's name, for messages and comparison.
