@@ -212,17 +212,33 @@ impl Pipeline {
                 other.dimensions()
             );
         }
-        let (width, height, factor) = (w as usize, h as usize, self.vae_config.factor());
+        self.encode_values(pictures.len(), (w as usize, h as usize), |i| {
+            let bytes = pictures[i].as_raw().iter();
+            bytes.map(|&b| f32::from(b) / 127.5 - 1.).collect()
+        })
+    }
+
+    /// [`Self::encode_pictures`] of `count` pictures whose values, `of` each of them, are in [-1, 1], also between those of 8 bits.
+    ///
+    /// # Errors
+    /// Sides that are not multiples of the VAE's factor, values of another number, tensor errors.
+    pub fn encode_values(
+        &self,
+        count: usize,
+        (width, height): (usize, usize),
+        of: impl Fn(usize) -> Vec<f32>,
+    ) -> Result<Posterior> {
+        let factor = self.vae_config.factor();
         if width == 0 || height == 0 || width % factor != 0 || height % factor != 0 {
             bail!("a picture of {width} x {height}: both sides must be multiples of {factor}");
         }
         let batch = (PIXEL_BATCH / (width * height)).max(1);
         let vae = self.vae()?;
         let (mut means, mut logvars) = (Vec::new(), Vec::new());
-        for chunk in pictures.chunks(batch) {
-            let bytes = chunk.iter().flat_map(|p| p.as_raw());
-            let values: Vec<f32> = bytes.map(|&b| f32::from(b) / 127.5 - 1.).collect();
-            let x = Tensor::from_vec(values, (chunk.len(), height, width, 3), &Device::Cpu)?;
+        for start in (0..count).step_by(batch) {
+            let n = batch.min(count - start);
+            let values: Vec<f32> = (start..start + n).flat_map(&of).collect();
+            let x = Tensor::from_vec(values, (n, height, width, 3), &Device::Cpu)?;
             let posterior = vae.encode(&x)?;
             means.push(posterior.mean);
             logvars.push(posterior.logvar);
