@@ -8,12 +8,14 @@ use crate::pairs::{LabelReward, Pairs};
 use crate::terms::{self, Network, Objective, Rows};
 
 mod choices;
+mod masks;
 mod preset;
 mod prompts;
 mod published;
 
 pub use choices::{
-    Crop, Latent, ReferencePrompt, Sharing, TokenInReward, ValidationNoise, ValidationPrompts,
+    Augment, Crop, Latent, ReferencePrompt, Sharing, TokenInReward, ValidationNoise,
+    ValidationPrompts,
 };
 pub use preset::Preset;
 pub use prompts::{ClassPrompt, InstancePrompt};
@@ -117,6 +119,12 @@ recipe! {
     min_snr_gamma: Option<f64>, "rpo_reward::optional", "rpo_reward::optional::present" = default;
     /// Whether a reference is mirrored left to right in half of the steps that draw it.
     flip: bool = default;
+    /// Whether L_sim counts only the subject: the error of a reference is the mean over its mask, `Σ m e / (C Σ m)` over the latents'
+    /// channels and cells. diffusers' Custom Diffusion divides by `Σ m` alone, C times as much, which is `l_sim_weight = 4` here.
+    masked: bool = default;
+    /// How references are shown in a step: `none`, as they are; `custom_diffusion`, smaller on grey or enlarged, under prompts that say
+    /// so, with a mask of their place.
+    augment: Augment = default;
     /// c of Eq. 7: the prompt of references without a caption. `{}` stands for token and class: `a photo of {}`, as in the paper.
     instance_prompt: InstancePrompt = default;
     /// The prompt of the class's pictures. `{}` stands for the class: `a photo of a {}`.
@@ -260,7 +268,7 @@ impl Recipe {
                 "at least 1 where prior_weight is not 0",
             );
         }
-        Ok(())
+        self.check_masks()
     }
 
     /// The objective of a step (Eq. 9): `sim`, `pref`, `prior`, `preservation`, `consistency`, each if its weight is not 0.

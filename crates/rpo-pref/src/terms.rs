@@ -239,6 +239,14 @@ impl Objective {
             .collect()
     }
 
+    /// The names of the terms that read some rows, of whichever network.
+    #[must_use]
+    pub fn readers(&self, rows: Rows) -> BTreeSet<&'static str> {
+        let terms = self.terms.iter().map(|(term, _)| term);
+        let reads = terms.filter(|term| term.reads().iter().any(|(_, read)| *read == rows));
+        reads.map(|term| term.name()).collect()
+    }
+
     /// The terms and their sum, each multiplied by `share`: 1, or the share of one part of a batch.
     #[must_use]
     pub fn sum(&self, errors: &Errors, share: f64) -> Sum {

@@ -1,7 +1,7 @@
 //! The recipes, key by key, and how an experiment file changes them.
 
 use rpo_pref::recipe::{
-    Crop, Latent, Passes, Recipe, RecipeKeys, ReferencePrompt, Sharing, TokenInReward,
+    Augment, Crop, Latent, Passes, Recipe, RecipeKeys, ReferencePrompt, Sharing, TokenInReward,
     ValidationNoise, ValidationPrompts,
 };
 use rpo_pref::{LabelKind, LabelReward, Norm, Pairs, Preset};
@@ -179,6 +179,8 @@ fn keys_that_older_records_lack_are_written_only_where_they_are_used() {
         "class_prompt",
         "preservation",
         "consistency",
+        "masked",
+        "augment",
     ] {
         assert!(!text.contains(key), "{key}: {text}");
     }
@@ -226,6 +228,66 @@ fn mistakes_are_named() {
         let error = keys.resolve().unwrap_err().to_string();
         assert!(error.starts_with(key), "{error}");
     }
+}
+
+#[test]
+fn a_mask_is_of_l_sim_alone() {
+    let resolved = |preset: &str, text: &str| {
+        let keys = format!("preset = \"{preset}\"\n{text}");
+        toml::from_str::<RecipeKeys>(&keys).unwrap().resolve()
+    };
+    let masked = resolved("dreambooth", "masked = true").unwrap();
+    assert_eq!(
+        masked.describe(Preset::Dreambooth),
+        "dreambooth, masked = true"
+    );
+    let augmented = resolved(
+        "dreambooth",
+        "augment = \"custom_diffusion\"\nl_sim_weight = 4",
+    );
+    assert_eq!(augmented.unwrap().augment, Augment::CustomDiffusion);
+    let none = resolved("ours", "masked = false\naugment = \"none\"");
+    assert_eq!(none.unwrap(), Recipe::ours());
+    for (preset, text, allowed) in [
+        // Preferences under c_mod have a pass of their own, those under c share that of L_sim.
+        ("paper", "masked = true", true),
+        ("ours", "masked = true", false),
+        ("official", "masked = true", false),
+        ("ours", "masked = true\nreference_prompt = \"c_mod\"", true),
+        ("ours", "masked = true\nl_pref_weight = 0", true),
+        ("dpo", "masked = true", false),
+        ("dco", "masked = true", false),
+        ("dco", "masked = true\nl_sim_weight = 1", false),
+        ("dreambooth", "masked = true\npreservation_weight = 1", true),
+        ("dreambooth", "masked = true\nconsistency_weight = 1", false),
+        ("paper", "augment = \"custom_diffusion\"", false),
+        ("ours", "augment = \"custom_diffusion\"", false),
+        (
+            "dreambooth",
+            "augment = \"custom_diffusion\"\nconsistency_weight = 1",
+            false,
+        ),
+        (
+            "dreambooth",
+            "augment = \"custom_diffusion\"\nmasked = true",
+            false,
+        ),
+        (
+            "dreambooth",
+            "augment = \"custom_diffusion\"\npreservation_weight = 1",
+            true,
+        ),
+    ] {
+        let found = resolved(preset, text);
+        assert_eq!(found.is_ok(), allowed, "{preset}, {text}: {found:?}");
+        if let Err(error) = found {
+            let key = text.split(" =").next().unwrap();
+            assert_eq!(error.key, key, "{text}: {error}");
+        }
+    }
+    let error = toml::from_str::<RecipeKeys>("preset = \"ours\"\naugment = \"custom\"");
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("unknown variant `custom`"), "{error}");
 }
 
 #[test]

@@ -71,3 +71,15 @@ pub enum ValidationPrompts {
     /// Held-out ones.
     Validation,
 }
+
+/// How references are shown, anew in every step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Augment {
+    /// As they are.
+    #[default]
+    None,
+    /// Smaller, at a random place on grey, or larger and cropped, with words for it in the prompt (Kumari et al. 2023, as diffusers'
+    /// script does it).
+    CustomDiffusion,
+}

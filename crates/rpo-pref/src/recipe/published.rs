@@ -1,8 +1,8 @@
 //! The recipe of every preset, as published, and ours.
 
 use super::{
-    ClassPrompt, Crop, InstancePrompt, Latent, Recipe, ReferencePrompt, Sharing, TokenInReward,
-    ValidationNoise, ValidationPrompts,
+    Augment, ClassPrompt, Crop, InstancePrompt, Latent, Recipe, ReferencePrompt, Sharing,
+    TokenInReward, ValidationNoise, ValidationPrompts,
 };
 use crate::labels::LabelKind;
 use crate::loss::Norm;
@@ -39,6 +39,8 @@ impl Recipe {
             consistency_weight: 0.0,
             min_snr_gamma: None,
             flip: false,
+            masked: false,
+            augment: Augment::None,
             instance_prompt: InstancePrompt::default(),
             class_prompt: ClassPrompt::default(),
         }
