@@ -17,6 +17,9 @@ pub struct Noised {
     target: Tensor,
     timesteps: Vec<usize>,
     text: Prompted,
+    /// √(m / mean of m) of a mask m, `[B, h, w, 1]`: of prediction and target multiplied by it, the mean of the squared differences is
+    /// that weighted by m.
+    mask: Option<Tensor>,
 }
 
 impl Noised {
@@ -36,7 +39,35 @@ impl Noised {
             target: schedule.target(x0, e, t)?,
             timesteps: t.to_vec(),
             text: text.into(),
+            mask: None,
         })
+    }
+
+    /// The same rows, whose errors are means weighted by a mask `[B, h, w, 1]`: `Σ m e / (C Σ m)` over C, h and w.
+    ///
+    /// # Errors
+    /// Another shape; weights outside of [0, 1]; a row of zeros, which has no mean.
+    pub fn masked(self, mask: &Tensor) -> Result<Self> {
+        let (b, h, w, _) = self.target.dims4()?;
+        if mask.dims() != [b, h, w, 1] {
+            bail!("a mask {:?} of latents {:?}", mask.shape(), self.target)
+        }
+        let mut roots = Vec::with_capacity(b * h * w);
+        for (row, values) in mask
+            .flatten_all()?
+            .to_vec1::<f32>()?
+            .chunks(h * w)
+            .enumerate()
+        {
+            let values = || values.iter().map(|m| f64::from(*m));
+            let mean = values().sum::<f64>() / (h * w) as f64;
+            if values().any(|m| !(0.0..=1.0).contains(&m)) || mean == 0.0 {
+                bail!("the mask of row {row} is zero everywhere, or not within 0 and 1")
+            }
+            roots.extend(values().map(|m| (m / mean).sqrt() as f32));
+        }
+        let mask = Some(Tensor::from_vec(roots, mask.shape(), mask.device())?);
+        Ok(Self { mask, ..self })
     }
 
     /// x_t, `[B, h, w, C]`.
@@ -44,15 +75,21 @@ impl Noised {
         &self.noised
     }
 
+    /// √(m / mean of m) of the rows' mask m, `[B, h, w, 1]`, if they have one.
+    pub fn mask(&self) -> Option<&Tensor> {
+        self.mask.as_ref()
+    }
+
     /// The timestep of every row.
     pub fn timesteps(&self) -> &[usize] {
         &self.timesteps
     }
 
-    /// The same latents under another text.
+    /// The same latents under another text, without their mask, which is of L_sim.
     pub fn under(&self, text: Prompted) -> Self {
         Self {
             text,
+            mask: None,
             ..self.clone()
         }
     }
@@ -63,6 +100,9 @@ impl Noised {
             target: self.target.narrow(0, start, n)?,
             timesteps: self.timesteps[start..start + n].to_vec(),
             text: self.text.narrow(start, n)?,
+            mask: (self.mask.as_ref())
+                .map(|mask| mask.narrow(0, start, n))
+                .transpose()?,
         })
     }
 
@@ -106,10 +146,19 @@ impl Noised {
         Ok(unet.forward_under(tape, &noised, &times, encode)?)
     }
 
-    /// The mean over C, H and W of (target - prediction)² of every row, `[blocks · B]`.
+    /// The mean over C, H and W of (target - prediction)² of every row, `[blocks · B]`, weighted by the row's mask if it has one.
     fn mean_squares(blocks: &[Noised], predictions: &Tensor) -> Result<Tensor> {
         let targets: Vec<&Tensor> = blocks.iter().map(|r| &r.target).collect();
         let targets = Tensor::cat(&targets, 0)?;
+        if blocks.iter().any(|r| r.mask.is_some()) {
+            let ones = |r: &Noised| r.target.narrow(3, 0, 1)?.ones_like();
+            let masks = blocks
+                .iter()
+                .map(|r| r.mask.clone().map_or_else(|| ones(r), Ok));
+            let masks = Tensor::cat(&masks.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
+            let [predictions, targets] = [predictions, &targets].map(|x| x.broadcast_mul(&masks));
+            return Ok(ops::mean_squared_per_sample(&predictions?, &targets?)?);
+        }
         Ok(ops::mean_squared_per_sample(predictions, &targets)?)
     }
 
@@ -134,7 +183,7 @@ pub struct Batch {
 pub struct Losses {
     /// What is minimised.
     pub total: f64,
-    /// Its terms by name, before their weights in the total: `sim` (Eq. 7, with min-SNR weights where the recipe has them), `pref`
+    /// Its terms by name, before their weights in the total: `sim` (Eq. 7, with masks and min-SNR weights where the recipe has them), `pref`
     /// (Eq. 8), `prior`, `preservation`, `consistency`.
     pub terms: BTreeMap<&'static str, f64>,
     /// The errors that the terms are computed from, one for each part of the batch.
