@@ -43,6 +43,7 @@ pub fn counts(subjects: &[Subject]) -> Vec<String> {
 pub fn remarks(plan: &Plan, subjects: &[Subject], size: u32) -> Vec<String> {
     let keys = &plan.experiment.subjects;
     let one = plan.experiment.own_subjects.is_empty();
+    let masked = plan.arms.iter().any(|arm| arm.recipe.masked);
     let mut found = Vec::new();
     if let (SubjectSource::Folder, None, [subject]) = (keys.source, keys.live, subjects)
         && one
@@ -65,6 +66,15 @@ pub fn remarks(plan: &Plan, subjects: &[Subject], size: u32) -> Vec<String> {
             .into_iter()
             .chain(subject.notes.clone());
         found.extend(all.map(|text| format!("{before}{text}")));
+        if masked && keys.source != SubjectSource::Stickerbench {
+            let masks = subject.references.iter().map(|r| (r, r.mask.as_ref()));
+            let own = masks.filter(|(r, mask)| mask.is_some_and(|mask| mask.file != r.file));
+            let (own, all) = (own.count(), subject.references.len());
+            found.push(format!(
+                "{before}{own} masks are files beside the photos, {} the photos' transparency",
+                all - own
+            ));
+        }
         if !subject.passed_over.is_empty() {
             let names = some(&subject.passed_over, subject.passed_over.len());
             found.push(format!("{before}passed over: {names}"));

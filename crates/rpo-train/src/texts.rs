@@ -1,10 +1,13 @@
 //! Warnings about the texts of a plan: captions without the token, texts that the text encoder truncates.
 
 use anyhow::Result;
+use rpo_data::augment::LONGEST;
 use rpo_data::prompts::{fill, token_places};
 use rpo_data::subject::Subject;
 use rpo_diffusion::Pipeline;
 use rpo_experiment::plan::Plan;
+use rpo_pref::Recipe;
+use rpo_pref::recipe::Augment;
 use std::collections::BTreeSet;
 
 /// One sentence for each text, captions first. Lengths are not checked without a model, whose tokenizer counts.
@@ -17,6 +20,13 @@ pub fn remarks(
     pipeline: Option<&Pipeline>,
 ) -> Result<Vec<String>> {
     let mut found = Vec::new();
+    // What the augmentation puts before the references' prompts.
+    let before = |recipe: &Recipe| match recipe.augment {
+        Augment::None => "",
+        Augment::CustomDiffusion => LONGEST,
+    };
+    let befores = plan.arms.iter().map(|arm| before(&arm.recipe));
+    let most = befores.max_by_key(|words| words.len()).unwrap_or_default();
     for subject in subjects {
         for reference in &subject.references {
             let Some(caption) = &reference.caption else {
@@ -34,7 +44,7 @@ pub fn remarks(
                 ));
             }
             if let Some(pipeline) = pipeline {
-                found.extend(cut(pipeline, &name, caption, token)?);
+                found.extend(cut(pipeline, &name, &format!("{most}{caption}"), token)?);
             }
         }
     }
@@ -61,7 +71,7 @@ pub fn remarks(
         for recipe in plan.arms.iter().map(|arm| &arm.recipe) {
             if bare {
                 let instance = recipe.instance_prompt.of(&format!("{token} {class}"));
-                prompts.insert((instance, token));
+                prompts.insert((format!("{}{instance}", before(recipe)), token));
             }
             if recipe.prior_weight > 0.0 {
                 prompts.insert((recipe.class_prompt.of(class), token));

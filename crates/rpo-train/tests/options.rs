@@ -48,7 +48,8 @@ fn batch(setup: &Setup, set: &TrainingSet) -> Batch {
     };
     let mut rng = rpo_data::random::stream(3, "options", &[]);
     let mut flips = rpo_data::random::stream(3, "flips", &[]);
-    step.batch(&mut rng, &mut flips).unwrap()
+    let mut augment = rpo_data::random::stream(3, "augment", &[]);
+    step.batch(&mut rng, &mut flips, &mut augment).unwrap()
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod draw;
 mod events;
 mod family;
+pub mod masks;
 pub mod network;
 pub mod objective;
 pub mod photos;

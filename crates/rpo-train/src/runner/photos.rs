@@ -1,5 +1,6 @@
 //! The photos of a plan's subjects.
 
+use super::masks;
 use crate::paths;
 use anyhow::Result;
 use rpo_data::picture::Limit;
@@ -12,7 +13,7 @@ use rpo_files::failure::OrBadInput;
 /// Reads or renders the subjects, in the plan's order.
 ///
 /// # Errors
-/// [`rpo_files::failure::BadInput`] if a folder is missing or a photo cannot be read.
+/// [`rpo_files::failure::BadInput`] if a folder is missing, a photo cannot be read, or lacks the mask that an arm needs.
 pub fn read(plan: &Plan, layers: &Layers) -> Result<Vec<Subject>> {
     let s = &plan.experiment.subjects;
     let limit = Limit {
@@ -50,5 +51,6 @@ pub fn read(plan: &Plan, layers: &Layers) -> Result<Vec<Subject>> {
             }
         }
     }
+    masks::present(plan, &found, layers)?;
     Ok(found)
 }

@@ -1,6 +1,7 @@
 //! The constant inputs of training: latents of references and negatives, text states, preference probabilities.
 
 use super::draw::{Drawer, Request};
+use super::masks;
 use super::network::Network as Drawn;
 use super::prompted::Prompted;
 use super::setup::Setup;
@@ -9,13 +10,15 @@ use anyhow::{Context, Result};
 use image::RgbImage;
 use image::imageops::flip_horizontal;
 use rand::RngCore;
+use rpo_data::augment::{self, PREFIXES};
+use rpo_data::mask::Mask;
 use rpo_data::prompts::without_token;
 use rpo_data::{picture, random};
 use rpo_diffusion::Posterior;
 use rpo_eval::reward::RefFeatures;
 use rpo_experiment::plan::{Cell, Purpose};
 use rpo_experiment::run::Phase;
-use rpo_pref::recipe::Crop;
+use rpo_pref::recipe::Augment;
 use rpo_pref::terms::{Network, Rows};
 use rpo_pref::{Pair, PairSampler, Recipe, labels};
 use rpo_reward::{Lambda, Mean, Score};
@@ -30,13 +33,18 @@ pub struct TrainingSet {
     pub reference_latents: Posterior,
     /// Whether some reference is not square and the recipe crops at random.
     pub random_crop: bool,
+    /// The references' masks where the recipe has them, as [`masks::read`] gives them.
+    pub masks: Vec<Mask>,
+    /// The references as large as the recipe's augmentation shows them, shorter side; none without.
+    pub enlarged: Vec<RgbImage>,
     /// Latents of the negatives, prompt by prompt.
     pub negative_latents: Option<Posterior>,
     /// The negatives themselves.
     pub negatives: Vec<RgbImage>,
     /// Negatives per prompt.
     pub per_prompt: usize,
-    /// c of every reference, its caption or the recipe's `instance_prompt`.
+    /// c of every reference, its caption or the recipe's `instance_prompt`; with the augmentation then all of them after each of its
+    /// [`PREFIXES`].
     pub c: Prompted,
     /// c of every reference without the token, where the recipe compares with the base's outputs.
     pub c_plain: Option<Prompted>,
@@ -112,8 +120,13 @@ pub fn prepare(
             .iter()
             .map(|r| shorter_side(&r.picture, setup.size))
             .collect();
-        let random_crop =
-            recipe.crop == Crop::Random && references.iter().any(|p| p.width() != p.height());
+        let cells = setup.size as usize / setup.pipeline.vae_config.factor();
+        let enlarged = match recipe.augment {
+            Augment::None => Vec::new(),
+            Augment::CustomDiffusion => (subject.references.iter())
+                .map(|r| shorter_side(&r.picture, augment::largest(setup.size)))
+                .collect(),
+        };
         let squares = setup.squares(subject);
         let features = setup.rewarder.references(&squares)?;
         let instance = recipe.instance_prompt.of(&format!("{token} {class}"));
@@ -122,6 +135,7 @@ pub fn prepare(
             .iter()
             .map(|r| r.caption.clone().unwrap_or_else(|| instance.clone()))
             .collect();
+        let c = with_prefixes(recipe, c);
         let encode = |pictures: &[RgbImage]| -> Result<Option<Posterior>> {
             if pictures.is_empty() {
                 return Ok(None);
@@ -153,7 +167,9 @@ pub fn prepare(
             reference_latents: encode(&trained_on)?.context("a subject without references")?,
             references,
             features,
-            random_crop,
+            random_crop: masks::crops_at_random(recipe, subject, setup.size),
+            masks: masks::read(recipe, subject, setup.size, cells)?,
+            enlarged,
             negative_latents: encode(&negatives)?,
             negatives,
             per_prompt,
@@ -168,6 +184,19 @@ pub fn prepare(
         setup.pipeline.release();
         Ok(set)
     })
+}
+
+/// The prompts, then with the augmentation all of them after each of its prefixes.
+fn with_prefixes(recipe: &Recipe, c: Vec<String>) -> Vec<String> {
+    let prefixes: &[&str] = match recipe.augment {
+        Augment::None => &[],
+        Augment::CustomDiffusion => &PREFIXES,
+    };
+    let prefixed = prefixes.iter().flat_map(|prefix| {
+        let after = move |c: &String| format!("{prefix}{c}");
+        c.iter().map(after)
+    });
+    c.iter().cloned().chain(prefixed).collect()
 }
 
 /// The references' prompts without the token, if a term reads them.
@@ -230,7 +259,6 @@ fn preference(
 
 /// A picture with its shorter side at `size`.
 fn shorter_side(picture: &RgbImage, size: u32) -> RgbImage {
-    let scale = f64::from(size) / f64::from(picture.width().min(picture.height()));
-    let side = |n: u32| ((f64::from(n) * scale).round() as u32).max(size);
-    picture::resize(picture, side(picture.width()), side(picture.height()))
+    let (width, height) = picture::shorter_at(picture.width(), picture.height(), size);
+    picture::resize(picture, width, height)
 }

@@ -2,6 +2,7 @@
 
 use super::draw::Drawer;
 use super::family;
+use super::masks;
 use super::photos;
 use super::settings;
 use super::store::Store;
@@ -126,6 +127,8 @@ impl Setup {
             0 => pipeline.sample_size as u32,
             size => size,
         };
+        let cells = size as usize / pipeline.vae_config.factor();
+        masks::check(&plan, &subjects, size, cells, layers)?;
         let solved = settings::sampler(&experiment.sampler).plan(&pipeline.schedule);
         let solved = solved.map_err(|e| layers.error("sampler.solver", &e.to_string()))?;
         plan.evaluations = solved.steps.len();
@@ -184,6 +187,7 @@ impl Setup {
                 photos.update(format!("{size:?}").as_bytes());
                 photos.update(reference.picture.as_raw());
             }
+            masks::hash(&plan, subject, &mut inputs);
             let photos = photos.finalize().to_hex()[..16].to_owned();
             references_hashes.insert(subject.name.clone(), photos);
         }

@@ -1,15 +1,18 @@
 //! The inputs of one gradient step: pairs, timesteps and noise from the step's own stream.
 
+use super::masks;
 use super::objective::{Batch, Noised};
 use super::prepare::TrainingSet;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
+use image::RgbImage;
 use image::imageops::flip_horizontal_in_place;
 use rand_chacha::ChaCha8Rng;
+use rpo_data::augment::Shown;
 use rpo_data::{picture, random};
 use rpo_diffusion::{Pipeline, Posterior};
 use rpo_experiment::TrainingArm;
-use rpo_pref::recipe::{Latent, Sharing};
+use rpo_pref::recipe::{Augment, Latent, Sharing};
 use rpo_pref::terms::Rows;
 use rpo_pref::{Pair, labels};
 
@@ -26,12 +29,17 @@ pub struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// The batch of one step; `rng` is the step's own stream, `flips` that of its mirrored references: training with and without them
-    /// has the same draws otherwise.
+    /// The batch of one step; `rng` is the step's own stream, `flips` that of its mirrored references, `augment` that of how they are
+    /// shown: training with and without them has the same draws otherwise.
     ///
     /// # Errors
     /// Tensor errors.
-    pub fn batch(&self, rng: &mut ChaCha8Rng, flips: &mut ChaCha8Rng) -> Result<Batch> {
+    pub fn batch(
+        &self,
+        rng: &mut ChaCha8Rng,
+        flips: &mut ChaCha8Rng,
+        augment: &mut ChaCha8Rng,
+    ) -> Result<Batch> {
         let recipe = &self.arm.recipe;
         let b = self.arm.training.batch;
         let schedule = &self.pipeline.schedule;
@@ -43,19 +51,22 @@ impl Step<'_> {
         // References, timesteps and noise first: arms with and without preferences train on the same draws.
         let references = self.set.references.len();
         let index: Vec<usize> = (0..b).map(|_| random::below(rng, references)).collect();
-        let places: Vec<u32> = index.iter().map(|i| *i as u32).collect();
         let flipped: Vec<bool> = match recipe.flip {
             true => (0..b).map(|_| random::chance(flips, 0.5)).collect(),
             false => vec![false; b],
         };
-        let latents = self.reference_latents(&index, &flipped, rng)?;
+        let Drawn {
+            latents,
+            texts,
+            mask,
+        } = self.drawn_references(&index, &flipped, rng, augment)?;
         let (t_ref, e_ref) = (times(rng), noise_like(&latents, rng)?);
         let mut batch = Batch::default();
         if let Some(gamma) = recipe.min_snr_gamma {
             let weights = t_ref.iter().map(|t| schedule.min_snr_weight(gamma, *t));
             batch.weights.insert(Rows::Reference, weights.collect());
         }
-        let c = self.set.c.select(&places)?;
+        let c = self.set.c.select(&texts)?;
         let under_c = Noised::new(schedule, &latents, &e_ref, &t_ref, c)?;
 
         if let (Some(preference), Some(negatives)) =
@@ -94,43 +105,107 @@ impl Step<'_> {
             batch.rows.insert(Rows::Class, class);
         }
         if let Some(plain) = &self.set.c_plain {
-            let plain = under_c.under(plain.select(&places)?);
+            let plain = under_c.under(plain.select(&texts)?);
             batch.rows.insert(Rows::Plain, plain);
         }
+        let under_c = match mask {
+            Some(mask) => under_c.masked(&mask)?,
+            None => under_c,
+        };
         batch.rows.insert(Rows::Reference, under_c);
         Ok(batch)
     }
 
-    /// x_0 of the drawn references, mirrored where `flipped`, randomly cropped where the recipe and the picture's shape require it.
-    fn reference_latents(
+    /// The drawn references, mirrored where `flipped`, randomly cropped where the recipe and the picture's shape require it, and shown
+    /// as the recipe's augmentation has it.
+    fn drawn_references(
         &self,
         index: &[usize],
         flipped: &[bool],
         rng: &mut ChaCha8Rng,
-    ) -> Result<Tensor> {
-        let latent = self.arm.recipe.latent;
-        let drawn = index.iter().zip(flipped);
-        if !self.set.random_crop {
-            // The mirrored references follow the others.
-            let n = self.set.references.len();
-            let place = |(i, flipped): (&usize, &bool)| (i + n * usize::from(*flipped)) as u32;
-            let index: Vec<u32> = drawn.map(place).collect();
-            return take(&self.set.reference_latents, &index, latent, rng);
-        }
-        let crops: Vec<_> = drawn
-            .map(|(i, flipped)| {
-                let (x, y) = (random::unit(rng), random::unit(rng));
-                let mut crop = picture::square_at(&self.set.references[*i], self.size, x, y);
-                if *flipped {
-                    flip_horizontal_in_place(&mut crop);
-                }
-                crop
-            })
-            .collect();
-        let posterior = self.pipeline.encode_pictures(&crops)?;
+        augment: &mut ChaCha8Rng,
+    ) -> Result<Drawn> {
+        let (set, latent) = (self.set, self.arm.recipe.latent);
+        let factor = self.pipeline.vae_config.factor();
+        let cells = self.size as usize / factor;
+        let squares: Vec<(f64, f64)> = match set.random_crop {
+            true => (index.iter())
+                .map(|_| (random::unit(rng), random::unit(rng)))
+                .collect(),
+            false => vec![(0.5, 0.5); index.len()],
+        };
         let all: Vec<u32> = (0..index.len() as u32).collect();
-        take(&posterior, &all, latent, rng)
+        let square = |pictures: &[RgbImage], row: usize, size: u32| {
+            let (x, y) = squares[row];
+            let mut square = picture::square_at(&pictures[index[row]], size, x, y);
+            if flipped[row] {
+                flip_horizontal_in_place(&mut square);
+            }
+            square
+        };
+        let n = set.references.len();
+        let mut texts: Vec<usize> = index.to_vec();
+        let mut masks = Vec::new();
+        let latents = match self.arm.recipe.augment {
+            Augment::CustomDiffusion => {
+                let draw = |_| Shown::draw(augment, self.size, factor as u32);
+                let shown: Vec<Shown> = (0..index.len()).map(draw).collect();
+                masks.extend(shown.iter().map(Shown::mask));
+                for (text, shown) in texts.iter_mut().zip(&shown) {
+                    *text += n * shown.prefix.map_or(0, |prefix| prefix + 1);
+                }
+                let side = self.size as usize;
+                let posterior =
+                    (self.pipeline).encode_values(shown.len(), (side, side), |row| {
+                        shown[row].values(&square(&set.enlarged, row, shown[row].side))
+                    })?;
+                take(&posterior, &all, latent, rng)?
+            }
+            Augment::None if set.random_crop => {
+                let crops = (0..index.len()).map(|row| square(&set.references, row, self.size));
+                let posterior = self.pipeline.encode_pictures(&crops.collect::<Vec<_>>())?;
+                take(&posterior, &all, latent, rng)?
+            }
+            Augment::None => {
+                // The mirrored references follow the others.
+                let drawn = index.iter().zip(flipped);
+                let place = |(i, flipped): (&usize, &bool)| (i + n * usize::from(*flipped)) as u32;
+                let index: Vec<u32> = drawn.map(place).collect();
+                take(&set.reference_latents, &index, latent, rng)?
+            }
+        };
+        if !set.masks.is_empty() {
+            for (row, i) in index.iter().enumerate() {
+                let mask = match set.random_crop {
+                    true => masks::in_square(&set.masks[*i], squares[row], cells),
+                    false => set.masks[*i].clone(),
+                };
+                masks.push(match flipped[row] {
+                    true => mask.mirrored(),
+                    false => mask,
+                });
+            }
+        }
+        let weights: Vec<f32> = masks.iter().flat_map(|m| m.values().to_vec()).collect();
+        let shape = (masks.len(), cells, cells, 1);
+        Ok(Drawn {
+            latents,
+            texts: texts.iter().map(|text| *text as u32).collect(),
+            mask: (!masks.is_empty())
+                .then(|| Tensor::from_vec(weights, shape, &Device::Cpu))
+                .transpose()?,
+        })
     }
+}
+
+/// The references of a step.
+struct Drawn {
+    /// x_0.
+    latents: Tensor,
+    /// The rows of their texts in [`TrainingSet::c`].
+    texts: Vec<u32>,
+    /// What L_sim counts of them, `[B, h, w, 1]`; everything without.
+    mask: Option<Tensor>,
 }
 
 fn noise_like(x: &Tensor, rng: &mut ChaCha8Rng) -> Result<Tensor> {

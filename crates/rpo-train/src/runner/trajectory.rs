@@ -236,7 +236,8 @@ impl Training<'_> {
         };
         let parts = self.arm.training.gradient_accumulation;
         let mut flips = random::stream(self.cell.seed, "flips", &names);
-        let batch = step_of.batch(&mut rng, &mut flips)?;
+        let mut augment = random::stream(self.cell.seed, "augment", &names);
+        let batch = step_of.batch(&mut rng, &mut flips, &mut augment)?;
         let mut dropout = random::stream(self.cell.seed, "dropout", &names);
         self.trained.begin_step(dropout.next_u64());
         let (losses, grads) = objective.gradients(&batch, parts)?;

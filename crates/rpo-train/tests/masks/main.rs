@@ -1,0 +1,5 @@
+//! Masked L_sim and Custom Diffusion's augmentation.
+
+mod batch;
+mod common;
+mod loss;
