@@ -149,7 +149,7 @@ mod tests {
                 .iter()
                 .map(|(name, shape)| {
                     let n = shape.iter().product();
-                    Item::new(name, shape.clone(), move || Ok(vec![0.5; n]))
+                    Item::new(*name, shape.clone(), move || Ok(vec![0.5; n]))
                 })
                 .collect();
             let path = folder.path().join(file);

@@ -46,6 +46,41 @@ fn every_form_gives_the_ids_of_transformers() {
     }
 }
 
+/// New words are read as transformers reads the same tokens from files.
+#[test]
+fn new_words_have_the_ids_of_added_tokens() {
+    let golden: Golden = support::json("token_forms.json");
+    let form = &golden.forms["clip_added_tokens_json"];
+    let own = ClipTokenizer::load(&micro("tokenizer")).unwrap();
+    let more = own.with_words(&["<my-toy>", "<my-toy>_1", "sksX"]).unwrap();
+    assert_eq!(more.vocab_size(), form.tokens);
+    for (text, want) in golden.texts.iter().zip(&form.ids) {
+        let got: Vec<String> = more
+            .word_ids(text)
+            .unwrap()
+            .iter()
+            .map(u32::to_string)
+            .collect();
+        assert_eq!(&got.join(" "), want, "{text:?}");
+    }
+    assert_eq!(
+        more.with_all_vectors("a <my-toy> dog").unwrap(),
+        "a <my-toy> <my-toy>_1 dog"
+    );
+    for (refused, why) in [
+        (&own, "lion</w>"),
+        (&more, "<my-toy>"),
+        (&more, "SKSx"),
+        (&own, "<|EndOfText|>"),
+        (&own, ""),
+    ]
+    .map(|(tokenizer, word)| (tokenizer.with_words(&[word]), word))
+    {
+        let told = refused.unwrap_err().to_string();
+        assert!(told.contains("another token"), "{why}: {told}");
+    }
+}
+
 /// As `maybe_convert_prompt` of diffusers 0.42 does with this tokenizer.
 #[test]
 fn several_vectors_stand_for_one_token() {

@@ -4,6 +4,7 @@ use crate::check::{check_lora, check_training};
 use crate::fields::{Experiment, Training};
 use crate::layer::Layers;
 use crate::lora::{Lora, LoraInit};
+use crate::methods;
 use crate::parts::{Train, TrainedPart};
 use crate::source::describe;
 use crate::texts::{TextEncoder, Token};
@@ -184,20 +185,19 @@ impl Experiment {
                 training
             }
         };
-        let lora = match keys.lora {
-            None => self.lora.clone(),
-            Some(own) => {
-                let lora = over(&self.lora.clone().unwrap_or_default(), own)
-                    .map_err(|e| layers.error(&at("lora"), &e))?;
-                check_lora(&lora, &at("lora"), layers)?;
-                Some(lora)
-            }
-        };
+        let method = methods::of(preset);
+        let mut lora = self.lora.clone().unwrap_or(method.lora);
+        if let Some(own) = keys.lora {
+            lora = over(&lora, own).map_err(|e| layers.error(&at("lora"), &e))?;
+            check_lora(&lora, &at("lora"), layers)?;
+        }
         let (train, table) = match keys.train {
             Some(train) => (train, at("train")),
+            None if self.train.is_usual() => (&method.train, "train".to_owned()),
             None => (&self.train, "train".to_owned()),
         };
-        let parts = train.parts(lora.is_some(), &table, layers)?;
+        let adapters_asked = self.lora.is_some() || keys.lora.is_some();
+        let parts = train.parts(adapters_asked, &table, layers)?;
         let has = |part| parts.contains(&part);
         let idle = |table: &str, part: TrainedPart| {
             let names = parts.iter().map(|part| format!("\"{}\"", part.name()));
@@ -218,8 +218,12 @@ impl Experiment {
             return idle("text_encoder", TrainedPart::TextEncoder);
         }
         let none = toml::Table::new();
-        let token = over(&self.token, keys.token.unwrap_or(&none))
-            .map_err(|e| layers.error(&at("token"), &e))?;
+        let token = match self.token.is_usual() {
+            true => &method.token,
+            false => &self.token,
+        };
+        let token =
+            over(token, keys.token.unwrap_or(&none)).map_err(|e| layers.error(&at("token"), &e))?;
         token.check(&at("token"), layers)?;
         let mut text_encoder: TextEncoder =
             over(&self.text_encoder, keys.text_encoder.unwrap_or(&none))
@@ -233,7 +237,7 @@ impl Experiment {
             preset,
             recipe,
             training,
-            lora: has(TrainedPart::Lora).then(|| adapters(&lora.unwrap_or_default())),
+            lora: has(TrainedPart::Lora).then(|| adapters(&lora)),
             part: Some(first).filter(|p| !matches!(p, TrainedPart::Unet | TrainedPart::Lora)),
             token: has(TrainedPart::Token).then_some(token),
             text_encoder: has(TrainedPart::TextEncoder).then_some(text_encoder),

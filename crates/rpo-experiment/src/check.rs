@@ -1,11 +1,12 @@
 //! Checks that types cannot make: ranges, names, combinations. Each error names file, line and key.
 
-use crate::bounds::{self, MOST_RANK, at_most, in_range};
+use crate::bounds;
 use crate::check_subjects::check_subjects;
 use crate::device;
 use crate::fields::{Experiment, Training};
 use crate::layer::Layers;
 use crate::lora::Lora;
+use crate::ranges::{MOST_RANK, at_most, in_range};
 use crate::rate::{LrScheduler, POLYNOMIAL_END};
 use crate::solver::Solver;
 use anyhow::Result;
@@ -36,7 +37,7 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         }
     }
     check_training(&e.training, "training", layers)?;
-    in_range("report.margin", e.report.margin, 1e-9, 1e6, layers)?;
+    e.report.check(layers)?;
     if let Some(lora) = &e.lora {
         check_lora(lora, "lora", layers)?;
     }

@@ -1,8 +1,8 @@
 //! Checks of the subjects' keys: which are needed for a source, names, paths, tokens. Each error names file, line and key.
 
-use crate::bounds::in_range;
 use crate::fields::{Experiment, SubjectSource};
 use crate::layer::Layers;
+use crate::ranges::in_range;
 use anyhow::Result;
 use rpo_data::stickerbench;
 use rpo_data::stickerbench::sprites::NOUNS;

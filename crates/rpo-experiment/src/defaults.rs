@@ -1,13 +1,14 @@
 //! The default of every key.
 
 use crate::fields::{
-    Encoders, Experiment, Model, Report, RewardText, Rules, Sampler, SubjectSource, Subjects, Test,
+    Encoders, Experiment, Model, RewardText, Rules, Sampler, SubjectSource, Subjects, Test,
     Training, Validation,
 };
 use crate::lora::{Lora, LoraInit};
 use crate::own::Prompts;
 use crate::parts::Train;
 use crate::rate::LrScheduler;
+use crate::report::Report;
 use crate::solver::Solver;
 use crate::texts::{TextEncoder, Token};
 use rpo_data::picture::Limit;
@@ -169,6 +170,7 @@ impl Default for Report {
         Self {
             baseline: String::new(),
             margin: 0.002,
+            published: Vec::new(),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::lora::Lora;
 use crate::own::{OwnSubject, Prompts};
 use crate::parts::Train;
 use crate::rate::{Course, LrScheduler};
+use crate::report::Report;
 use crate::solver::Solver;
 use crate::texts::{TextEncoder, Token};
 use rpo_data::picture::Limit;
@@ -44,7 +45,7 @@ pub struct Experiment {
     /// Low-rank adapters, trained where `train.parts` does not say otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<Lora>,
-    /// Which parts of the model are trained.
+    /// Which parts of the model are trained; without it, those of the recipe's preset.
     #[serde(skip_serializing_if = "Train::is_usual")]
     pub train: Train,
     /// The new word, where `train.parts` has `token`.
@@ -53,8 +54,8 @@ pub struct Experiment {
     /// The text encoders, where `train.parts` has `text_encoder`.
     #[serde(skip_serializing_if = "TextEncoder::is_usual")]
     pub text_encoder: TextEncoder,
-    /// The recipe: `preset` names one (`paper`, `official`, `official_sdxl`, `dreambooth`, `dpo`, `dco`, `ours`), every other key
-    /// replaces one of its values.
+    /// The recipe: `preset` names one (`paper`, `official`, `official_sdxl`, `dreambooth`, `dpo`, `dco`, `textual_inversion`,
+    /// `custom_diffusion`, `lora_dreambooth`, `pivotal`, `rpo_lora`, `ours`), every other key replaces one of its values.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub recipe: toml::Table,
     /// Arms that change the training; without any there is one arm, the recipe itself.
@@ -375,23 +376,4 @@ pub struct Test {
     pub pictures_per_prompt: usize,
     /// Number of test prompts, from the first on; 0: all.
     pub prompts: usize,
-}
-
-/// `[report]`: how results are compared. No part of a run's identity: the same run may be reported in other ways.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Report {
-    /// The row that the others are compared with: `ARM · RULE`, a rule where there is one arm, `step 0`; empty: `step 0`. The page
-    /// offers every row.
-    pub baseline: String,
-    /// Half-width of the equivalence tests, in the metric's unit: a difference is called none if two one-sided tests show that it is
-    /// smaller.
-    pub margin: f64,
-}
-
-impl Report {
-    /// Whether the table may be left away.
-    fn is_usual(&self) -> bool {
-        *self == Self::default()
-    }
 }

@@ -1,6 +1,7 @@
 //! Two identities of a run: what it means, and what may change its last bits.
 
-use crate::fields::{Experiment, Report, SubjectSource, Training};
+use crate::fields::{Experiment, SubjectSource, Training};
+use crate::report::Report;
 use rpo_data::picture::Limit;
 use rpo_data::subject::is_live;
 

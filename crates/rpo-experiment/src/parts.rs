@@ -1,7 +1,7 @@
 //! `[train]`: which parts of the model are trained, how fast, and when.
 
-use crate::bounds::in_range;
 use crate::layer::Layers;
+use crate::ranges::in_range;
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! `[token]` and `[text_encoder]`: what is trained of the text encoders.
 
-use crate::bounds::{MOST_RANK, at_most, in_range};
 use crate::layer::Layers;
 use crate::lora::LoraInit;
+use crate::ranges::{MOST_RANK, at_most, in_range};
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

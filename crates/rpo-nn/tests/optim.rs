@@ -36,6 +36,38 @@ fn loss(vars: &[(String, Var)], step: u64) -> Tensor {
     total
 }
 
+/// A variable that stands still at first takes the steps of an optimiser that begins then, and needs no gradient before.
+#[test]
+fn a_late_variable_starts_as_if_alone() {
+    let (late, alone) = (vars(), vars());
+    let mut adamw = AdamW::new(CONFIG, late.clone()).unwrap();
+    adamw.set_starts(|name| if name == "b" { 3 } else { 0 });
+    let mut fresh = AdamW::new(CONFIG, alone.clone()).unwrap();
+    let before = values(&late[1].1);
+    for t in 1..=3 {
+        adamw
+            .set_rates(|name| if name == "b" { 0.0 } else { 1.0 })
+            .unwrap();
+        let grads = loss(&late[..1], t).backward().unwrap();
+        adamw.step(&grads, 1.0).unwrap();
+    }
+    assert_eq!(values(&late[1].1), before);
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("moments");
+    adamw.save_state(&state).unwrap();
+    let mut adamw = AdamW::new(CONFIG, late.clone()).unwrap();
+    adamw.set_starts(|name| if name == "b" { 3 } else { 0 });
+    adamw.load_state(&state).unwrap();
+    for t in 4..=9 {
+        let grads = loss(&late, t).backward().unwrap();
+        adamw.step(&grads, 1.0).unwrap();
+        let grads = loss(&alone, t).backward().unwrap();
+        fresh.step(&grads, 1.0).unwrap();
+        assert_eq!(values(&late[1].1), values(&alone[1].1), "step {t}");
+    }
+    assert_ne!(values(&late[1].1), before);
+}
+
 #[test]
 fn steps_follow_the_formula_and_shared_storage_sees_them() {
     let vars = vars();

@@ -89,6 +89,32 @@ fn kernels_are_arranged_and_written_back_as_they_were() {
 }
 
 #[test]
+fn joined_sets_share_their_tensors() {
+    let one = Params::from_tensors(network(), "one", true).unwrap();
+    let two = Params::from_tensors(network(), "two", true).unwrap();
+    let weight = one.root().tensor("fc.weight", &[4, 7]).unwrap();
+    let other = two.root().tensor("fc.weight", &[4, 7]).unwrap();
+    let both = Params::join(&[("a", &one), ("b", &two)]);
+    // Only what layers have requested is a variable.
+    let names: Vec<String> = both.vars().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["a.fc.weight", "b.fc.weight"]);
+    let zeros = weight.zeros_like().unwrap();
+    both.vars()[1].1.set(&zeros).unwrap();
+    assert!(values(&other).iter().all(|&v| v == 0.0));
+    assert_eq!(values(&weight), values(&network()[2].1));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("both.safetensors");
+    both.save(&path).unwrap();
+    both.vars()[0].1.set(&zeros).unwrap();
+    both.load_values(&path).unwrap();
+    assert_eq!(values(&weight), values(&network()[2].1));
+    assert_eq!(both.shapes().len(), 2 * network().len());
+    // A network on the constant values of one of them follows what is read through both.
+    let whole = Params::join(&[("a", &one.detached())]);
+    assert!(whole.vars().is_empty());
+}
+
+#[test]
 fn detached_parameters_share_values_and_copies_do_not() {
     let params = Params::from_tensors(network(), "net", true).unwrap();
     let weight = params.root().tensor("fc.weight", &[4, 7]).unwrap();

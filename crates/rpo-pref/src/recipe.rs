@@ -80,6 +80,8 @@ recipe! {
     label_reward: LabelReward;
     /// Pictures that the base model draws for each training prompt.
     negatives_per_prompt: usize;
+    /// Training prompts that negatives are drawn for, from the first on; 0: all.
+    negative_prompts: usize = default;
     /// Maximum global norm of the gradient; `"none"`: no clipping.
     clip_grad_norm: Option<f64>, "rpo_reward::optional", "rpo_reward::optional::present";
     /// Whether the text that the reward model reads has the subject's token.

@@ -10,6 +10,8 @@ function start() {
   const data = JSON.parse(byId("data").textContent);
   showResults(byId("test-table"), data);
   showKinds(byId("kinds"), data);
+  showCosts(byId("costs"), data);
+  showPublished(byId("published"), data);
   if (!data.trajectories.length) {
     for (const node of document.querySelectorAll(".needs-trajectory")) node.hidden = true;
     return listContents();

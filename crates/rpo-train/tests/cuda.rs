@@ -191,10 +191,12 @@ fn a_run_on_a_gpu_is_that_of_the_cpu() {
     // f32 differs by the order of sums; bf16 rounds every activation to 8 bits.
     let (f32, bf16) = (("f32", 1e-4), ("bf16", 0.01));
     let part = "train.parts=[\"cross_attention\"]";
+    let words = ["train.parts=[\"lora\", \"token\", \"text_encoder\"]"];
     for (more, dtypes) in [
         (&[][..], &[f32, bf16][..]),
         (&["lora.rank=4"], &[bf16]),
         (&[part], &[f32]),
+        (&words, &[f32]),
     ] {
         let want = metrics("cpu", "auto", more);
         assert!(want.len() > 10);

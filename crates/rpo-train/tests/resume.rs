@@ -58,6 +58,29 @@ fn nor_with_keys_and_values_alone() {
     kill(4, &sets, "pytorch_custom_diffusion_weights.safetensors");
 }
 
+#[test]
+fn nor_with_a_word_and_then_adapters() {
+    let sets = [
+        "train.parts=[\"token\", \"lora\"]",
+        "train.phases={ token = [0.0, 0.6], lora = [0.4, 1.0] }",
+        "token.vectors=2",
+        "token.keep_norm=true",
+        "training.save_minutes=0.001",
+        "training.learning_rate=1e-3",
+    ];
+    kill(4, &sets, "learned_embeds.safetensors");
+}
+
+#[test]
+fn nor_with_a_text_encoder() {
+    let sets = [
+        "train.parts=[\"text_encoder\", \"cross_attention\"]",
+        "training.save_minutes=0.001",
+        "training.learning_rate=1e-3",
+    ];
+    kill(3, &sets, "text_encoder/model.safetensors");
+}
+
 /// Kills runs `most` times in total, over as many runs as needed, and compares every one that ends; `weights` are the names of
 /// files that must be among the results.
 fn kill(most: usize, sets: &[&str], weights: &str) {

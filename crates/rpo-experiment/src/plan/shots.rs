@@ -54,7 +54,10 @@ impl Plan {
     pub fn templates(&self, cell: &Cell, purpose: Purpose) -> &[String] {
         let prompts = &self.subject(cell).prompts;
         match purpose {
-            Purpose::Negatives => &prompts.train,
+            Purpose::Negatives => match self.arm(cell).recipe.negative_prompts {
+                0 => &prompts.train,
+                n => &prompts.train[..n.min(prompts.train.len())],
+            },
             Purpose::Class => &[],
             Purpose::Test => &prompts.test,
             Purpose::Validation => match self.arm(cell).recipe.validation_prompts {

@@ -8,6 +8,7 @@ use super::step_folders;
 use super::times::Times;
 use anyhow::{Context, Result, bail};
 use rpo_files::{AtPath, SUMS, input, output};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -21,6 +22,18 @@ pub const MOMENTS: &str = "adamw.safetensors";
 
 /// The folder of the state to resume from.
 const STATE: &str = "state";
+
+/// What is trained.
+const TRAINED: &str = "trained.json";
+
+/// What a trajectory trains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainedInfo {
+    /// Number of trained parameters.
+    pub parameters: usize,
+    /// The folder of its checkpoints in the trajectory's: `unet`, `lora`, …
+    pub folder: String,
+}
 
 /// Folder of one trajectory.
 #[derive(Clone, Debug)]
@@ -175,6 +188,19 @@ impl Folder {
         output::write_json(&self.times_path(), times)
     }
 
+    /// What is trained, if it was recorded: by versions from 0.2 on.
+    pub fn trained(&self) -> Option<TrainedInfo> {
+        input::read_json(&self.0.join(TRAINED)).ok()
+    }
+
+    /// Records what is trained.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_trained(&self, trained: &TrainedInfo) -> Result<()> {
+        output::write_json(&self.0.join(TRAINED), trained)
+    }
+
     /// Points `latest.json` at the saved state of `step`, then removes older states.
     ///
     /// # Errors
@@ -273,6 +299,12 @@ impl Folder {
         step_folders::keep(&self.0.join(kind), keep, &files)
     }
 
+    /// Bytes of the weights of the last checkpoint on disk of a kind.
+    pub fn checkpoint_bytes(&self, kind: &str) -> Option<u64> {
+        let step = *self.kept_steps(kind).last()?;
+        Some(bytes_below(&self.checkpoint(kind, step)))
+    }
+
     /// Steps with a checkpoint of this kind on disk, in order.
     pub fn kept_steps(&self, kind: &str) -> Vec<usize> {
         step_folders::steps(&self.0.join(kind))
@@ -288,6 +320,24 @@ impl Folder {
             .collect();
         steps.into_iter().collect()
     }
+}
+
+/// Bytes of the weights in a folder and those below it.
+fn bytes_below(folder: &std::path::Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => bytes_below(&entry.path()),
+            Ok(kind) if kind.is_file() && is_weights(&entry.path()) => {
+                entry.metadata().map_or(0, |m| m.len())
+            }
+            _ => 0,
+        })
+        .sum()
+}
+
+fn is_weights(path: &std::path::Path) -> bool {
+    path.extension().is_some_and(|e| e == "safetensors")
 }
 
 fn hash(bytes: &[u8]) -> String {

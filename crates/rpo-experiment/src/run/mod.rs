@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use choice::{Choices, choices, chosen_steps, is_trained};
-pub use folder::{Folder, MOMENTS, WEIGHTS};
+pub use folder::{Folder, MOMENTS, TrainedInfo, WEIGHTS};
 pub use life::{Ended, Failure, Life, MOST_FAILURES};
 pub use record::{Latest, Record, validations};
 pub use so_far::SoFar;

@@ -20,19 +20,34 @@ pub enum Preset {
     Dpo,
     /// [`Recipe::dco`].
     Dco,
+    /// [`Recipe::textual_inversion`].
+    TextualInversion,
+    /// [`Recipe::custom_diffusion`].
+    CustomDiffusion,
+    /// [`Recipe::lora_dreambooth`].
+    LoraDreambooth,
+    /// [`Recipe::pivotal`].
+    Pivotal,
+    /// [`Recipe::rpo_lora`].
+    RpoLora,
     /// [`Recipe::ours`].
     Ours,
 }
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Preset; 7] = [
+    pub const ALL: [Preset; 12] = [
         Preset::Paper,
         Preset::Official,
         Preset::OfficialSdxl,
         Preset::Dreambooth,
         Preset::Dpo,
         Preset::Dco,
+        Preset::TextualInversion,
+        Preset::CustomDiffusion,
+        Preset::LoraDreambooth,
+        Preset::Pivotal,
+        Preset::RpoLora,
         Preset::Ours,
     ];
 
@@ -46,6 +61,11 @@ impl Preset {
             Preset::Dreambooth => Recipe::dreambooth(),
             Preset::Dpo => Recipe::dpo(),
             Preset::Dco => Recipe::dco(),
+            Preset::TextualInversion => Recipe::textual_inversion(),
+            Preset::CustomDiffusion => Recipe::custom_diffusion(),
+            Preset::LoraDreambooth => Recipe::lora_dreambooth(),
+            Preset::Pivotal => Recipe::pivotal(),
+            Preset::RpoLora => Recipe::rpo_lora(),
             Preset::Ours => Recipe::ours(),
         }
     }
@@ -60,6 +80,11 @@ impl Preset {
             Preset::Dreambooth => "dreambooth",
             Preset::Dpo => "dpo",
             Preset::Dco => "dco",
+            Preset::TextualInversion => "textual_inversion",
+            Preset::CustomDiffusion => "custom_diffusion",
+            Preset::LoraDreambooth => "lora_dreambooth",
+            Preset::Pivotal => "pivotal",
+            Preset::RpoLora => "rpo_lora",
             Preset::Ours => "ours",
         }
     }

@@ -21,6 +21,7 @@ impl Recipe {
             pairs: Pairs::Uniform,
             label_reward: LabelReward::Pair,
             negatives_per_prompt: 4,
+            negative_prompts: 0,
             clip_grad_norm: Some(1.0),
             token_in_reward: TokenInReward::Remove,
             crop: Crop::Centre,
@@ -76,6 +77,7 @@ impl Recipe {
             pair_noise: Sharing::Shared,
             label_reward: LabelReward::Pair,
             negatives_per_prompt: 4,
+            negative_prompts: 0,
             clip_grad_norm: Some(1.0),
             validation_noise: ValidationNoise::Fixed,
             validation_prompts: ValidationPrompts::Validation,
@@ -120,6 +122,59 @@ impl Recipe {
             beta: 1000.0,
             ..Self::paper()
         }
+    }
+
+    /// Textual inversion (Gal et al. 2022): L_sim alone, of mirrored references and sampled latents, without clipping, as in its
+    /// diffusers example. That draws one of 27 prompts a step; here a reference has one, its caption or `instance_prompt`. A new word
+    /// is trained, which is not part of a recipe.
+    #[must_use]
+    pub fn textual_inversion() -> Self {
+        Self {
+            norm: Norm::Mean,
+            l_pref_weight: 0.0,
+            latent: Latent::Sample,
+            flip: true,
+            clip_grad_norm: None,
+            ..Self::paper()
+        }
+    }
+
+    /// Custom Diffusion (Kumari et al. 2023): L_sim and prior preservation of weight 1 on 200 pictures of the class, mirrored
+    /// references, sampled latents, clipping at 1, as in its diffusers example. A new word and the keys and values of the text are
+    /// trained, which is not part of a recipe.
+    #[must_use]
+    pub fn custom_diffusion() -> Self {
+        Self {
+            clip_grad_norm: Some(1.0),
+            prior_weight: 1.0,
+            class_pictures: 200,
+            ..Self::textual_inversion()
+        }
+    }
+
+    /// DreamBooth with adapters, as its diffusers example: L_sim alone, sampled latents, clipping at 1, no prior preservation unless
+    /// asked for.
+    #[must_use]
+    pub fn lora_dreambooth() -> Self {
+        Self {
+            norm: Norm::Mean,
+            l_pref_weight: 0.0,
+            latent: Latent::Sample,
+            ..Self::paper()
+        }
+    }
+
+    /// Pivotal tuning, as kohya's and diffusers' advanced examples do it: L_sim alone; a new word first, then adapters with it, which
+    /// is not part of a recipe.
+    #[must_use]
+    pub fn pivotal() -> Self {
+        Self::lora_dreambooth()
+    }
+
+    /// RPO with adapters, as the published `train_sdxl.py`, and [`Recipe::ours`] otherwise.
+    #[must_use]
+    pub fn rpo_lora() -> Self {
+        Self::ours()
     }
 
     /// The paper with improvements that cost nothing: errors as means, so that L_sim and L_pref do not depend on the picture's

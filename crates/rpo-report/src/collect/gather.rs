@@ -50,6 +50,9 @@ pub(super) fn data(
         rules: plan.rules.iter().map(rule).collect(),
         trajectories,
         test: tested.map(|(rows, columns, table)| test_table(plan, rows, columns, table)),
+        beside: tested
+            .map(|(.., table)| table.beside.clone())
+            .unwrap_or_default(),
         samples: match tested {
             Some((rows, ..)) => samples(plan, &thumbnails, &finished.compared(), rows)?,
             None => Vec::new(),

@@ -4,6 +4,7 @@
 //! All results are computed from test pictures; validation scores are shown only as the reason for a choice.
 
 mod across;
+mod costs;
 mod ended;
 mod events;
 mod finished;
@@ -37,11 +38,12 @@ pub use events::CellEvents;
 pub const REPORT_DATA: &str = "report.json";
 
 /// The tables beside `table.txt`.
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 6] = [
     "eval.json",
     "table.csv",
     "subjects.csv",
     "kinds.csv",
+    "costs.csv",
     "table.tex",
 ];
 
@@ -69,11 +71,12 @@ fn tested<'a>(
     let columns = Columns::of(plan, &rows);
     let mut table = rows::table(plan, &columns, &rows, shown)?;
     table.kinds = kinds::kinds(plan, &rows, &columns);
+    table.beside = costs::beside(plan, finished);
     table.notes.extend(finished.missing.clone());
     Ok(Some((rows, columns, table)))
 }
 
-/// Writes `eval.json`, `table.txt`, `table.csv`, `subjects.csv`, `kinds.csv`, `table.tex`, `report.html` and the event files; returns
+/// Writes `eval.json`, `table.txt`, `table.csv`, `subjects.csv`, `kinds.csv`, `costs.csv`, `table.tex`, `report.html` and the event files; returns
 /// the table as text. Works on unfinished runs, also while other processes train: unfinished cells are shown as far as they are,
 /// without results; damaged ones are listed.
 ///
@@ -94,6 +97,7 @@ pub fn collect(plan: &Plan, info: &RunInfo, run: &Run, shown: &Shown) -> Result<
                 table.to_csv()?,
                 table.subjects_csv()?,
                 table.kinds_csv()?,
+                table.costs_csv()?,
                 table.to_latex(),
             ];
             for (name, table) in TABLES.iter().zip(&tables) {

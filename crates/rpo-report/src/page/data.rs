@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub use crate::table::{Beside, Cost};
 pub use rpo_reward::Mean;
 pub use rpo_reward::select::Kind as RuleKind;
 
@@ -41,6 +42,9 @@ pub struct ReportData {
     pub trajectories: Vec<Trajectory>,
     /// Results on test prompts and test noise; `None` until they are computed.
     pub test: Option<TestTable>,
+    /// Costs of the arms, and published rows.
+    #[serde(default)]
+    pub beside: Beside,
     /// Test pictures by subject and prompt.
     pub samples: Vec<SampleRow>,
     /// The resolved experiment file, every key written out.

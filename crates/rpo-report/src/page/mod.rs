@@ -32,7 +32,8 @@ const COMMON: [&str; 6] = [
 ];
 
 /// Those of a run's page, which follow.
-const OF_A_RUN: [&str; 7] = [
+const OF_A_RUN: [&str; 8] = [
+    include_str!("../../page/costs.js"),
     include_str!("../../page/choose.js"),
     include_str!("../../page/line_chart.js"),
     include_str!("../../page/subjects.js"),

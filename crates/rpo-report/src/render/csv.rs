@@ -34,7 +34,45 @@ const TABLE: [&str; 25] = [
     "trajectories",
 ];
 
+/// Columns of `costs.csv`.
+const COSTS: [&str; 10] = [
+    "arm",
+    "backbone",
+    "trains",
+    "iterations",
+    "steps",
+    "pictures",
+    "forwards",
+    "seconds",
+    "parameters",
+    "bytes",
+];
+
 impl Table {
+    /// One line per arm: what it costs for one subject.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub fn costs_csv(&self) -> Result<String> {
+        let mut csv = Writer::from_writer(Vec::new());
+        csv.write_record(COSTS)?;
+        for cost in &self.beside.costs {
+            csv.write_record([
+                cost.arm.clone(),
+                cost.backbone.clone(),
+                cost.trains.clone(),
+                cost.iterations.to_string(),
+                cost.steps.to_string(),
+                cost.pictures.to_string(),
+                cost.forwards.to_string(),
+                cost.seconds.to_string(),
+                text(cost.parameters),
+                text(cost.bytes),
+            ])?;
+        }
+        Ok(String::from_utf8(csv.into_inner()?)?)
+    }
+
     /// One line per (arm, rule, metric), compared with the baseline; empty where there is nothing to compare.
     ///
     /// # Errors

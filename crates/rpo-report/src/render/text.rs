@@ -40,6 +40,7 @@ impl Table {
                 text += &block(&compared);
             }
         }
+        text += &self.costs();
         text.push('\n');
         text += &wrapped(&self.method(), "");
         for said in self.equal() {
@@ -51,6 +52,7 @@ impl Table {
         for note in self.notes.iter().chain(&self.shared) {
             text += &wrapped(&format!("Note: {note}."), "  ");
         }
+        text += &self.published();
         text
     }
 
@@ -129,6 +131,77 @@ fn block(compared: &[(&Row, &Comparison)]) -> String {
         text += &line(&row.name, 0, [cells(values)].into_iter());
     }
     text
+}
+
+/// Costs and published rows.
+impl Table {
+    /// What each arm costs for one subject.
+    fn costs(&self) -> String {
+        let costs = &self.beside.costs;
+        if costs.len() < 2 {
+            return String::new();
+        }
+        let cells = |values: [String; 6]| values.into_iter();
+        let heads = ["steps", "pictures", "forwards", "seconds", "params", "file"];
+        let heads = line("cost of one subject", 8, cells(heads.map(str::to_owned)));
+        let mut text = format!("\n{heads}");
+        for cost in costs {
+            let values = [
+                format!("{:.0}", cost.steps),
+                cost.pictures.to_string(),
+                format!("{:.0}", cost.forwards),
+                format!("{:.0}", cost.seconds),
+                cost.parameters
+                    .map_or_else(String::new, |n| short(n as f64)),
+                cost.bytes
+                    .map_or_else(String::new, |n| format!("{}B", short(n as f64))),
+            ];
+            text += &line(&cost.arm, 8, cells(values));
+        }
+        text
+    }
+
+    /// Published rows, apart from the results.
+    fn published(&self) -> String {
+        let rows = &self.beside.published;
+        if rows.is_empty() {
+            return String::new();
+        }
+        let heads = ["DINO", "CLIP-I", "CLIP-T", "iterations"].map(str::to_owned);
+        let heads = line("published", 11, heads.into_iter());
+        let said =
+            "Published: other models, pictures and encoders, so compared with nothing above.";
+        let mut text = format!("\n{}{heads}", wrapped(said, ""));
+        let figure = |value: Option<f64>| value.map_or_else(String::new, |v| format!("{v:.3}"));
+        for row in rows {
+            let name = match row.backbone.as_str() {
+                "" => row.name.clone(),
+                backbone => format!("{} ({backbone})", row.name),
+            };
+            let iterations = row.iterations.map_or_else(String::new, |n| n.to_string());
+            let values = [
+                figure(row.dino),
+                figure(row.clip_i),
+                figure(row.clip_t),
+                iterations,
+            ];
+            text += &line(&name, 11, values.into_iter());
+        }
+        for row in rows {
+            text += &wrapped(&format!("{}: {}", row.name, row.source), "  ");
+        }
+        text
+    }
+}
+
+/// A count in at most six characters: `128`, `163.8k`, `6.1M`.
+fn short(n: f64) -> String {
+    match n {
+        n if n < 10_000.0 => format!("{n:.0}"),
+        n if n < 1e6 => format!("{:.1}k", n / 1e3),
+        n if n < 1e9 => format!("{:.1}M", n / 1e6),
+        n => format!("{:.1}G", n / 1e9),
+    }
 }
 
 fn same(comparison: &Comparison) -> bool {

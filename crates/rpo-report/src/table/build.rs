@@ -1,6 +1,6 @@
 //! Makes a [`Table`]: averages by subject, compares rows, corrects p-values.
 
-use super::{Arm, Cell, Metric, Row, SubjectValue, Table, one_model};
+use super::{Arm, Beside, Cell, Metric, Row, SubjectValue, Table, one_model};
 use anyhow::{Context, Result, bail};
 use rand::RngCore;
 use rpo_data::random;
@@ -66,6 +66,7 @@ impl Table {
             margin: settings.margin,
             subjects: subjects(arms, &all_units),
             kinds: Vec::new(),
+            beside: Beside::default(),
             notes: Vec::new(),
             shared: Vec::new(),
         };

@@ -4,6 +4,7 @@
 //! - `to_text`, `to_csv`, `subjects_csv`, `to_latex`, `to_json` write it (`docs/results.md`).
 
 mod build;
+mod costs;
 
 use crate::page::data::KindValues;
 use rpo_stats::{Comparison, Interval, SameCheckpoint, Sample};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub use build::{MOST_PAIRED, Settings};
+pub use costs::{Beside, Cost};
 
 /// A metric and the encoder that computed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +117,9 @@ pub struct Table {
     /// The means by kind of prompt; empty where prompts have no kinds.
     #[serde(default)]
     pub kinds: Vec<KindValues>,
+    /// Costs and published rows.
+    #[serde(default)]
+    pub beside: Beside,
     /// Notes: a single subject, missing cells.
     pub notes: Vec<String>,
     /// Which rows have the same checkpoints.

@@ -21,7 +21,7 @@ use rpo_data::random;
 use rpo_data::subject::Subject;
 use rpo_experiment::plan::{Cell, Purpose};
 use rpo_experiment::run::Phase;
-use rpo_experiment::run::{Folder, Record, Run, validations};
+use rpo_experiment::run::{Folder, Record, Run, TrainedInfo, validations};
 use rpo_experiment::{TrainedPart, TrainingArm};
 use rpo_files::AtPath;
 use rpo_files::failure::Interrupted;
@@ -87,6 +87,10 @@ impl Training<'_> {
     fn run(&self, set: &TrainingSet, run: &Run, progress: &mut Progress) -> Result<()> {
         let limit = self.arm.training.steps;
         let params = self.trained.params();
+        self.folder.write_trained(&TrainedInfo {
+            parameters: params.vars().iter().map(|(_, v)| v.elem_count()).sum(),
+            folder: self.setup.trainable(self.arm).folder().to_owned(),
+        })?;
         let mut optimizer = AdamW::new(settings::adamw(&self.arm.training), params.vars())?;
         optimizer.set_starts(|tensor| self.first_step(tensor).saturating_sub(1) as u64);
         let mut records = Vec::new();

@@ -1,0 +1,50 @@
+//! What each arm costs for a subject, from plan and records.
+
+use super::finished::AllFinished;
+use crate::table::{Beside, Cost};
+use rpo_experiment::plan::{Plan, Purpose};
+
+/// Costs of the arms of which a training is finished, and the file's published rows.
+pub(super) fn beside(plan: &Plan, finished: &AllFinished) -> Beside {
+    let arms = 0..plan.arms.len();
+    Beside {
+        costs: arms.filter_map(|arm| cost(plan, finished, arm)).collect(),
+        published: plan.experiment.report.published.clone(),
+    }
+}
+
+fn cost(plan: &Plan, finished: &AllFinished, index: usize) -> Option<Cost> {
+    let arm = &plan.arms[index];
+    let cells: Vec<_> = finished
+        .cells
+        .iter()
+        .filter(|finished| finished.cell.arm == index)
+        .collect();
+    let first = cells.first()?.cell;
+    let mean =
+        |of: &dyn Fn(usize) -> f64| (0..cells.len()).map(of).sum::<f64>() / cells.len() as f64;
+    let steps = |i: usize| cells[i].tested.choices.steps.last().copied().unwrap_or(0);
+    let trained = cells.iter().find_map(|finished| finished.folder.trained());
+    let bytes = cells.iter().find_map(|finished| {
+        let folder = &finished.folder.trained()?.folder;
+        finished.folder.checkpoint_bytes(folder)
+    });
+    Some(Cost {
+        arm: arm.name.clone(),
+        backbone: plan.experiment.model.path.clone(),
+        trains: arm.what(),
+        iterations: arm.training.steps,
+        steps: mean(&|i| steps(i) as f64),
+        pictures: plan.pictures(first, Purpose::Negatives) + plan.pictures(first, Purpose::Class),
+        forwards: mean(&|i| {
+            let cell = cells[i].cell;
+            plan.preparation_cost(cell) + plan.cost_until(cell, steps(i))
+        }),
+        seconds: mean(&|i| {
+            let times = cells[i].folder.times();
+            times.negatives + times.training + times.validation
+        }),
+        parameters: trained.map(|trained| trained.parameters),
+        bytes,
+    })
+}
