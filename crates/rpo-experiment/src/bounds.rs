@@ -25,6 +25,7 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         ("sampler.steps", e.sampler.steps, 10_000),
         ("sampler.batch", e.sampler.batch, 4096),
         ("validation.every", e.validation.every, 100_000_000),
+        ("validation.candidates", e.validation.candidates, 100_000),
         (
             "validation.pictures_per_prompt",
             e.validation.pictures_per_prompt,

@@ -30,9 +30,12 @@ pub const EXPERIMENTS: &[BuiltIn] = built_in![
     "ablation_lambda",
     "ablation_lambda_train",
     "ablation_components",
+    "table1",
+    "fewer_negatives",
     "sd15_rpo",
     "sd21_rpo",
     "sdxl_rpo_lora",
+    "sd15_table1",
     "dreambench",
 ];
 

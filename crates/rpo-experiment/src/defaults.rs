@@ -141,6 +141,7 @@ impl Default for Validation {
             every: 20,
             pictures_per_prompt: 2,
             prompts: 0,
+            candidates: 0,
         }
     }
 }

@@ -301,8 +301,8 @@ impl Training {
     }
 }
 
-fn is_zero(steps: &usize) -> bool {
-    *steps == 0
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn is_one(power: &f64) -> bool {
@@ -349,6 +349,10 @@ pub struct Validation {
     pub pictures_per_prompt: usize,
     /// Number of validation prompts, from the first on; 0: all.
     pub prompts: usize,
+    /// Instead of `every`, so many validations after step 0 in every arm, whatever its steps: one every ⌈steps / candidates⌉ steps.
+    /// Arms of different lengths then have as many checkpoints to choose from. 0: `every` counts.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub candidates: usize,
 }
 
 /// `[rules]`: every λ with every mean is one rule over the same scores.

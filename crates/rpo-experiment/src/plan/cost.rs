@@ -34,10 +34,19 @@ impl Plan {
         step as f64 * self.step_cost(cell) + validations * self.validation_cost(cell)
     }
 
+    /// Gradient steps between two validations of a cell.
+    pub fn validation_interval(&self, cell: &Cell) -> usize {
+        let validation = &self.experiment.validation;
+        match validation.candidates {
+            0 => validation.every,
+            n => self.arm(cell).training.steps.div_ceil(n),
+        }
+    }
+
     /// Validations of a cell from step 0 to `step`: one every k steps, and one at the last step.
     pub fn validations_until(&self, cell: &Cell, step: usize) -> usize {
         let limit = self.arm(cell).training.steps;
-        let every = self.experiment.validation.every;
+        let every = self.validation_interval(cell);
         step / every + 1 + usize::from(step == limit && !step.is_multiple_of(every))
     }
 

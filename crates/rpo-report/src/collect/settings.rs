@@ -31,7 +31,10 @@ pub(super) fn setup(plan: &Plan, info: &RunInfo, run: &Run) -> data::Setup {
         device: machines(plan, info, run),
         seeds: e.seeds.clone(),
         steps: e.training.steps,
-        validation_interval: e.validation.every,
+        validation_interval: plan
+            .cells
+            .first()
+            .map_or(e.validation.every, |c| plan.validation_interval(c)),
         validation_pictures: plan.pictures(first, Purpose::Validation),
         test_pictures_per_prompt: e.test.pictures_per_prompt,
         test_prompts: plan.templates(first, Purpose::Test).len(),

@@ -36,7 +36,7 @@ impl Thumbnails {
     ) -> Self {
         let pictures = |shown: &Shown| {
             let cell = shown.cell;
-            let validations = plan.arm(cell).training.steps / plan.experiment.validation.every + 2;
+            let validations = plan.arm(cell).training.steps / plan.validation_interval(cell) + 2;
             let negatives = plan.templates(cell, Purpose::Negatives).len();
             plan.subject(cell).photos + negatives + validations * strip + samples
         };

@@ -122,12 +122,15 @@ pub(super) fn print(
     let limit = |arm: usize| plan.arms[arm].training.steps;
     let steps = (0..plan.arms.len()).map(limit).max().unwrap_or_default();
     say!(
-        "cells      {} of at most {steps} steps, scored every {}",
+        "cells      {} of at most {steps} steps, scored {}",
         match cells.len() {
             1 => "1 trajectory".to_owned(),
             n => format!("{n} trajectories"),
         },
-        e.validation.every
+        match e.validation.candidates {
+            0 => format!("every {}", e.validation.every),
+            n => format!("{n} times"),
+        }
     );
     let tests: usize = plan.subjects.iter().map(|s| s.prompts.test.len()).sum();
     say!(

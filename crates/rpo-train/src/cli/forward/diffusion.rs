@@ -125,10 +125,10 @@ pub(super) fn text(
 pub(super) fn words(args: &ForwardArgs, place: &Place) -> Result<Results> {
     let pipeline = Pipeline::load(&args.model).or_bad_input("--model")?;
     let pipeline = pipeline.at(place)?;
-    let mut words = Vec::new();
-    for path in &args.embedding {
-        words.extend(textual_inversion::read(path).or_bad_input("--embedding")?);
-    }
+    let words = match &args.embedding {
+        Some(path) => textual_inversion::read(path).or_bad_input("--embedding")?,
+        None => Vec::new(),
+    };
     let texts = pipeline.texts().with_words(&words);
     let texts = texts.or_bad_input("--embedding")?;
     let conditioning = texts.encode(&args.texts, 1024)?;
