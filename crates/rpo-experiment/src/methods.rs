@@ -66,3 +66,73 @@ pub(super) fn of(preset: Preset) -> Method {
         _ => Method::default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{LoraInit, TrainedPart, TrainingArm, read};
+    use std::path::Path;
+
+    fn arms(sets: &[&str]) -> Vec<TrainingArm> {
+        let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
+        let (experiment, layers) = read(Path::new("quickstart"), &[], &sets).unwrap();
+        experiment.training_arms(&layers).unwrap()
+    }
+
+    #[test]
+    fn a_preset_says_what_is_trained_unless_the_file_does() {
+        use TrainedPart::{CrossAttention, Lora, Token, Unet};
+        for (preset, parts) in [
+            ("ours", &[Unet][..]),
+            ("dreambooth", &[Unet]),
+            ("dpo", &[Unet]),
+            ("textual_inversion", &[Token]),
+            ("custom_diffusion", &[CrossAttention, Token]),
+            ("lora_dreambooth", &[Lora]),
+            ("rpo_lora", &[Lora]),
+            ("dco", &[Lora, Token]),
+            ("pivotal", &[Lora, Token]),
+        ] {
+            let arm = &arms(&[&format!("recipe.preset={preset}")])[0];
+            assert_eq!(arm.parts(), parts, "{preset}");
+            let own = &arms(&[&format!("recipe.preset={preset}"), "train.parts=[\"unet\"]"])[0];
+            assert_eq!(own.parts(), [Unet], "{preset}");
+        }
+        let dco = &arms(&["recipe.preset=dco"])[0];
+        let lora = dco.lora.as_ref().unwrap();
+        assert_eq!(
+            (lora.rank, lora.alpha, lora.init),
+            (32, 32.0, LoraInit::Gaussian)
+        );
+        assert!(dco.token.as_ref().unwrap().keep_norm);
+        assert_eq!((dco.rate(Token, 1), dco.rate(Lora, 1)), (0.1, 1.0));
+        // A table of the file takes the place of the preset's.
+        let own = &arms(&["recipe.preset=dco", "lora.rank=2", "token.vectors=3"])[0];
+        assert_eq!(own.lora.as_ref().unwrap().rank, 2);
+        let token = own.token.as_ref().unwrap();
+        assert_eq!((token.vectors, token.keep_norm), (3, false));
+    }
+
+    #[test]
+    fn phases_are_shares_of_the_steps() {
+        use TrainedPart::{Lora, Token};
+        for steps in [1_usize, 2, 3, 7, 10, 1000] {
+            let arm = &arms(&["recipe.preset=pivotal", &format!("training.steps={steps}")])[0];
+            let trained = |part| -> Vec<usize> {
+                (1..=steps)
+                    .filter(|step| arm.rate(part, *step) > 0.0)
+                    .collect()
+            };
+            let (word, adapters) = (trained(Token), trained(Lora));
+            assert_eq!(
+                word.len() + adapters.len(),
+                steps,
+                "each step trains one of them"
+            );
+            assert_eq!(word.len(), steps.div_ceil(2));
+            assert_eq!((word[0], arm.first_step(Token)), (1, 1));
+            if let Some(first) = adapters.first() {
+                assert_eq!(*first, arm.first_step(Lora));
+            }
+        }
+    }
+}

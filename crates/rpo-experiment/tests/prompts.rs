@@ -44,7 +44,9 @@ const ONE: &str = "[subjects]\nnames = [\"dog\"]\n";
 #[test]
 fn experiments_of_before_mean_the_same_bit_for_bit() {
     let mut hasher = blake3::Hasher::new();
-    for experiment in built_in::EXPERIMENTS {
+    let later = ["table1", "fewer_negatives", "sd15_table1"];
+    let before = built_in::EXPERIMENTS.iter();
+    for experiment in before.filter(|e| !later.contains(&e.name)) {
         let name = format!("experiments/{}", experiment.name);
         let (experiment, _) = read(Path::new(&name), &[], &[]).unwrap();
         let meaning = toml::to_string_pretty(&experiment.meaning()).unwrap();

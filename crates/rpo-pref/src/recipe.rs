@@ -318,6 +318,10 @@ impl Recipe {
         {
             words.push_str(&format!(", {key} = {value}"));
         }
+        // What has its usual value is not written.
+        for key in other.keys().filter(|key| !own.contains_key(*key)) {
+            words.push_str(&format!(", no {key}"));
+        }
         words
     }
 }

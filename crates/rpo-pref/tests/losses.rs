@@ -229,6 +229,16 @@ fn passes_follow_from_the_terms() {
     assert_eq!(passes(Preset::Official), (2, 2));
     assert_eq!(passes(Preset::Dreambooth), (2, 0));
     assert_eq!(passes(Preset::Dpo), (2, 2));
+    assert_eq!(passes(Preset::TextualInversion), (1, 0));
+    assert_eq!(passes(Preset::CustomDiffusion), (2, 0));
+    assert_eq!(passes(Preset::RpoLora), passes(Preset::Ours));
+    let mut keys = RecipeKeys::from(Preset::TextualInversion);
+    keys.flip = Some(false);
+    let recipe = keys.resolve().unwrap();
+    assert_eq!(
+        recipe.describe(Preset::TextualInversion),
+        "textual_inversion, no flip"
+    );
     assert_eq!(passes(Preset::Dco), (1, 1));
     let alone = Recipe {
         l_sim_weight: 0.0,

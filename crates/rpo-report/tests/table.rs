@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rpo_report::table::{Arm, MOST_PAIRED, Metric, Settings, Table};
+use rpo_experiment::Published;
+use rpo_report::table::{Arm, Cost, MOST_PAIRED, Metric, Settings, Table};
 use rpo_stats::{Interval, Sample, holm};
 
 fn build(metrics: Vec<Metric>, arms: &[Arm], against: &[&str]) -> anyhow::Result<Table> {
@@ -84,6 +85,59 @@ fn cells_are_paired_by_subject_and_corrected_over_rows() {
     let other = table.rows[1].cells[1].against("step 0").unwrap();
     assert_eq!(other.difference.mean, 2.0 * first.difference.mean);
     assert!((other.p_holm.unwrap() - first.p_holm.unwrap()).abs() < 1e-12);
+}
+
+/// What stands beside the results: costs by arm, and published rows that are no rows.
+#[test]
+fn costs_and_published_rows_stand_beside_the_results() {
+    let mut table = build(metrics(), &arms(), &["step 0"]).unwrap();
+    let before = (table.to_text(), table.to_csv().unwrap());
+    let cost = |arm: &str, parameters| Cost {
+        arm: arm.to_owned(),
+        backbone: "micro".to_owned(),
+        trains: "a LoRA".to_owned(),
+        iterations: 200,
+        steps: 140.0,
+        pictures: 32,
+        forwards: 5120.4,
+        seconds: 61.7,
+        parameters,
+        bytes: Some(24_300_000),
+    };
+    table.beside.costs = vec![
+        cost("rpo", Some(163_840)),
+        cost("an arm with a long name, and more", None),
+    ];
+    table.beside.published = vec![Published {
+        name: "SuTI".to_owned(),
+        backbone: "Imagen".to_owned(),
+        iterations: Some(0),
+        dino: Some(0.741),
+        source: "SFO".to_owned(),
+        ..Published::default()
+    }];
+    let text = table.to_text();
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    for line in [
+        "cost of one subject              steps pictures forwards seconds  params    file",
+        "rpo                                140      32    5120      62  163.8k  24.3MB",
+        "SuTI (Imagen)                       0.741                                  0",
+        "SuTI: SFO",
+    ] {
+        assert!(text.contains(line), "no {line:?} in\n{text}");
+    }
+    // They change no figure and no comparison.
+    assert_eq!(table.to_csv().unwrap(), before.1);
+    assert!(!before.0.contains("published") && !before.0.contains("cost"));
+    let costs = table.costs_csv().unwrap();
+    assert_eq!(costs.lines().count(), 3);
+    assert!(
+        costs.contains("rpo,micro,a LoRA,200,140,32,5120.4,61.7,163840,24300000"),
+        "{costs}"
+    );
 }
 
 #[test]

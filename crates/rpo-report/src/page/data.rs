@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub use crate::table::{Beside, Cost};
+pub use rpo_experiment::Published;
 pub use rpo_reward::Mean;
 pub use rpo_reward::select::Kind as RuleKind;
 

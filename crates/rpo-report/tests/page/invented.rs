@@ -308,6 +308,31 @@ pub(crate) fn run() -> ReportData {
         },
         times: Times { total: 671.0, negatives: 31.0, training: 260.0, validation: 220.0, test: 140.0 },
         test: Some(table::test_table(&trajectories, &rules)),
+        beside: Beside {
+            costs: [("rpo", Some(6_080_000)), ("a </script> word", None)]
+                .map(|(arm, parameters)| Cost {
+                    arm: arm.into(),
+                    backbone: "micro".into(),
+                    trains: "the whole U-Net".into(),
+                    iterations: LIMIT,
+                    steps: 280.0,
+                    pictures: 32,
+                    forwards: 8123.0,
+                    seconds: 61.5,
+                    parameters,
+                    bytes: parameters.map(|n| 4 * n as u64),
+                })
+                .into(),
+            published: vec![Published {
+                name: "A method <b>of a paper</b>".into(),
+                backbone: "Imagen".into(),
+                iterations: Some(0),
+                dino: Some(0.741),
+                clip_i: None,
+                clip_t: Some(0.304),
+                source: "invented".into(),
+            }],
+        },
         samples: samples(&trajectories, &rules),
         rules,
         trajectories,
