@@ -10,6 +10,12 @@ Writes to crates/rpo-diffusion/tests/golden/lora:
   conv.{peft,script,old,kohya}.safetensors
       the adapters of `conv` in files: as StableDiffusionPipeline.save_lora_weights writes them, in the two older names of
       diffusers, and in kohya's; f16, bf16 or f32
+  {sd,xl}.peft.safetensors
+      adapters on the U-Net and the text encoders of scripts/golden/text_gradients.py's pipelines, each with a rank and an alpha of its
+      own, as save_lora_weights writes them; f16
+  texts.safetensors
+      what these pipelines make of TEXTS with the adapters at a scale of 0.5: MODEL.hidden, xl.pooled; and after fuse_lora at that scale
+      MODEL.ENCODER.MODULE, one weight of each encoder
   keys.json
       at true size, from names alone (torch's meta device): every linear layer and convolution of SD 1.5, SD 2.1 and SDXL with
       its shape; the names that sd-scripts gives SDXL's modules, from the numbering of the released checkpoint, each checked
@@ -22,7 +28,7 @@ import sys
 from pathlib import Path
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from diffusers.loaders.lora_conversion_utils import (
     _convert_non_diffusers_lora_to_diffusers,
     _maybe_map_sgm_blocks_to_diffusers,
@@ -105,6 +111,45 @@ def files(lora, config):
     te = "lora_te_text_model_encoder_layers_0_self_attn_q_proj"
     kohya |= {f"{te}.lora_down.weight": torch.zeros(2, 4), f"{te}.lora_up.weight": torch.zeros(4, 2), f"{te}.alpha": torch.tensor(2.0)}
     save(OUT / "conv.kohya.safetensors", kohya, {"ss_network_dim": "2"})
+
+
+TEXTS = ["a red apple", "two lions in the snow", ""]
+
+
+def texts():
+    """Adapters on text encoders, and what they do."""
+    expected = {}
+    for name, kind in (("sd", StableDiffusionPipeline), ("xl", StableDiffusionXLPipeline)):
+        pipe = kind.from_pretrained(GOLDEN / "text_gradients" / name, torch_dtype=torch.float32)
+        parts = [p for p in ("unet", "text_encoder", "text_encoder_2") if getattr(pipe, p, None) is not None]
+        arguments = {}
+        for i, part in enumerate(parts):
+            network = getattr(pipe, part)
+            targets = ["to_q"] if part == "unet" else ["q_proj", "out_proj", "fc1"]
+            network.add_adapter(LoraConfig(r=2 + i, lora_alpha=3 + i, target_modules=targets))
+            g = torch.Generator().manual_seed(40 + i)
+            for key, p in network.named_parameters():
+                if "lora_" in key:
+                    p.data = (torch.randn(p.shape, generator=g) * 0.5 / p[0].numel() ** 0.5).half().float()
+            arguments[f"{part}_lora_layers"] = {k: v.half() for k, v in get_peft_model_state_dict(network).items()}
+            arguments[f"{part}_lora_adapter_metadata"] = network.peft_config["default"].to_dict()
+        kind.save_lora_weights(OUT, weight_name=f"{name}.peft.safetensors", **arguments)
+        pipe = kind.from_pretrained(GOLDEN / "text_gradients" / name, torch_dtype=torch.float32)
+        pipe.load_lora_weights(OUT, weight_name=f"{name}.peft.safetensors")
+        pipe.set_adapters(pipe.get_active_adapters(), [0.5])
+        with torch.no_grad():
+            encoded = pipe.encode_prompt(TEXTS, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)
+        expected[f"{name}.hidden"] = encoded[0]
+        if name == "xl":
+            expected["xl.pooled"] = encoded[2]
+        # Its factor is on top of the adapters' own.
+        pipe.set_adapters(pipe.get_active_adapters(), [1.0])
+        pipe.fuse_lora(components=parts, lora_scale=0.5)
+        for part in parts[1:]:
+            module = dict(getattr(pipe, part).named_modules())
+            inner = next(m for m in module if m.endswith("layers.1.mlp.fc1"))
+            expected[f"{name}.{part}.layers.1.mlp.fc1"] = module[inner].base_layer.weight
+    save(OUT / "texts.safetensors", expected)
 
 
 SD = dict(
@@ -195,6 +240,7 @@ def main():
     config = LoraConfig(r=2, lora_alpha=3, target_modules=EVERYTHING)
     files(*adapted("conv", config, "epsilon", 21))
     adapted("linear", LoraConfig(r=2, lora_alpha=5, target_modules=EVERYTHING), "v_prediction", 22)
+    texts()
     keys()
 
 

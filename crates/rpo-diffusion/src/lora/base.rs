@@ -35,11 +35,12 @@ impl BaseModel {
         }
     }
 
-    /// The family of a file: SDXL by an attention of several transformer blocks or text states of width 2048, SD 2.x by text states
-    /// of width 1024, SD 1.x by those of width 768; where none of these is in the file, as its metadata say, else SD 1.x. That an SD 2.x
+    /// The family of a file: SDXL by an attention of several transformer blocks, text states of width 2048 or adapters of two text
+    /// `encoders`, SD 2.x by text states of width 1024, SD 1.x by those of width 768; where none of these is in the file, as its metadata say, else SD 1.x. That an SD 2.x
     /// model predicts velocity is in the metadata alone.
     pub(super) fn guess(
         modules: &BTreeMap<String, LoraModule>,
+        encoders: usize,
         metadata: &BTreeMap<String, String>,
     ) -> Self {
         let said = Self::said(metadata);
@@ -51,6 +52,7 @@ impl BaseModel {
         match text {
             _ if modules.keys().any(second) => Self::Sdxl,
             Some(2048) => Self::Sdxl,
+            _ if encoders > 1 => Self::Sdxl,
             Some(1024) if said == Some(Self::Sd2V) => Self::Sd2V,
             Some(1024) => Self::Sd2,
             Some(768) => Self::Sd1,

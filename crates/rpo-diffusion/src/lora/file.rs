@@ -1,4 +1,4 @@
-//! A LoRA of a U-Net, independent of its file format.
+//! A LoRA of a pipeline's networks, independent of its file format.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use rpo_nn::lora::{Adapters, LoraModule};
 use rpo_nn::weights::Params;
 
 use super::base::BaseModel;
+use super::text_names::PARTS;
 
 /// The key format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +34,14 @@ impl Format {
     }
 }
 
-/// The adapters of one U-Net by diffusers module, in the layout of a checkpoint.
+/// The adapters of one U-Net, and of the text encoders beside it, in the layout of a checkpoint.
 #[derive(Clone, Debug)]
 pub struct Lora {
-    /// A, B and α of every module, in f32.
+    /// A, B and α of every module of the U-Net, by diffusers' name, in f32.
     pub modules: BTreeMap<String, LoraModule>,
+    /// The same of each text encoder, in the order of the model's, up to the last one that has adapters; by the names of the released
+    /// encoders: `text_model.encoder.layers.0.self_attn.q_proj`.
+    pub text: Vec<BTreeMap<String, LoraModule>>,
     /// The text in the file's header.
     pub metadata: BTreeMap<String, String>,
     /// The key format of the file.
@@ -51,16 +55,17 @@ pub struct Lora {
 impl Lora {
     /// The family of its base model, as its shapes, and where these fit several its metadata, tell.
     pub fn base(&self) -> BaseModel {
-        BaseModel::guess(&self.modules, &self.metadata)
+        BaseModel::guess(&self.modules, self.text.len(), &self.metadata)
     }
 
-    /// The trained adapters, without metadata.
+    /// The trained adapters of a U-Net, without metadata.
     ///
     /// # Errors
     /// If memory cannot be read back as f32, which does not happen for tensors of this type.
     pub fn of(adapters: &Adapters) -> Result<Self> {
         Ok(Self {
             modules: adapters.modules()?,
+            text: Vec::new(),
             metadata: BTreeMap::new(),
             format: Format::Kohya,
             dtype: DType::F32,
@@ -68,7 +73,7 @@ impl Lora {
         })
     }
 
-    /// The modules as adapters of a U-Net with the tensors `base`, frozen.
+    /// The U-Net's modules as adapters of one with the tensors `base`, frozen.
     ///
     /// # Errors
     /// If a module is not in the U-Net or has another size, with its name.
@@ -84,14 +89,25 @@ impl Lora {
         ))
     }
 
+    /// The modules of each network, with the name of its part of a pipeline.
+    pub(super) fn networks(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, &BTreeMap<String, LoraModule>)> {
+        std::iter::once(("unet", &self.modules)).chain(PARTS.into_iter().zip(&self.text))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &LoraModule> {
+        self.networks().flat_map(|(_, modules)| modules.values())
+    }
+
     /// The rank of all modules, if it is the same.
     pub fn rank(&self) -> Option<usize> {
-        one(self.modules.values().map(|m| m.a.dims()[0]))
+        one(self.all().map(|m| m.a.dims()[0]))
     }
 
     /// α of all modules, if it is the same.
     pub fn alpha(&self) -> Option<f64> {
-        one(self.modules.values().map(|m| m.alpha))
+        one(self.all().map(|m| m.alpha))
     }
 }
 

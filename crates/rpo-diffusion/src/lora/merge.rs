@@ -1,9 +1,16 @@
-//! Merging a LoRA into the weights of a U-Net, or removing it.
+//! Merging a LoRA into the weights of a U-Net and of text encoders, or removing it.
+
+use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, bail};
+use rpo_nn::lora::LoraModule;
 use rpo_nn::weights::{Archive, Item};
 
 use super::file::Lora;
+use super::text_names::MODEL;
+
+/// The modules of a network without adapters.
+static NONE: BTreeMap<String, LoraModule> = BTreeMap::new();
 
 impl Lora {
     /// Refuses a LoRA and a scale that would make a weight of `unet` larger than `largest`. Costs next to nothing where that is out of
@@ -12,16 +19,100 @@ impl Lora {
     /// # Errors
     /// If a weight would be, with the module; if the scale is not finite; if the weights cannot be read.
     pub fn refuse_overflow(&self, unet: &Archive, scale: f64, largest: f32) -> Result<()> {
+        Target::unet(self, unet).refuse_overflow(scale, largest)
+    }
+
+    /// As [`Self::refuse_overflow`], for the text encoder number `encoder`, from 0.
+    ///
+    /// # Errors
+    /// As [`Self::refuse_overflow`].
+    pub fn refuse_overflow_text(
+        &self,
+        encoder: usize,
+        weights: &Archive,
+        scale: f64,
+        largest: f32,
+    ) -> Result<()> {
+        Target::text(self, encoder, weights).refuse_overflow(scale, largest)
+    }
+
+    /// All tensors of `unet`, with `scale` · α/r · B A added to those of the LoRA's modules: `-scale` turns a merged U-Net back into
+    /// the base, exact up to rounding. Sums are computed in f32 when a tensor is written, so the network is never in memory as a whole.
+    ///
+    /// # Errors
+    /// If a module is not in the U-Net or has another size, with its name.
+    pub fn merged<'a>(&'a self, unet: &'a Archive, scale: f64) -> Result<Vec<Item<'a>>> {
+        Target::unet(self, unet).merged(scale)
+    }
+
+    /// As [`Self::merged`], all tensors of the text encoder number `encoder`, from 0, whose names may have the prefix `text_model` or
+    /// not.
+    ///
+    /// # Errors
+    /// As [`Self::merged`].
+    pub fn merged_text<'a>(
+        &'a self,
+        encoder: usize,
+        weights: &'a Archive,
+        scale: f64,
+    ) -> Result<Vec<Item<'a>>> {
+        Target::text(self, encoder, weights).merged(scale)
+    }
+}
+
+/// A network's weights and the adapters for them.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    lora: &'a Lora,
+    modules: &'a BTreeMap<String, LoraModule>,
+    weights: &'a Archive,
+    /// What the names of modules have before those of the weights.
+    before: &'static str,
+}
+
+impl<'a> Target<'a> {
+    fn unet(lora: &'a Lora, weights: &'a Archive) -> Self {
+        Self {
+            lora,
+            modules: &lora.modules,
+            weights,
+            before: "",
+        }
+    }
+
+    fn text(lora: &'a Lora, encoder: usize, weights: &'a Archive) -> Self {
+        let prefixed = weights.names().any(|name| name.starts_with(MODEL));
+        Self {
+            lora,
+            modules: lora.text.get(encoder).unwrap_or(&NONE),
+            weights,
+            before: if prefixed { "" } else { MODEL },
+        }
+    }
+
+    /// The name of a module's weight.
+    fn weight(&self, module: &str) -> String {
+        let name = module.strip_prefix(self.before).unwrap_or(module);
+        format!("{name}.weight")
+    }
+
+    /// The adapter of a weight.
+    fn module(&self, weight: &str) -> Option<&'a LoraModule> {
+        let name = weight.strip_suffix(".weight")?;
+        self.modules.get(&format!("{}{name}", self.before))
+    }
+
+    fn refuse_overflow(self, scale: f64, largest: f32) -> Result<()> {
         if !scale.is_finite() {
             bail!("the scale {scale} is no finite number")
         }
-        for (name, module) in &self.modules {
+        for (name, module) in self.modules {
             // |(B A)[i, j]| ≤ r max|B| max|A|
             let bound = scale.abs() * module.alpha.abs() * max(&module.a)? * max(&module.b)?;
             if bound < f64::from(largest) / 4.0 {
                 continue;
             }
-            let weights = unet.values(&format!("{name}.weight"))?;
+            let weights = self.weights.values(&self.weight(name))?;
             let sums = weights.iter().zip(module.delta(scale)?);
             let sums = sums.map(|(w, d)| w + d);
             if let Some(sum) = sums.into_iter().find(|s| s.is_nan() || s.abs() > largest) {
@@ -33,40 +124,34 @@ impl Lora {
         Ok(())
     }
 
-    /// All tensors of `unet`, with `scale` · α/r · B A added to those of the LoRA's modules: `-scale` turns a merged U-Net back into
-    /// the base, exact up to rounding. Sums are computed in f32 when a tensor is written, so the network is never in memory as a whole.
-    ///
-    /// # Errors
-    /// If a module is not in the U-Net or has another size, with its name.
-    pub fn merged<'a>(&'a self, unet: &'a Archive, scale: f64) -> Result<Vec<Item<'a>>> {
-        for (name, module) in &self.modules {
-            let shape = unet.shape(&format!("{name}.weight"));
-            let Some(shape) = shape else {
-                return Err(self.misfit(&format!(
+    fn merged(self, scale: f64) -> Result<Vec<Item<'a>>> {
+        let weights = self.weights;
+        for (name, module) in self.modules {
+            let weight = self.weight(name);
+            let Some(shape) = weights.shape(&weight) else {
+                return Err(self.lora.misfit(&format!(
                     "{}: there is no module {name}; the LoRA belongs to another model",
-                    unet.label()
+                    weights.label()
                 )));
             };
             let inputs = module.a.dims().iter().skip(1).product::<usize>();
             let &[outputs, ref rest @ ..] = shape else {
-                bail!("{}: tensor {name}.weight is one number", unet.label())
+                bail!("{}: tensor {weight} is one number", weights.label())
             };
             if module.b.dims().first() != Some(&outputs) || rest.iter().product::<usize>() != inputs
             {
-                return Err(self.misfit(&format!(
+                return Err(self.lora.misfit(&format!(
                     "{name}: A {:?} and B {:?} do not fit its weight {shape:?} of {}; the LoRA belongs to another model",
                     module.a.dims(),
                     module.b.dims(),
-                    unet.label()
+                    weights.label()
                 )));
             }
         }
         let item = |name: &'a str| {
-            let module = name
-                .strip_suffix(".weight")
-                .and_then(|m| self.modules.get(m));
-            Item::new(name, unet.shape(name).unwrap_or_default(), move || {
-                let mut values = unet.values(name)?;
+            let module = self.module(name);
+            Item::new(name, weights.shape(name).unwrap_or_default(), move || {
+                let mut values = weights.values(name)?;
                 if let Some(module) = module {
                     let delta = module.delta(scale)?;
                     values.iter_mut().zip(delta).for_each(|(w, d)| *w += d);
@@ -74,7 +159,7 @@ impl Lora {
                 Ok(values)
             })
         };
-        Ok(unet.names().map(item).collect())
+        Ok(weights.names().map(item).collect())
     }
 }
 

@@ -56,7 +56,7 @@ impl<'a> Found<'a> {
     pub(super) fn build(
         self,
         name: &str,
-        configs: &[PeftConfig],
+        configs: &[&PeftConfig],
         label: &str,
     ) -> Result<LoraModule> {
         let what = format!("{label}: module {name}");

@@ -18,6 +18,12 @@ pub(super) const FILE: &str = "adapter_config.json";
 /// peft's strength where the configuration does not hold one.
 const ALPHA: f64 = 8.0;
 
+/// The parts of a pipeline whose names precede those of modules.
+const PARTS: [&str; 3] = ["unet.", "text_encoder.", "text_encoder_2."];
+
+/// The part that a configuration without parts is of.
+const UNET: &str = "unet";
+
 /// The configuration of one network's adapters.
 #[derive(Debug)]
 pub(super) struct PeftConfig {
@@ -39,7 +45,7 @@ impl PeftConfig {
         let path = file.with_file_name(FILE);
         let label = path.display().to_string();
         match std::fs::read_to_string(&path) {
-            Ok(text) => Self::from_json(&text, &label, false),
+            Ok(text) => Self::from_json(&text, &label, None),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => bail!(
                 "{label}: cannot be read: {e}\n  hint: it holds the strength of the LoRA; make it readable, or copy the folder as a whole"
@@ -47,27 +53,26 @@ impl PeftConfig {
         }
     }
 
-    /// From JSON; `source` is where it is. In the metadata of `parts` the keys of each part of a pipeline have its name before
-    /// them; `None` if none is the U-Net's.
+    /// From JSON; `source` is where it is. In the metadata of a pipeline the keys of each part have its name before them, and `part` is
+    /// the one that is meant; without such names they are the U-Net's. `None` if none is of the part.
     ///
     /// # Errors
     /// If it is no configuration of a plain LoRA, or a value is out of range; with the key.
-    pub(super) fn from_json(text: &str, source: &str, parts: bool) -> Result<Option<Self>> {
+    pub(super) fn from_json(text: &str, source: &str, part: Option<&str>) -> Result<Option<Self>> {
         let all: InOrder = serde_json::from_str(text).map_err(|e| not_json(text, source, &e))?;
         let of_part = |key: &str| key.contains('.');
-        let by_part = parts && all.0.iter().any(|(key, _)| of_part(key));
-        let entries: Vec<(String, Value)> = if by_part {
-            let unet = |(key, value): (String, Value)| {
-                Some((key.strip_prefix("unet.")?.to_owned(), value))
-            };
-            all.0.into_iter().filter_map(unet).collect()
-        } else {
-            all.0
+        let by_part = part.is_some() && all.0.iter().any(|(key, _)| of_part(key));
+        let prefix = match part {
+            Some(part) if by_part => format!("{part}."),
+            Some(part) if part != UNET => return Ok(None),
+            _ => String::new(),
         };
+        let own =
+            |(key, value): (String, Value)| Some((key.strip_prefix(&prefix)?.to_owned(), value));
+        let entries: Vec<(String, Value)> = all.0.into_iter().filter_map(own).collect();
         if entries.is_empty() {
             return Ok(None);
         }
-        let prefix = if by_part { "unet." } else { "" };
         let key = |name: &str| format!("{source}: `{prefix}{}`", printable_name(name));
         for (name, value) in &entries {
             if let Some(told) = refused(name, value) {
@@ -127,7 +132,10 @@ impl PeftConfig {
         // The module's name in the model that was wrapped.
         let name = match place.rsplit_once(WRAPPED) {
             Some((_, inner)) => inner,
-            None => place.strip_prefix("unet.").unwrap_or(place),
+            None => {
+                let inner = PARTS.iter().find_map(|part| place.strip_prefix(part));
+                inner.unwrap_or(place)
+            }
         };
         let source = &self.source;
         let told = |e| Error::msg(format!("{source}: {e}"));
@@ -170,7 +178,9 @@ mod tests {
     use super::*;
 
     fn alpha(json: &str, place: &str, rank: usize) -> f64 {
-        let config = PeftConfig::from_json(json, "it", true).unwrap().unwrap();
+        let config = PeftConfig::from_json(json, "it", Some(UNET))
+            .unwrap()
+            .unwrap();
         config.alpha(place, rank).unwrap()
     }
 
@@ -210,12 +220,38 @@ mod tests {
     }
 
     #[test]
-    fn of_a_pipeline_the_unets_part_counts() {
+    fn of_a_pipeline_each_part_has_its_own() {
         let json = r#"{"text_encoder.lora_alpha": 1, "unet.lora_alpha": 3, "unet.alpha_pattern": {"^mid_block.to_q": 5}}"#;
         assert_eq!(alpha(json, "unet.mid_block.to_q", 4), 5.0);
         assert_eq!(alpha(json, "unet.mid_block.to_k", 4), 3.0);
+        let of = |json: &str, part| PeftConfig::from_json(json, "it", Some(part)).unwrap();
+        let text = of(json, "text_encoder").unwrap();
+        for place in [
+            "text_encoder.text_model.encoder.layers.0.mlp.fc1",
+            "mlp.fc1",
+        ] {
+            assert_eq!(text.alpha(place, 4).unwrap(), 1.0);
+        }
+        assert!(of(json, "text_encoder_2").is_none());
+        // Without parts it is the U-Net's, as save_lora_adapter writes it.
+        assert!(of(r#"{"lora_alpha": 1}"#, "text_encoder").is_none());
+        let anchored =
+            r#"{"text_encoder_2.alpha_pattern": {"layers.1.mlp.fc1": 7, "^encoder": 3}}"#;
+        let anchored = of(anchored, "text_encoder_2").unwrap();
+        let alpha = |n: usize| {
+            let place = format!("text_encoder_2.text_model.encoder.layers.{n}.mlp.fc1");
+            anchored.alpha(&place, 4).unwrap()
+        };
+        assert_eq!((alpha(1), alpha(11)), (7.0, ALPHA));
+        let told = PeftConfig::from_json(
+            r#"{"text_encoder.use_dora": true}"#,
+            "it",
+            Some("text_encoder"),
+        );
+        let told = told.unwrap_err().to_string();
+        assert!(told.contains("`text_encoder.use_dora` is true"), "{told}");
         let text = r#"{"text_encoder.lora_alpha": 1}"#;
-        assert!(PeftConfig::from_json(text, "it", true).unwrap().is_none());
+        assert!(of(text, UNET).is_none());
     }
 
     #[test]
@@ -251,12 +287,12 @@ mod tests {
             ("[]", "no JSON table"),
             ("", "no JSON table"),
         ] {
-            let message = PeftConfig::from_json(json, "it", true)
+            let message = PeftConfig::from_json(json, "it", Some(UNET))
                 .unwrap_err()
                 .to_string();
             assert!(message.contains(told), "{json}: {message}");
         }
-        let config = PeftConfig::from_json(r#"{"r": 8}"#, "it", true)
+        let config = PeftConfig::from_json(r#"{"r": 8}"#, "it", Some(UNET))
             .unwrap()
             .unwrap();
         let message = config.alpha("to_q", 4).unwrap_err().to_string();

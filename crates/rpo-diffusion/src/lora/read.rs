@@ -1,6 +1,5 @@
 //! Reading a LoRA file in any of the key formats.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use candle_core::{DType, Result, bail};
@@ -8,12 +7,14 @@ use rpo_files::printable::{printable, printable_name};
 use rpo_nn::weights::{Contents, Precision};
 
 use super::families::refuse_module;
-use super::file::{Format, Lora};
-use super::keys::{Key, Part, WRAPPED, bundled_embedding, is_text_encoder};
+use super::file::Lora;
+use super::keys::{Key, WRAPPED, bundled_embedding, is_text_encoder};
 use super::kinds::refuse_key;
+use super::left_out::LeftOut;
 use super::locate::{lora_file, refuse_pickled};
-use super::module::Found;
+use super::network::Network;
 use super::peft::{self, PeftConfig};
+use super::text_networks::TextNetworks;
 use super::unet_names;
 use super::write::ADAPTER_METADATA;
 
@@ -23,6 +24,9 @@ const RELEASED_LAYERS: usize = 2;
 impl Lora {
     /// Reads a safetensors file, peft's in a folder of peft, or the only one in another folder; f16, bf16, f32 and f64 become f32.
     /// `layers_per_block` is the U-Net's, for the released checkpoints' numbering of blocks: 2 in every released model.
+    ///
+    /// Of text encoders plain LoRA on CLIP's attention and MLP is read under the names of kohya and diffusers; other keys are left out,
+    /// with a note.
     ///
     /// α is that of the module's key `.alpha`, of peft's configuration in the header (diffusers) or beside the file
     /// (`adapter_config.json`, for keys in peft's format); where there are several, they must agree; where there is none, the rank.
@@ -53,10 +57,9 @@ fn collect(
     beside: impl FnOnce() -> Result<Option<PeftConfig>>,
 ) -> Result<Lora> {
     let label = contents.label();
-    let mut found: BTreeMap<String, Found> = BTreeMap::new();
+    let mut unet = Network::default();
+    let mut text = TextNetworks::default();
     let mut left_out = LeftOut::default();
-    let (mut format, mut precisions, mut adapter) = (None, Vec::new(), None);
-    let (mut peft_keys, mut wrapped) = (false, None);
     let names = || contents.tensors().map(|tensor| tensor.name());
     for tensor in contents.tensors() {
         let name = tensor.name();
@@ -65,7 +68,7 @@ fn collect(
             continue;
         }
         if is_text_encoder(name) {
-            left_out.text_encoder.insert(place_of(name));
+            text.add(tensor, &mut left_out, label)?;
             continue;
         }
         let Some(key) = Key::parse(name) else {
@@ -93,40 +96,31 @@ fn collect(
                 )
             )
         };
-        if let (Some(first), Some(second)) = (adapter, key.adapter)
-            && first != second
-        {
-            bail!(
-                "{label}: it holds two adapters, `{}` and `{}`\n  hint: save each by itself: save_pretrained(..., selected_adapters=[...])",
-                printable_name(first),
-                printable_name(second)
-            )
-        }
-        adapter = adapter.or(key.adapter);
-        format = format.or(key.format);
-        if key.part != Part::Alpha {
-            precisions.push(tensor.precision());
-        }
-        if key.format == Some(Format::Peft) {
-            peft_keys = true;
-            wrapped = wrapped.or(key.place.contains(WRAPPED).then_some(name));
-        }
-        let entry = found.entry(module.clone()).or_default();
-        entry.add(&key, tensor, &module, label)?;
+        unet.add(&key, tensor, ("", module), label)?;
     }
-    let Some(format) = format else {
-        bail!("{}", left_out.nothing_else(label, found.is_empty()))
+    let text = text.plain();
+    let Some(format) = unet.format else {
+        bail!(
+            "{}",
+            left_out.nothing_else(label, text.len(), unet.is_empty())
+        )
     };
-    let mut configs = Vec::new();
-    if let Some(text) = contents.metadata().get(ADAPTER_METADATA) {
-        let source = format!("{label}: metadata {ADAPTER_METADATA}");
-        configs.extend(PeftConfig::from_json(text, &source, true)?);
-    }
-    if peft_keys {
-        configs.extend(beside()?);
-    }
+    let header = |part: &str| match contents.metadata().get(ADAPTER_METADATA) {
+        Some(config) => {
+            let source = format!("{label}: metadata {ADAPTER_METADATA}");
+            PeftConfig::from_json(config, &source, Some(part))
+        }
+        None => Ok(None),
+    };
+    let own = header("unet")?;
+    let beside = match unet.of_peft || text.of_peft() {
+        true => beside()?,
+        false => None,
+    };
+    let configs = own.iter().chain(beside.as_ref().filter(|_| unet.of_peft));
+    let configs: Vec<&PeftConfig> = configs.collect();
     let mut notes = left_out.notes();
-    if let Some(name) = wrapped.filter(|_| configs.is_empty())
+    if let Some(name) = unet.wrapped.filter(|_| configs.is_empty())
         && !names().any(|name| name.ends_with(".alpha"))
     {
         notes.push(format!(
@@ -142,15 +136,14 @@ fn collect(
             printable(&keys)
         ));
     }
-    let build = |(name, found): (String, Found)| {
-        let module = found.build(&name, &configs, label)?;
-        Ok((name, module))
-    };
+    let precisions = unet.precisions.iter().copied().chain(text.precisions());
+    let dtype = dtype(&precisions.collect::<Vec<_>>());
     Ok(Lora {
-        modules: found.into_iter().map(build).collect::<Result<_>>()?,
+        modules: unet.build(&configs, "", label)?,
+        text: text.build(header, beside.as_ref(), label)?,
         metadata: contents.metadata().clone(),
         format,
-        dtype: dtype(&precisions),
+        dtype,
         notes,
     })
 }
@@ -161,48 +154,5 @@ fn dtype(precisions: &[Precision]) -> DType {
         Some((Precision::F16, rest)) if rest.iter().all(|p| *p == Precision::F16) => DType::F16,
         Some((Precision::Bf16, rest)) if rest.iter().all(|p| *p == Precision::Bf16) => DType::BF16,
         _ => DType::F32,
-    }
-}
-
-/// The module of a key, or all of it where its end is not known.
-fn place_of(name: &str) -> &str {
-    Key::parse(name).map_or(name, |key| key.place)
-}
-
-/// What is in a file besides a U-Net's adapters.
-#[derive(Default)]
-struct LeftOut<'a> {
-    text_encoder: BTreeSet<&'a str>,
-    embeddings: BTreeSet<&'a str>,
-}
-
-impl LeftOut<'_> {
-    fn notes(&self) -> Vec<String> {
-        let text = self.text_encoder.first().map(|first| {
-            format!(
-                "{} modules of a text encoder ({}, …) are not applied: only the U-Net's are",
-                self.text_encoder.len(),
-                printable_name(first)
-            )
-        });
-        let embeddings = (!self.embeddings.is_empty()).then(|| {
-            let names: Vec<_> = self.embeddings.iter().map(|e| printable_name(e)).collect();
-            format!(
-                "{} bundled embeddings ({}) are not applied: prompts with these words mean less than where the file was made",
-                names.len(),
-                names.join(", ")
-            )
-        });
-        text.into_iter().chain(embeddings).collect()
-    }
-
-    /// The refusal of a file without a matrix of a U-Net.
-    fn nothing_else(&self, label: &str, no_alpha: bool) -> String {
-        let alphas = if no_alpha { "" } else { ", and alphas alone" };
-        format!(
-            "{label}: no LoRA of a U-Net in it ({} modules of text encoders, {} embeddings{alphas})",
-            self.text_encoder.len(),
-            self.embeddings.len()
-        )
     }
 }

@@ -93,8 +93,8 @@ fn is_in_transformer(name: &str) -> bool {
     }
 }
 
-/// The number and the rest of `kind.7.rest`. No U-Net has a hundred blocks of anything.
-fn numbered<'a>(name: &'a str, kind: &str) -> Option<(u8, &'a str)> {
+/// The number and the rest of `kind.7.rest`. No U-Net and no text encoder has a hundred blocks of anything.
+pub(super) fn numbered<'a>(name: &'a str, kind: &str) -> Option<(u8, &'a str)> {
     let (number, rest) = name
         .strip_prefix(kind)?
         .strip_prefix('.')?

@@ -20,11 +20,13 @@ fn files_of_other_programs_are_read() -> Result<()> {
     let kohya = file("conv.kohya")?;
     assert_eq!((kohya.format, kohya.dtype), (Format::Kohya, DType::F32));
     assert_same(&kohya.modules, &known, 0.0);
-    let said = kohya.notes.first().expect("a text encoder's part");
-    assert!(
-        said.contains("lora_te_text_model_encoder_layers_0_self_attn_q_proj"),
-        "{said}"
-    );
+    assert_eq!(kohya.notes, Vec::<String>::new());
+    let [text] = kohya.text.as_slice() else {
+        panic!("the text encoder's part: {:?}", kohya.text)
+    };
+    let q = &text["text_model.encoder.layers.0.self_attn.q_proj"];
+    assert_eq!((text.len(), q.a.dims(), q.alpha), (1, &[2, 4][..], 2.0));
+    assert!(peft.text.is_empty());
     assert_eq!(kohya.metadata["ss_network_dim"], "2");
 
     // The older formats do not store α: it is the rank.

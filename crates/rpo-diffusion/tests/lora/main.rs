@@ -12,3 +12,5 @@ mod networks;
 mod refusals;
 mod round_trip;
 mod strength;
+mod text;
+mod text_files;

@@ -49,8 +49,34 @@ fn arbitrary_lora() -> impl Strategy<Value = Lora> {
                 let alpha = f64::from(alpha) / 2.0 + if even { 0.0 } else { i as f64 };
                 modules.insert(name, LoraModule { a, b, alpha });
             }
+            // Of SDXL's encoders none, the first, the second or both.
+            let text = (0..seed as usize % 3).map(|encoder| {
+                let named = |layer: usize| {
+                    let kinds = [
+                        "self_attn.q_proj",
+                        "self_attn.out_proj",
+                        "mlp.fc1",
+                        "mlp.fc2",
+                    ];
+                    let kind = kinds[(layer + encoder) % kinds.len()];
+                    format!("text_model.encoder.layers.{layer}.{kind}")
+                };
+                let present = encoder == 1 || seed % 2 == 0;
+                let layers = (0..if present { rank } else { 0 }).map(|layer| {
+                    let rank = if even { rank } else { rank + layer };
+                    let (a, b) = (random(vec![rank, 5]), random(vec![3, rank]));
+                    let alpha = f64::from(alpha) / 2.0;
+                    (named(3 * layer), LoraModule { a, b, alpha })
+                });
+                layers.collect()
+            });
+            let mut text: Vec<BTreeMap<String, LoraModule>> = text.collect();
+            while text.last().is_some_and(BTreeMap::is_empty) {
+                text.pop();
+            }
             Lora {
                 modules,
+                text,
                 metadata: BTreeMap::from([("rpo.seed".into(), seed.to_string())]),
                 format: Format::Kohya,
                 dtype,
@@ -64,7 +90,7 @@ proptest! {
 
     #[test]
     fn files_come_back_as_they_were(lora in arbitrary_lora(), sdxl: bool) {
-        let base = if sdxl { BaseModel::Sdxl } else { BaseModel::Sd1 };
+        let base = if sdxl || lora.text.len() > 1 { BaseModel::Sdxl } else { BaseModel::Sd1 };
         for (bytes, format) in [
             (lora.to_kohya(base, 2).unwrap(), Format::Kohya),
             (lora.to_peft(None).unwrap(), Format::Peft),
@@ -72,6 +98,10 @@ proptest! {
             let read = Lora::from_bytes(&bytes, "it", 2).unwrap();
             assert_eq!((read.format, read.dtype), (format, lora.dtype));
             assert_same(&read.modules, &lora.modules, 0.0);
+            assert_eq!(read.text.len(), lora.text.len());
+            for (read, known) in read.text.iter().zip(&lora.text) {
+                assert_same(read, known, 0.0);
+            }
             assert_eq!(&read.metadata["rpo.seed"], &lora.metadata["rpo.seed"]);
         }
     }

@@ -27,7 +27,31 @@ fn files() -> Result<Vec<Vec<u8>>> {
     let names = ["lora_A.weight", "lora_B.weight"].map(|end| format!("{peft}.{end}"));
     let [a, b] = names.each_ref().map(String::as_str);
     let plain = tensors(&[(a, &[2, 8]), (b, &[8, 2])], Precision::F16);
-    golden.into_iter().chain([small, plain]).collect()
+    // With adapters of SDXL's text encoders.
+    let te = |n: usize, end: &str| {
+        format!("lora_te{n}_text_model_encoder_layers_{n}_self_attn_q_proj.{end}")
+    };
+    let ends = ["lora_down.weight", "lora_up.weight", "alpha"];
+    let texts = [1, 2].map(|n| ends.map(|end| te(n, end)));
+    let [a, b, alpha] = texts[0].each_ref().map(String::as_str);
+    let [a2, b2, alpha2] = texts[1].each_ref().map(String::as_str);
+    let module = "lora_unet_input_blocks_4_1_transformer_blocks_1_attn1_to_q";
+    let names = ["lora_down.weight", "lora_up.weight"].map(|end| format!("{module}.{end}"));
+    let [down, up] = names.each_ref().map(String::as_str);
+    let text = tensors(
+        &[
+            (down, &[2, 8]),
+            (up, &[8, 2]),
+            (a, &[2, 4]),
+            (b, &[4, 2]),
+            (alpha, &[]),
+            (a2, &[1, 6]),
+            (b2, &[6, 1]),
+            (alpha2, &[]),
+        ],
+        Precision::F32,
+    );
+    golden.into_iter().chain([small, plain, text]).collect()
 }
 
 fn seeds() -> Result<Vec<Case>> {
@@ -46,7 +70,7 @@ pub(super) const FILE: Target = Target::new(
 
 /// What must hold of a LoRA that was read.
 fn hold(lora: &Lora) -> Result<()> {
-    for (name, module) in &lora.modules {
+    for (name, module) in lora.modules.iter().chain(lora.text.iter().flatten()) {
         ensure_fault(finite(&module.a)? && finite(&module.b)?, || {
             format!("module `{name}` is not finite")
         })?;
@@ -67,7 +91,19 @@ fn hold(lora: &Lora) -> Result<()> {
         ensure_fault(again.modules.keys().eq(lora.modules.keys()), || {
             "other modules when read again".into()
         })?;
-        for (old, new) in lora.modules.values().zip(again.modules.values()) {
+        let texts = |lora: &Lora| {
+            let names = lora.text.iter().map(|part| part.keys().cloned().collect());
+            names.collect::<Vec<Vec<String>>>()
+        };
+        ensure_fault(texts(&again) == texts(lora), || {
+            "other modules of text encoders when read again".into()
+        })?;
+        let all = |lora: &'_ Lora| {
+            let text = lora.text.iter().flat_map(|part| part.values().cloned());
+            let modules: Vec<_> = lora.modules.values().cloned().chain(text).collect();
+            modules
+        };
+        for (old, new) in all(lora).iter().zip(&all(&again)) {
             let near = (old.alpha - new.alpha).abs()
                 <= 1e-6 * old.alpha.abs() + f64::from(f32::MIN_POSITIVE);
             ensure_fault(near, || {
