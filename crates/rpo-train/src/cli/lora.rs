@@ -16,7 +16,8 @@ use rpo_encoders::folder;
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::printable::{printable, printable_name};
 use rpo_files::{say, tell};
-use rpo_nn::weights::{MAX_SHARD_SIZE, Precision, pt, write_sharded};
+use rpo_nn::lora::LoraModule;
+use rpo_nn::weights::{Archive, MAX_SHARD_SIZE, Precision, pt, write_sharded};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -96,6 +97,9 @@ enum Family {
     Sdxl,
 }
 
+/// The folders of the text encoders.
+const ENCODERS: [&str; 2] = ["text_encoder", "text_encoder_2"];
+
 /// ResNet blocks per down block in every released U-Net.
 const LAYERS_PER_BLOCK: usize = 2;
 
@@ -148,17 +152,41 @@ fn merge(args: &MergeArgs, scale: f64) -> Result<()> {
     };
     lora.refuse_overflow(&archive, scale, largest)
         .or_bad_input(args.lora.display())?;
+    let encoders = match pipeline {
+        true => text_encoders(&model, &lora).or_bad_input(args.lora.display())?,
+        false => Vec::new(),
+    };
+    for (i, _, archive) in &encoders {
+        lora.refuse_overflow_text(*i, archive, scale, largest)
+            .or_bad_input(args.lora.display())?;
+    }
+    if lora.has_text() && !pipeline {
+        tell!(
+            "{}: its adapters of text encoders are passed over: {} is a U-Net alone",
+            args.lora.display(),
+            model.display()
+        );
+    }
+    let texts = encoders.iter().map(|(i, part, archive)| {
+        let items = lora.merged_text(*i, archive, scale);
+        Ok((*part, items.or_bad_input(args.lora.display())?))
+    });
+    let texts = texts.collect::<Result<Vec<_>>>()?;
     let staging = Staging::begin(&args.to)?;
     let (to, precision) = (staging.path(), Precision::from(args.dtype));
     if pipeline {
+        let trained: Vec<&str> = texts.iter().map(|(part, _)| *part).collect();
         let how = How {
             variant: None,
             link: args.link,
             precision,
-            trained: &[],
+            trained: &trained,
         };
         export::copy_rest(&model, to, how)?;
         export::write_unet(&model, to, items, precision, &pt())?;
+        for (part, items) in texts {
+            export::write_weights(&to.join(part), "model", items, precision, &pt())?;
+        }
     } else {
         export::copy_part(&unet, to)?;
         let stem = "diffusion_pytorch_model";
@@ -174,12 +202,27 @@ fn merge(args: &MergeArgs, scale: f64) -> Result<()> {
         ))?;
     }
     staging.finish()?;
+    let of_texts = encoders.iter().map(|(i, ..)| lora.text[*i].len());
     say!(
         "{}: {} modules, {scale} times",
         args.to.display(),
-        lora.modules.len()
+        lora.modules.len() + of_texts.sum::<usize>()
     );
     Ok(())
+}
+
+/// The weights of the text encoders of a model that the LoRA has adapters for, with number and folder.
+fn text_encoders(
+    model: &Path,
+    lora: &Lora,
+) -> candle_core::Result<Vec<(usize, &'static str, Archive)>> {
+    let there = ENCODERS.iter().filter(|part| model.join(part).is_dir());
+    lora.check_encoders(there.count())?;
+    let parts = ENCODERS.into_iter().enumerate().zip(&lora.text);
+    let adapted = parts.filter(|(_, modules)| !modules.is_empty());
+    adapted
+        .map(|((i, part), _)| Ok((i, part, folder::open_archive(&model.join(part), None)?)))
+        .collect()
 }
 
 fn convert(args: &ConvertArgs) -> Result<()> {
@@ -210,7 +253,7 @@ fn convert(args: &ConvertArgs) -> Result<()> {
     say!(
         "{}: {} modules of {} ({})",
         args.to.display(),
-        lora.modules.len(),
+        lora.modules.len() + lora.text.iter().map(BTreeMap::len).sum::<usize>(),
         base.architecture(),
         lora.format.name()
     );
@@ -219,9 +262,9 @@ fn convert(args: &ConvertArgs) -> Result<()> {
 
 fn info(path: &Path, full: bool) -> Result<()> {
     let lora = read(path, LAYERS_PER_BLOCK)?;
-    let numbers: usize = lora
-        .modules
-        .values()
+    let each = || std::iter::once(&lora.modules).chain(&lora.text);
+    let numbers: usize = each()
+        .flat_map(|modules| modules.values())
         .map(|m| m.a.elem_count() + m.b.elem_count())
         .sum();
     let or = |value: Option<String>| value.unwrap_or_else(|| "differs by module".into());
@@ -231,17 +274,10 @@ fn info(path: &Path, full: bool) -> Result<()> {
     say!("alpha      {}", or(lora.alpha().map(|a| a.to_string())));
     say!("values     {:?}, {:.2} M", lora.dtype, numbers as f64 / 1e6);
     say!("modules    {}", lora.modules.len());
-    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    for name in lora.modules.keys() {
-        // Indices of lists are left out, except that `to_out.0` stays one kind of layer.
-        let parts: Vec<&str> = name.split('.').collect();
-        let from = parts.iter().rposition(|p| p.parse::<usize>().is_err());
-        *kinds
-            .entry(parts[from.unwrap_or(0)..].join("."))
-            .or_default() += 1;
-    }
-    for (kind, count) in kinds {
-        say!("           {count:>4} {kind}");
+    kinds(&lora.modules);
+    for (part, modules) in ENCODERS.into_iter().zip(&lora.text) {
+        say!("{part:<16} {}", modules.len());
+        kinds(modules);
     }
     for (key, value) in &lora.metadata {
         let end = match value.char_indices().nth(100) {
@@ -257,6 +293,22 @@ fn info(path: &Path, full: bool) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Prints how many modules there are of each kind of layer.
+fn kinds(modules: &BTreeMap<String, LoraModule>) {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for name in modules.keys() {
+        // Indices of lists are left out, except that `to_out.0` stays one kind of layer.
+        let parts: Vec<&str> = name.split('.').collect();
+        let from = parts.iter().rposition(|p| p.parse::<usize>().is_err());
+        *kinds
+            .entry(parts[from.unwrap_or(0)..].join("."))
+            .or_default() += 1;
+    }
+    for (kind, count) in kinds {
+        say!("           {count:>4} {kind}");
+    }
 }
 
 /// Reads a LoRA and prints what is ignored in it.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use image::{RgbImage, imageops};
 use minijinja::{AutoEscape, Environment, context};
 use rpo_diffusion::lora::{BaseModel, for_a1111, for_comfyui};
+use rpo_diffusion::textual_inversion::FILE;
 use rpo_experiment::plan::Cell;
 use rpo_experiment::run::Folder;
 use rpo_experiment::run::choices;
@@ -92,6 +93,10 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<Stri
         schedule => schedule(&arm.training),
         rank => lora.rank, alpha => lora.alpha, dropout => lora.dropout,
         targets => lora.targets, seed => cell.seed,
+        // In the LoRA files, or beside them.
+        text_adapters => arm.text_encoder.as_ref().filter(|keys| keys.rank > 0),
+        text_folder => arm.text_encoder.as_ref().is_some_and(|keys| keys.rank == 0),
+        embedding => arm.token.as_ref().map(|_| FILE), word => &subject.token,
         reward_model => &setup.experiment.encoders.reward,
         pictures => scored.last().map_or(0, |v| v.scores.len()),
         rewards => rewards(setup, scored)?,

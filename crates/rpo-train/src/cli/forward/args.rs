@@ -53,7 +53,7 @@ pub(in crate::cli) struct ForwardArgs {
     /// safetensors file for the results
     #[arg(long)]
     pub(super) output: PathBuf,
-    /// With `--part unet`: LoRA file, or the folder of a kept checkpoint, to apply to the weights
+    /// With `--part unet`, or `--part text` of a whole model: LoRA file, or the folder of a kept checkpoint, to apply to the weights
     #[arg(long, value_name = "FILE", conflicts_with = "grad")]
     pub(super) lora: Option<PathBuf>,
     /// With `--lora`: scale of the LoRA

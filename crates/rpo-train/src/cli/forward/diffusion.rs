@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use rpo_diffusion::lora::Lora;
 use rpo_diffusion::textual_inversion;
 use rpo_diffusion::{
-    Conditioning, Pipeline, UNet2DConditionModel, load_unet, load_vae, xl_conditioning,
+    Conditioning, Pipeline, UNet2DConditionModel, UNetConfig, load_unet, load_vae, xl_conditioning,
 };
 use rpo_encoders::clip::{ClipTextModel, ClipTextOutput};
 use rpo_encoders::tokenizer::ClipTokenizer;
@@ -43,10 +43,7 @@ pub(super) fn unet(
     let (config, params) = load_unet(&part_folder(model, "unet"), None).or_bad_input("--model")?;
     let mut params = params.at(place)?;
     if let Some((path, scale)) = lora {
-        let lora = Lora::read(path, config.layers(0)).or_bad_input("--lora")?;
-        for note in &lora.notes {
-            tell!("{}: {note}", path.display());
-        }
+        let lora = read_lora(path, config.layers(0))?;
         let adapters = lora.adapters(&params).or_bad_input("--lora")?;
         adapters.set_scale(scale);
         params = params.with_adapters(&adapters);
@@ -59,6 +56,15 @@ pub(super) fn unet(
         .forward(&sample, &timestep, &text)
         .or_bad_input("--inputs")?;
     Ok(Results::from([("sample".into(), nchw(&out)?)]))
+}
+
+/// A LoRA, whose notes are told.
+fn read_lora(path: &Path, layers_per_block: usize) -> Result<Lora> {
+    let lora = Lora::read(path, layers_per_block).or_bad_input("--lora")?;
+    for note in &lora.notes {
+        tell!("{}: {note}", path.display());
+    }
+    Ok(lora)
 }
 
 /// `sample` `[B, 3, H, W]` in [-1, 1] to `mean` and `logvar`.
@@ -87,17 +93,21 @@ pub(super) fn vae_decode(model: &Path, inputs: &Inputs, place: &Place) -> Result
     Ok(Results::from([("sample".into(), nchw(&picture)?)]))
 }
 
-/// Token ids, from the file or from texts, to the states of one text encoder, or of SDXL's two.
+/// Token ids, from the file or from texts, to the states of one text encoder, or of SDXL's two; `lora`: a file to apply to their
+/// weights, and its scale.
 pub(super) fn text(
     model: &Path,
+    lora: Option<(&Path, f64)>,
     inputs: Option<&Inputs>,
     texts: &[String],
     place: &Place,
 ) -> Result<Results> {
     let mut results = Results::new();
-    let first = tower(model, "", inputs, texts, place, &mut results)?;
+    let lora = lora.map(|lora| text_lora(model, lora)).transpose()?;
+    let lora = lora.as_ref().map(|(lora, scale)| (lora, *scale));
+    let first = tower((model, 0), lora, inputs, texts, place, &mut results)?;
     let conditioning: Conditioning = if model.join("text_encoder_2").is_dir() {
-        let second = tower(model, "_2", inputs, texts, place, &mut results)?;
+        let second = tower((model, 1), lora, inputs, texts, place, &mut results)?;
         results.insert(
             "last_hidden_state_2".into(),
             second.last_hidden_state.clone(),
@@ -129,7 +139,15 @@ pub(super) fn words(args: &ForwardArgs, place: &Place) -> Result<Results> {
         Some(path) => textual_inversion::read(path).or_bad_input("--embedding")?,
         None => Vec::new(),
     };
-    let texts = pipeline.texts().with_words(&words);
+    let texts = match &args.lora {
+        None => pipeline.texts().clone(),
+        Some(path) => {
+            let lora = read_lora(path, pipeline.unet_config.layers(0))?;
+            let texts = lora.texts(pipeline.texts(), args.lora_scale);
+            texts.or_bad_input("--lora")?
+        }
+    };
+    let texts = texts.with_words(&words);
     let texts = texts.or_bad_input("--embedding")?;
     let conditioning = texts.encode(&args.texts, 1024)?;
     let mut results = Results::from([("encoder_hidden_states".into(), conditioning.hidden_states)]);
@@ -139,16 +157,42 @@ pub(super) fn words(args: &ForwardArgs, place: &Place) -> Result<Results> {
     Ok(results)
 }
 
+/// The LoRA for the text encoders of a whole model, and its scale.
+fn text_lora(model: &Path, (path, scale): (&Path, f64)) -> Result<(Lora, f64)> {
+    let unet = model.join("unet/config.json");
+    if !unet.is_file() || !model.join("text_encoder").is_dir() {
+        return Err(BadInput::new(format!(
+            "--lora with --part text: {} is no whole model, and a text encoder alone does not tell which one of a LoRA's it is\n  hint: name the model's folder",
+            model.display()
+        )));
+    }
+    let config = UNetConfig::load(&unet).or_bad_input("--model")?;
+    let lora = read_lora(path, config.layers(0))?;
+    let encoders = 1 + usize::from(model.join("text_encoder_2").is_dir());
+    lora.check_encoders(encoders).or_bad_input("--lora")?;
+    Ok((lora, scale))
+}
+
+/// The output of the model's text encoder number `encoder`, from 0.
 fn tower(
-    model: &Path,
-    suffix: &str,
+    (model, encoder): (&Path, usize),
+    lora: Option<(&Lora, f64)>,
     inputs: Option<&Inputs>,
     texts: &[String],
     place: &Place,
     results: &mut Results,
 ) -> Result<ClipTextOutput> {
+    let suffix = ["", "_2"][encoder.min(1)];
     let dir = part_folder(model, &format!("text_encoder{suffix}"));
-    let encoder = ClipTextModel::load(&dir, None, place).or_bad_input("--model")?;
+    let encoder = match lora {
+        None => ClipTextModel::load(&dir, None, place).or_bad_input("--model")?,
+        Some((lora, scale)) => {
+            let (config, own) = ClipTextModel::open(&dir, None).or_bad_input("--model")?;
+            let adapted = lora.text_encoder(encoder, &own, scale);
+            let adapted = adapted.or_bad_input("--lora")?;
+            ClipTextModel::new(&config, &adapted.root(), &Place::default())?
+        }
+    };
     let name = format!("input_ids{suffix}");
     let ids = if texts.is_empty() {
         let inputs = inputs.ok_or_else(|| BadInput::new("--part text needs --inputs or --text"))?;

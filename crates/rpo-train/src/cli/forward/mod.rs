@@ -33,9 +33,9 @@ pub(super) fn forward(mut args: ForwardArgs) -> Result<()> {
             "--grad goes with --part unet: only the U-Net is trained",
         ));
     }
-    if args.lora.is_some() && args.part != Part::Unet {
+    if args.lora.is_some() && !matches!(args.part, Part::Unet | Part::Text) {
         return Err(BadInput::new(
-            "--lora goes with --part unet: only the U-Net is adapted",
+            "--lora goes with --part unet and --part text: only these are adapted",
         ));
     }
     if args.embedding.is_some() && (args.part != Part::Text || args.texts.is_empty()) {
@@ -53,16 +53,14 @@ pub(super) fn forward(mut args: ForwardArgs) -> Result<()> {
     )?;
     let (place, _) = DeviceArgs::named(&args.device).open(&args.dtype)?;
     let inputs = args.inputs.as_deref().map(Inputs::read).transpose()?;
+    let lora = args.lora.as_deref().map(|path| (path, args.lora_scale));
     let results = match args.part {
         Part::Unet if args.grad.is_some() => gradient::run(args, need(&inputs)?),
-        Part::Unet => {
-            let lora = args.lora.as_deref().map(|path| (path, args.lora_scale));
-            diffusion::unet(&args.model, lora, need(&inputs)?, &place)
-        }
+        Part::Unet => diffusion::unet(&args.model, lora, need(&inputs)?, &place),
         Part::VaeEncode => diffusion::vae_encode(&args.model, need(&inputs)?, &place),
         Part::VaeDecode => diffusion::vae_decode(&args.model, need(&inputs)?, &place),
         Part::Text if args.embedding.is_some() => diffusion::words(args, &place),
-        Part::Text => diffusion::text(&args.model, inputs.as_ref(), &args.texts, &place),
+        Part::Text => diffusion::text(&args.model, lora, inputs.as_ref(), &args.texts, &place),
         Part::Align | Part::Clip | Part::Vit => encoders::run(
             args.part,
             &args.model,

@@ -5,11 +5,12 @@ use crate::files;
 use crate::runner::settings;
 use anyhow::{Context, Result};
 use rpo_data::subject::Subject;
-use rpo_diffusion::UNet2DConditionModel;
-use rpo_diffusion::lora::{About, Adapters, Lora, LoraConfig};
+use rpo_diffusion::lora::{About, Adapters, Lora, LoraConfig, LoraModule};
+use rpo_diffusion::{Texts, UNet2DConditionModel};
 use rpo_files::failure::OrBadInput;
 use rpo_files::tell;
 use rpo_nn::weights::Params;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The adapters for diffusers: the file that this program reads back.
@@ -65,11 +66,12 @@ impl Trainable for Adapted {
     }
 
     fn read(&self, base: Base, place: &Path, scale: f64) -> Result<Box<dyn Trained>> {
-        load_lora(base, &place.join(PEFT_FILE), scale)
+        let lora = read_lora(base, place)?;
+        Ok(Box::new(Over::of(base, &lora, PEFT_FILE.as_ref(), scale)?))
     }
 }
 
-/// The base with the adapters of a LoRA file, scaled by `scale`.
+/// The base with the adapters of a LoRA file on its U-Net and its text encoders, scaled by `scale`.
 ///
 /// # Errors
 /// If the file is missing, damaged or for another model, by path.
@@ -79,13 +81,44 @@ pub fn load_lora(base: Base, path: &Path, scale: f64) -> Result<Box<dyn Trained>
     for note in &lora.notes {
         tell!("{}: {note}", path.display());
     }
-    let adapters = lora.adapters(&base.pipeline.unet_params);
-    let adapters = adapters.or_bad_input(path.display())?;
-    adapters.set_scale(scale);
+    let over = Over::of(base, &lora, path, scale)?;
+    let texts = lora.texts(base.pipeline.texts(), scale);
+    let texts = texts.or_bad_input(path.display())?;
     Ok(Box::new(Over {
-        scale,
-        ..Over::new(base, adapters)?
+        texts: lora.has_text().then_some(texts),
+        text: lora.text,
+        ..over
     }))
+}
+
+/// The adapters of a checkpoint.
+///
+/// # Errors
+/// If the file is missing or damaged, by path.
+pub(super) fn read_lora(base: Base, place: &Path) -> Result<Lora> {
+    let layers = base.pipeline.unet_config.layers(0);
+    Lora::read(&place.join(PEFT_FILE), layers).or_bad_input("LoRA")
+}
+
+/// Writes both files of a checkpoint; returns their names. `targets` selected the U-Net's modules, where known.
+///
+/// # Errors
+/// I/O errors, by path.
+pub(super) fn write_lora(
+    mut lora: Lora,
+    targets: Option<&[String]>,
+    base: Base,
+    place: &Path,
+    about: &About,
+) -> Result<Vec<String>> {
+    lora.describe(about);
+    let peft = lora.to_peft(targets)?;
+    files::write(&place.join(PEFT_FILE), &peft)?;
+    let layers = base.pipeline.unet_config.layers(0);
+    let kohya = lora.to_kohya(about.base, layers)?;
+    let name = kohya_file(&about.name);
+    files::write(&place.join(&name), &kohya)?;
+    Ok(vec![name, PEFT_FILE.to_owned()])
 }
 
 /// The base with adapters. Base tensors are not copied: this network, the frozen one and the reference share them.
@@ -96,6 +129,10 @@ struct Over {
     scale: f64,
     tensors: Params,
     unet: UNet2DConditionModel,
+    /// The text encoders, if the file has adapters for them.
+    texts: Option<Texts>,
+    /// These adapters.
+    text: Vec<BTreeMap<String, LoraModule>>,
     base_weights: String,
 }
 
@@ -108,7 +145,20 @@ impl Over {
             scale: 1.0,
             unet: base.pipeline.unet(&tensors)?,
             tensors,
+            texts: None,
+            text: Vec::new(),
             base_weights: base.weights.to_owned(),
+        })
+    }
+
+    /// The U-Net with the adapters of a file, frozen.
+    fn of(base: Base, lora: &Lora, path: &Path, scale: f64) -> Result<Self> {
+        let adapters = lora.adapters(&base.pipeline.unet_params);
+        let adapters = adapters.or_bad_input(path.display())?;
+        adapters.set_scale(scale);
+        Ok(Self {
+            scale,
+            ..Self::new(base, adapters)?
         })
     }
 }
@@ -135,6 +185,14 @@ impl Trained for Over {
         Ok(base.pipeline.unet(&self.tensors.constant())?)
     }
 
+    fn frozen_texts(&self, _base: Base) -> Result<Option<Texts>> {
+        Ok(self.texts.clone())
+    }
+
+    fn adapters(&self) -> Option<(&Adapters, Option<&[String]>)> {
+        Some((&self.adapters, self.targets.as_deref()))
+    }
+
     fn merged(&self, base: Base) -> Result<Params> {
         let params = base.pipeline.unet_params.deep_copy(false)?;
         self.adapters.merge_into(&params, self.scale)?;
@@ -144,10 +202,18 @@ impl Trained for Over {
     fn fingerprint(&self) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.base_weights.as_bytes());
-        for (name, module) in self.adapters.modules()? {
-            hasher.update(&module.alpha.to_le_bytes());
-            files::hash_tensor(&mut hasher, &name, &module.a)?;
-            files::hash_tensor(&mut hasher, &name, &module.b)?;
+        let mut hash = |part: &str, modules: &BTreeMap<String, LoraModule>| {
+            hasher.update(part.as_bytes());
+            for (name, module) in modules {
+                hasher.update(&module.alpha.to_le_bytes());
+                files::hash_tensor(&mut hasher, name, &module.a)?;
+                files::hash_tensor(&mut hasher, name, &module.b)?;
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        hash("", &self.adapters.modules()?)?;
+        for (encoder, modules) in self.text.iter().enumerate() {
+            hash(&format!("text encoder {encoder}"), modules)?;
         }
         let hash = hasher.finalize().to_hex()[..32].to_owned();
         Ok(match self.scale {
@@ -166,14 +232,7 @@ impl Trained for Over {
     }
 
     fn save(&self, base: Base, place: &Path, about: &About) -> Result<Vec<String>> {
-        let mut lora = Lora::of(&self.adapters)?;
-        lora.describe(about);
-        let peft = lora.to_peft(self.targets.as_deref())?;
-        files::write(&place.join(PEFT_FILE), &peft)?;
-        let layers = base.pipeline.unet_config.layers(0);
-        let kohya = lora.to_kohya(about.base, layers)?;
-        let name = kohya_file(&about.name);
-        files::write(&place.join(&name), &kohya)?;
-        Ok(vec![name, PEFT_FILE.to_owned()])
+        let lora = Lora::of(&self.adapters)?;
+        write_lora(lora, self.targets.as_deref(), base, place, about)
     }
 }

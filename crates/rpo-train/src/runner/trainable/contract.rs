@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use rpo_data::subject::Subject;
-use rpo_diffusion::lora::About;
+use rpo_diffusion::lora::{About, Adapters};
 use rpo_diffusion::{Pipeline, Texts, UNet2DConditionModel, Word};
 use rpo_encoders::clip::ClipTextConfig;
 use rpo_experiment::TrainedPart;
@@ -105,6 +105,12 @@ pub trait Trained {
     /// Tensor errors.
     fn frozen_texts(&self, _base: Base) -> Result<Option<Texts>> {
         Ok(None)
+    }
+
+    /// The adapters, if they are what is trained of the U-Net, and the targets that selected their modules, where known: for files that
+    /// hold those of text encoders too.
+    fn adapters(&self) -> Option<(&Adapters, Option<&[String]>)> {
+        None
     }
 
     /// All tensors of an ordinary U-Net with the same predictions, for the export of a whole model.

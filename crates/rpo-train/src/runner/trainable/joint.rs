@@ -1,10 +1,11 @@
 //! A part of the U-Net, or none, trained together with parts of the text encoders.
 
+use super::adapters::write_lora;
 use super::contract::{Base, Shapes, Trainable, Trained, Unit};
 use super::reading::{Reading, TOKEN, TrainedReading};
 use anyhow::{Result, bail};
 use rpo_data::subject::Subject;
-use rpo_diffusion::lora::About;
+use rpo_diffusion::lora::{About, Lora};
 use rpo_diffusion::{Texts, UNet2DConditionModel, Word};
 use rpo_experiment::TrainedPart;
 use rpo_nn::weights::Params;
@@ -31,10 +32,11 @@ impl Trainable for Joint {
         unet.chain(self.reading.files()).collect()
     }
 
-    fn file(&self, _name: &str) -> Option<String> {
+    fn file(&self, name: &str) -> Option<String> {
         match &self.unet {
             // The word or the encoders beside it are needed too.
-            Some(_) => None,
+            Some(_) if !self.reading.files().is_empty() => None,
+            Some(unet) => unet.file(name),
             None => self.reading.file(),
         }
     }
@@ -56,7 +58,7 @@ impl Trainable for Joint {
         }
         let unet = self.unet.iter().map(|unet| unet.read(base, place, scale));
         let unet = unet.collect::<Result<Vec<_>>>()?.pop();
-        join(base, unet, self.reading.read(base, place)?)
+        join(base, unet, self.reading.read(base, place, scale)?)
     }
 }
 
@@ -204,8 +206,18 @@ impl Trained for Both {
 
     fn save(&self, base: Base, place: &Path, about: &About) -> Result<Vec<String>> {
         let unet = self.trained();
-        let unet = unet.iter().map(|unet| unet.save(base, place, about));
-        let mut files = unet.collect::<Result<Vec<_>>>()?.concat();
+        let text = self.reading.modules()?;
+        let mut files = match (unet, unet.and_then(Trained::adapters)) {
+            (Some(_), Some((adapters, targets))) if !text.is_empty() => {
+                let lora = Lora {
+                    text,
+                    ..Lora::of(adapters)?
+                };
+                write_lora(lora, targets, base, place, about)?
+            }
+            (Some(unet), _) => unet.save(base, place, about)?,
+            (None, _) => Vec::new(),
+        };
         files.extend(self.reading.save(base, place)?);
         Ok(files)
     }

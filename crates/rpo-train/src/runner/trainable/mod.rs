@@ -22,7 +22,8 @@ pub fn of(arm: &TrainingArm) -> Box<dyn Trainable> {
     match (unet, &arm.token, &arm.text_encoder) {
         (Some(unet), None, None) => unet,
         (unet, token, text_encoder) => {
-            let reading = reading::Reading::new(token.clone(), text_encoder.clone());
+            let beside_lora = arm.lora.is_some();
+            let reading = reading::Reading::new(token.clone(), text_encoder.clone(), beside_lora);
             Box::new(joint::Joint { unet, reading })
         }
     }

@@ -1,17 +1,20 @@
 //! What is trained of the text encoders: the vectors of a new word, and the encoders themselves.
 
+use super::adapters::read_lora;
 use super::contract::{Base, Shapes, Unit};
 use super::text_encoder::{ENCODERS, Encoder, is_trained, lora};
 use crate::files;
 use anyhow::{Context, Result};
 use candle_core::{Tensor, Var};
 use rpo_data::subject::Subject;
+use rpo_diffusion::lora::LoraModule;
 use rpo_diffusion::textual_inversion::{self, FILE};
 use rpo_diffusion::{Texts, Word};
 use rpo_encoders::clip::ClipTextModel;
 use rpo_experiment::{TextEncoder, Token};
 use rpo_files::failure::OrBadInput;
 use rpo_nn::weights::Params;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Prefix of the vectors' names among all trained tensors.
@@ -25,11 +28,22 @@ const CONFIG: &str = "config.json";
 pub(super) struct Reading {
     token: Option<Token>,
     encoder: Option<TextEncoder>,
+    /// Whether checkpoints have the encoders' adapters in the LoRA files of the U-Net's; else the encoders have folders.
+    in_lora: bool,
 }
 
 impl Reading {
-    pub(super) fn new(token: Option<Token>, encoder: Option<TextEncoder>) -> Self {
-        Self { token, encoder }
+    /// `beside_lora`: whether the U-Net is trained by adapters.
+    pub(super) fn new(
+        token: Option<Token>,
+        encoder: Option<TextEncoder>,
+        beside_lora: bool,
+    ) -> Self {
+        Self {
+            in_lora: beside_lora && encoder.as_ref().is_some_and(|keys| keys.rank > 0),
+            token,
+            encoder,
+        }
     }
 
     /// The folder of kept checkpoints where nothing else is trained.
@@ -42,7 +56,8 @@ impl Reading {
 
     pub(super) fn files(&self) -> Vec<String> {
         let word = self.token.as_ref().map(|_| FILE.to_owned());
-        let folders = ENCODERS.iter().filter(|_| self.encoder.is_some());
+        let in_folders = self.encoder.is_some() && !self.in_lora;
+        let folders = ENCODERS.iter().filter(|_| in_folders);
         let of_encoders =
             folders.flat_map(|folder| [CONFIG, WEIGHTS].map(|f| format!("{folder}/{f}")));
         word.into_iter().chain(of_encoders).collect()
@@ -98,11 +113,24 @@ impl Reading {
                 })
             }
         };
-        TrainedReading::new(self, own, word, unit)
+        TrainedReading::new(self, own, word, self.encoders(own, unit)?)
     }
 
-    /// Reads what [`TrainedReading::save`] wrote.
-    pub(super) fn read(&self, base: Base, place: &Path) -> Result<TrainedReading> {
+    /// The model's own encoders, to be trained.
+    fn encoders(&self, own: &Texts, unit: Unit) -> Result<Vec<Encoder>> {
+        let mut encoders = Vec::new();
+        if let Some(keys) = &self.encoder {
+            let open = own.open()?;
+            let xl = open.len() > 1;
+            for (i, read) in open.into_iter().enumerate() {
+                encoders.push(Encoder::new(keys, read, i, xl, unit)?);
+            }
+        }
+        Ok(encoders)
+    }
+
+    /// Reads what was saved, for inference; adapters count `scale` times.
+    pub(super) fn read(&self, base: Base, place: &Path, scale: f64) -> Result<TrainedReading> {
         let own = base.pipeline.texts();
         let word = match self.token {
             None => None,
@@ -112,15 +140,35 @@ impl Reading {
                 words.into_iter().next()
             }
         };
-        let read = TrainedReading::new(self, own, word, &mut |_, n| vec![0.0; n])?;
-        for (encoder, folder) in read.encoders.iter().zip(ENCODERS) {
+        let encoders = match self.in_lora {
+            true => self.from_lora(base, place, scale)?,
+            false => self.from_folders(own, place)?,
+        };
+        TrainedReading::new(self, own, word, encoders)
+    }
+
+    fn from_folders(&self, own: &Texts, place: &Path) -> Result<Vec<Encoder>> {
+        let mut encoders = self.encoders(own, &mut |_, n| vec![0.0; n])?;
+        for (encoder, folder) in encoders.iter_mut().zip(ENCODERS) {
             let path = place.join(folder).join(WEIGHTS);
             let file = Params::open(&path, false).or_bad_input("checkpoint")?;
             encoder
                 .set(&file)
                 .with_context(|| path.display().to_string())?;
         }
-        Ok(read)
+        Ok(encoders)
+    }
+
+    fn from_lora(&self, base: Base, place: &Path, scale: f64) -> Result<Vec<Encoder>> {
+        let lora = read_lora(base, place)?;
+        let open = base.pipeline.texts().open()?;
+        let encoders = open.into_iter().enumerate();
+        let encoders = encoders.map(|(i, read)| {
+            let modules = lora.text.get(i).cloned().unwrap_or_default();
+            Encoder::adapted(read, &modules, scale)
+        });
+        let encoders = encoders.collect::<Result<Vec<_>>>();
+        encoders.or_bad_input(place.display())
     }
 }
 
@@ -132,20 +180,19 @@ pub(super) struct TrainedReading {
     /// Norm of each vector at the start, where it is kept.
     norms: Vec<Vec<f32>>,
     encoders: Vec<Encoder>,
+    /// As in [`Reading`].
+    in_lora: bool,
     own: Texts,
     texts: Texts,
 }
 
 impl TrainedReading {
-    fn new(keys: &Reading, own: &Texts, word: Option<Word>, unit: Unit) -> Result<Self> {
-        let mut encoders = Vec::new();
-        if let Some(of_encoder) = &keys.encoder {
-            let open = own.open()?;
-            let xl = open.len() > 1;
-            for (i, read) in open.into_iter().enumerate() {
-                encoders.push(Encoder::new(of_encoder, read, i, xl, unit)?);
-            }
-        }
+    fn new(
+        keys: &Reading,
+        own: &Texts,
+        word: Option<Word>,
+        encoders: Vec<Encoder>,
+    ) -> Result<Self> {
         let (mut norms, mut rows) = (Vec::new(), None);
         if let Some(word) = &word {
             if keys.token.as_ref().is_some_and(|keys| keys.keep_norm) {
@@ -169,6 +216,7 @@ impl TrainedReading {
             rows,
             norms,
             encoders,
+            in_lora: keys.in_lora,
             own: own.clone(),
             texts,
         })
@@ -212,11 +260,19 @@ impl TrainedReading {
         self.encoders.iter().map(Encoder::merged).collect()
     }
 
+    /// The adapters of each encoder by the names of released ones, if they belong into the U-Net's LoRA files.
+    pub(super) fn modules(&self) -> Result<Vec<BTreeMap<String, LoraModule>>> {
+        let encoders = self.encoders.iter().filter(|_| self.in_lora);
+        encoders.map(Encoder::modules).collect()
+    }
+
     /// Hash of what is trained.
     pub(super) fn fingerprint(&self) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.token.as_deref().unwrap_or_default().as_bytes());
-        for (name, params) in self.params() {
+        let rows = self.rows.iter().map(|rows| (TOKEN, rows));
+        let encoders = self.encoders.iter().map(Encoder::shown);
+        for (name, params) in rows.chain(ENCODERS.into_iter().zip(encoders)) {
             hasher.update(name.as_bytes());
             hasher.update(files::fingerprint(&params.detached())?.as_bytes());
         }
@@ -240,7 +296,8 @@ impl TrainedReading {
             files::write(&place.join(FILE), &textual_inversion::to_bytes(&word)?)?;
             written.push(FILE.to_owned());
         }
-        for (encoder, folder) in self.encoders.iter().zip(ENCODERS) {
+        let in_folders = self.encoders.iter().filter(|_| !self.in_lora);
+        for (encoder, folder) in in_folders.zip(ENCODERS) {
             // The unchanged configuration, so that the folder opens wherever the base model's does.
             let config = std::fs::read(base.pipeline.folder.join(folder).join(CONFIG))?;
             files::write(&place.join(folder).join(CONFIG), &config)?;

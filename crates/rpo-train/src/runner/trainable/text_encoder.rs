@@ -2,11 +2,12 @@
 
 use super::contract::Unit;
 use anyhow::{Context, Result};
-use rpo_diffusion::lora::{Adapters, LoraConfig, LoraInit};
+use rpo_diffusion::lora::{Adapters, LoraConfig, LoraInit, LoraModule, as_in_encoder, as_released};
 use rpo_encoders::clip::{ClipTextConfig, ClipTextModel};
 use rpo_experiment::TextEncoder;
 use rpo_nn::Place;
 use rpo_nn::weights::Params;
+use std::collections::BTreeMap;
 
 /// The folders of the text encoders in a model and in a checkpoint, and the prefixes of their tensors.
 pub(super) const ENCODERS: [&str; 2] = ["text_encoder", "text_encoder_2"];
@@ -41,6 +42,10 @@ pub(super) struct Encoder {
     /// All tensors, those that are trained in place of the base's.
     pub(super) tensors: Params,
     trained: Over,
+    /// How often adapters count.
+    scale: f64,
+    /// Whether `tensors` are those of a checkpoint: then the adapters are in them.
+    merged: bool,
 }
 
 /// What is trained of it.
@@ -78,7 +83,43 @@ impl Encoder {
             config,
             tensors,
             trained,
+            scale: 1.0,
+            merged: false,
         })
+    }
+
+    /// One with given adapters, by the names of released encoders, frozen; they count `scale` times.
+    pub(super) fn adapted(
+        (config, frozen): (ClipTextConfig, Params),
+        modules: &BTreeMap<String, LoraModule>,
+        scale: f64,
+    ) -> Result<Self> {
+        let modules = as_in_encoder(modules, &frozen);
+        let adapters = Adapters::from_modules(&frozen, &modules, false)?;
+        adapters.set_scale(scale);
+        Ok(Self {
+            config,
+            tensors: frozen.with_adapters(&adapters),
+            trained: Over::Adapters(adapters),
+            scale,
+            merged: false,
+        })
+    }
+
+    /// Its adapters by the names of released encoders; none if its weights are trained.
+    pub(super) fn modules(&self) -> Result<BTreeMap<String, LoraModule>> {
+        Ok(match &self.trained {
+            Over::Weights(_) => BTreeMap::new(),
+            Over::Adapters(adapters) => as_released(adapters.modules()?),
+        })
+    }
+
+    /// The tensors that tell this encoder from others of its arm.
+    pub(super) fn shown(&self) -> &Params {
+        match self.merged {
+            true => &self.tensors,
+            false => self.params(),
+        }
     }
 
     pub(super) fn model(&self, tensors: &Params) -> Result<ClipTextModel> {
@@ -101,14 +142,15 @@ impl Encoder {
         let params = self.tensors.deep_copy(false)?;
         match &self.trained {
             Over::Weights(own) => params.interpolate(own, 1.0)?,
-            Over::Adapters(adapters) => adapters.merge_into(&params, 1.0)?,
+            Over::Adapters(adapters) => adapters.merge_into(&params, self.scale)?,
         }
         Ok(params)
     }
 
     /// Takes the values of a checkpoint, as [`Self::merged`] made them.
-    pub(super) fn set(&self, merged: &Params) -> Result<()> {
+    pub(super) fn set(&mut self, merged: &Params) -> Result<()> {
         self.tensors.interpolate(merged, 1.0)?;
+        self.merged = matches!(self.trained, Over::Adapters(_));
         if let Over::Weights(own) = &self.trained {
             let of = merged.part(
                 |name| own.shapes().iter().any(|(n, _)| n == name),
