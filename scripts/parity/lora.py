@@ -10,6 +10,8 @@ For each family a small random pipeline folder is built and saved by diffusers. 
           prediction is ours.
   theirs  peft adapters with random A and B, on attention and on everything, are saved by `save_lora_weights`; our merge of that
           file, and diffusers' own reading of our conversion to kohya's keys, are compared with `fuse_lora`.
+Both ways also with adapters on the text encoders, SDXL's both: peft's by `text_encoder.add_adapter`, ours by `train.parts = ["lora",
+"text_encoder"]`. Then the weights of all parts are compared, and the states of prompts with `rpo-train forward --part text --lora`.
 Prints the largest relative error (L2) of a weight, and how many weights a LoRA changed. Ends with an error if one is above 1e-5.
 
 Made with torch 2.15.0, diffusers 0.42.1, peft 0.21.2, transformers 5.23.0, safetensors 0.8.
@@ -38,6 +40,9 @@ MICRO = ROOT / "assets/micro"
 LIMIT = 1e-5
 SCALE = 0.8
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
+TEXT_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
+TEXT_EVERYTHING = TEXT_ATTENTION + ["fc1", "fc2"]
+PROMPTS = ["a photo of a dog in the snow", "two red balls", ""]
 EVERYTHING = ATTENTION + ["proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv"]
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
 UP = {CROSS: "CrossAttnUpBlock2D", PLAIN: "UpBlock2D"}
@@ -66,7 +71,7 @@ failures = []
 
 
 def told(what, error, note=""):
-    print(f"    {what:<58} {error:9.2e} {note}", flush=True)
+    print(f"    {what:<66} {error:9.2e} {note}", flush=True)
     if not error <= LIMIT:
         failures.append(what)
 
@@ -158,8 +163,114 @@ def compare(what, theirs, merged, base):
     told(what, max(relative(ours[k], theirs[k]) for k in ours), f"{changed} of {len(base)} weights changed")
 
 
-def train(binary, model, work):
-    (work / "lora.toml").write_text(f"""
+def encoders(pipe):
+    """The text encoders by the names of their folders."""
+    return {name: getattr(pipe, name) for name in ("text_encoder", "text_encoder_2") if getattr(pipe, name, None) is not None}
+
+
+def plain(network):
+    """A network's weights by the names that they had before peft wrapped the layers."""
+    state = {k.replace(".base_layer", ""): v.clone() for k, v in network.state_dict().items() if ".lora_" not in k}
+    return {k: v for k, v in state.items() if not k.endswith("position_ids")}
+
+
+def all_fused(pipe):
+    """The weights of all adapted parts after fuse_lora."""
+    parts = {"unet": pipe.unet} | encoders(pipe)
+    pipe.fuse_lora(components=list(parts), lora_scale=SCALE)
+    return {part: plain(network) for part, network in parts.items()}
+
+
+def compare_parts(what, theirs, folder, bases):
+    for part, weights in theirs.items():
+        (file,) = (folder / part).glob("*.safetensors")
+        ours, base = load_file(file), bases[part]
+        ours = {k: v for k, v in ours.items() if not k.endswith("position_ids")}
+        assert set(ours) == set(weights) == set(base), (part, set(ours) ^ set(weights))
+        changed = sum(not torch.equal(weights[k], base[k]) for k in base)
+        same = sum(torch.equal(ours[k], base[k]) for k in base)
+        assert changed and changed + same == len(base), (part, changed, same, len(base))
+        told(f"{what}: {part}", max(relative(ours[k], weights[k]) for k in base), f"{changed} of {len(base)} weights changed")
+
+
+def states(pipe):
+    """The pipeline's states of prompts, SDXL's also pooled."""
+    with torch.no_grad():
+        encoded = pipe.encode_prompt(PROMPTS, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)
+    return {"encoder_hidden_states": encoded[0]} | ({"text_embeds": encoded[2]} if len(encoded) == 4 else {})
+
+
+def our_states(binary, model, lora, work):
+    run(binary, "forward", "--model", model, "--part", "text", "--lora", lora, "--lora-scale", SCALE,
+        "--output", work / "text.safetensors", "--text", *PROMPTS)
+    return load_file(work / "text.safetensors")
+
+
+def compare_states(what, binary, pipe, model, lora, work, base):
+    pipe.set_adapters(pipe.get_active_adapters(), [SCALE])
+    theirs, ours = states(pipe), our_states(binary, model, lora, work)
+    far = min(relative(theirs[k], base[k]) for k in theirs)
+    assert far > 1e-3, far
+    told(f"{what}: states of prompts", max(relative(ours[k], theirs[k]) for k in theirs), f"{far:.2f} from the base's")
+
+
+def with_text_encoders(binary, kind, model, work, bases):
+    base = states(fresh(kind, model))
+
+    print("  ours with text encoders, read by diffusers")
+    step = train(binary, model, work, "text", """
+[train]
+parts = ["lora", "text_encoder"]
+rates = { text_encoder = 2.0 }
+[text_encoder]
+rank = 3
+alpha = 5.0
+targets = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1"]
+""")
+    (main,) = step.glob("*.safetensors")
+    assert not list(step.glob("text_encoder*"))
+    run(binary, "lora", "merge", step, "--model", model, "--to", work / "merged-ours-text", "--scale", SCALE)
+    for what, place, file in (("kohya", step, main.name), ("PEFT", step / "diffusers", "pytorch_lora_weights.safetensors")):
+        pipe = fresh(kind, model)
+        pipe.load_lora_weights(place, weight_name=file)
+        compare_states(what, binary, pipe, model, place / file, work, base)
+        pipe = fresh(kind, model)
+        pipe.load_lora_weights(place, weight_name=file)
+        compare_parts(f"{what}: fuse_lora and lora merge", all_fused(pipe), work / "merged-ours-text", bases)
+    run(binary, "lora", "unmerge", step, "--model", work / "merged-ours-text", "--to", work / "back-text", "--scale", SCALE)
+    for part, weights in bases.items():
+        (file,) = (work / "back-text" / part).glob("*.safetensors")
+        back = load_file(file)
+        told(f"lora unmerge brings the base back: {part}", max(relative(back[k], weights[k]) for k in weights))
+
+    print("  theirs with text encoders, read by us")
+    for what, targets, of_text, rank, alpha in (("attention", ATTENTION, TEXT_ATTENTION, 4, 6), ("everything", EVERYTHING, TEXT_EVERYTHING, 3, 8)):
+        pipe = fresh(kind, model)
+        lora, config = adapters(pipe.unet, targets, rank, alpha)
+        arguments = {"unet_lora_layers": lora, "unet_lora_adapter_metadata": config}
+        for i, (part, encoder) in enumerate(encoders(pipe).items()):
+            # Each part has a rank and a strength of its own.
+            lora, config = adapters(encoder, of_text, rank + 1 + i, alpha - 1 - i)
+            arguments |= {f"{part}_lora_layers": lora, f"{part}_lora_adapter_metadata": config}
+        kind.save_lora_weights(work / f"text-{what}", **arguments)
+        name = "pytorch_lora_weights.safetensors"
+        compare_states(what, binary, pipe, model, work / f"text-{what}" / name, work, base)
+        pipe = fresh(kind, model)
+        pipe.load_lora_weights(work / f"text-{what}", weight_name=name)
+        theirs = all_fused(pipe)
+        run(binary, "lora", "merge", work / f"text-{what}", "--model", model, "--to", work / f"merged-text-{what}", "--scale", SCALE)
+        compare_parts(f"{what}: save_lora_weights, lora merge", theirs, work / f"merged-text-{what}", bases)
+        for form in ("kohya", "peft"):
+            run(binary, "lora", "convert", work / f"text-{what}", "--to", work / f"{what}-{form}.safetensors", "--format", form)
+            pipe = fresh(kind, model)
+            pipe.load_lora_weights(work, weight_name=f"{what}-{form}.safetensors")
+            again = all_fused(pipe)
+            for part, weights in theirs.items():
+                told(f"{what}: converted to {form}, read by diffusers: {part}", max(relative(again[part][k], weights[k]) for k in weights))
+
+
+def train(binary, model, work, name="lora", more=""):
+    (work / f"{name}.toml").write_text(f"""
 name = "parity"
 reproduces = "LoRA files"
 output = "{work}/runs"
@@ -170,6 +281,7 @@ count = 1
 [lora]
 rank = 4
 alpha = 6.0
+{more}
 [sampler]
 steps = 2
 [training]
@@ -186,8 +298,8 @@ pictures_per_prompt = 1
 prompts = 1
 pictures_per_prompt = 1
 """)
-    run(binary, work / "lora.toml", "--out", work / "run")
-    (step,) = (work / "run").glob("trajectories/*/*/seed-0/lora/step-000003")
+    run(binary, work / f"{name}.toml", "--out", work / f"run-{name}")
+    (step,) = (work / f"run-{name}").glob("trajectories/*/*/seed-0/lora/step-000003")
     return step
 
 
@@ -224,6 +336,7 @@ def family(binary, name, work):
     pipe = pipeline(name, model)
     kind = type(pipe)
     base = {k: v.clone() for k, v in pipe.unet.state_dict().items()}
+    bases = {"unet": base} | {part: plain(encoder) for part, encoder in encoders(pipe).items()}
 
     print("  ours, read by diffusers")
     step = train(binary, model, work)
@@ -257,6 +370,7 @@ def family(binary, name, work):
     run(binary, "lora", "unmerge", step, "--model", work / "merged", "--to", work / "back", "--scale", SCALE)
     back = load_file(work / "back/unet/diffusion_pytorch_model.safetensors")
     told("lora unmerge brings the base back", max(relative(back[k], base[k]) for k in base))
+    with_text_encoders(binary, kind, model, work, bases)
 
 
 def full(binary, work):
