@@ -135,6 +135,39 @@ impl Experiment {
     /// # Errors
     /// [`rpo_files::failure::BadInput`] at the line of an unknown key or a value out of range.
     pub fn training_arms(&self, layers: &Layers) -> Result<Vec<TrainingArm>> {
+        let arms = self.all_arms(layers)?;
+        // A table that changes nothing is a mistake, or the arm that it is for is missing.
+        let idle = |has: bool, reads: fn(&TrainingArm) -> bool| has && !arms.iter().any(reads);
+        for (table, part, is_idle) in [
+            (
+                "lora",
+                TrainedPart::Lora,
+                idle(self.lora.is_some(), |a| a.lora.is_some()),
+            ),
+            (
+                "token",
+                TrainedPart::Token,
+                idle(self.token.is_some(), |a| a.token.is_some()),
+            ),
+            (
+                "text_encoder",
+                TrainedPart::TextEncoder,
+                idle(self.text_encoder.is_some(), |a| a.text_encoder.is_some()),
+            ),
+        ] {
+            if is_idle {
+                let message = format!(
+                    "no arm trains {}\n  hint: name \"{}\" in train.parts, or leave the table away",
+                    part.words(),
+                    part.name()
+                );
+                return Err(layers.error(table, &message));
+            }
+        }
+        Ok(arms)
+    }
+
+    fn all_arms(&self, layers: &Layers) -> Result<Vec<TrainingArm>> {
         if self.arms.is_empty() {
             let own = Keys {
                 name: "",
@@ -217,18 +250,24 @@ impl Experiment {
         if keys.text_encoder.is_some() && !has(TrainedPart::TextEncoder) {
             return idle("text_encoder", TrainedPart::TextEncoder);
         }
-        let none = toml::Table::new();
-        let token = match self.token.is_usual() {
-            true => &method.token,
-            false => &self.token,
-        };
-        let token =
-            over(token, keys.token.unwrap_or(&none)).map_err(|e| layers.error(&at("token"), &e))?;
-        token.check(&at("token"), layers)?;
-        let mut text_encoder: TextEncoder =
-            over(&self.text_encoder, keys.text_encoder.unwrap_or(&none))
-                .map_err(|e| layers.error(&at("text_encoder"), &e))?;
-        text_encoder.check(&at("text_encoder"), layers)?;
+        let mut token = method.token;
+        let mut text_encoder = TextEncoder::default();
+        for (tables, place) in [
+            ([&self.token, &self.text_encoder].map(Option::as_ref), ""),
+            ([keys.token, keys.text_encoder], keys.at.as_str()),
+        ] {
+            let [of_token, of_encoder] = tables;
+            if let Some(own) = of_token {
+                token =
+                    over(&token, own).map_err(|e| layers.error(&format!("{place}token"), &e))?;
+                token.check(&format!("{place}token"), layers)?;
+            }
+            if let Some(own) = of_encoder {
+                let table = format!("{place}text_encoder");
+                text_encoder = over(&text_encoder, own).map_err(|e| layers.error(&table, &e))?;
+                text_encoder.check(&table, layers)?;
+            }
+        }
         let usual = (text_encoder.rank > 0).then_some(text_encoder.rank as f64);
         text_encoder.alpha = text_encoder.alpha.or(usual);
         let first = parts[0];

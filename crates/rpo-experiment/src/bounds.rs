@@ -42,7 +42,6 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     if let Some(lora) = &e.lora {
         counts.push(("lora.targets", lora.targets.len(), 1000));
     }
-    counts.push(("text_encoder.targets", e.text_encoder.targets.len(), 1000));
     for (key, value, most) in counts {
         at_most(key, value, most, layers)?;
     }

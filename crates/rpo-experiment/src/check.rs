@@ -41,8 +41,6 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     if let Some(lora) = &e.lora {
         check_lora(lora, "lora", layers)?;
     }
-    e.token.check("token", layers)?;
-    e.text_encoder.check("text_encoder", layers)?;
     in_range("sampler.guidance", e.sampler.guidance, 1.0, 100.0, layers)?;
     if let Some([from, to]) = e.sampler.guidance_interval
         && !(0.0 <= from && from < to && to <= 1.0)

@@ -10,7 +10,6 @@ use crate::parts::Train;
 use crate::rate::LrScheduler;
 use crate::report::Report;
 use crate::solver::Solver;
-use crate::texts::{TextEncoder, Token};
 use rpo_data::picture::Limit;
 use rpo_reward::Mean;
 
@@ -33,8 +32,8 @@ impl Default for Experiment {
             training: Training::default(),
             lora: None,
             train: Train::default(),
-            token: Token::default(),
-            text_encoder: TextEncoder::default(),
+            token: None,
+            text_encoder: None,
             recipe: toml::Table::from_iter([("preset".into(), "ours".into())]),
             arms: Vec::new(),
             validation: Validation::default(),

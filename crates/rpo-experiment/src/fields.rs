@@ -49,11 +49,13 @@ pub struct Experiment {
     #[serde(skip_serializing_if = "Train::is_usual")]
     pub train: Train,
     /// The new word, where `train.parts` has `token`.
-    #[serde(skip_serializing_if = "Token::is_usual")]
-    pub token: Token,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Token>")]
+    pub token: Option<toml::Table>,
     /// The text encoders, where `train.parts` has `text_encoder`.
-    #[serde(skip_serializing_if = "TextEncoder::is_usual")]
-    pub text_encoder: TextEncoder,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<TextEncoder>")]
+    pub text_encoder: Option<toml::Table>,
     /// The recipe: `preset` names one (`paper`, `official`, `official_sdxl`, `dreambooth`, `dpo`, `dco`, `textual_inversion`,
     /// `custom_diffusion`, `lora_dreambooth`, `pivotal`, `rpo_lora`, `ours`), every other key replaces one of its values.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
@@ -315,6 +317,9 @@ fn is_one(power: &f64) -> bool {
 pub struct Arm {
     /// Name in tables and folders.
     pub name: String,
+    /// What readers of its results should know; printed beside them, without effect on the run.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
     /// Keys of `[recipe]` that this arm replaces.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub recipe: toml::Table,
@@ -349,8 +354,8 @@ pub struct Validation {
     pub pictures_per_prompt: usize,
     /// Number of validation prompts, from the first on; 0: all.
     pub prompts: usize,
-    /// Instead of `every`, so many validations after step 0 in every arm, whatever its steps: one every ⌈steps / candidates⌉ steps.
-    /// Arms of different lengths then have as many checkpoints to choose from. 0: `every` counts.
+    /// Instead of `every`, so many validations n after step 0 in every arm, whatever its steps: after ⌈i · steps / n⌉ of them for i from
+    /// 1 to n. Arms of different lengths then have as many checkpoints to choose from. 0: `every` counts.
     #[serde(skip_serializing_if = "is_zero")]
     pub candidates: usize,
 }

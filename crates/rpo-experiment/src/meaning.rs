@@ -36,6 +36,7 @@ impl Experiment {
         same.sampler.batch = 1;
         same.training = same.training.meaning();
         for arm in &mut same.arms {
+            arm.note = String::new();
             for key in ["gradient_accumulation", "recompute", "save_minutes"] {
                 arm.training.remove(key);
             }
@@ -138,6 +139,15 @@ mod tests {
             written.contains("token = \"[v]\"\nlive = false\n\n"),
             "{written}"
         );
+    }
+
+    #[test]
+    fn notes_change_no_run() {
+        let of = |note: &str| -> Experiment {
+            toml::from_str(&format!("arm = [{{ name = \"a\"{note} }}]")).unwrap()
+        };
+        assert_eq!(of("").meaning(), of(", note = \"slow\"").meaning());
+        assert_ne!(of(""), of(", note = \"slow\""));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 pub struct Train {
     /// The trained parts: at most one of `unet`, `cross_attention` (keys and values of the text, as Custom Diffusion trains them) and
     /// `lora` (with the keys of `[lora]`); with it, or alone, `token` (the vectors of a new word, with the keys of `[token]`) and
-    /// `text_encoder` (with the keys of `[text_encoder]`). Without this key: `lora` where there is a table `[lora]`, else `unet`.
+    /// `text_encoder` (with the keys of `[text_encoder]`). Without this
+    /// key: those of the recipe's preset; else `lora` where there is a table `[lora]`, else `unet`.
     pub parts: Vec<TrainedPart>,
     /// Factors on the learning rate, by part; 1 where there is none: `{ token = 10.0 }`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -62,10 +62,6 @@ impl Default for TextEncoder {
 }
 
 impl Token {
-    pub(super) fn is_usual(&self) -> bool {
-        *self == Self::default()
-    }
-
     pub(super) fn check(&self, table: &str, layers: &Layers) -> Result<()> {
         let key = format!("{table}.vectors");
         if self.vectors == 0 {
@@ -76,12 +72,14 @@ impl Token {
 }
 
 impl TextEncoder {
-    pub(super) fn is_usual(&self) -> bool {
-        *self == Self::default()
-    }
-
     pub(super) fn check(&self, table: &str, layers: &Layers) -> Result<()> {
         at_most(&format!("{table}.rank"), self.rank, MOST_RANK, layers)?;
+        at_most(
+            &format!("{table}.targets"),
+            self.targets.len(),
+            1000,
+            layers,
+        )?;
         if let Some(alpha) = self.alpha {
             in_range(&format!("{table}.alpha"), alpha, 1e-9, 1e6, layers)?;
         }

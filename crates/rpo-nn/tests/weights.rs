@@ -1,7 +1,7 @@
 //! Params: reading, layouts, sharing, writing, and errors about broken files.
 
 mod oracle;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use oracle::{Array, values};
 use rpo_nn::weights::Params;
 use std::path::{Path, PathBuf};
@@ -109,9 +109,22 @@ fn joined_sets_share_their_tensors() {
     both.load_values(&path).unwrap();
     assert_eq!(values(&weight), values(&network()[2].1));
     assert_eq!(both.shapes().len(), 2 * network().len());
-    // A network on the constant values of one of them follows what is read through both.
-    let whole = Params::join(&[("a", &one.detached())]);
-    assert!(whole.vars().is_empty());
+    assert!(Params::join(&[("a", &one.detached())]).vars().is_empty());
+    // A layer on the constant values of one of them follows what is read through both, whatever it keeps of them.
+    let scope = one.constant().root().sub("fc");
+    let layer = rpo_nn::layers::Linear::new(&scope, 7, 4, false).unwrap();
+    let x = Tensor::ones((2, 7), DType::F32, &Device::Cpu).unwrap();
+    let out = || values(&layer.forward(&x).unwrap());
+    let before = out();
+    both.vars()[0]
+        .1
+        .set(&(zeros.ones_like().unwrap() * 3.0).unwrap())
+        .unwrap();
+    both.save(&path).unwrap();
+    both.vars()[0].1.set(&weight.zeros_like().unwrap()).unwrap();
+    both.load_values(&path).unwrap();
+    assert_ne!(out(), before);
+    assert!(out().iter().all(|v| *v == 21.0));
 }
 
 #[test]

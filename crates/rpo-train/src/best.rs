@@ -54,9 +54,10 @@ pub fn link(plan: &Plan, run: &Run) -> Result<Vec<Best>> {
             let within = path.strip_prefix(&run.path).unwrap_or(path);
             Path::new("..").join(within)
         };
-        let ending = match trainable::of(plan.arm(cell)).file(&name) {
-            Some(_) => ".safetensors",
-            None => "-unet",
+        let trainable = trainable::of(plan.arm(cell));
+        let ending = match trainable.file(&name) {
+            Some(_) => ".safetensors".to_owned(),
+            None => format!("-{}", trainable.folder()),
         };
         let links = [
             (format!("{name}{ending}"), found.weights.as_deref()),

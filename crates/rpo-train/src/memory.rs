@@ -128,6 +128,14 @@ pub fn estimate(
     } else {
         1
     };
+    // Where a part of them is trained, they stay, and read the texts of every step; where they are trained themselves, on the CPU.
+    let reads = arm.parts().iter().any(|part| !part.is_of_unet());
+    let here = memory == Memory::Host || arm.text_encoder.is_none();
+    let held = if reads && here {
+        F32 * sizes.text_encoders
+    } else {
+        0
+    };
     let resident = [
         ("program and libraries", libraries),
         ("U-Net", number * parameters),
@@ -138,23 +146,18 @@ pub fn estimate(
         ),
         ("moments", 2 * F32 * trained),
         ("encoders", F32 * sizes.encoders),
+        ("text encoders", held),
     ];
     let phase = |phase, more: &[(&'static str, usize)]| Estimate {
         parts: resident.iter().chain(more).copied().collect(),
         phase,
     };
-    // Where a part of them is trained, they stay, and read the texts of every step.
-    let reads = arm.parts().iter().any(|part| !part.is_of_unet());
-    let text_rows = if reads { rows } else { 0 };
+    let text_rows = if held > 0 { rows } else { 0 };
     let training = phase(
         "training",
         &[
             ("gradients", F32 * trained * sums),
             ("activations", number * rows * per_row),
-            (
-                "text encoders",
-                if reads { F32 * sizes.text_encoders } else { 0 },
-            ),
             (
                 "their activations",
                 F32 * text_rows * sizes.texts.iter().map(text_row).sum::<usize>(),
@@ -179,7 +182,10 @@ pub fn estimate(
     );
     let texts = phase(
         "encoding texts",
-        &[("text encoders", F32 * sizes.text_encoders)],
+        &[(
+            "text encoders",
+            F32 * sizes.text_encoders - held.min(F32 * sizes.text_encoders),
+        )],
     );
     let all = [training, sampling, decoding, texts];
     let fullest = all.iter().max_by_key(|e| e.total());

@@ -5,6 +5,7 @@ use rpo_data::augment::LONGEST;
 use rpo_data::prompts::{fill, token_places};
 use rpo_data::subject::Subject;
 use rpo_diffusion::Pipeline;
+use rpo_experiment::TrainingArm;
 use rpo_experiment::plan::Plan;
 use rpo_pref::Recipe;
 use rpo_pref::recipe::Augment;
@@ -26,7 +27,8 @@ pub fn remarks(
         Augment::CustomDiffusion => LONGEST,
     };
     let befores = plan.arms.iter().map(|arm| before(&arm.recipe));
-    let most = befores.max_by_key(|words| words.len()).unwrap_or_default();
+    let longest = befores.max_by_key(|words| words.len()).unwrap_or_default();
+    let most = plan.arms.iter().map(vectors).max().unwrap_or(0);
     for subject in subjects {
         for reference in &subject.references {
             let Some(caption) = &reference.caption else {
@@ -44,7 +46,8 @@ pub fn remarks(
                 ));
             }
             if let Some(pipeline) = pipeline {
-                found.extend(cut(pipeline, &name, &format!("{most}{caption}"), token)?);
+                let text = format!("{longest}{caption}");
+                found.extend(cut(pipeline, &name, &text, token, most)?);
             }
         }
     }
@@ -79,17 +82,27 @@ pub fn remarks(
         }
     }
     for (prompt, token) in &prompts {
-        found.extend(too_long(pipeline, prompt, token)?);
+        found.extend(too_long(pipeline, prompt, token, most)?);
     }
     Ok(found)
 }
 
-/// The warning about a prompt that the text encoder truncates.
+/// The vectors of an arm's new word; 0 without one.
+pub fn vectors(arm: &TrainingArm) -> usize {
+    arm.token.as_ref().map_or(0, |token| token.vectors)
+}
+
+/// The warning about a prompt that the text encoder truncates, if the token may be a word of so many `vectors`.
 ///
 /// # Errors
 /// Those of the tokenizer.
-pub fn too_long(pipeline: &Pipeline, prompt: &str, token: &str) -> Result<Option<String>> {
-    cut(pipeline, &beginning(prompt), prompt, token)
+pub fn too_long(
+    pipeline: &Pipeline,
+    prompt: &str,
+    token: &str,
+    vectors: usize,
+) -> Result<Option<String>> {
+    cut(pipeline, &beginning(prompt), prompt, token, vectors)
 }
 
 /// A prompt's name in warnings.
@@ -98,9 +111,19 @@ pub fn beginning(prompt: &str) -> String {
     format!("the prompt {start:?}…")
 }
 
-fn cut(pipeline: &Pipeline, name: &str, text: &str, token: &str) -> Result<Option<String>> {
+fn cut(
+    pipeline: &Pipeline,
+    name: &str,
+    text: &str,
+    token: &str,
+    vectors: usize,
+) -> Result<Option<String>> {
+    // Start and end are no tokens of the word.
+    let letters = pipeline.tokens(token)?.0.saturating_sub(2);
+    let more = vectors.saturating_sub(letters);
     truncated(name, text, token, "the text encoder", |text| {
-        Ok(pipeline.tokens(text)?)
+        let (tokens, read) = pipeline.tokens(text)?;
+        Ok((tokens + more * token_places(text, token).len(), read))
     })
 }
 

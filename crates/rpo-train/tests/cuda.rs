@@ -197,6 +197,7 @@ fn a_run_on_a_gpu_is_that_of_the_cpu() {
         (&["lora.rank=4"], &[bf16]),
         (&[part], &[f32]),
         (&words, &[f32]),
+        (&["train.parts=[\"token\"]"], &[f32, bf16]),
     ] {
         let want = metrics("cpu", "auto", more);
         assert!(want.len() > 10);

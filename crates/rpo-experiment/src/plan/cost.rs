@@ -34,20 +34,37 @@ impl Plan {
         step as f64 * self.step_cost(cell) + validations * self.validation_cost(cell)
     }
 
-    /// Gradient steps between two validations of a cell.
+    /// Whether a cell is scored after `step` steps.
+    pub fn validates(&self, cell: &Cell, step: usize) -> bool {
+        let limit = self.arm(cell).training.steps;
+        let before = step.checked_sub(1);
+        before.is_none_or(|before| {
+            step == limit
+                || self.validations_until(cell, step) > self.validations_until(cell, before)
+        })
+    }
+
+    /// About how many gradient steps are between two validations of a cell.
     pub fn validation_interval(&self, cell: &Cell) -> usize {
         let validation = &self.experiment.validation;
         match validation.candidates {
             0 => validation.every,
-            n => self.arm(cell).training.steps.div_ceil(n),
+            n => self.arm(cell).training.steps.div_ceil(n).max(1),
         }
     }
 
-    /// Validations of a cell from step 0 to `step`: one every k steps, and one at the last step.
+    /// Validations of a cell from step 0 to `step`: one every k steps, and one at the last step; or n of them, after
+    /// ⌈i · steps / n⌉ steps.
     pub fn validations_until(&self, cell: &Cell, step: usize) -> usize {
         let limit = self.arm(cell).training.steps;
-        let every = self.validation_interval(cell);
-        step / every + 1 + usize::from(step == limit && !step.is_multiple_of(every))
+        let validation = &self.experiment.validation;
+        match validation.candidates {
+            0 => {
+                let every = validation.every;
+                step / every + 1 + usize::from(step == limit && !step.is_multiple_of(every))
+            }
+            n => 1 + step * n.min(limit) / limit.max(1),
+        }
     }
 
     /// Cost of the whole trajectory of a cell, without what is drawn before it.
@@ -79,6 +96,35 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::super::tests::plan;
+
+    #[test]
+    fn arms_of_any_length_have_as_many_candidates() {
+        for (steps, n) in [
+            (200, 30),
+            (250, 30),
+            (10, 6),
+            (7, 7),
+            (7, 9),
+            (3000, 10),
+            (1, 1),
+        ] {
+            let plan = plan(&[
+                &format!("training.steps={steps}"),
+                &format!("validation.candidates={n}"),
+            ]);
+            let cell = &plan.cells[0];
+            let scored: Vec<usize> = (0..=steps).filter(|s| plan.validates(cell, *s)).collect();
+            assert_eq!(scored.len(), 1 + n.min(steps), "{steps} {n}: {scored:?}");
+            assert_eq!((scored[0], scored.last()), (0, Some(&steps)));
+            let gaps = scored.windows(2).map(|w| w[1] - w[0]);
+            let (least, most) = (gaps.clone().min().unwrap(), gaps.max().unwrap());
+            assert!(most - least <= 1, "{scored:?}");
+            assert_eq!(plan.validations_until(cell, steps), scored.len());
+        }
+        let plan = plan(&["training.steps=50", "validation.every=20"]);
+        let scored = (0..=50).filter(|s| plan.validates(&plan.cells[0], *s));
+        assert_eq!(scored.collect::<Vec<_>>(), [0, 20, 40, 50]);
+    }
 
     #[test]
     fn guided_evaluations_count_two_and_the_others_one() {

@@ -126,6 +126,8 @@ impl Plan {
             self.evaluations,
             self.cells.len(),
         ];
+        let steps = self.arms.iter().map(|arm| arm.training.steps);
+        let numbers: Vec<usize> = numbers.into_iter().chain(steps).collect();
         if numbers.contains(&0) || self.cells != cell::all(&e.seeds, &self.arms, &self.subjects) {
             bail!(
                 "its cells are not those of its arms, subjects and seeds: it was changed\n  hint: run the experiment again, which writes it anew"
@@ -199,6 +201,7 @@ mod tests {
                 |p| p.cells.clear(),
                 |p| p.version += 1,
                 |p| p.experiment.validation.every = 0,
+                |p| p.arms[0].training.steps = 0,
             ];
             for change in changes {
                 let mut other = plan.clone();

@@ -72,6 +72,13 @@ fn tested<'a>(
     let mut table = rows::table(plan, &columns, &rows, shown)?;
     table.kinds = kinds::kinds(plan, &rows, &columns);
     table.beside = costs::beside(plan, finished);
+    let noted = plan
+        .experiment
+        .arms
+        .iter()
+        .filter(|arm| !arm.note.is_empty());
+    let noted = noted.map(|arm| format!("{}: {}", arm.name, arm.note.trim_end_matches('.')));
+    table.notes.extend(noted);
     table.notes.extend(finished.missing.clone());
     Ok(Some((rows, columns, table)))
 }

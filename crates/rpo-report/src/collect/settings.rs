@@ -15,6 +15,7 @@ pub(super) fn setup(plan: &Plan, info: &RunInfo, run: &Run) -> data::Setup {
         stands_for: stands_for.into(),
     };
     let first = &plan.cells[0];
+    let cells = plan.cells.iter();
     data::Setup {
         cells: plan.cells.len(),
         model: e.model.path.clone(),
@@ -30,15 +31,25 @@ pub(super) fn setup(plan: &Plan, info: &RunInfo, run: &Run) -> data::Setup {
         ],
         device: machines(plan, info, run),
         seeds: e.seeds.clone(),
-        steps: e.training.steps,
-        validation_interval: plan
-            .cells
-            .first()
-            .map_or(e.validation.every, |c| plan.validation_interval(c)),
+        steps: plan
+            .arms
+            .iter()
+            .map(|arm| arm.training.steps)
+            .max()
+            .unwrap_or(0),
+        validation_interval: cells
+            .clone()
+            .map(|cell| plan.validation_interval(cell))
+            .min()
+            .unwrap_or(e.validation.every),
+        candidates: e.validation.candidates,
         validation_pictures: plan.pictures(first, Purpose::Validation),
         test_pictures_per_prompt: e.test.pictures_per_prompt,
         test_prompts: plan.templates(first, Purpose::Test).len(),
-        negatives: plan.pictures(first, Purpose::Negatives),
+        negatives: cells
+            .map(|cell| plan.pictures(cell, Purpose::Negatives))
+            .max()
+            .unwrap_or(0),
         solver: info.solver.clone(),
         sampler_steps: e.sampler.steps,
         guidance: e.sampler.guidance,

@@ -79,17 +79,20 @@ pub struct Setup {
     pub device: String,
     /// Seeds of the run.
     pub seeds: Vec<u64>,
-    /// Maximum number of gradient steps per trajectory.
+    /// Maximum number of gradient steps per trajectory, of the longest arm.
     pub steps: usize,
-    /// Gradient steps between two validations.
+    /// Gradient steps between two validations; where arms differ, the fewest.
     pub validation_interval: usize,
+    /// Validations after step 0 in every arm, where their number is given; else 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub candidates: usize,
     /// Pictures drawn at each validation of a trajectory.
     pub validation_pictures: usize,
     /// Test pictures for each prompt.
     pub test_pictures_per_prompt: usize,
     /// Number of test prompts of a subject.
     pub test_prompts: usize,
-    /// Negatives drawn from the base model for each subject.
+    /// Negatives drawn from the base model for each subject, of the arm with the most.
     pub negatives: usize,
     /// Solver of the sampler, e.g. `dpm-solver++ 2M`.
     pub solver: String,
@@ -100,6 +103,10 @@ pub struct Setup {
     /// The part of the trajectory that is guided, if not all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance_interval: Option<[f64; 2]>,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// A network that scores pictures.

@@ -44,8 +44,11 @@ pub(super) fn facts(data: &ReportData) -> Vec<Fact> {
             "Training",
             format!("up to {} steps", setup.steps),
             format!(
-                "validated every {} on {}",
-                setup.validation_interval,
+                "validated {} on {}",
+                match setup.candidates {
+                    0 => format!("every {}", setup.validation_interval),
+                    n => format!("{n} times in every arm"),
+                },
                 count(setup.validation_pictures, "picture")
             ),
         ),

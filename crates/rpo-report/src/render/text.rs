@@ -141,9 +141,13 @@ impl Table {
         if costs.len() < 2 {
             return String::new();
         }
-        let cells = |values: [String; 6]| values.into_iter();
+        let widths = [6, 9, 9, 8, 9, 9];
+        let cells = |values: [String; 6]| {
+            let padded = values.into_iter().zip(widths).map(|(v, w)| right(&v, w));
+            [padded.collect::<String>()].into_iter()
+        };
         let heads = ["steps", "pictures", "forwards", "seconds", "params", "file"];
-        let heads = line("cost of one subject", 8, cells(heads.map(str::to_owned)));
+        let heads = line("cost of one subject", 0, cells(heads.map(str::to_owned)));
         let mut text = format!("\n{heads}");
         for cost in costs {
             let values = [
@@ -156,7 +160,7 @@ impl Table {
                 cost.bytes
                     .map_or_else(String::new, |n| format!("{}B", short(n as f64))),
             ];
-            text += &line(&cost.arm, 8, cells(values));
+            text += &line(&cost.arm, 0, cells(values));
         }
         text
     }

@@ -297,6 +297,7 @@ pub(crate) fn run() -> ReportData {
             seeds: vec![0],
             steps: LIMIT,
             validation_interval: EVERY,
+            candidates: 0,
             validation_pictures: 16,
             test_pictures_per_prompt: 2,
             test_prompts: 9,

@@ -42,9 +42,9 @@ fn the_page_is_one_file_that_names_cannot_break() {
     let html = page::render(&run).expect("a page");
     keep("report", &html);
 
-    // One JSON element and thirteen scripts; script tags in names and settings stay text.
-    assert_eq!(html.matches("<script").count(), 14);
-    assert_eq!(html.matches("</script").count(), 14);
+    // One JSON element and fourteen scripts; script tags in names and settings stay text.
+    assert_eq!(html.matches("<script").count(), 15);
+    assert_eq!(html.matches("</script").count(), 15);
     assert_eq!(html.matches("</pre>").count(), 1);
     assert!(html.contains("&lt;script&gt;alert(2)"));
 

@@ -1,5 +1,6 @@
 //! Runs a plan: train every cell, test the chosen checkpoints. Interrupted anywhere, it resumes.
 
+mod arms_fit;
 mod card;
 mod cell;
 pub mod checkpoint;

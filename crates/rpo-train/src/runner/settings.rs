@@ -2,7 +2,7 @@
 
 use rpo_diffusion::SamplerConfig;
 use rpo_diffusion::lora::{LoraConfig, LoraInit};
-use rpo_experiment::{Adapters, Sampler, Training};
+use rpo_experiment::{Adapters, Sampler, TextEncoder, Training};
 use rpo_nn::optim::AdamWConfig;
 
 /// The solver of this name.
@@ -46,6 +46,17 @@ pub fn lora(adapters: &Adapters) -> LoraConfig {
             rpo_experiment::LoraInit::Gaussian => LoraInit::Gaussian,
         },
     }
+}
+
+/// The adapters of an arm on its text encoders.
+pub fn text_lora(keys: &TextEncoder) -> LoraConfig {
+    lora(&Adapters {
+        rank: keys.rank,
+        alpha: keys.alpha.unwrap_or(keys.rank as f64),
+        targets: keys.targets.clone(),
+        dropout: 0.0,
+        init: keys.init,
+    })
 }
 
 /// The optimiser of an arm.

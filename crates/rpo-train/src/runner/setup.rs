@@ -1,5 +1,6 @@
 //! Loads everything a run reads, once: model, encoders, subjects; and hashes it, to identify the inputs of a run folder and the cache.
 
+use super::arms_fit;
 use super::draw::Drawer;
 use super::family;
 use super::masks;
@@ -110,18 +111,7 @@ impl Setup {
         family::check_judge(experiment, &vit, layers)?;
         let pipeline = Pipeline::load_variant(&model, variant).or_bad_input("model")?;
         family::check_model(experiment, &pipeline.unet_config, layers)?;
-        let shapes = pipeline.unet_params.shapes();
-        for (i, arm) in plan.arms.iter().enumerate() {
-            let Some(lora) = &arm.lora else { continue };
-            let own = experiment.arms.get(i).and_then(|a| a.lora.as_ref());
-            let key = match own {
-                Some(keys) if keys.contains_key("targets") => format!("arm.{i}.lora.targets"),
-                _ => "lora.targets".to_owned(),
-            };
-            settings::lora(lora)
-                .modules(&shapes)
-                .map_err(|e| layers.error(&key, &e.to_string()))?;
-        }
+        arms_fit::check(&plan, &subjects, &pipeline, layers)?;
         let rewarder = Rewarder::load(&reward, &Place::default()).or_bad_input("reward encoder")?;
         let size = match experiment.model.size {
             0 => pipeline.sample_size as u32,

@@ -193,8 +193,7 @@ impl Training<'_> {
 
     /// Whether the weights after `step` steps are scored.
     fn validates(&self, step: usize) -> bool {
-        step.is_multiple_of(self.setup.validation_interval(self.cell))
-            || step == self.arm.training.steps
+        self.setup.validates(self.cell, step)
     }
 
     /// Saves the state after a step that is not validated yet, or never.

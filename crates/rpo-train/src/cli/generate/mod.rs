@@ -119,7 +119,8 @@ impl GenerateArgs {
         let mut requests = Vec::with_capacity(templates.len() * self.n as usize);
         for template in templates {
             let prompt = fill(template, Some(&subject.token), &subject.class);
-            let remark = texts::too_long(&setup.pipeline, &prompt, &subject.token)?;
+            let vectors = texts::vectors(&setup.arms[checkpoint.cell.arm]);
+            let remark = texts::too_long(&setup.pipeline, &prompt, &subject.token, vectors)?;
             remark.inspect(|remark| tell!("warning: {remark}"));
             requests.extend((0..self.n).map(|i| Request {
                 names: vec![prompt.clone(), i.to_string()],
