@@ -124,7 +124,7 @@ fn costs_and_published_rows_stand_beside_the_results() {
     for line in [
         "cost of one subject            steps pictures forwards seconds   params     file",
         "rpo                              140       32     5120      62   163.8k   24.3MB",
-        "SuTI (Imagen)                       0.741                                  0",
+        "SuTI (Imagen)                       0.741                                0",
         "SuTI: SFO",
     ] {
         assert!(text.contains(line), "no {line:?} in\n{text}");

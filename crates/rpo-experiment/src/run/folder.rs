@@ -31,8 +31,8 @@ const TRAINED: &str = "trained.json";
 pub struct TrainedInfo {
     /// Number of trained parameters.
     pub parameters: usize,
-    /// The folder of its checkpoints in the trajectory's: `unet`, `lora`, …
-    pub folder: String,
+    /// Bytes of a checkpoint's weights, in one form.
+    pub bytes: usize,
 }
 
 /// Folder of one trajectory.
@@ -299,12 +299,6 @@ impl Folder {
         step_folders::keep(&self.0.join(kind), keep, &files)
     }
 
-    /// Bytes of the weights of the last checkpoint on disk of a kind.
-    pub fn checkpoint_bytes(&self, kind: &str) -> Option<u64> {
-        let step = *self.kept_steps(kind).last()?;
-        Some(bytes_below(&self.checkpoint(kind, step)))
-    }
-
     /// Steps with a checkpoint of this kind on disk, in order.
     pub fn kept_steps(&self, kind: &str) -> Vec<usize> {
         step_folders::steps(&self.0.join(kind))
@@ -320,24 +314,6 @@ impl Folder {
             .collect();
         steps.into_iter().collect()
     }
-}
-
-/// Bytes of the weights in a folder and those below it.
-fn bytes_below(folder: &std::path::Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.file_type() {
-            Ok(kind) if kind.is_dir() => bytes_below(&entry.path()),
-            Ok(kind) if kind.is_file() && is_weights(&entry.path()) => {
-                entry.metadata().map_or(0, |m| m.len())
-            }
-            _ => 0,
-        })
-        .sum()
-}
-
-fn is_weights(path: &std::path::Path) -> bool {
-    path.extension().is_some_and(|e| e == "safetensors")
 }
 
 fn hash(bytes: &[u8]) -> String {

@@ -25,10 +25,6 @@ fn cost(plan: &Plan, finished: &AllFinished, index: usize) -> Option<Cost> {
         |of: &dyn Fn(usize) -> f64| (0..cells.len()).map(of).sum::<f64>() / cells.len() as f64;
     let steps = |i: usize| cells[i].tested.choices.steps.last().copied().unwrap_or(0);
     let trained = cells.iter().find_map(|finished| finished.folder.trained());
-    let bytes = cells.iter().find_map(|finished| {
-        let folder = &finished.folder.trained()?.folder;
-        finished.folder.checkpoint_bytes(folder)
-    });
     Some(Cost {
         arm: arm.name.clone(),
         backbone: plan.experiment.model.path.clone(),
@@ -44,7 +40,7 @@ fn cost(plan: &Plan, finished: &AllFinished, index: usize) -> Option<Cost> {
             let times = cells[i].folder.times();
             times.negatives + times.training + times.validation
         }),
-        parameters: trained.map(|trained| trained.parameters),
-        bytes,
+        parameters: trained.as_ref().map(|trained| trained.parameters),
+        bytes: trained.map(|trained| trained.bytes as u64),
     })
 }

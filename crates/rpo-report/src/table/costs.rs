@@ -20,11 +20,11 @@ pub struct Cost {
     pub pictures: usize,
     /// U-Net forwards of these pictures, of training (a backward counts as two) and validation.
     pub forwards: f64,
-    /// Seconds of the same, with their scoring.
+    /// Seconds that were spent on the same, with their scoring: pictures that another arm has drawn before are read.
     pub seconds: f64,
     /// Trained parameters.
     pub parameters: Option<usize>,
-    /// Bytes of the weights of a checkpoint.
+    /// Bytes of the weights of a checkpoint, in one form.
     pub bytes: Option<u64>,
 }
 

@@ -75,6 +75,17 @@ pub fn copy_configurations(base: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Copies a part's configuration, so that it is loaded in f32 as the other parts are.
+///
+/// # Errors
+/// I/O errors, by path.
+pub fn copy_config(config: &Path, to: &Path) -> Result<()> {
+    if !settle_dtype(config, to)? {
+        files::write(to, &std::fs::read(config).reading(config)?)?;
+    }
+    Ok(())
+}
+
 /// Copies the files of one part, the folder `part`, except its weights.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ mod single_file;
 mod sound;
 mod staging;
 
-pub use base::{How, copy_configurations, copy_part, copy_rest};
+pub use base::{How, copy_config, copy_configurations, copy_part, copy_rest};
 pub use folder::{write_unet, write_weights};
 pub use import::{Imported, import};
 pub use links::{check_links, check_part_links, refuse_within};

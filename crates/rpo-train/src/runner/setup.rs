@@ -7,7 +7,7 @@ use super::masks;
 use super::photos;
 use super::settings;
 use super::store::Store;
-use super::trainable::{self, Base, Trainable};
+use super::trainable::{self, Base, Shapes, Trainable};
 use crate::device::Chosen;
 use crate::hub::{Content, Environment};
 use crate::memory::Sizes;
@@ -227,6 +227,19 @@ impl Setup {
     /// What an arm trains.
     pub fn trainable(&self, arm: &TrainingArm) -> Box<dyn Trainable> {
         (self.trains)(arm)
+    }
+
+    /// Numbers that a checkpoint of an arm holds in one form.
+    ///
+    /// # Errors
+    /// If keys do not fit the model.
+    pub fn stored(&self, arm: &TrainingArm) -> Result<usize> {
+        let unet = self.pipeline.unet_params.shapes();
+        let texts = self.pipeline.texts().configs();
+        self.trainable(arm).stored(Shapes {
+            unet: &unet,
+            texts: &texts,
+        })
     }
 
     /// What it is trained on.

@@ -89,7 +89,7 @@ impl Training<'_> {
         let params = self.trained.params();
         self.folder.write_trained(&TrainedInfo {
             parameters: params.vars().iter().map(|(_, v)| v.elem_count()).sum(),
-            folder: self.setup.trainable(self.arm).folder().to_owned(),
+            bytes: 4 * self.setup.stored(self.arm)?,
         })?;
         let mut optimizer = AdamW::new(settings::adamw(&self.arm.training), params.vars())?;
         optimizer.set_starts(|tensor| self.first_step(tensor).saturating_sub(1) as u64);

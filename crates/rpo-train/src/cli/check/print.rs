@@ -86,10 +86,8 @@ pub(super) fn print(
             [part] => say!("           {} alone: {}", part.words(), count(trained)),
             _ => say!("           {}: {}", arm.what(), count(trained)),
         }
-        let files = trainable.files(&arm.name);
-        let copies = files.iter().filter(|f| f.ends_with(".safetensors")).count();
         weights.push(disk::Weights {
-            checkpoint: 4 * trained * copies,
+            checkpoint: 4 * trainable.stored(shapes)? * trainable.forms(),
             state: 3 * 4 * trained,
         });
         let estimate = memory::estimate(plan, arm, trained, sizes, Memory::Host);

@@ -56,6 +56,11 @@ impl Trainable for Adapted {
         Ok(self.config.parameters(model.unet)?)
     }
 
+    /// kohya's and PEFT's.
+    fn forms(&self) -> usize {
+        2
+    }
+
     fn start(&self, base: Base, _subject: &Subject, unit: Unit) -> Result<Box<dyn Trained>> {
         let tensors = &base.pipeline.unet_params;
         let adapters = Adapters::new(tensors, &self.config, unit).context("adapters")?;

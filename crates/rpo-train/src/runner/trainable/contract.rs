@@ -28,6 +28,19 @@ pub trait Trainable {
     /// If keys do not fit the model.
     fn parameters(&self, model: Shapes) -> Result<usize>;
 
+    /// Numbers that a checkpoint holds in one form: more than are trained where untrained tensors are written too.
+    ///
+    /// # Errors
+    /// If keys do not fit the model.
+    fn stored(&self, model: Shapes) -> Result<usize> {
+        self.parameters(model)
+    }
+
+    /// In how many forms a checkpoint is written.
+    fn forms(&self) -> usize {
+        1
+    }
+
     /// Starts at the base model, so that [`Trained::unet`] predicts as the base does, for one subject. `unit(tensor, n)` gives `n`
     /// numbers in [0, 1) from the tensor's own stream.
     ///

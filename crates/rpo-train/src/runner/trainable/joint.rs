@@ -46,6 +46,15 @@ impl Trainable for Joint {
         Ok(unet.sum::<Result<usize>>()? + self.reading.parameters(model)?)
     }
 
+    fn stored(&self, model: Shapes) -> Result<usize> {
+        let unet = self.unet.iter().map(|unet| unet.stored(model));
+        Ok(unet.sum::<Result<usize>>()? + self.reading.stored(model)?)
+    }
+
+    fn forms(&self) -> usize {
+        self.unet.as_ref().map_or(1, |unet| unet.forms())
+    }
+
     fn start(&self, base: Base, subject: &Subject, unit: Unit) -> Result<Box<dyn Trained>> {
         let unet = self.unet.iter().map(|unet| unet.start(base, subject, unit));
         let unet = unet.collect::<Result<Vec<_>>>()?.pop();

@@ -2,8 +2,9 @@
 
 use super::adapters::read_lora;
 use super::contract::{Base, Shapes, Unit};
-use super::text_encoder::{ENCODERS, Encoder, is_trained, lora};
-use crate::files;
+use super::text_encoder::{ENCODERS, Encoder, is_trained};
+use crate::runner::settings;
+use crate::{export, files};
 use anyhow::{Context, Result};
 use candle_core::{Tensor, Var};
 use rpo_data::subject::Subject;
@@ -68,10 +69,15 @@ impl Reading {
         (self.token.is_some() && self.encoder.is_none()).then(|| FILE.to_owned())
     }
 
-    pub(super) fn parameters(&self, model: Shapes) -> Result<usize> {
+    /// Numbers of a word's vectors.
+    fn of_word(&self, model: Shapes) -> usize {
         let widths = model.texts.iter().map(|config| config.hidden_size);
         let vectors = self.token.as_ref().map_or(0, |token| token.vectors);
-        let mut all = vectors * widths.sum::<usize>();
+        vectors * widths.sum::<usize>()
+    }
+
+    pub(super) fn parameters(&self, model: Shapes) -> Result<usize> {
+        let mut all = self.of_word(model);
         for (i, config) in model.texts.iter().enumerate() {
             let Some(keys) = &self.encoder else { continue };
             let xl = model.texts.len() > 1;
@@ -84,8 +90,23 @@ impl Reading {
                     .iter()
                     .map(|(_, s)| s.iter().product::<usize>())
                     .sum(),
-                _ => lora(keys).parameters(&shapes)?,
+                _ => settings::text_lora(keys).parameters(&shapes)?,
             };
+        }
+        Ok(all)
+    }
+
+    /// Numbers that a checkpoint holds: whole encoders where they have folders.
+    pub(super) fn stored(&self, model: Shapes) -> Result<usize> {
+        if self.encoder.is_none() || self.in_lora {
+            return self.parameters(model);
+        }
+        let mut all = self.of_word(model);
+        for config in model.texts {
+            let shapes = ClipTextModel::shapes(config)?.into_iter();
+            all += shapes
+                .map(|(_, s)| s.iter().product::<usize>())
+                .sum::<usize>();
         }
         Ok(all)
     }
@@ -298,9 +319,8 @@ impl TrainedReading {
         }
         let in_folders = self.encoders.iter().filter(|_| !self.in_lora);
         for (encoder, folder) in in_folders.zip(ENCODERS) {
-            // The unchanged configuration, so that the folder opens wherever the base model's does.
-            let config = std::fs::read(base.pipeline.folder.join(folder).join(CONFIG))?;
-            files::write(&place.join(folder).join(CONFIG), &config)?;
+            let config = base.pipeline.folder.join(folder).join(CONFIG);
+            export::copy_config(&config, &place.join(folder).join(CONFIG))?;
             encoder.merged()?.save(&place.join(folder).join(WEIGHTS))?;
             written.extend([CONFIG, WEIGHTS].map(|file| format!("{folder}/{file}")));
         }

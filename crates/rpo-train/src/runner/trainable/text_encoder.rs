@@ -1,8 +1,9 @@
 //! One text encoder whose weights are trained, or that has adapters.
 
 use super::contract::Unit;
+use crate::runner::settings;
 use anyhow::{Context, Result};
-use rpo_diffusion::lora::{Adapters, LoraConfig, LoraInit, LoraModule, as_in_encoder, as_released};
+use rpo_diffusion::lora::{Adapters, LoraModule, as_in_encoder, as_released};
 use rpo_encoders::clip::{ClipTextConfig, ClipTextModel};
 use rpo_experiment::TextEncoder;
 use rpo_nn::Place;
@@ -21,19 +22,6 @@ pub(super) fn is_trained(name: &str, encoder: usize, config: &ClipTextConfig, xl
     );
     let unread = name.contains(&last) || name.contains("final_layer_norm");
     !(xl && encoder == 0 && unread)
-}
-
-pub(super) fn lora(keys: &TextEncoder) -> LoraConfig {
-    LoraConfig {
-        rank: keys.rank,
-        alpha: keys.alpha.unwrap_or(keys.rank as f64),
-        targets: keys.targets.clone(),
-        dropout: 0.0,
-        init: match keys.init {
-            rpo_experiment::LoraInit::KaimingUniform => LoraInit::KaimingUniform,
-            rpo_experiment::LoraInit::Gaussian => LoraInit::Gaussian,
-        },
-    }
 }
 
 /// One encoder whose weights are trained.
@@ -74,7 +62,7 @@ impl Encoder {
             _ => {
                 let mut of_encoder =
                     |module: &str, n: usize| unit(&format!("{}.{module}", ENCODERS[number]), n);
-                let adapters = Adapters::new(&own, &lora(keys), &mut of_encoder)
+                let adapters = Adapters::new(&own, &settings::text_lora(keys), &mut of_encoder)
                     .context("text_encoder.targets")?;
                 (frozen.with_adapters(&adapters), Over::Adapters(adapters))
             }
