@@ -2,6 +2,7 @@
 
 use rpo_experiment::plan::Purpose;
 use rpo_train::progress::Progress;
+use rpo_train::runner::checkpoint;
 use rpo_train::runner::draw::Request;
 use rpo_train::runner::setup::Setup;
 use std::path::Path;
@@ -25,10 +26,10 @@ fn setup(folder: &Path) -> Setup {
 fn draw(setup: &Setup) -> (Vec<image::RgbImage>, f64) {
     let shots = setup.shots(&setup.cells[0], Purpose::Negatives, 0);
     let requests: Vec<Request> = shots.into_iter().map(Request::from).collect();
-    let base = setup.pipeline.unet(&setup.pipeline.unet_params).unwrap();
+    let base = checkpoint::network(setup, None).unwrap();
     let mut progress = Progress::new(1.0);
     let drawer = setup.drawer();
-    let drawn = drawer.draw(&base, &setup.base_weights, &requests, &mut progress, "test");
+    let drawn = drawer.draw(&base, &requests, &mut progress, "test");
     (drawn.unwrap(), progress.computed())
 }
 

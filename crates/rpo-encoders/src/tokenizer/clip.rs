@@ -165,8 +165,7 @@ impl ClipTokenizer {
     /// If a word is empty, in the vocabulary already, or matches the same texts as another one.
     pub fn with_words<S: AsRef<str>>(&self, words: &[S]) -> Result<Self> {
         let mut tokenizer = self.tokenizer.clone();
-        let mut next = self.vocab_size();
-        for word in words.iter().map(S::as_ref) {
+        for (next, word) in (self.vocab_size()..).zip(words.iter().map(S::as_ref)) {
             let added = AddedToken::from(word.to_owned(), false);
             let refused = |what: &str| {
                 Error::msg(format!(
@@ -186,7 +185,6 @@ impl ClipTokenizer {
             if done != 1 || tokenizer.token_to_id(word) != u32::try_from(next).ok() {
                 return Err(refused("is in the vocabulary of"));
             }
-            next += 1;
         }
         let texts = tokenizer.get_added_vocabulary().get_vocab().keys();
         Ok(Self {

@@ -195,7 +195,7 @@ mod tests {
             let text = serde_json::to_string(&plan).unwrap();
             assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
             plan.check().unwrap();
-            let changes: [fn(&mut Plan); 5] = [
+            let changes: [fn(&mut Plan); 6] = [
                 |p| p.cells[0].arm = 7,
                 |p| p.cells[0].id = "../../x".into(),
                 |p| p.cells.clear(),

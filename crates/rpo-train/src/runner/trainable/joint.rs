@@ -81,7 +81,7 @@ fn join(
     let params = Params::join(&parts);
     let unet = match unet {
         Some(unet) => OfUnet::Trained(unet),
-        None => OfUnet::Base(base.pipeline.unet(&base.pipeline.unet_params)?),
+        None => OfUnet::Base(Box::new(base.pipeline.unet(&base.pipeline.unet_params)?)),
     };
     Ok(Box::new(Both {
         params,
@@ -94,7 +94,7 @@ fn join(
 enum OfUnet {
     Trained(Box<dyn Trained>),
     /// None of it is trained.
-    Base(UNet2DConditionModel),
+    Base(Box<UNet2DConditionModel>),
 }
 
 struct Both {

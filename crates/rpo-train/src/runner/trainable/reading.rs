@@ -162,13 +162,13 @@ impl Reading {
             }
         };
         let encoders = match self.in_lora {
-            true => self.from_lora(base, place, scale)?,
-            false => self.from_folders(own, place)?,
+            true => self.in_lora_files(base, place, scale)?,
+            false => self.in_folders(own, place)?,
         };
         TrainedReading::new(self, own, word, encoders)
     }
 
-    fn from_folders(&self, own: &Texts, place: &Path) -> Result<Vec<Encoder>> {
+    fn in_folders(&self, own: &Texts, place: &Path) -> Result<Vec<Encoder>> {
         let mut encoders = self.encoders(own, &mut |_, n| vec![0.0; n])?;
         for (encoder, folder) in encoders.iter_mut().zip(ENCODERS) {
             let path = place.join(folder).join(WEIGHTS);
@@ -180,7 +180,7 @@ impl Reading {
         Ok(encoders)
     }
 
-    fn from_lora(&self, base: Base, place: &Path, scale: f64) -> Result<Vec<Encoder>> {
+    fn in_lora_files(&self, base: Base, place: &Path, scale: f64) -> Result<Vec<Encoder>> {
         let lora = read_lora(base, place)?;
         let open = base.pipeline.texts().open()?;
         let encoders = open.into_iter().enumerate();
