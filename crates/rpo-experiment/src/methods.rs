@@ -105,11 +105,13 @@ mod tests {
         );
         assert!(dco.token.as_ref().unwrap().keep_norm);
         assert_eq!((dco.rate(Token, 1), dco.rate(Lora, 1)), (0.1, 1.0));
-        // A table of the file takes the place of the preset's.
+        // A table [lora] of the file takes the place of the preset's, keys of [token] replace single ones.
         let own = &arms(&["recipe.preset=dco", "lora.rank=2", "token.vectors=3"])[0];
         assert_eq!(own.lora.as_ref().unwrap().rank, 2);
         let token = own.token.as_ref().unwrap();
-        assert_eq!((token.vectors, token.keep_norm), (3, false));
+        assert_eq!((token.vectors, token.keep_norm), (3, true));
+        let own = &arms(&["recipe.preset=dco", "token.keep_norm=false"])[0];
+        assert!(!own.token.as_ref().unwrap().keep_norm);
     }
 
     #[test]

@@ -20,7 +20,7 @@ function showCosts(box, data) {
   const heads = ["Arm", "trains", "steps", "of at most", "pictures drawn first", "forwards", "seconds", "parameters", "checkpoint"];
   const whole = (x) => Math.round(x).toLocaleString("en-US");
   box.replaceChildren(plainTable("Cost of one subject by arm", heads, costs.map((c) => [c.arm, c.trains, whole(c.steps), whole(c.iterations), whole(c.pictures),
-    whole(c.forwards), whole(c.seconds), shortCount(c.parameters), known(c.bytes) ? `${shortCount(c.bytes)}B` : "–"])));
+    whole(c.forwards), known(c.seconds) ? whole(c.seconds) : "–", shortCount(c.parameters), known(c.bytes) ? `${shortCount(c.bytes)}B` : "–"])));
   saveButtons(section, data.name, "costs", () => [["arm", "backbone", "trains", "iterations", "steps", "pictures", "forwards", "seconds", "parameters", "bytes"],
     ...costs.map((c) => [c.arm, c.backbone, c.trains, c.iterations, c.steps, c.pictures, c.forwards, c.seconds, c.parameters, c.bytes])]);
 }

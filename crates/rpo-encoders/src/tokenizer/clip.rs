@@ -173,10 +173,12 @@ impl ClipTokenizer {
                     self.dir.display()
                 ))
             };
-            if tokenizer.encode(word, false).is_ok_and(|e| {
-                let known = tokenizer.get_added_vocabulary().get_vocab();
-                e.get_tokens().len() == 1 && known.contains_key(&e.get_tokens()[0])
-            }) {
+            let known = tokenizer.get_added_vocabulary().get_vocab();
+            let read = tokenizer
+                .encode(word, false)
+                .map_err(|e| cannot(word, &e))?;
+            // Cleaned and lower-cased it may be another added token: which one a text means would be chance.
+            if matches!(read.get_ids(), [id] if known.values().any(|own| own == id)) {
                 return Err(refused("reads as a token that was added to"));
             }
             let done = tokenizer

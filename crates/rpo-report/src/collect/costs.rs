@@ -36,10 +36,10 @@ fn cost(plan: &Plan, finished: &AllFinished, index: usize) -> Option<Cost> {
             let cell = cells[i].cell;
             plan.preparation_cost(cell) + plan.cost_until(cell, steps(i))
         }),
-        seconds: mean(&|i| {
+        seconds: Some(mean(&|i| {
             let times = cells[i].folder.times();
             times.negatives + times.training + times.validation
-        }),
+        })),
         parameters: trained.as_ref().map(|trained| trained.parameters),
         bytes: trained.map(|trained| trained.bytes as u64),
     })

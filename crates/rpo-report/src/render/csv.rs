@@ -65,7 +65,7 @@ impl Table {
                 cost.steps.to_string(),
                 cost.pictures.to_string(),
                 cost.forwards.to_string(),
-                cost.seconds.to_string(),
+                text(cost.seconds),
                 text(cost.parameters),
                 text(cost.bytes),
             ])?;

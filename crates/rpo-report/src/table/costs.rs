@@ -21,7 +21,8 @@ pub struct Cost {
     /// U-Net forwards of these pictures, of training (a backward counts as two) and validation.
     pub forwards: f64,
     /// Seconds that were spent on the same, with their scoring: pictures that another arm has drawn before are read.
-    pub seconds: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// Trained parameters.
     pub parameters: Option<usize>,
     /// Bytes of the weights of a checkpoint, in one form.

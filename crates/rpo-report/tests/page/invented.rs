@@ -319,7 +319,7 @@ pub(crate) fn run() -> ReportData {
                     steps: 280.0,
                     pictures: 32,
                     forwards: 8123.0,
-                    seconds: 61.5,
+                    seconds: Some(61.5),
                     parameters,
                     bytes: parameters.map(|n| 4 * n as u64),
                 })

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files and folders that hold times, processes or paths of a run.
-const OTHER: [&str; 8] = [
+const OTHER: [&str; 9] = [
     "tensorboard",
     "times.json",
+    "costs.csv",
     "life.json",
     "log.txt",
     "report.html",
