@@ -71,7 +71,6 @@ fn new_words_have_the_ids_of_added_tokens() {
         (&own, "lion</w>"),
         (&more, "<my-toy>"),
         (&more, "SKSx"),
-        (&own, "<|EndOfText|>"),
         (&own, ""),
     ]
     .map(|(tokenizer, word)| (tokenizer.with_words(&[word]), word))
