@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Files and folders that hold times, the number of threads or a path.
-const ELSEWISE: [&str; 8] = [
+const ELSEWISE: [&str; 9] = [
     "tensorboard",
     "run.json",
     "times.json",
+    "costs.csv",
     "life.json",
     "report.html",
     "report.json",
