@@ -31,6 +31,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from diffusion import randomise as randomised
 from peft import LoraConfig
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -57,14 +58,7 @@ def wave(shape, k):
 
 
 def randomise(model, generator):
-    """No bias is zero, no norm weight one; values are exact in f16."""
-    for name, p in model.named_parameters():
-        noise = torch.randn(p.shape, generator=generator)
-        if p.ndim > 1:
-            p.data = noise * 0.8 / p[0].numel() ** 0.5
-        else:
-            p.data = noise * 0.1 + (1.0 if name.endswith("weight") else 0.0)
-    return model.half().eval()
+    return randomised(model, generator).half().eval()
 
 
 def text_config(**config):

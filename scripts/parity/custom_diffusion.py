@@ -17,7 +17,7 @@ from pathlib import Path
 import diffusers
 import torch
 from diffusers import UNet2DConditionModel
-from lora import MICRO, relative, run
+from lora import MICRO, SHORT, relative, run
 from safetensors.torch import load_file, save_file
 
 FILE = "pytorch_custom_diffusion_weights.safetensors"
@@ -28,24 +28,9 @@ output = "{work}/runs"
 count = 1
 [train]
 parts = ["cross_attention"]
-[sampler]
-steps = 2
-[training]
-steps = 3
-batch = 1
-learning_rate = 2e-2
-[recipe]
-negatives_per_prompt = 1
-[validation]
-every = 3
-prompts = 1
-pictures_per_prompt = 1
 [rules]
 last = true
-[test]
-prompts = 1
-pictures_per_prompt = 1
-"""
+{short}"""
 
 
 def unet(folder):
@@ -64,7 +49,7 @@ def main():
     diffusers.utils.logging.set_verbosity_error()
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
-        (work / "kv.toml").write_text(EXPERIMENT.format(work=work))
+        (work / "kv.toml").write_text(EXPERIMENT.format(work=work, short=SHORT))
         run(binary, work / "kv.toml", "--out", work / "run")
         run(binary, "export", work / "run", "--step", "3", "--to", work / "whole")
         (place,) = (work / "run").glob("trajectories/*/*/seed-0/custom_diffusion/step-000003")

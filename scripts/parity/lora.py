@@ -67,6 +67,23 @@ diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 TEXT = json.loads((MICRO / "text_encoder/config.json").read_text())
+# A training of seconds.
+SHORT = """[sampler]
+steps = 2
+[training]
+steps = 3
+batch = 1
+learning_rate = 2e-2
+[recipe]
+negatives_per_prompt = 1
+[validation]
+every = 3
+prompts = 1
+pictures_per_prompt = 1
+[test]
+prompts = 1
+pictures_per_prompt = 1
+"""
 failures = []
 
 
@@ -282,22 +299,7 @@ count = 1
 rank = 4
 alpha = 6.0
 {more}
-[sampler]
-steps = 2
-[training]
-steps = 3
-batch = 1
-learning_rate = 2e-2
-[recipe]
-negatives_per_prompt = 1
-[validation]
-every = 3
-prompts = 1
-pictures_per_prompt = 1
-[test]
-prompts = 1
-pictures_per_prompt = 1
-""")
+{SHORT}""")
     run(binary, work / f"{name}.toml", "--out", work / f"run-{name}")
     (step,) = (work / f"run-{name}").glob("trajectories/*/*/seed-0/lora/step-000003")
     return step

@@ -18,7 +18,7 @@ from pathlib import Path
 import diffusers
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
-from lora import MICRO, relative, run
+from lora import MICRO, SHORT, relative, run
 from safetensors.torch import load_file, save_file
 
 FILE = "learned_embeds.safetensors"
@@ -30,24 +30,9 @@ output = "{work}/runs"
 count = 1
 [token]
 vectors = 2
-[sampler]
-steps = 2
-[training]
-steps = 3
-batch = 1
-learning_rate = 2e-2
-[recipe]
-negatives_per_prompt = 1
-[validation]
-every = 3
-prompts = 1
-pictures_per_prompt = 1
 [rules]
 last = true
-[test]
-prompts = 1
-pictures_per_prompt = 1
-[[arm]]
+{short}[[arm]]
 name = "word"
 train = {{ parts = ["token"] }}
 [[arm]]
@@ -89,7 +74,7 @@ def main():
 
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
-        (work / "words.toml").write_text(EXPERIMENT.format(work=work))
+        (work / "words.toml").write_text(EXPERIMENT.format(work=work, short=SHORT))
         run(binary, work / "words.toml", "--out", work / "run")
         for arm, folder in [("word", "textual_inversion"), ("custom", "custom_diffusion")]:
             (place,) = (work / "run").glob(f"trajectories/{arm}/*/seed-0/{folder}/step-000003")

@@ -137,25 +137,16 @@ impl Experiment {
     pub fn training_arms(&self, layers: &Layers) -> Result<Vec<TrainingArm>> {
         let arms = self.all_arms(layers)?;
         // A table that changes nothing is a mistake, or the arm that it is for is missing.
-        let idle = |has: bool, reads: fn(&TrainingArm) -> bool| has && !arms.iter().any(reads);
-        for (table, part, is_idle) in [
-            (
-                "lora",
-                TrainedPart::Lora,
-                idle(self.lora.is_some(), |a| a.lora.is_some()),
-            ),
-            (
-                "token",
-                TrainedPart::Token,
-                idle(self.token.is_some(), |a| a.token.is_some()),
-            ),
+        for (table, part, given) in [
+            ("lora", TrainedPart::Lora, self.lora.is_some()),
+            ("token", TrainedPart::Token, self.token.is_some()),
             (
                 "text_encoder",
                 TrainedPart::TextEncoder,
-                idle(self.text_encoder.is_some(), |a| a.text_encoder.is_some()),
+                self.text_encoder.is_some(),
             ),
         ] {
-            if is_idle {
+            if given && !arms.iter().any(|arm| arm.parts().contains(&part)) {
                 let message = format!(
                     "no arm trains {}\n  hint: name \"{}\" in train.parts, or leave the table away",
                     part.words(),
@@ -232,23 +223,24 @@ impl Experiment {
         let adapters_asked = self.lora.is_some() || keys.lora.is_some();
         let parts = train.parts(adapters_asked, &table, layers)?;
         let has = |part| parts.contains(&part);
-        let idle = |table: &str, part: TrainedPart| {
-            let names = parts.iter().map(|part| format!("\"{}\"", part.name()));
-            let message = format!(
-                "this arm trains {}\n  hint: train = {{ parts = [\"{}\"] }}",
-                names.collect::<Vec<_>>().join(" and "),
-                part.name()
-            );
-            Err(layers.error(&at(table), &message))
-        };
-        if keys.lora.is_some() && !has(TrainedPart::Lora) {
-            return idle("lora", TrainedPart::Lora);
-        }
-        if keys.token.is_some() && !has(TrainedPart::Token) {
-            return idle("token", TrainedPart::Token);
-        }
-        if keys.text_encoder.is_some() && !has(TrainedPart::TextEncoder) {
-            return idle("text_encoder", TrainedPart::TextEncoder);
+        for (table, part, given) in [
+            ("lora", TrainedPart::Lora, keys.lora.is_some()),
+            ("token", TrainedPart::Token, keys.token.is_some()),
+            (
+                "text_encoder",
+                TrainedPart::TextEncoder,
+                keys.text_encoder.is_some(),
+            ),
+        ] {
+            if given && !has(part) {
+                let names = parts.iter().map(|part| format!("\"{}\"", part.name()));
+                let message = format!(
+                    "this arm trains {}\n  hint: train = {{ parts = [\"{}\"] }}",
+                    names.collect::<Vec<_>>().join(" and "),
+                    part.name()
+                );
+                return Err(layers.error(&at(table), &message));
+            }
         }
         let mut token = method.token;
         let mut text_encoder = TextEncoder::default();

@@ -182,10 +182,7 @@ pub fn estimate(
     );
     let texts = phase(
         "encoding texts",
-        &[(
-            "text encoders",
-            F32 * sizes.text_encoders - held.min(F32 * sizes.text_encoders),
-        )],
+        &[("text encoders", F32 * sizes.text_encoders - held)],
     );
     let all = [training, sampling, decoding, texts];
     let fullest = all.iter().max_by_key(|e| e.total());

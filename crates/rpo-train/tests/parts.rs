@@ -1,18 +1,15 @@
 //! What else than the whole U-Net or adapters is trained: a run of it, its file, and the same predictions read back.
 
+mod checkpoints;
 mod home;
 
+use checkpoints::{numbers, of_arm, tensors};
 use home::{Home, SMALL, png_texts, pngs};
 use rpo_diffusion::custom_diffusion::{FILE, is_key_or_value};
 use rpo_diffusion::{Pipeline, textual_inversion};
-use rpo_nn::weights::{Archive, Params};
+use rpo_nn::weights::Archive;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// The U-Net's tensors in a folder or file.
-fn tensors(path: &Path) -> Params {
-    Params::open(path, false).unwrap()
-}
 
 #[test]
 fn keys_and_values_of_the_text_are_trained_alone() {
@@ -29,10 +26,8 @@ fn keys_and_values_of_the_text_are_trained_alone() {
     );
 
     // The file has diffusers' names, and only what was trained.
-    let subject = fs::read_dir(home.path("run/trajectories/ours")).unwrap();
-    let subject = subject.flatten().next().unwrap().path();
-    let file = subject
-        .join("seed-0/custom_diffusion/step-000002")
+    let file = of_arm(&home, "ours")
+        .join("custom_diffusion/step-000002")
         .join(FILE);
     let names: Vec<String> = Archive::open(&file)
         .unwrap()
@@ -49,9 +44,8 @@ fn keys_and_values_of_the_text_are_trained_alone() {
     let base = tensors(&base).tensors_sorted().unwrap();
     let whole = tensors(&home.path("whole/unet/diffusion_pytorch_model.safetensors"));
     let whole = whole.tensors_sorted().unwrap();
-    let values = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     for ((name, a), (_, b)) in whole.iter().zip(&base) {
-        assert_eq!(values(a) != values(b), is_key_or_value(name), "{name}");
+        assert_eq!(numbers(a) != numbers(b), is_key_or_value(name), "{name}");
     }
     // They draw another picture than the base.
     let draw = |out: &str, from: &[&str]| {
@@ -67,16 +61,6 @@ fn keys_and_values_of_the_text_are_trained_alone() {
         scale.contains("trained keys and values of the text"),
         "{scale}"
     );
-}
-
-/// The folder of the only subject of an arm.
-fn of_arm(home: &Home, arm: &str) -> PathBuf {
-    let subjects = fs::read_dir(home.path(&format!("run/trajectories/{arm}"))).unwrap();
-    subjects.flatten().next().unwrap().path().join("seed-0")
-}
-
-fn numbers(t: &candle_core::Tensor) -> Vec<f32> {
-    t.flatten_all().unwrap().to_vec1::<f32>().unwrap()
 }
 
 /// A word alone, beside keys and values, and before adapters: each is trained where its phase says, saved, read back and exported.
@@ -156,11 +140,8 @@ lora = { rank = 2 }
     // Two steps: one of the word, one of the adapters, whose A waits for a moved B.
     let pivotal = of_arm(&home, "pivotal");
     let place = pivotal.join("lora/step-000002");
-    let adapters = Params::open(
-        &place.join("diffusers/pytorch_lora_weights.safetensors"),
-        false,
-    );
-    let b = adapters.unwrap().tensors_sorted().unwrap();
+    let adapters = tensors(&place.join("diffusers/pytorch_lora_weights.safetensors"));
+    let b = adapters.tensors_sorted().unwrap();
     let b = b.iter().filter(|(name, _)| name.contains("lora_B"));
     let highest = b
         .flat_map(|(_, t)| numbers(t))
@@ -213,9 +194,9 @@ lora = { rank = 2 }
 
 /// The name of the first arm's subject's folder.
 fn subject(home: &Home) -> String {
-    let arm = fs::read_dir(home.path("run/trajectories/word")).unwrap();
-    let found = arm.flatten().next().unwrap().file_name();
-    found.to_string_lossy().into_owned()
+    let place = of_arm(home, "word");
+    let folder = place.parent().and_then(Path::file_name).unwrap();
+    folder.to_string_lossy().into_owned()
 }
 
 /// Every loss goes through a whole run, and its term through the records.
@@ -230,9 +211,7 @@ fn every_loss_is_trained_and_recorded() {
         ("dco", &["consistency"]),
         ("kept", &["pref", "preservation", "sim"]),
     ] {
-        let subject = fs::read_dir(home.path(&format!("run/trajectories/{arm}"))).unwrap();
-        let subject = subject.flatten().next().unwrap().path();
-        let records = fs::read_to_string(subject.join("seed-0/metrics.jsonl")).unwrap();
+        let records = fs::read_to_string(of_arm(&home, arm).join("metrics.jsonl")).unwrap();
         let records = records
             .lines()
             .map(|line| serde_json::from_str(line).unwrap());

@@ -1,28 +1,14 @@
 //! Text encoders are trained: a run, its files, and the same prompts and pictures by every way to read them back.
 
+mod checkpoints;
 mod home;
 
+use checkpoints::{numbers, of_arm, tensors};
 use home::{Home, SMALL, png_texts, pngs};
 use rpo_diffusion::Pipeline;
 use rpo_diffusion::lora::Lora;
-use rpo_nn::weights::Params;
 use std::fs;
-use std::path::{Path, PathBuf};
-
-/// The tensors of a file.
-fn tensors(path: &Path) -> Params {
-    Params::open(path, false).unwrap()
-}
-
-/// The folder of the only subject of an arm.
-fn of_arm(home: &Home, arm: &str) -> PathBuf {
-    let subjects = fs::read_dir(home.path(&format!("run/trajectories/{arm}"))).unwrap();
-    subjects.flatten().next().unwrap().path().join("seed-0")
-}
-
-fn numbers(t: &candle_core::Tensor) -> Vec<f32> {
-    t.flatten_all().unwrap().to_vec1::<f32>().unwrap()
-}
+use std::path::Path;
 
 /// A text encoder: all its weights, adapters on it beside the U-Net's, and alone.
 #[test]

@@ -188,7 +188,7 @@ impl Folder {
         output::write_json(&self.times_path(), times)
     }
 
-    /// What is trained, if it was recorded: by versions from 0.2 on.
+    /// What is trained, if it was recorded: earlier runs have none.
     pub fn trained(&self) -> Option<TrainedInfo> {
         input::read_json(&self.0.join(TRAINED)).ok()
     }

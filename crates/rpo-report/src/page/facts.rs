@@ -80,6 +80,8 @@ fn recipes(recipes: &[String]) -> String {
     match recipes {
         [] => String::new(),
         [one] => format!("recipe {one}"),
+        // Of many arms each has its keys where it is chosen.
+        many if many.len() > 3 => format!("{} recipes", many.len()),
         many => format!("recipes {}", many.join("; ")),
     }
 }

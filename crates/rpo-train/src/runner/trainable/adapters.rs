@@ -72,7 +72,8 @@ impl Trainable for Adapted {
 
     fn read(&self, base: Base, place: &Path, scale: f64) -> Result<Box<dyn Trained>> {
         let lora = read_lora(base, place)?;
-        Ok(Box::new(Over::of(base, &lora, PEFT_FILE.as_ref(), scale)?))
+        let path = place.join(PEFT_FILE);
+        Ok(Box::new(Over::of(base, &lora, &path, scale)?))
     }
 }
 
