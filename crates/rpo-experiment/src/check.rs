@@ -37,6 +37,7 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
         }
     }
     check_training(&e.training, "training", layers)?;
+    e.candidates.check(layers)?;
     e.report.check(layers)?;
     if let Some(lora) = &e.lora {
         check_lora(lora, "lora", layers)?;

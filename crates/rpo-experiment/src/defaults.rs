@@ -1,5 +1,6 @@
 //! The default of every key.
 
+use crate::candidates::Candidates;
 use crate::fields::{
     Encoders, Experiment, Model, RewardText, Rules, Sampler, SubjectSource, Subjects, Test,
     Training, Validation,
@@ -37,6 +38,7 @@ impl Default for Experiment {
             recipe: toml::Table::from_iter([("preset".into(), "ours".into())]),
             arms: Vec::new(),
             validation: Validation::default(),
+            candidates: Candidates::default(),
             rules: Rules::default(),
             test: Test::default(),
             report: Report::default(),

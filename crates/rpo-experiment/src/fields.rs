@@ -1,5 +1,6 @@
 //! The keys of an experiment file with their defaults. One struct per table, one field per key.
 
+use crate::candidates::Candidates;
 use crate::lora::Lora;
 use crate::own::{OwnSubject, Prompts};
 use crate::parts::Train;
@@ -65,6 +66,9 @@ pub struct Experiment {
     pub arms: Vec<Arm>,
     /// When trajectories are scored.
     pub validation: Validation,
+    /// Further weights of the validated steps to choose from.
+    #[serde(skip_serializing_if = "Candidates::is_usual")]
+    pub candidates: Candidates,
     /// The rules that choose a checkpoint from the validation scores.
     pub rules: Rules,
     /// The pictures that results are computed from.

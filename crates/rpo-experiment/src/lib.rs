@@ -3,6 +3,7 @@
 mod arms;
 mod bounds;
 pub mod built_in;
+mod candidates;
 mod check;
 mod check_subjects;
 mod defaults;
@@ -31,6 +32,7 @@ mod texts;
 pub mod words;
 
 pub use arms::{Adapters, TrainingArm};
+pub use candidates::Candidates;
 pub use fields::{
     Arm, Encoders, Experiment, Model, RewardText, Rules, Sampler, SubjectSource, Subjects, Test,
     Training, Validation,

@@ -20,6 +20,7 @@ impl Experiment {
             same.subjects.source == SubjectSource::Folder && is_live(&same.subjects.class);
         same.subjects.live.get_or_insert(of_class);
         same.prompts = same.prompts.meaning(same.subjects.source.benchmark());
+        same.candidates.normalise();
         same.train.normalise(same.lora.is_some());
         same.subjects.captions &= same.subjects.source == SubjectSource::Stickerbench;
         if !same.subjects.names.is_empty() {

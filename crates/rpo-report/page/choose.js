@@ -19,14 +19,16 @@ globalThis.choose = (() => {
     return sum / pictures.length;
   }
 
-  // The earliest highest reward among those read. A rule stops after `patience` validations without a new
-  // highest one (null: never) and sees nothing after its own stop. Both answers are indices; `stopped` is
-  // null for a rule that still reads on.
-  function decide(rewards, patience) {
-    let chosen = 0;
+  // The first highest reward among those read; `steps` are their steps, of which one may have several candidates. A rule stops
+  // after `patience` steps without a new highest one (null: never) and sees nothing after its own stop. Both answers are indices;
+  // `stopped` is null for a rule that still reads on.
+  function decide(rewards, steps, patience) {
+    let chosen = 0, vain = 0;
     for (let i = 1; i < rewards.length; i++) {
-      if (rewards[i] > rewards[chosen]) chosen = i;
-      if (patience !== null && i - chosen >= patience) return { chosen, stopped: i };
+      if (rewards[i] > rewards[chosen]) { chosen = i; vain = 0; }
+      if (steps[i + 1] === steps[i]) continue;
+      if (steps[i] > steps[chosen]) vain++;
+      if (patience !== null && vain >= patience) return { chosen, stopped: i };
     }
     return { chosen, stopped: null };
   }

@@ -16,8 +16,8 @@ function columnsOf(data, shown, rowsOf) {
   for (const t of shown) {
     for (const s of rowsOf.get(t).flatMap((r) => r.pictures)) {
       const arm = s.step === 0 ? null : t, rule = ruleOfSample(data, s);
-      let column = columns.find((c) => c.arm === arm && c.step === s.step);
-      if (!column) columns.push(column = { arm, step: s.step, labels: [] });
+      let column = columns.find((c) => c.arm === arm && c.step === s.step && c.variant === s.variant);
+      if (!column) columns.push(column = { arm, step: s.step, variant: s.variant, name: `step ${nameOf(s.step, s.variant)}`, labels: [] });
       // A rule that chose step 0 did so in its arm.
       const label = rule < 0 ? s.label : (arm === null && t.arm ? `${t.arm} · ` : "") + data.rules[rule].label;
       if (!column.labels.some((l) => l.label === label)) column.labels.push({ label, rule });
@@ -43,14 +43,14 @@ function showSamples(box, data, current, arms) {
     const shown = seen.length ? seen : drawnMates;
     const columns = columnsOf(data, shown, rowsOf);
     const prompts = unique(shown.flatMap((t) => rowsOf.get(t).map((r) => r.prompt)));
-    const find = (c, prompt) => (c.arm ? [c.arm] : shown).map((t) => rowsOf.get(t).find((r) => r.prompt === prompt)?.pictures.find((p) => p.step === c.step)).find(Boolean);
+    const find = (c, prompt) => (c.arm ? [c.arm] : shown).map((t) => rowsOf.get(t).find((r) => r.prompt === prompt)?.pictures.find((p) => p.step === c.step && p.variant === c.variant)).find(Boolean);
     const several = arms.length > 1;
     const groups = shown.map((t) => [t, columns.filter((c) => c.arm === t).length]).filter(([, n]) => n);
     const base = columns.filter((c) => !c.arm).length;
     const corner = el("th", { scope: "col", class: "corner", rowspan: several ? 2 : 1 }, el("div", { class: "faces" }, current.references.slice(0, 4).map((p, i) => picture(data, p, `${current.subject}: reference ${i + 1}`))),
       el("span", { class: "small" }, current.references.length ? `References, ${partOf(Math.min(4, current.references.length), current.photos || current.references.length, "picture")}` : "Test prompt"));
-    const head = columns.map((c) => el("th", { scope: "col" }, el("strong", {}, `step ${c.step}`), c.labels.map(({ label, rule }) =>
-      label === `step ${c.step}` ? null : el("span", { class: "small" }, rule >= 0 ? ruleGlyph(data.rules, rule) : null, ` ${label}`))));
+    const head = columns.map((c) => el("th", { scope: "col" }, el("strong", {}, c.name), c.labels.map(({ label, rule }) =>
+      label === c.name ? null : el("span", { class: "small" }, rule >= 0 ? ruleGlyph(data.rules, rule) : null, ` ${label}`))));
     // A large run has room for a few rows of the table only.
     const rowsShown = unique(shown.flatMap((t) => rowsOf.get(t).flatMap((r) => r.pictures.map((p) => p.row || (ruleOfSample(data, p) < 0 ? p.label : `${t.arm}/${p.label}`))))).length;
     const rowsAll = (data.test?.rows ?? []).filter((r) => r.kind === "base" || shown.some((t) => t.arm === r.arm)).length;
@@ -62,7 +62,7 @@ function showSamples(box, data, current, arms) {
         el("tr", {}, several ? null : corner, head)),
         el("tbody", {}, prompts.slice(0, all ? prompts.length : first).map((prompt) => el("tr", {}, el("th", { scope: "row" }, prompt), columns.map((c) => {
           const s = find(c, prompt);
-          return el("td", {}, s ? picture(data, s.picture, `${prompt} · ${c.arm?.arm ? `${c.arm.arm} · ` : ""}step ${c.step}`) : null);
+          return el("td", {}, s ? picture(data, s.picture, `${prompt} · ${c.arm?.arm ? `${c.arm.arm} · ` : ""}${c.name}`) : null);
         })))))),
       el("p", { class: "small" }, `${capital(partOf(all ? prompts.length : Math.min(prompts.length, first), data.setup.test_prompts, "test prompt"))}, ${ofEach(data.setup.test_pictures_per_prompt)}${rowsShown < rowsAll ? `, ${rowsShown} of ${rowsAll} rows of the table` : ""}; pictures of ${
         partOf(cells, data.setup.cells || data.trajectories.length, "cell")} of the run are in this page.`));

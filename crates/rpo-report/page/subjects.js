@@ -103,11 +103,11 @@ function showTimeline(box, data, look, select) {
             return shape(ruleShape(r, data.rules[r]), x(step) + (k - (outcomes.length - 1) / 2) * Math.min(9, (0.85 * (x(data.setup.validation_interval) - x(0))) / outcomes.length || 9), y, 5, { class: "mark", style: `fill:${ruleColor(r, data.rules[r])}` });
           })));
         return tip.on(line, () => [el("strong", {}, label(t)), `trained to step ${t.stopped_step}`,
-          ...t.outcomes.map((o) => `${(data.rules.find((r) => r.id === o.rule) || { label: o.rule }).label}: step ${o.chosen_step}${stopOf(data, o) === null ? "" : `, stopped at ${stopOf(data, o)}`}`)]);
+          ...t.outcomes.map((o) => `${(data.rules.find((r) => r.id === o.rule) || { label: o.rule }).label}: step ${nameOf(o.chosen_step, o.chosen_variant)}${stopOf(data, o) === null ? "" : `, stopped at ${stopOf(data, o)}`}`)]);
       }));
   });
 }
 
 // Every decision of every training.
-const outcomesCsv = (data) => [["arm", "subject", "seed", "rule", "chosen_step", "stopped_at_step", "trained_to", "reward_chosen", "reward_step0", "reason"],
-  ...data.trajectories.flatMap((t) => t.outcomes.map((o) => [t.arm, t.subject, t.seed, o.rule, o.chosen_step, o.stopped_at_step, t.stopped_step, o.reward_chosen, o.reward_step0, o.reason]))];
+const outcomesCsv = (data) => [["arm", "subject", "seed", "rule", "chosen_step", "stopped_at_step", "trained_to", "reward_chosen", "reward_step0", "reason", "chosen_variant"],
+  ...data.trajectories.flatMap((t) => t.outcomes.map((o) => [t.arm, t.subject, t.seed, o.rule, o.chosen_step, o.stopped_at_step, t.stopped_step, o.reward_chosen, o.reward_step0, o.reason, o.chosen_variant ?? ""]))];

@@ -25,9 +25,13 @@ function showReferences(box, data, t) {
       row("Negatives", `Drawn from the base model: ${partOf(t.negatives.length, data.setup.negatives, "picture")}.`, t.negatives)].filter(Boolean)));
 }
 
+// A checkpoint after the word step: a step may have variants of its weights beside the trained ones.
+const nameOf = (step, variant) => (variant ? `${step} (${variant})` : `${step}`);
+const trainedOnes = (t) => t.validations.filter((v) => !v.variant);
+
 // The steps of a trajectory, those never reached included.
 function stepGrid(data, t) {
-  const grid = t.validations.map((v) => v.step);
+  const grid = trainedOnes(t).map((v) => v.step);
   const every = data.setup.validation_interval;
   for (let s = (grid.at(-1) ?? -every) + every; every > 0 && s <= data.setup.steps; s += every) grid.push(s);
   return grid;
@@ -36,7 +40,7 @@ function stepGrid(data, t) {
 function marksAt(data, t, step) {
   return t.outcomes.filter((o) => o.chosen_step === step).map((o) => {
     const i = data.rules.findIndex((r) => r.id === o.rule);
-    return ruleGlyph(data.rules, i, `chosen by ${data.rules[i]?.label ?? o.rule}`);
+    return ruleGlyph(data.rules, i, `chosen by ${data.rules[i]?.label ?? o.rule}${o.chosen_variant ? `: its ${o.chosen_variant}` : ""}`);
   });
 }
 
@@ -46,7 +50,7 @@ function showStrip(box, data, t) {
   if (figure.hidden) return;
   if (!t.strip_prompts.length) return box.replaceChildren(el("p", { class: "note" }, "None of these pictures are in this page; they lie beside it, in trajectories/."));
   const grid = stepGrid(data, t);
-  const scored = new Map(t.validations.map((v) => [v.step, v]));
+  const scored = new Map(trainedOnes(t).map((v) => [v.step, v]));
   const head = grid.map((step) => el("div", { class: scored.has(step) ? "step" : "step never" },
     el("span", { class: "marks" }, marksAt(data, t, step)),
     el("span", {}, step), el("span", { class: t.kept_steps.includes(step) ? "kept" : "kept none", title: t.kept_steps.includes(step) ? "weights kept" : null })));
@@ -66,7 +70,7 @@ const ofEach = (n) => (n > 1 ? `1 of ${n} pictures of each` : "one picture each"
 
 // Means over pictures with the standard error of that mean.
 function meanSeries(t, value) {
-  return t.validations.map((v) => {
+  return trainedOnes(t).map((v) => {
     const values = v.pictures.map(value);
     if (!values.length) return { x: v.step, y: NaN };
     const m = mean(values), n = values.length;
@@ -97,7 +101,7 @@ function showValidation(boxes, data, t) {
   lineChart(boxes.reward, {
     label: "Mean reward of each rule by step", height: 280, x: [0, limit], every: data.setup.validation_interval, hatched, dots: true,
     series: curves.flatMap((c) => [{ color: c.color, points: c.read }, { color: c.color, points: c.rest, faint: true }]),
-    marks: curves.filter((c) => at(c, c.o.chosen_step)).map((c) => ({ x: c.o.chosen_step, y: at(c, c.o.chosen_step).y, shape: c.shape, color: c.color })),
+    marks: curves.filter((c) => at(c, c.o.chosen_step)).map((c) => ({ x: c.o.chosen_step, y: c.o.chosen_variant ? c.o.reward_chosen : at(c, c.o.chosen_step).y, shape: c.shape, color: c.color })),
     bars: curves.map((c) => ({ x: stopOf(data, c.o), color: c.color, y: at(c, stopOf(data, c.o))?.y })).filter((b) => b.y !== undefined),
     lines: (x) => [el("strong", {}, `step ${x}`), ...curves.map((c) => el("div", {}, glyph(c.shape, c.color), ` ${c.rule.label}: ${number(at(c, x).y, 4)}`))],
   });
@@ -108,7 +112,7 @@ function showValidation(boxes, data, t) {
       const i = data.rules.findIndex((r) => r.id === o.rule), rule = data.rules[i];
       const gain = o.reward_chosen === null || o.reward_step0 === null ? null : o.reward_chosen - o.reward_step0;
       return el("tr", {}, el("th", { scope: "row" }, ruleGlyph(data.rules, i), ` ${rule?.label ?? o.rule}`),
-        el("td", {}, `step ${o.chosen_step}`), el("td", {}, stopOf(data, o) === null ? "read to the end" : `step ${stopOf(data, o)}`),
+        el("td", {}, `step ${nameOf(o.chosen_step, o.chosen_variant)}`), el("td", {}, stopOf(data, o) === null ? "read to the end" : `step ${stopOf(data, o)}`),
         el("td", {}, number(o.reward_chosen, 4)), el("td", {}, gain === null ? "–" : `${signed(gain, 4)} ${interval(o.difference_interval, 4, signed)}`), el("td", { class: "words" }, o.reason));
     })))));
 }
@@ -132,8 +136,8 @@ function showLosses(box, data, t) {
   box.replaceChildren(...(t.training.length ? panels : [el("p", { class: "note" }, "No training step was taken.")]));
 }
 
-const scoresCsv = (data) => [["arm", "subject", "seed", "step", "prompt", "align_i", "align_t"],
-  ...data.trajectories.flatMap((t) => t.validations.flatMap((v) => v.pictures.map((p) => [t.arm, t.subject, t.seed, v.step, t.validation_prompts[p.prompt], p.image, p.text])))];
+const scoresCsv = (data) => [["arm", "subject", "seed", "step", "prompt", "align_i", "align_t", "variant"],
+  ...data.trajectories.flatMap((t) => t.validations.flatMap((v) => v.pictures.map((p) => [t.arm, t.subject, t.seed, v.step, t.validation_prompts[p.prompt], p.image, p.text, v.variant ?? ""])))];
 function lossesCsv(data) {
   const terms = unique(data.trajectories.flatMap((t) => t.training.flatMap((p) => Object.keys(p.terms))));
   return [["arm", "subject", "seed", "step", "loss", ...terms, "grad_norm"],

@@ -1,12 +1,13 @@
 //! Which checkpoint of a trajectory is kept, and when the trajectory may stop.
 //!
-//! A rule reads the validations in order and never past its own stop. So its decision is a function of the validations up
+//! A rule reads the validations in order, those of a step together, and never past its own stop. So its decision is a function of the validations up
 //! to its stop and does not change when another rule keeps the trajectory running.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::candidate::Candidate;
 use crate::mean::{Lambda, Mean, Score, ScoreOutOfRange, mean_reward};
 use rpo_stats::{Interval, PairedError};
 
@@ -17,8 +18,9 @@ pub use rule::{DEFAULT_PATIENCE, Kind, Rule};
 /// The scores of one checkpoint on the validation prompts, always with the same noise and in the same order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
-    /// Gradient steps done; the first validation is the base model at step 0.
-    pub step: usize,
+    /// The weights that were scored; the first validation is that of the base model, at step 0.
+    #[serde(flatten)]
+    pub candidate: Candidate,
     /// One pair per picture.
     pub scores: Vec<Score>,
 }
@@ -59,7 +61,7 @@ pub enum SelectError {
     )]
     NoPictures {
         /// Its step.
-        step: usize,
+        step: Candidate,
     },
     /// Two validations of different size.
     #[error(
@@ -67,28 +69,28 @@ pub enum SelectError {
     )]
     Uneven {
         /// Its step.
-        step: usize,
+        step: Candidate,
         /// Number of its pictures.
         found: usize,
         /// That of the first validation.
         expected: usize,
     },
-    /// Steps that do not ascend.
+    /// Candidates that do not ascend.
     #[error(
-        "step {step} is validated after step {before}: validations come in ascending order, each step once"
+        "step {step} is validated after step {before}: validations come in ascending order, each candidate once"
     )]
     Order {
         /// The step.
-        step: usize,
+        step: Candidate,
         /// The one before it.
-        before: usize,
+        before: Candidate,
     },
     /// A score that is NaN or out of range: the model has diverged, or an encoder is broken. It is an error and is not skipped,
     /// because everything after it comes from the same broken state.
     #[error("step {step}, picture {picture}: {source}")]
     Score {
         /// The step of the validation.
-        step: usize,
+        step: Candidate,
         /// Position of the picture in it.
         picture: usize,
         /// Which score it is.
@@ -103,9 +105,9 @@ pub enum SelectError {
 
 /// The decision of `rule` on `validations`, the trajectory so far; `limit_reached`: no more will follow.
 ///
-/// - [`Kind::Best`] chooses the highest mean reward up to its own stop, including step 0, the earliest of equals.
-///   It stops at the validation that is the `patience`-th in a row without a new strict maximum, or at the limit.
-/// - [`Kind::Last`] chooses the latest validation and stops at the limit.
+/// - [`Kind::Best`] chooses the highest mean reward up to its own stop, including step 0, the first of equals.
+///   It stops at the step that is the `patience`-th in a row whose validations bring no new strict maximum, or at the limit.
+/// - [`Kind::Last`] chooses the latest validation, the trained weights of the last step, and stops at the limit.
 ///
 /// # Errors
 /// [`SelectError`]; a broken score after the rule's stop is not seen and changes nothing.
@@ -125,18 +127,24 @@ pub fn decide(
         Kind::Best => rule.patience,
         Kind::Last => None,
     };
-    let (mut best, mut best_reward) = (0, f64::NEG_INFINITY);
+    let (mut best, mut best_reward, mut vain) = (0, f64::NEG_INFINITY, 0);
     for index in 0..=last {
         check(validations, index)?;
         let reward = mean_reward(&validations[index].scores, rule.mean, rule.lambda);
         if reward > best_reward {
-            (best, best_reward) = (index, reward);
-        } else if patience.is_some_and(|patience| index - best >= patience) {
+            (best, best_reward, vain) = (index, reward, 0);
+        }
+        // The other weights of the same step may still be better.
+        if !is_last_of_step(validations, index) {
+            continue;
+        }
+        if validations[index].candidate.step > validations[best].candidate.step {
+            vain += 1;
+        }
+        if patience.is_some_and(|patience| vain >= patience) {
             let reason = format!(
-                "stopped at step {}: {} validations in a row brought nothing above {best_reward:.4} of step {}",
-                validations[index].step,
-                index - best,
-                validations[best].step
+                "stopped at step {}: {vain} validations in a row brought nothing above {best_reward:.4} of step {}",
+                validations[index].candidate, validations[best].candidate
             );
             return Ok(Decision {
                 chosen: best,
@@ -146,7 +154,7 @@ pub fn decide(
             });
         }
     }
-    let step = validations[last].step;
+    let step = validations[last].candidate;
     let (chosen, reason) = match (rule.kind, limit_reached) {
         (Kind::Last, true) => (last, format!("ran to the limit, step {step}")),
         (Kind::Last, false) => (last, format!("running, now at step {step}")),
@@ -154,14 +162,14 @@ pub fn decide(
             best,
             format!(
                 "ran to the limit, step {step}; the highest reward is {best_reward:.4} of step {}",
-                validations[best].step
+                validations[best].candidate
             ),
         ),
         (Kind::Best, false) => (
             best,
             format!(
                 "running, now at step {step}; the highest reward so far is {best_reward:.4} of step {}",
-                validations[best].step
+                validations[best].candidate
             ),
         ),
     };
@@ -240,9 +248,16 @@ pub fn gain_over_first(
     )
 }
 
+/// Whether no other candidate of its step follows.
+fn is_last_of_step(validations: &[Validation], index: usize) -> bool {
+    let step = |v: &Validation| v.candidate.step;
+    let next = validations.get(index + 1).map(step);
+    next != Some(step(&validations[index]))
+}
+
 fn check(validations: &[Validation], index: usize) -> Result<(), SelectError> {
-    let Validation { step, scores } = &validations[index];
-    let step = *step;
+    let Validation { candidate, scores } = &validations[index];
+    let step = *candidate;
     if scores.is_empty() {
         return Err(SelectError::NoPictures { step });
     }
@@ -254,10 +269,10 @@ fn check(validations: &[Validation], index: usize) -> Result<(), SelectError> {
             expected,
         });
     }
-    if index > 0 && step <= validations[index - 1].step {
+    if index > 0 && step <= validations[index - 1].candidate {
         return Err(SelectError::Order {
             step,
-            before: validations[index - 1].step,
+            before: validations[index - 1].candidate,
         });
     }
     for (picture, score) in scores.iter().enumerate() {

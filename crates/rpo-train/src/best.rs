@@ -6,6 +6,7 @@ use crate::shell::word;
 use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan, folder_name};
 use rpo_experiment::run::{Run, Tested};
+use rpo_reward::Candidate;
 use rpo_reward::select::Kind;
 use serde::Serialize;
 use std::fs;
@@ -23,8 +24,9 @@ pub struct Best {
     pub subject: String,
     /// The rule.
     pub rule: String,
-    /// Step of the chosen checkpoint; 0 is the base model.
-    pub step: usize,
+    /// The chosen checkpoint; step 0 is the base model.
+    #[serde(flatten)]
+    pub candidate: Candidate,
     /// The most steps of its arm.
     pub steps: usize,
     /// Mean reward of the rule on the validation pictures, there and at step 0; `None` for the rule of the last step.
@@ -95,26 +97,27 @@ fn best(plan: &Plan, run: &Run, cell: &Cell, tested: &Tested) -> Result<Best> {
     let (arm, folder) = (plan.arm(cell), run.trajectory(cell));
     let choices = &tested.choices;
     let (rule, decision) = (&plan.rules[0], &choices.decisions[0]);
-    let step = choices.steps[decision.chosen];
+    let candidate = choices.chosen(0);
     let reward = |at: usize| {
         let all = choices.validations[at].rewards(rule.mean, rule.lambda);
         all.iter().sum::<f64>() / all.len().max(1) as f64
     };
     let trainable = trainable::of(arm);
-    let kept = folder.checkpoint(trainable.folder(), step);
-    let weights = (step > 0).then(|| match trainable.file(&checkpoint::name(cell)) {
-        Some(file) => kept.join(file),
-        None => kept,
-    });
+    let kept = folder.checkpoint(trainable.folder(), candidate);
+    let weights =
+        (candidate != Candidate::BASE).then(|| match trainable.file(&checkpoint::name(cell)) {
+            Some(file) => kept.join(file),
+            None => kept,
+        });
     Ok(Best {
         cell: cell.id.clone(),
         subject: plan.subject(cell).name.clone(),
         rule: rule.name.clone(),
-        step,
+        candidate,
         steps: arm.training.steps,
         reward: (rule.kind == Kind::Best).then(|| [reward(decision.chosen), reward(0)]),
         weights: weights.filter(|path| path.exists()),
-        pictures: folder.samples("test", step),
+        pictures: folder.samples("test", candidate),
     })
 }
 
@@ -152,7 +155,10 @@ pub fn lines(run: &Run, all: &[Best]) -> Vec<String> {
     let folder = run.path.display();
     let mut lines = Vec::new();
     if all.len() > SHOWN {
-        let base = all.iter().filter(|best| best.step == 0).count();
+        let base = all
+            .iter()
+            .filter(|best| best.candidate == Candidate::BASE)
+            .count();
         lines.push(format!(
             "chosen   in {} cells by {}, the base model in {base} of them; all are linked in {folder}/{FOLDER}",
             all.len(),
@@ -176,7 +182,7 @@ fn told(best: &Best, several: bool) -> Vec<String> {
         false => String::new(),
         true => format!("{}: ", best.cell),
     };
-    let mut lines = vec![match (best.step, best.reward) {
+    let mut lines = vec![match (best.candidate.step, best.reward) {
         (0, reward) => {
             let reward = reward.map_or(String::new(), |[_, first]| format!(", reward {first:.3}"));
             format!(
@@ -184,13 +190,13 @@ fn told(best: &Best, several: bool) -> Vec<String> {
                 best.rule
             )
         }
-        (step, reward) => {
+        (_, reward) => {
             let reward = reward.map_or(String::new(), |[chosen, first]| {
                 format!(", reward {chosen:.3} ({first:.3} at step 0)")
             });
             format!(
-                "chosen   {whose}step {step} of {} by {}{reward}",
-                best.steps, best.rule
+                "chosen   {whose}step {} of {} by {}{reward}",
+                best.candidate, best.steps, best.rule
             )
         }
     }];
@@ -224,11 +230,11 @@ mod tests {
 
     #[test]
     fn the_base_model_may_be_best() {
-        let best = |step: usize| Best {
+        let best = |step: &str| Best {
             cell: "ours/dog/seed-0".into(),
             subject: "dog".into(),
             rule: "harmonic-0.5".into(),
-            step,
+            candidate: step.parse().unwrap(),
             steps: 240,
             reward: Some([0.5, 0.25]),
             weights: None,
@@ -237,19 +243,19 @@ mod tests {
         let run = Run {
             path: "runs/x".into(),
         };
-        let said = lines(&run, &[best(0)]);
+        let said = lines(&run, &[best("0")]);
         assert_eq!(
             said[0],
             "chosen   step 0, the base model: no checkpoint is better by harmonic-0.5, reward 0.250"
         );
-        let said = lines(&run, &[best(80), best(0)]);
+        let said = lines(&run, &[best("80"), best("0")]);
         assert!(
             said[0].ends_with(
                 "ours/dog/seed-0: step 80 of 240 by harmonic-0.5, reward 0.500 (0.250 at step 0)"
             ),
             "{said:?}"
         );
-        let many = lines(&run, &vec![best(0); 6]);
+        let many = lines(&run, &vec![best("0"); 6]);
         assert_eq!(many.len(), 2);
         assert_eq!(
             many[0],

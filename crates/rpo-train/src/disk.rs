@@ -51,7 +51,7 @@ pub fn estimate(plan: &Plan, side: usize, of: impl Fn(usize) -> Weights) -> Esti
         one_more = one_more.max(weights.checkpoint);
         let drawn = |purpose| plan.pictures(cell, purpose);
         let before = drawn(Purpose::Negatives) + drawn(Purpose::Class);
-        let shown = validations(plan, cell) * drawn(Purpose::Validation)
+        let shown = (1 + after_0(plan, cell)) * drawn(Purpose::Validation)
             + (plan.rules.len() + 1) * drawn(Purpose::Test);
         // Pictures that the report shows are in the run folder too.
         all.pictures += ((before + 2 * shown) as f64 * picture) as usize;
@@ -60,14 +60,16 @@ pub fn estimate(plan: &Plan, side: usize, of: impl Fn(usize) -> Weights) -> Esti
     all
 }
 
-fn validations(plan: &Plan, cell: &Cell) -> usize {
-    plan.validations_until(cell, plan.arm(cell).training.steps)
+/// Candidates of a trajectory beside step 0.
+fn after_0(plan: &Plan, cell: &Cell) -> usize {
+    let steps = plan.validations_until(cell, plan.arm(cell).training.steps) - 1;
+    steps * (plan.variants().len() + 1)
 }
 
 /// Upper bound on kept checkpoints of a trajectory: step 0 is the base and is not kept; each rule and each λ of both means keeps at most one.
 fn kept_at_most(plan: &Plan, cell: &Cell) -> usize {
     let winners = plan.rules.len() + 2 * Lambda::grid().count();
-    (validations(plan, cell) - 1).min(winners)
+    after_0(plan, cell).min(winners)
 }
 
 #[cfg(test)]

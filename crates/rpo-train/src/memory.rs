@@ -6,6 +6,7 @@ use rpo_encoders::clip::ClipTextConfig;
 use rpo_experiment::plan::Plan;
 use rpo_experiment::{TrainedPart, TrainingArm};
 use rpo_files::failure::BadInput;
+use rpo_reward::Variant;
 
 /// Number of parameters from which blocks are recomputed by default: below it, activations are small.
 pub const RECOMPUTE_FROM: usize = 100_000_000;
@@ -145,6 +146,13 @@ pub fn estimate(
             if number < F32 { number * trained } else { 0 },
         ),
         ("moments", 2 * F32 * trained),
+        (
+            "their variants",
+            match memory {
+                Memory::Host => copies(plan) * F32 * trained,
+                Memory::Gpu(_) => 0,
+            },
+        ),
         ("encoders", F32 * sizes.encoders),
         ("text encoders", held),
     ];
@@ -187,6 +195,15 @@ pub fn estimate(
     let all = [training, sampling, decoding, texts];
     let fullest = all.iter().max_by_key(|e| e.total());
     fullest.cloned().unwrap_or_else(|| phase("nothing", &[]))
+}
+
+/// Copies of the trained weights that candidates need: their start where their change is scaled, their average, and the weights
+/// themselves while a variant has their place.
+fn copies(plan: &Plan) -> usize {
+    let variants = plan.variants();
+    let scaled = variants.iter().any(|v| matches!(v, Variant::Scaled(_)));
+    let averaged = variants.contains(&Variant::Ema);
+    usize::from(scaled) + usize::from(averaged) + usize::from(!variants.is_empty())
 }
 
 /// Numbers that a text encoder holds for the backward pass of a text: of each layer the inputs of its norms, projections, attention

@@ -81,6 +81,18 @@ fn nor_with_a_text_encoder() {
     kill(3, &sets, "text_encoder/model.safetensors");
 }
 
+#[test]
+fn nor_with_scales_and_averages_to_choose_from() {
+    let sets = [
+        "train.parts=[\"lora\", \"token\"]",
+        "lora.rank=2",
+        "candidates={ scale = [0.5], ema = 0.9 }",
+        "training.save_minutes=0.001",
+        "training.learning_rate=1e-2",
+    ];
+    kill(4, &sets, "pytorch_lora_weights.safetensors");
+}
+
 /// Kills runs `most` times in total, over as many runs as needed, and compares every one that ends; `weights` are the names of
 /// files that must be among the results.
 fn kill(most: usize, sets: &[&str], weights: &str) {

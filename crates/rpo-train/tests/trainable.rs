@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use rpo_data::subject::Subject;
 use rpo_diffusion::UNet2DConditionModel;
 use rpo_diffusion::lora::{About, Adapters, LoraConfig};
-use rpo_experiment::run::{StepResult, choices, chosen_steps};
+use rpo_experiment::run::{StepResult, choices, chosen_candidates};
 use rpo_nn::weights::Params;
 use rpo_train::life::Start;
 use rpo_train::run_folder::{RunFolder, Where};
@@ -167,7 +167,7 @@ fn a_way_to_train_of_ones_own_goes_through_a_whole_run() {
 
         let cell = &setup.cells[0];
         let of_cell = run.run.trajectory(cell);
-        let kept = of_cell.kept_steps("plus");
+        let kept = of_cell.kept("plus");
         assert!(
             !kept.is_empty(),
             "a step was better than the base by some λ"
@@ -182,7 +182,7 @@ fn a_way_to_train_of_ones_own_goes_through_a_whole_run() {
         }
         // The loaded weights are the trained ones, and the exported model predicts the same.
         let arm = &setup.arms[cell.arm];
-        let read = checkpoint::load(&setup, arm, &of_cell, 4, 1.0).unwrap();
+        let read = checkpoint::load(&setup, arm, &of_cell, 4.into(), 1.0).unwrap();
         let read = read.expect("step 4 is no base");
         let trained = read.params().tensors_sorted().unwrap();
         let moved = |t: &Tensor| {
@@ -214,7 +214,7 @@ fn a_way_to_train_of_ones_own_goes_through_a_whole_run() {
                 .all(|n| ends.iter().any(|end| n.ends_with(end)))
         );
         assert_eq!(2 * changed.len(), trained.len());
-        let chosen = chosen_steps(&choices(&setup.rules, &of_cell).unwrap());
+        let chosen = chosen_candidates(&choices(&setup.rules, &of_cell).unwrap());
         for step in &chosen {
             assert!(
                 StepResult::read(&of_cell, *step).unwrap().is_some(),
@@ -255,6 +255,6 @@ fn a_way_to_train_of_ones_own_goes_through_a_whole_run() {
         // A finished cell returns at once and removes nothing.
         run_one(&setup, &run.run, cell, Start::take(&run.run, cell).unwrap()).unwrap();
         assert_eq!(AFTER.load(Ordering::Relaxed), 4);
-        assert_eq!(of_cell.all_kept_steps(), kept);
+        assert_eq!(of_cell.all_kept(), kept);
     });
 }

@@ -23,15 +23,22 @@ impl Plan {
         ((3 * passes.trainable + passes.frozen) * arm.training.batch) as f64
     }
 
-    /// Cost of one validation of a cell.
-    pub fn validation_cost(&self, cell: &Cell) -> f64 {
-        self.cost(self.pictures(cell, Purpose::Validation))
+    /// Cost of scoring a step of a cell: its trained weights, and their variants after step 0.
+    pub fn validation_cost(&self, cell: &Cell, step: usize) -> f64 {
+        let candidates = if step == 0 {
+            1
+        } else {
+            self.variants().len() + 1
+        };
+        self.cost(candidates * self.pictures(cell, Purpose::Validation))
     }
 
     /// Cost of a cell from the first step to `step`, including its validation.
     pub fn cost_until(&self, cell: &Cell, step: usize) -> f64 {
-        let validations = self.validations_until(cell, step) as f64;
-        step as f64 * self.step_cost(cell) + validations * self.validation_cost(cell)
+        let after = self.validations_until(cell, step) - 1;
+        step as f64 * self.step_cost(cell)
+            + self.validation_cost(cell, 0)
+            + after as f64 * self.validation_cost(cell, 1)
     }
 
     /// Whether a cell is scored after `step` steps.

@@ -19,6 +19,7 @@ use crate::layer::Layers;
 use anyhow::{Result, bail};
 use prompts::Lists;
 use rpo_files::failure::BadInput;
+use rpo_reward::Variant;
 use rpo_reward::select::Rule;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -126,6 +127,7 @@ impl Plan {
             self.evaluations,
             self.cells.len(),
         ];
+        e.candidates.variants()?;
         let steps = self.arms.iter().map(|arm| arm.training.steps);
         let numbers: Vec<usize> = numbers.into_iter().chain(steps).collect();
         if numbers.contains(&0) || self.cells != cell::all(&e.seeds, &self.arms, &self.subjects) {
@@ -139,6 +141,12 @@ impl Plan {
     /// The arm of a cell.
     pub fn arm(&self, cell: &Cell) -> &TrainingArm {
         &self.arms[cell.arm]
+    }
+
+    /// The variants of weights that are scored at every validated step after 0, before the trained ones.
+    pub fn variants(&self) -> Vec<Variant> {
+        // Checked when the file was read.
+        self.experiment.candidates.variants().unwrap_or_default()
     }
 
     /// The subject of a cell.

@@ -3,14 +3,15 @@
 use super::Folder;
 use super::record::{Latest, Record, validations};
 use anyhow::{Context, Result};
+use rpo_reward::Candidate;
 use rpo_reward::select::{self, Decision, Rule};
 use std::collections::BTreeSet;
 
 /// The choices of the rules on one trajectory.
 #[derive(Clone, Debug)]
 pub struct Choices {
-    /// The scored steps.
-    pub steps: Vec<usize>,
+    /// What was scored.
+    pub candidates: Vec<Candidate>,
     /// Their scores.
     pub validations: Vec<select::Validation>,
     /// One decision per rule.
@@ -39,16 +40,23 @@ pub(super) fn decided(
         .collect::<Result<_, _>>()
         .with_context(|| folder.0.display().to_string())?;
     Ok(Choices {
-        steps: validations.iter().map(|v| v.step).collect(),
+        candidates: validations.iter().map(|v| v.candidate).collect(),
         validations,
         decisions,
     })
 }
 
-/// Step 0 and the steps that rules chose.
-pub fn chosen_steps(choices: &Choices) -> BTreeSet<usize> {
-    let chosen = choices.decisions.iter().map(|d| choices.steps[d.chosen]);
-    std::iter::once(0).chain(chosen).collect()
+impl Choices {
+    /// What a rule chose, by its index.
+    pub fn chosen(&self, rule: usize) -> Candidate {
+        self.candidates[self.decisions[rule].chosen]
+    }
+}
+
+/// Step 0 and what rules chose.
+pub fn chosen_candidates(choices: &Choices) -> BTreeSet<Candidate> {
+    let chosen = (0..choices.decisions.len()).map(|rule| choices.chosen(rule));
+    std::iter::once(Candidate::BASE).chain(chosen).collect()
 }
 
 /// Whether the trajectory's training is finished.

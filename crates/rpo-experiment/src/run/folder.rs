@@ -8,6 +8,7 @@ use super::step_folders;
 use super::times::Times;
 use anyhow::{Context, Result, bail};
 use rpo_files::{AtPath, SUMS, input, output};
+use rpo_reward::Candidate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -19,6 +20,9 @@ pub const WEIGHTS: &str = "weights.safetensors";
 
 /// The file of the optimiser's moments in a state.
 pub const MOMENTS: &str = "adamw.safetensors";
+
+/// The file of the moving averages of the trained tensors in a state, if they are candidates.
+pub const AVERAGES: &str = "ema.safetensors";
 
 /// The folder of the state to resume from.
 const STATE: &str = "state";
@@ -45,22 +49,25 @@ impl Folder {
         self.0.join("metrics.jsonl")
     }
 
-    /// The folder of the checkpoint after `step` steps; `kind` is what is trained: `unet`, `lora`.
-    pub fn checkpoint(&self, kind: &str, step: usize) -> PathBuf {
-        self.0.join(kind).join(step_folders::name(step))
+    /// The folder of a checkpoint; `kind` is what is trained: `unet`, `lora`.
+    pub fn checkpoint(&self, kind: &str, of: impl Into<Candidate>) -> PathBuf {
+        self.0.join(kind).join(of.into().folder())
     }
 
-    /// The folder of pictures drawn by the checkpoint of `step` for `purpose`.
-    pub fn samples(&self, purpose: &str, step: usize) -> PathBuf {
+    /// The folder of pictures that a checkpoint drew for `purpose`.
+    pub fn samples(&self, purpose: &str, of: impl Into<Candidate>) -> PathBuf {
         self.0
             .join("samples")
             .join(purpose)
-            .join(step_folders::name(step))
+            .join(of.into().folder())
     }
 
-    /// The folder of the state of `step`: [`WEIGHTS`] and [`MOMENTS`].
+    /// The file of the moving averages of the trained tensors in a state, if they are candidates.
+    pub const AVERAGES: &str = "ema.safetensors";
+
+    /// The folder of the state of `step`: [`WEIGHTS`] and [`MOMENTS`], and [`AVERAGES`] where there are.
     pub fn state(&self, step: usize) -> PathBuf {
-        self.0.join(STATE).join(step_folders::name(step))
+        self.0.join(STATE).join(Candidate::from(step).folder())
     }
 
     /// The state to resume from, if one was saved.
@@ -229,8 +236,9 @@ impl Folder {
     }
 
     fn keep_state(&self, step: Option<usize>) -> Result<()> {
-        let keep = step.into_iter().collect();
-        step_folders::keep(&self.0.join(STATE), &keep, &[WEIGHTS, MOMENTS, SUMS])
+        let keep = step.into_iter().map(Candidate::from).collect();
+        let files = [WEIGHTS, MOMENTS, AVERAGES, SUMS];
+        step_folders::keep(&self.0.join(STATE), &keep, &files)
     }
 
     /// Truncates `metrics.jsonl` to `bytes`.
@@ -285,34 +293,34 @@ impl Folder {
             .collect()
     }
 
-    /// Removes the checkpoints of every step that is not in `keep`. `files`: the files of a checkpoint.
+    /// Removes the checkpoints that are not in `keep`. `files`: the files of a checkpoint.
     ///
     /// # Errors
     /// I/O errors.
     pub fn keep_checkpoints(
         &self,
         kind: &str,
-        keep: &BTreeSet<usize>,
+        keep: &BTreeSet<Candidate>,
         files: &[String],
     ) -> Result<()> {
         let files: Vec<&str> = files.iter().map(String::as_str).collect();
         step_folders::keep(&self.0.join(kind), keep, &files)
     }
 
-    /// Steps with a checkpoint of this kind on disk, in order.
-    pub fn kept_steps(&self, kind: &str) -> Vec<usize> {
-        step_folders::steps(&self.0.join(kind))
+    /// Checkpoints of this kind on disk, in order.
+    pub fn kept(&self, kind: &str) -> Vec<Candidate> {
+        step_folders::found(&self.0.join(kind))
     }
 
-    /// As [`Self::kept_steps`], for checkpoints of any kind.
-    pub fn all_kept_steps(&self) -> Vec<usize> {
+    /// As [`Self::kept`], for checkpoints of any kind.
+    pub fn all_kept(&self) -> Vec<Candidate> {
         let folders = fs::read_dir(&self.0).into_iter().flatten().flatten();
         let own = |f: &fs::DirEntry| f.file_type().is_ok_and(|t| t.is_dir());
         let folders = folders.filter(|f| own(f) && f.file_name() != STATE);
-        let steps: BTreeSet<usize> = folders
-            .flat_map(|folder| step_folders::steps(&folder.path()))
+        let found: BTreeSet<Candidate> = folders
+            .flat_map(|folder| step_folders::found(&folder.path()))
             .collect();
-        steps.into_iter().collect()
+        found.into_iter().collect()
     }
 }
 

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use choice::{Choices, choices, chosen_steps, is_trained};
-pub use folder::{Folder, MOMENTS, TrainedInfo, WEIGHTS};
+pub use choice::{Choices, choices, chosen_candidates, is_trained};
+pub use folder::{AVERAGES, Folder, MOMENTS, TrainedInfo, WEIGHTS};
 pub use life::{Ended, Failure, Life, MOST_FAILURES};
 pub use record::{Latest, Record, validations};
 pub use so_far::SoFar;

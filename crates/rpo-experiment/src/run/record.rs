@@ -2,8 +2,8 @@
 //!
 //! It contains no times, so that an interrupted run ends with the same bytes.
 
-use rpo_reward::Score;
 use rpo_reward::select::Validation;
+use rpo_reward::{Candidate, Score, Variant};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -25,8 +25,9 @@ pub enum Record {
     },
     /// The scores of a checkpoint on the validation prompts.
     Validation {
-        /// Steps taken.
-        step: usize,
+        /// Which weights.
+        #[serde(flatten)]
+        candidate: Candidate,
         /// One score per picture, by prompt.
         scores: Vec<Score>,
     },
@@ -47,6 +48,8 @@ enum Line {
     },
     Validation {
         step: usize,
+        #[serde(default)]
+        variant: Variant,
         scores: Vec<Score>,
     },
 }
@@ -71,7 +74,14 @@ impl From<Line> for Record {
                     grad_norm,
                 }
             }
-            Line::Validation { step, scores } => Self::Validation { step, scores },
+            Line::Validation {
+                step,
+                variant,
+                scores,
+            } => Self::Validation {
+                candidate: Candidate { step, variant },
+                scores,
+            },
         }
     }
 }
@@ -95,8 +105,8 @@ pub fn validations(records: &[Record]) -> Vec<Validation> {
     records
         .iter()
         .filter_map(|r| match r {
-            Record::Validation { step, scores } => Some(Validation {
-                step: *step,
+            Record::Validation { candidate, scores } => Some(Validation {
+                candidate: *candidate,
                 scores: scores.clone(),
             }),
             Record::Step { .. } => None,
@@ -116,5 +126,19 @@ mod tests {
         let read = |line| serde_json::from_str::<Record>(line).unwrap();
         assert_eq!(read(old), read(new));
         assert_eq!(serde_json::to_string(&read(old)).unwrap(), new);
+    }
+
+    #[test]
+    fn only_variants_of_the_trained_weights_are_named() {
+        for line in [
+            r#"{"kind":"validation","step":40,"scores":[{"image":0.5,"text":0.25}]}"#,
+            r#"{"kind":"validation","step":40,"variant":"ema","scores":[{"image":0.5,"text":0.25}]}"#,
+            r#"{"kind":"validation","step":40,"variant":"scale-0.4","scores":[]}"#,
+        ] {
+            let record: Record = serde_json::from_str(line).unwrap();
+            assert_eq!(serde_json::to_string(&record).unwrap(), line);
+        }
+        let none = r#"{"kind":"validation","step":40,"variant":"best","scores":[]}"#;
+        assert!(serde_json::from_str::<Record>(none).is_err());
     }
 }

@@ -55,7 +55,8 @@ mod tests {
 
     fn validation(step: usize, image: f64) -> Record {
         let scores = vec![score(image), score(image / 2.0)];
-        Record::Validation { step, scores }
+        let candidate = step.into();
+        Record::Validation { candidate, scores }
     }
 
     fn step(step: usize) -> Record {

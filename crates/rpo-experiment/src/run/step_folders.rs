@@ -1,43 +1,38 @@
-//! Folders `step-000120`, one per step, of which some are kept. Only this program's own files are removed.
+//! Folders `step-000120`, one per checkpoint, of which some are kept. Only this program's own files are removed.
 
 use anyhow::Result;
 use rpo_files::AtPath;
+use rpo_reward::Candidate;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Name of a step's folder.
-pub(super) fn name(step: usize) -> String {
-    format!("step-{step:06}")
-}
-
-/// The steps that have a folder in `parent`, in order. Links and other names are ignored.
-pub(super) fn steps(parent: &Path) -> Vec<usize> {
-    let step = |entry: fs::DirEntry| {
+/// The checkpoints that have a folder in `parent`, in order. Links and other names are ignored.
+pub(super) fn found(parent: &Path) -> Vec<Candidate> {
+    let candidate = |entry: fs::DirEntry| {
         let file_name = entry.file_name();
-        let step = file_name.to_str()?.strip_prefix("step-")?.parse().ok()?;
-        let ours = entry.file_type().ok()?.is_dir() && *file_name == *name(step);
-        ours.then_some(step)
+        let candidate = Candidate::of_folder(file_name.to_str()?)?;
+        entry.file_type().ok()?.is_dir().then_some(candidate)
     };
-    let mut steps: Vec<usize> = fs::read_dir(parent)
+    let mut found: Vec<Candidate> = fs::read_dir(parent)
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(step)
+        .filter_map(candidate)
         .collect();
-    steps.sort_unstable();
-    steps
+    found.sort_unstable();
+    found
 }
 
-/// Removes the folders of steps that are not in `keep`: their `files`, by path within them, then empty folders. A folder with
+/// Removes the folders of checkpoints that are not in `keep`: their `files`, by path within them, then empty folders. A folder with
 /// other files stays, with those files.
 ///
 /// # Errors
 /// I/O errors, by path.
-pub(super) fn keep(parent: &Path, keep: &BTreeSet<usize>, files: &[&str]) -> Result<()> {
-    for step in steps(parent).iter().filter(|step| !keep.contains(step)) {
-        let folder = parent.join(name(*step));
+pub(super) fn keep(parent: &Path, keep: &BTreeSet<Candidate>, files: &[&str]) -> Result<()> {
+    for candidate in found(parent).into_iter().filter(|c| !keep.contains(c)) {
+        let folder = parent.join(candidate.folder());
         let mut within: BTreeSet<PathBuf> = BTreeSet::from([folder.clone()]);
         for file in files {
             let path = folder.join(file);
@@ -78,6 +73,8 @@ mod tests {
             "step-000010",
             "step-000020",
             "step-000030",
+            "step-000030-ema",
+            "step-000030-scale-0.4",
             "step-10",
             "step-000020-best",
         ] {
@@ -87,13 +84,22 @@ mod tests {
         fs::write(parent.join("readme"), "mine").unwrap();
         #[cfg(unix)]
         std::os::unix::fs::symlink(parent.join("step-10"), parent.join("step-000040")).unwrap();
-        assert_eq!(steps(&parent), [10, 20, 30]);
-        keep(&parent, &BTreeSet::from([30]), &files).unwrap();
+        let names = |found: Vec<Candidate>| found.iter().map(|c| c.to_string()).collect::<Vec<_>>();
+        let all = ["10", "20", "30 (scale 0.4)", "30 (EMA)", "30"];
+        assert_eq!(names(found(&parent)), all);
+        let wanted: BTreeSet<Candidate> = ["30", "30-ema"].map(|c| c.parse().unwrap()).into();
+        keep(&parent, &wanted, &files).unwrap();
         let left = |place: &str| files.map(|file| parent.join(place).join(file).exists());
         assert!(!parent.join("step-000010").exists());
         assert_eq!(left("step-000020"), [false, false]);
         assert!(parent.join("step-000020/notes.txt").exists());
-        for place in ["step-000030", "step-10", "step-000020-best"] {
+        assert!(!parent.join("step-000030-scale-0.4").exists());
+        for place in [
+            "step-000030",
+            "step-000030-ema",
+            "step-10",
+            "step-000020-best",
+        ] {
             assert_eq!(left(place), [true, true], "{place}");
         }
         assert!(parent.join("readme").exists());

@@ -3,7 +3,7 @@
 use super::Folder;
 use anyhow::{Context, Result};
 use rpo_files::{AtPath, check_sum, write_summed};
-use rpo_reward::Score;
+use rpo_reward::{Candidate, Score};
 use rpo_stats::Column;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -22,11 +22,12 @@ pub struct PictureResult {
     pub score: Score,
 }
 
-/// `test/step-000120.json`
+/// `test/step-000120.json`, or of a variant `test/step-000120-ema.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepResult {
-    /// Steps taken by the checkpoint.
-    pub step: usize,
+    /// The checkpoint.
+    #[serde(flatten)]
+    pub candidate: Candidate,
     /// The prompts, filled in.
     pub prompts: Vec<String>,
     /// The columns of the pictures' values.
@@ -37,16 +38,16 @@ pub struct StepResult {
 
 impl StepResult {
     /// Name of its file in the folder of results, `test/`.
-    fn file(step: usize) -> String {
-        format!("step-{step:06}.json")
+    fn file(of: Candidate) -> String {
+        format!("{}.json", of.folder())
     }
 
     /// The result of a checkpoint, if it exists.
     ///
     /// # Errors
     /// If the file cannot be read or is not as it was written, with the path and how to test this checkpoint again.
-    pub fn read(folder: &Folder, step: usize) -> Result<Option<Self>> {
-        let (place, file) = (folder.results(), Self::file(step));
+    pub fn read(folder: &Folder, of: Candidate) -> Result<Option<Self>> {
+        let (place, file) = (folder.results(), Self::file(of));
         let path = place.join(&file);
         let bytes = match fs::read(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -63,7 +64,7 @@ impl StepResult {
         let fits = |p: &PictureResult| {
             p.prompt < result.prompts.len() && p.values.len() == result.columns.len()
         };
-        let whole = result.step == step && !result.pictures.is_empty();
+        let whole = result.candidate == of && !result.pictures.is_empty();
         Ok((whole && result.pictures.iter().all(fits)).then_some(result))
     }
 
@@ -73,7 +74,7 @@ impl StepResult {
     /// I/O errors, by path.
     pub fn write(&self, folder: &Folder) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        let (place, file) = (folder.results(), Self::file(self.step));
+        let (place, file) = (folder.results(), Self::file(self.candidate));
         // An unusable file would not match the new checksum if a kill came before the new file.
         match fs::remove_file(place.join(&file)) {
             Err(e) if e.kind() != ErrorKind::NotFound => {

@@ -1,10 +1,11 @@
 //! A trajectory that is trained and whose chosen checkpoints are tested.
 
-use super::choice::{Choices, chosen_steps, decided, is_trained};
+use super::choice::{Choices, chosen_candidates, decided, is_trained};
 use super::folder::Folder;
 use super::record::Record;
 use super::test::StepResult;
 use anyhow::Result;
+use rpo_reward::Candidate;
 use rpo_reward::select::Rule;
 use std::collections::BTreeMap;
 
@@ -15,8 +16,8 @@ pub struct Tested {
     pub records: Vec<Record>,
     /// The choices of the rules.
     pub choices: Choices,
-    /// By step, the results of step 0 and of every chosen step.
-    pub results: BTreeMap<usize, StepResult>,
+    /// The results of step 0 and of everything chosen.
+    pub results: BTreeMap<Candidate, StepResult>,
 }
 
 impl Tested {
@@ -28,11 +29,11 @@ impl Tested {
         let records = folder.checked_records()?;
         let choices = decided(rules, folder, &records, true)?;
         let mut results = BTreeMap::new();
-        for step in chosen_steps(&choices) {
-            let Some(result) = StepResult::read(folder, step)? else {
+        for candidate in chosen_candidates(&choices) {
+            let Some(result) = StepResult::read(folder, candidate)? else {
                 return Ok(None);
             };
-            results.insert(step, result);
+            results.insert(candidate, result);
         }
         Ok(Some(Self {
             records,

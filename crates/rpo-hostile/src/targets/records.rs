@@ -9,7 +9,7 @@ use rpo_experiment::run::{
     Folder, PictureResult, RECORDS, Record, Run, RunInfo, StepResult, Times,
 };
 use rpo_files::{SUMS, check_sum, check_sums};
-use rpo_reward::Score;
+use rpo_reward::{Candidate, Score, Variant};
 use rpo_stats::Column;
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,9 +53,16 @@ fn run() -> Result<Case> {
 
 fn trajectory(folder: &Folder, prompts: &[String]) -> Result<()> {
     let score = |image, text| Score { image, text };
-    let validation = |step| Record::Validation {
-        step,
-        scores: vec![score(0.3 + step as f64 / 10., 0.2), score(0.4, 0.3)],
+    let average = Candidate {
+        step: 2,
+        variant: Variant::Ema,
+    };
+    let validation = |candidate: Candidate| Record::Validation {
+        candidate,
+        scores: vec![
+            score(0.3 + candidate.step as f64 / 10., 0.2),
+            score(0.4, 0.3),
+        ],
     };
     let step = |step| Record::Step {
         step,
@@ -65,15 +72,16 @@ fn trajectory(folder: &Folder, prompts: &[String]) -> Result<()> {
     };
     fs::create_dir_all(folder.0.join("state"))?;
     folder.append(&[
-        validation(0),
+        validation(0.into()),
         step(1),
-        validation(1),
+        validation(1.into()),
         step(2),
-        validation(2),
+        validation(average),
+        validation(2.into()),
     ])?;
     folder.point_to(2, true)?;
     folder.write_times(&Times::default())?;
-    for step in [0, 1, 2] {
+    for candidate in [0.into(), 1.into(), average, 2.into()] {
         let column = Column {
             name: "CLIP-I".into(),
             computed_by: "micro".into(),
@@ -87,7 +95,7 @@ fn trajectory(folder: &Folder, prompts: &[String]) -> Result<()> {
             score: score(0.3, 0.2),
         });
         let result = StepResult {
-            step,
+            candidate,
             prompts: prompts.to_vec(),
             columns: vec![column],
             pictures: pictures.collect(),

@@ -6,8 +6,14 @@ use crate::simd::simd;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Var, bail};
 use rayon::prelude::*;
 
-/// `a <- a + (1 - d) (w - a)` after every step, with `d = min(decay, (1 + n) / (10 + n))` after `n` steps, so that the
-/// average forgets its start. diffusers' `EMAModel` does the same except for its first step, which copies the weights.
+/// The decay of an average after `n` steps: `min(decay, (1 + n) / (10 + n))`, so that it forgets its start.
+#[must_use]
+pub fn ema_decay(decay: f64, n: u64) -> f64 {
+    let n = n as f64;
+    decay.min((1. + n) / (10. + n))
+}
+
+/// `a <- a + (1 - d) (w - a)` after every step, with `d` of [`ema_decay`] after `n` steps. diffusers' `EMAModel` does the same except for its first step, which copies the weights.
 pub struct Ema {
     decay: f64,
     pairs: Vec<(Var, Var)>,
@@ -79,8 +85,7 @@ impl Ema {
     /// # Errors
     /// Tensors that are not contiguous f32.
     pub fn step(&mut self) -> Result<()> {
-        let n = self.steps as f64;
-        let decay = self.decay.min((1. + n) / (10. + n));
+        let decay = ema_decay(self.decay, self.steps);
         for (average, weights) in &self.pairs {
             average
                 .as_tensor()

@@ -7,6 +7,6 @@ mod gradients;
 mod rate;
 
 pub use adamw::{AdamW, AdamWConfig};
-pub use ema::Ema;
+pub use ema::{Ema, ema_decay};
 pub use gradients::{add_gradients, check_gradients, clip_scale, global_norm};
 pub use rate::Rate;

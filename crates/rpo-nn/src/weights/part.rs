@@ -3,8 +3,10 @@
 use super::params::Params;
 use super::scope::Scope;
 use super::tensors::Tensors;
+use crate::parallel::GRAIN;
 use crate::place::Place;
 use candle_core::Result;
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -66,10 +68,11 @@ impl Params {
                 if scale == 1.0 {
                     return;
                 }
-                for (value, own) in values.iter_mut().zip(own) {
+                let both = values.par_iter_mut().zip(own).with_min_len(GRAIN);
+                both.for_each(|(value, own)| {
                     let (to, from) = (f64::from(*value), f64::from(*own));
                     *value = (from + scale * (to - from)) as f32;
-                }
+                });
             })?;
         }
         Ok(())

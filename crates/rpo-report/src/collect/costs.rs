@@ -23,7 +23,14 @@ fn cost(plan: &Plan, finished: &AllFinished, index: usize) -> Option<Cost> {
     let first = cells.first()?.cell;
     let mean =
         |of: &dyn Fn(usize) -> f64| (0..cells.len()).map(of).sum::<f64>() / cells.len() as f64;
-    let steps = |i: usize| cells[i].tested.choices.steps.last().copied().unwrap_or(0);
+    let steps = |i: usize| {
+        cells[i]
+            .tested
+            .choices
+            .candidates
+            .last()
+            .map_or(0, |last| last.step)
+    };
     let trained = cells.iter().find_map(|finished| finished.folder.trained());
     Some(Cost {
         arm: arm.name.clone(),

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use rpo_experiment::plan::Cell;
     use rpo_experiment::run::{PictureResult, StepResult};
-    use rpo_reward::Score;
+    use rpo_reward::{Candidate, Score};
     use rpo_stats::Column;
 
     fn plan(subjects: &str, prompts: &str) -> Plan {
@@ -106,7 +106,7 @@ mod tests {
             },
         };
         StepResult {
-            step: 0,
+            candidate: Candidate::BASE,
             pictures: (0..prompts.len()).map(picture).collect(),
             prompts,
             columns: vec![Column {

@@ -8,7 +8,7 @@ use rpo_experiment::plan::{Cell, Plan, STEP_0};
 use rpo_experiment::run::{PictureResult, StepResult};
 use rpo_files::failure::BadInput;
 use rpo_reward::select::Kind;
-use rpo_reward::{Lambda, Mean};
+use rpo_reward::{Candidate, Lambda, Mean};
 use rpo_stats::{Column, Sample};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,14 +37,13 @@ impl Row<'_> {
 /// The test results of `cells` that belong to each row.
 pub(super) fn rows<'a>(plan: &Plan, cells: &[&'a Finished<'a>]) -> Vec<Row<'a>> {
     let of_arm = |arm: usize| cells.iter().copied().filter(move |c| c.cell.arm == arm);
-    let result = |finished: &'a Finished<'a>, step: usize| -> (&'a Cell, &'a StepResult) {
-        (finished.cell, &finished.tested.results[&step])
+    let result = |finished: &'a Finished<'a>, of: Candidate| -> (&'a Cell, &'a StepResult) {
+        (finished.cell, &finished.tested.results[&of])
     };
     let of_row = |row: rpo_experiment::plan::Row| {
         let chosen = |c: &Finished| {
             let choices = &c.tested.choices;
-            row.rule
-                .map_or(0, |r| choices.steps[choices.decisions[r].chosen])
+            row.rule.map_or(Candidate::BASE, |r| choices.chosen(r))
         };
         let results = of_arm(row.arm).map(|c| result(c, chosen(c))).collect();
         Row {
@@ -195,14 +194,14 @@ pub(super) fn arm(
     let mut chosen = BTreeMap::new();
     for (cell, result) in &row.results {
         let subject = &plan.subjects[cell.subject].name;
-        let training = if result.step == 0 {
+        let training = if result.candidate.step == 0 {
             "base"
         } else {
             cell.id.as_str()
         };
         chosen.insert(
             format!("{subject}/{}", pair(cell)),
-            format!("{training}@{}", result.step),
+            format!("{training}@{}", result.candidate),
         );
         for p in &result.pictures {
             for (column, value) in samples.iter_mut().zip(columns.values(result, p)) {

@@ -44,12 +44,13 @@ pub(super) fn samples(
                 .filter(|(row, _)| shown(row))
                 .map(|(row, result)| {
                     let file = folder
-                        .samples("test", result.step)
+                        .samples("test", result.candidate)
                         .join(format!("prompt-{prompt:02}-0.png"));
                     Ok(Sample {
                         row: row.name.clone(),
                         label: row.label(plan),
-                        step: result.step,
+                        step: result.candidate.step,
+                        variant: result.candidate.variant.in_words(),
                         picture: thumbnails.read(&file)?,
                     })
                 })

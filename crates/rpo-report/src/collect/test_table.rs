@@ -59,7 +59,7 @@ pub(super) fn test_table(plan: &Plan, rows: &[Row], columns: &Columns, table: &T
                 },
                 cells,
                 subjects: subject_values(plan, columns, row),
-                median_step: median(row.results.iter().map(|(_, r)| r.step).collect()),
+                median_step: median(row.results.iter().map(|(_, r)| r.candidate.step).collect()),
                 same_checkpoint: (!same.is_empty()).then(|| same.join("; ")),
             }
         })
@@ -93,7 +93,7 @@ fn subject_values(plan: &Plan, columns: &Columns, row: &Row) -> Vec<SubjectValue
             SubjectValues {
                 subject: name.clone(),
                 seed: several_seeds.then_some(cell.seed),
-                step: Some(result.step),
+                step: Some(result.candidate.step),
                 values: values
                     .into_iter()
                     .map(|v| v.is_finite().then_some(v))

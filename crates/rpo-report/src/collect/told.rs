@@ -5,8 +5,8 @@ use super::trajectory::STRIP;
 use anyhow::Result;
 use rpo_experiment::plan::{Cell, Plan, Purpose};
 use rpo_experiment::run::{Folder, Record};
-use rpo_reward::mean_reward;
 use rpo_reward::select::{Kind, Validation, decide};
+use rpo_reward::{Candidate, Variant, mean_reward};
 use std::path::PathBuf;
 
 /// One thing that is told.
@@ -70,55 +70,68 @@ impl<'a> Teller<'a> {
                 all.extend(terms.iter().map(of));
                 (*step, all)
             }
-            Record::Validation { step, scores } => {
+            Record::Validation { candidate, scores } => {
                 self.scored.push(Validation {
-                    step: *step,
+                    candidate: *candidate,
                     scores: scores.clone(),
                 });
-                let mut all = self.numbers()?;
-                all.extend(self.pictures(*step));
-                (*step, all)
+                let mut all = self.numbers(*candidate)?;
+                all.extend(self.pictures(*candidate));
+                (candidate.step, all)
             }
         };
         let told = |(tag, what)| Told { step, tag, what };
         Ok(all.into_iter().map(told).collect())
     }
 
-    /// The latest validation: both alignments, the reward of each rule that has one, and what each rule has chosen so far.
-    fn numbers(&self) -> Result<Vec<(String, What)>> {
+    /// The latest validation: both alignments, the reward of each rule that has one, and, after the last one of a step, the step that
+    /// each rule has chosen so far.
+    fn numbers(&self, of: Candidate) -> Result<Vec<(String, What)>> {
         let Some(Validation { scores, .. }) = self.scored.last() else {
             return Ok(Vec::new());
         };
         let n = scores.len() as f64;
         let image = scores.iter().map(|s| s.image).sum::<f64>() / n;
         let text = scores.iter().map(|s| s.text).sum::<f64>() / n;
+        let group = group(of);
         let mut all = vec![
-            number("validation/ALIGN-I", image),
-            number("validation/ALIGN-T", text),
+            number(format!("{group}/ALIGN-I"), image),
+            number(format!("{group}/ALIGN-T"), text),
         ];
         for rule in &self.plan.rules {
-            let chosen = self.scored[decide(rule, &self.scored, false)?.chosen].step;
             if rule.kind == Kind::Best {
                 let reward = mean_reward(scores, rule.mean, rule.lambda);
-                all.push(number(format!("validation/reward/{}", rule.name), reward));
+                all.push(number(format!("{group}/reward/{}", rule.name), reward));
             }
-            all.push(number(format!("chosen_step/{}", rule.name), chosen as f64));
+            if of.variant.is_trained() {
+                let chosen = self.scored[decide(rule, &self.scored, false)?.chosen].candidate;
+                let name = format!("chosen_step/{}", rule.name);
+                all.push(number(name, chosen.step as f64));
+            }
         }
         Ok(all)
     }
 
     /// Pictures of a few prompts, the same at every step.
-    fn pictures(&self, step: usize) -> Vec<(String, What)> {
+    fn pictures(&self, of: Candidate) -> Vec<(String, What)> {
         let prompts = self.plan.prompts(self.cell, Purpose::Validation);
-        let place = self.folder.samples("validation", step);
+        let place = self.folder.samples("validation", of);
         let shown = spread(prompts.len(), STRIP);
         let shown = shown.into_iter().map(|p| {
             let file = place.join(format!("prompt-{p:02}-0.png"));
             // A slash would make groups of one prompt.
-            let tag = format!("validation/{p:02} {}", prompts[p].replace('/', " "));
+            let tag = format!("{}/{p:02} {}", group(of), prompts[p].replace('/', " "));
             (tag, What::Picture(file))
         });
         shown.collect()
+    }
+}
+
+/// What is told of a validation stands together.
+fn group(of: Candidate) -> String {
+    match of.variant {
+        Variant::Trained => "validation".to_owned(),
+        variant => format!("validation, {}", variant.in_words()),
     }
 }
 

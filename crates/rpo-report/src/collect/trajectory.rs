@@ -40,7 +40,7 @@ pub(super) fn trajectory(
                 .map(|p| {
                     thumbnails.read(
                         &folder
-                            .samples("validation", v.step)
+                            .samples("validation", v.candidate)
                             .join(format!("prompt-{p:02}-0.png")),
                     )
                 })
@@ -56,7 +56,8 @@ pub(super) fn trajectory(
                 })
                 .collect();
             Ok(data::Validation {
-                step: v.step,
+                step: v.candidate.step,
+                variant: v.candidate.variant.in_words(),
                 pictures,
                 strip,
             })
@@ -74,8 +75,9 @@ pub(super) fn trajectory(
             };
             Ok(RuleOutcome {
                 rule: rule.name.clone(),
-                chosen_step: chosen.steps[d.chosen],
-                stopped_at_step: d.stopped_at.map(|i| chosen.steps[i]),
+                chosen_step: chosen.candidates[d.chosen].step,
+                chosen_variant: chosen.candidates[d.chosen].variant.in_words(),
+                stopped_at_step: d.stopped_at.map(|i| chosen.candidates[i].step),
                 reason: d.reason.clone(),
                 reward_chosen: reward(d.chosen),
                 reward_step0: reward(0),
@@ -83,6 +85,8 @@ pub(super) fn trajectory(
             })
         })
         .collect::<Result<_>>()?;
+    let kept = folder.all_kept().into_iter();
+    let (trained, variants): (Vec<_>, Vec<_>) = kept.partition(|kept| kept.variant.is_trained());
     Ok(Trajectory {
         id: cell.id.clone(),
         subject: subject.name.clone(),
@@ -100,8 +104,12 @@ pub(super) fn trajectory(
         validation_prompts: prompts,
         validations,
         training: curve(records),
-        kept_steps: folder.all_kept_steps(),
-        stopped_step: chosen.steps.last().copied().unwrap_or(0),
+        kept_steps: trained.iter().map(|kept| kept.step).collect(),
+        kept_variants: variants
+            .iter()
+            .map(|kept| (kept.step, kept.variant.in_words()))
+            .collect(),
+        stopped_step: chosen.candidates.last().map_or(0, |last| last.step),
         outcomes,
         unfinished: unfinished.map(str::to_owned),
     })

@@ -48,9 +48,8 @@ impl<'a> Unfinished<'a> {
     /// One line: how far it is, and what the rules would choose if it ended now.
     fn line(&self, plan: &Plan) -> String {
         let choices = &self.so_far.choices;
-        let chosen = plan.rules.iter().zip(&choices.decisions);
-        let chosen =
-            chosen.map(|(rule, d)| format!("{} step {}", rule.name, choices.steps[d.chosen]));
+        let chosen = plan.rules.iter().enumerate();
+        let chosen = chosen.map(|(i, rule)| format!("{} step {}", rule.name, choices.chosen(i)));
         format!(
             "{}: {}; chosen so far: {}",
             self.cell.id,

@@ -180,8 +180,11 @@ pub struct Trajectory {
     pub validations: Vec<Validation>,
     /// Losses, thinned by the caller.
     pub training: Vec<TrainingPoint>,
-    /// Steps whose weights are on disk.
+    /// Steps whose trained weights are on disk.
     pub kept_steps: Vec<usize>,
+    /// Variants of weights on disk, with their step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_variants: Vec<(usize, String)>,
     /// The step at which training ended.
     pub stopped_step: usize,
     /// The outcome of each rule, in the order of [`ReportData::rules`].
@@ -196,6 +199,9 @@ pub struct Trajectory {
 pub struct Validation {
     /// Gradient steps taken.
     pub step: usize,
+    /// Which weights of this step, where not the trained ones: `EMA`, `scale 0.4`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
     /// One entry per picture.
     pub pictures: Vec<PictureScore>,
     /// A few of the pictures, with the same prompts and noise at every step.
@@ -261,6 +267,9 @@ pub struct RuleOutcome {
     pub rule: String,
     /// Step of the chosen checkpoint.
     pub chosen_step: usize,
+    /// Which weights of this step, where not the trained ones: `EMA`, `scale 0.4`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub chosen_variant: String,
     /// Step of the validation at which it stopped; `None`: it did not stop early.
     pub stopped_at_step: Option<usize>,
     /// The reason, as a sentence.
@@ -294,6 +303,9 @@ pub struct Sample {
     pub label: String,
     /// Step of the checkpoint.
     pub step: usize,
+    /// Which weights of this step, where not the trained ones: `EMA`, `scale 0.4`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
     /// The picture.
     pub picture: Picture,
 }

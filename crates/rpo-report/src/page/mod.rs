@@ -106,7 +106,10 @@ fn check(data: &ReportData) -> Result<()> {
                 );
             }
         }
-        if !t.validations.is_sorted_by(|a, b| a.step < b.step) {
+        if !t
+            .validations
+            .is_sorted_by(|a, b| a.step < b.step || (a.step == b.step && !a.variant.is_empty()))
+        {
             bail!(
                 "report: trajectory {:?}: its validations are not in order of steps",
                 t.id

@@ -55,7 +55,8 @@ fn wanted(run: &Trained) -> BTreeMap<(String, u64), f64> {
                 ];
                 (step, all)
             }
-            Record::Validation { step, scores } => {
+            Record::Validation { candidate, scores } => {
+                let step = candidate.step;
                 let mean = |of: &dyn Fn(f64, f64) -> f64| {
                     let all = scores.iter().map(|s| of(s.image, s.text));
                     all.sum::<f64>() / scores.len() as f64

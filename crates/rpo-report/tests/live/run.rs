@@ -86,7 +86,8 @@ impl Trained {
             text: high + 0.003 * p as f64,
         };
         let scores = (0..prompts.len()).map(score).collect();
-        Record::Validation { step, scores }
+        let candidate = step.into();
+        Record::Validation { candidate, scores }
     }
 
     /// Begins or resumes, as a trainer does.

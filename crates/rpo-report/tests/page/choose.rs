@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Command;
 
-use rpo_reward::{Lambda, Mean, Score, mean_reward, select};
+use rpo_reward::{Candidate, Lambda, Mean, Scale, Score, Variant, mean_reward, select};
 use serde_json::{Value, json};
 
 use crate::{between, invented, scripts};
@@ -47,6 +47,19 @@ fn tables() -> Vec<(bool, Vec<Vec<Score>>)> {
     tables
 }
 
+/// Step 0, then up to three candidates of every step.
+fn candidate(i: usize, each: usize) -> Candidate {
+    let half = Scale::new(0.5).expect("in range");
+    let variants = [Variant::Trained, Variant::Ema, Variant::Scaled(half)];
+    let Some(after) = i.checked_sub(1) else {
+        return Candidate::BASE;
+    };
+    Candidate {
+        step: 40 * (after / each + 1),
+        variant: variants[each - 1 - after % each],
+    }
+}
+
 #[test]
 fn the_page_chooses_as_the_program_does() {
     let (mut cases, mut expected) = (Vec::new(), Vec::new());
@@ -55,7 +68,7 @@ fn the_page_chooses_as_the_program_does() {
             .iter()
             .enumerate()
             .map(|(i, scores)| select::Validation {
-                step: i * 40,
+                candidate: candidate(i, 1 + table.len() % 3),
                 scores: scores.clone(),
             })
             .collect();
@@ -72,7 +85,8 @@ fn the_page_chooses_as_the_program_does() {
                     let rewards: Vec<f64> =
                         table.iter().map(|s| mean_reward(s, mean, lambda)).collect();
                     expected.push((decision, rewards));
-                    cases.push(json!({ "table": table, "mean": mean, "lambda": lambda, "patience": patience }));
+                    let steps: Vec<usize> = validations.iter().map(|v| v.candidate.step).collect();
+                    cases.push(json!({ "table": table, "steps": steps, "mean": mean, "lambda": lambda, "patience": patience }));
                 }
             }
         }
@@ -80,7 +94,7 @@ fn the_page_chooses_as_the_program_does() {
     let script = format!(
         "{CHOOSE}\nconst cases = {};\nconsole.log(JSON.stringify(cases.map((c) => {{
            const rewards = c.table.map((s) => choose.meanReward(s, c.mean, c.lambda));
-           return {{ rewards, ...choose.decide(rewards, c.patience) }};
+           return {{ rewards, ...choose.decide(rewards, c.steps, c.patience) }};
          }})));",
         Value::Array(cases.clone())
     );

@@ -142,6 +142,7 @@ fn trajectory(index: usize, rules: &[Rule]) -> Trajectory {
             .collect();
         validations.push(Validation {
             step,
+            variant: String::new(),
             pictures,
             strip: (0..2)
                 .map(|k| draw(index, k + 2, likeness(step), index as u64))
@@ -197,6 +198,7 @@ fn trajectory(index: usize, rules: &[Rule]) -> Trajectory {
                     rewards[chosen] - rewards[0] - 0.009,
                     rewards[chosen] - rewards[0] + 0.009,
                 ]),
+                ..RuleOutcome::default()
             },
         })
         .collect();
@@ -234,6 +236,7 @@ fn trajectory(index: usize, rules: &[Rule]) -> Trajectory {
         validations,
         training,
         kept_steps,
+        kept_variants: Vec::new(),
         stopped_step,
         outcomes,
         unfinished: None,
@@ -248,6 +251,7 @@ fn samples(trajectories: &[Trajectory], rules: &[Rule]) -> Vec<SampleRow> {
                 row: "step 0".into(),
                 label: "step 0".into(),
                 step: 0,
+                variant: String::new(),
                 picture: draw(s, k + 7, 0.0, k as u64),
             }];
             for (rule, o) in rules.iter().zip(&t.outcomes) {
@@ -255,6 +259,7 @@ fn samples(trajectories: &[Trajectory], rules: &[Rule]) -> Vec<SampleRow> {
                     row: rule.id.clone(),
                     label: rule.label.clone(),
                     step: o.chosen_step,
+                    variant: o.chosen_variant.clone(),
                     picture: draw(s, k + 7, likeness(o.chosen_step), k as u64),
                 });
             }

@@ -4,7 +4,7 @@ use super::common::{best, plain};
 use rpo_reward::select::{
     Kind, Rule, SelectError, Validation, decide, gain_over_first, winners_on_grid,
 };
-use rpo_reward::{Lambda, Mean, Score};
+use rpo_reward::{Candidate, Lambda, Mean, Scale, Score, Variant};
 use std::collections::BTreeSet;
 
 struct Case {
@@ -166,6 +166,49 @@ fn reasons_name_steps_and_rewards() {
     );
 }
 
+/// A step 0, then steps with a scaled and an averaged candidate before the trained weights.
+fn with_variants(base: f64, steps: &[[f64; 3]]) -> Vec<Validation> {
+    let mut all = plain(&[base]);
+    for (i, rewards) in steps.iter().enumerate() {
+        let scaled = Variant::Scaled(Scale::new(0.4).unwrap());
+        let variants = [scaled, Variant::Ema, Variant::Trained];
+        for (variant, validation) in variants.into_iter().zip(plain(rewards)) {
+            let step = 40 * (i + 1);
+            let candidate = Candidate { step, variant };
+            all.push(Validation {
+                candidate,
+                ..validation
+            });
+        }
+    }
+    all
+}
+
+#[test]
+fn patience_counts_steps_and_not_their_candidates() {
+    // The average of step 80 is the best; two steps follow it, with six candidates.
+    let steps = [
+        [0.5, 0.5, 0.6],
+        [0.5, 0.7, 0.6],
+        [0.5, 0.5, 0.5],
+        [0.5, 0.5, 0.7],
+        [0.9; 3],
+    ];
+    let decision = decide(&best(Some(2)), &with_variants(0.5, &steps), true).unwrap();
+    assert_eq!((decision.chosen, decision.stopped_at), (5, Some(12)));
+    assert_eq!(
+        decision.reason,
+        "stopped at step 160: 2 validations in a row brought nothing above 0.7000 of step 80 (EMA)"
+    );
+    // The last weights of a step are read before it counts as in vain.
+    let late = [[0.4, 0.4, 0.6], [0.4, 0.4, 0.8]];
+    let decision = decide(&best(Some(1)), &with_variants(0.5, &late), false).unwrap();
+    assert_eq!((decision.chosen, decision.stopped_at), (6, None));
+    // The trained weights of the last step, whatever comes before them.
+    let last = decide(&Rule::last("last"), &with_variants(0.5, &late), true).unwrap();
+    assert_eq!(last.chosen, 6);
+}
+
 #[test]
 fn lambda_and_mean_change_the_choice() {
     // Faithful to the text, to the image, and partly to both. The arithmetic mean at λ = .5 prefers the extremes.
@@ -174,7 +217,7 @@ fn lambda_and_mean_change_the_choice() {
         .iter()
         .enumerate()
         .map(|(i, &(image, text))| Validation {
-            step: 40 * i,
+            candidate: (40 * i).into(),
             scores: vec![Score { image, text }],
         })
         .collect();
@@ -227,7 +270,7 @@ fn malformed_trajectories_are_refused() {
     assert_eq!(
         decide(&best(None), &uneven, true),
         Err(SelectError::Uneven {
-            step: 40,
+            step: 40.into(),
             found: 2,
             expected: 1
         })
@@ -236,13 +279,16 @@ fn malformed_trajectories_are_refused() {
     empty[0].scores.clear();
     assert_eq!(
         decide(&best(None), &empty, true),
-        Err(SelectError::NoPictures { step: 0 })
+        Err(SelectError::NoPictures { step: 0.into() })
     );
     let mut twice = plain(&[0.5, 0.6]);
-    twice[1].step = 0;
+    twice[1].candidate = 0.into();
     assert_eq!(
         decide(&best(None), &twice, true),
-        Err(SelectError::Order { step: 0, before: 0 })
+        Err(SelectError::Order {
+            step: 0.into(),
+            before: 0.into()
+        })
     );
 }
 
@@ -279,11 +325,11 @@ fn the_gain_is_paired_by_picture() {
     let scores = |values: [f64; 4]| values.map(|v| Score { image: v, text: v }).to_vec();
     let validations = [
         Validation {
-            step: 0,
+            candidate: 0.into(),
             scores: scores([0.1, 0.3, 0.5, 0.7]),
         },
         Validation {
-            step: 40,
+            candidate: 40.into(),
             scores: scores([0.2, 0.4, 0.6, 0.9]),
         },
     ];

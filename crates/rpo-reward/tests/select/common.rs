@@ -5,8 +5,8 @@ use rpo_reward::{Lambda, Mean, Score};
 
 /// One picture per validation, with both scores equal to the reward, which every mean and λ returns.
 pub(crate) fn plain(rewards: &[f64]) -> Vec<Validation> {
-    let validation = |(i, &r)| Validation {
-        step: 40 * i,
+    let validation = |(i, &r): (usize, &f64)| Validation {
+        candidate: (40 * i).into(),
         scores: vec![Score { image: r, text: r }],
     };
     rewards.iter().enumerate().map(validation).collect()

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rpo_reward::select::{Decision, Kind, Rule, Validation, decide, kept, winners_on_grid};
-use rpo_reward::{Lambda, Mean, Score};
+use rpo_reward::{Candidate, Lambda, Mean, Scale, Score, Variant};
 use std::collections::BTreeSet;
 
 fn any_rule() -> impl Strategy<Value = Rule> {
@@ -19,22 +19,40 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     )
 }
 
+/// Step 0, then up to three candidates of every step.
+fn candidate(i: usize, each: usize) -> Candidate {
+    let variants = [
+        Variant::Trained,
+        Variant::Ema,
+        Variant::Scaled(Scale::new(0.4).unwrap()),
+    ];
+    let Some(after) = i.checked_sub(1) else {
+        return Candidate::BASE;
+    };
+    Candidate {
+        step: 40 * (after / each + 1),
+        variant: variants[each - 1 - after % each],
+    }
+}
+
 /// Scores on a coarse scale, so that ties are common.
 fn trajectory() -> impl Strategy<Value = Vec<Validation>> {
-    (1usize..4).prop_flat_map(|pictures| {
+    (1usize..4, prop::sample::select(vec![1, 1, 2, 3])).prop_flat_map(|(pictures, each)| {
         let score = (0u8..6, 0u8..6).prop_map(|(i, t)| Score {
             image: f64::from(i) / 5.0,
             text: f64::from(t) / 5.0,
         });
-        prop::collection::vec(prop::collection::vec(score, pictures), 1..14).prop_map(|all| {
-            all.into_iter()
-                .enumerate()
-                .map(|(i, scores)| Validation {
-                    step: 40 * i,
-                    scores,
-                })
-                .collect()
-        })
+        prop::collection::vec(prop::collection::vec(score, pictures), 1..=13 * each).prop_map(
+            move |all| {
+                all.into_iter()
+                    .enumerate()
+                    .map(|(i, scores)| Validation {
+                        candidate: candidate(i, each),
+                        scores,
+                    })
+                    .collect()
+            },
+        )
     })
 }
 
@@ -42,7 +60,9 @@ proptest! {
     #[test]
     fn what_follows_a_stop_changes_nothing(rule in any_rule(), validations in trajectory(), limit: bool) {
         let mut finished: Option<Decision> = None;
-        for length in 1..=validations.len() {
+        let step = |i: usize| validations.get(i).map(|v| v.candidate.step);
+        // The candidates of a step come together.
+        for length in (1..=validations.len()).filter(|n| step(n - 1) != step(*n)) {
             // The limit can only be reached by the whole trajectory.
             let decision = decide(&rule, &validations[..length], limit && length == validations.len()).unwrap();
             if let Some(earlier) = &finished {
@@ -68,7 +88,7 @@ proptest! {
         let mut other = a[..=stop].to_vec();
         let pictures = a[0].scores.len();
         other.extend(b.iter().filter(|v| v.scores.len() == pictures).enumerate().map(|(i, v)| Validation {
-            step: 40 * (stop + 1 + i),
+            candidate: (40 * (stop + 1 + i)).into(),
             scores: v.scores.clone(),
         }));
         prop_assert_eq!(decide(&rule, &other, true).unwrap(), before);
@@ -101,9 +121,12 @@ proptest! {
     fn deleted_weights_are_never_asked_for_again(
         rules in prop::collection::vec(any_rule(), 1..4), validations in trajectory()
     ) {
-        let mut alive = BTreeSet::new();
-        for length in 1..=validations.len() {
-            alive.insert(length - 1);
+        let (mut alive, mut before) = (BTreeSet::new(), 0);
+        let step = |i: usize| validations.get(i).map(|v| v.candidate.step);
+        // The candidates of a step come together.
+        for length in (1..=validations.len()).filter(|n| step(n - 1) != step(*n)) {
+            alive.extend(before..length);
+            before = length;
             let keep = kept(&rules, &validations[..length], length == validations.len()).unwrap();
             prop_assert!(keep.is_subset(&alive), "{:?} of {:?}", keep, alive);
             alive = keep;

@@ -3,7 +3,7 @@
 use super::chooser::ChooserArgs;
 use super::given;
 use crate::run_folder;
-use crate::runner::checkpoint as kept;
+use crate::runner::checkpoint;
 use crate::runner::setup::Setup;
 use crate::runner::trainable::Trained;
 use anyhow::Result;
@@ -13,6 +13,7 @@ use rpo_experiment::run::{Folder, Run, SoFar};
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::{Lock, tell};
 use rpo_reward::select::{self, Rule};
+use rpo_reward::{Candidate, Variant};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,9 +31,9 @@ pub(super) struct CheckpointArgs {
     /// Trajectory, as `arm/subject/seed-0`; default: the run's first
     #[arg(long)]
     trajectory: Option<String>,
-    /// Checkpoint: a kept step, or `0` for the base model; default: the choice of the first rule, so far if training goes on
+    /// Checkpoint: a kept step, or `0` for the base model; with `-ema` or `-scale-0.4` this variant of a step's weights; default: the choice of the first rule, so far if training goes on
     #[arg(long)]
-    step: Option<usize>,
+    step: Option<Candidate>,
     #[command(flatten)]
     chooser: ChooserArgs,
 }
@@ -43,11 +44,11 @@ pub(super) struct Checkpoint {
     pub(super) setup: Setup,
     /// The trajectory.
     pub(super) cell: Cell,
-    /// Steps taken; 0 is the base model.
-    step: usize,
+    /// The weights; step 0 is the base model.
+    candidate: Candidate,
     /// The trajectory's folder.
     folder: Folder,
-    /// The rule that chose the step; `None` if it was given.
+    /// The rule that chose it; `None` if it was given.
     rule: Option<Rule>,
 }
 
@@ -91,23 +92,24 @@ impl CheckpointArgs {
         let cell = cell.clone();
         let folder = run.trajectory(&cell);
         let rule = self.chooser.rule(&setup)?;
-        let step = match self.step {
-            None if base => 0,
+        let candidate = match self.step {
+            None if base => Candidate::BASE,
             None => chosen(&setup, &cell, &folder, &rule)?,
-            Some(step) => step,
+            Some(candidate) => candidate,
         };
-        let kept = kept_steps(&setup, &cell, &folder);
+        let kept = kept(&setup, &cell, &folder);
         // A trainer may have removed a choice that it has superseded: then it is looked for again when it is loaded.
         let again = self.step.is_none() && Lock::is_held(&folder.0);
-        if step > 0 && !kept.contains(&step) && !again {
+        if candidate != Candidate::BASE && !kept.contains(&candidate) && !again {
             return Err(BadInput::new(format!(
-                "step {step} of `{wanted}` was not kept\n  hint: one of 0, {kept:?}"
+                "step {candidate} of `{wanted}` was not kept\n  hint: one of {}",
+                words(&kept)
             )));
         }
         Ok(Checkpoint {
             setup,
             cell,
-            step,
+            candidate,
             folder,
             rule: self.step.is_none().then_some(rule),
         })
@@ -115,45 +117,46 @@ impl CheckpointArgs {
 }
 
 impl Checkpoint {
-    /// Loads what was trained, scaled by `scale`, with its step; `None` is the base model.
+    /// Loads what was trained, scaled by `scale`, with what it is; `None` is the base model.
     ///
     /// Nothing is locked, so that a trainer goes on undisturbed: it may remove a checkpoint that it has superseded at any moment.
     /// Then the present choice is loaded instead.
     ///
     /// # Errors
     /// [`BadInput`] if the step that was asked for is gone; missing or damaged files, by path.
-    pub(super) fn load(&self, scale: f64) -> Result<(usize, Option<Box<dyn Trained>>)> {
+    pub(super) fn load(&self, scale: f64) -> Result<(Candidate, Option<Box<dyn Trained>>)> {
         let (setup, cell) = (&self.setup, &self.cell);
         let arm = &setup.arms[cell.arm];
-        let mut step = self.step;
+        let mut candidate = self.candidate;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let error = match kept::load(setup, arm, &self.folder, step, scale) {
-                Ok(trained) => return Ok((step, trained)),
+            let error = match checkpoint::load(setup, arm, &self.folder, candidate, scale) {
+                Ok(trained) => return Ok((candidate, trained)),
                 Err(error) => error,
             };
             // A removal takes a moment, and the record of what superseded it comes before.
             std::thread::sleep(MOMENT);
-            let kept = kept_steps(setup, cell, &self.folder);
-            let (gone, id) = (!kept.contains(&step), &cell.id);
+            let kept = kept(setup, cell, &self.folder);
+            let (gone, id) = (!kept.contains(&candidate), &cell.id);
             if let (true, None) = (gone, &self.rule) {
                 return Err(BadInput::new(format!(
-                    "step {step} of `{id}` was superseded and removed while it was read\n  hint: one of 0, {kept:?}"
+                    "step {candidate} of `{id}` was superseded and removed while it was read\n  hint: one of {}",
+                    words(&kept)
                 )));
             }
             if attempts == ATTEMPTS || !(gone || Lock::is_held(&self.folder.0)) {
                 return Err(error);
             }
             if let Some(rule) = &self.rule {
-                step = chosen(setup, cell, &self.folder, rule)?;
+                candidate = chosen(setup, cell, &self.folder, rule)?;
             }
         }
     }
 }
 
-/// The step that the rule has chosen so far.
-fn chosen(setup: &Setup, cell: &Cell, folder: &Folder, rule: &Rule) -> Result<usize> {
+/// What the rule has chosen so far.
+fn chosen(setup: &Setup, cell: &Cell, folder: &Folder, rule: &Rule) -> Result<Candidate> {
     let Some(so_far) = SoFar::read(&setup.rules, folder).or_bad_input("nothing was chosen yet")?
     else {
         return Err(BadInput::new(format!(
@@ -163,20 +166,30 @@ fn chosen(setup: &Setup, cell: &Cell, folder: &Folder, rule: &Rule) -> Result<us
     };
     let validations = &so_far.choices.validations;
     let decision = select::decide(rule, validations, so_far.is_trained)?;
-    let step = so_far.choices.steps[decision.chosen];
+    let candidate = so_far.choices.candidates[decision.chosen];
     if !so_far.is_trained {
         tell!(
-            "{} is trained to step {} of {} and not finished: {} has chosen step {step} so far",
+            "{} is trained to step {} of {} and not finished: {} has chosen step {candidate} so far",
             cell.id,
             so_far.step,
             setup.arms[cell.arm].training.steps,
             rule.name
         );
     }
-    Ok(step)
+    Ok(candidate)
 }
 
-fn kept_steps(setup: &Setup, cell: &Cell, folder: &Folder) -> Vec<usize> {
+fn kept(setup: &Setup, cell: &Cell, folder: &Folder) -> Vec<Candidate> {
     let trainable = setup.trainable(&setup.arms[cell.arm]);
-    folder.kept_steps(trainable.folder())
+    folder.kept(trainable.folder())
+}
+
+/// The checkpoints that may be asked for.
+fn words(kept: &[Candidate]) -> String {
+    let kept = kept.iter().map(|kept| match kept.variant {
+        Variant::Trained => kept.step.to_string(),
+        variant => format!("{}-{variant}", kept.step),
+    });
+    let all = std::iter::once("0".to_owned()).chain(kept);
+    all.collect::<Vec<_>>().join(", ")
 }

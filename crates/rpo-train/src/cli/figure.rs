@@ -15,6 +15,7 @@ use rpo_experiment::run::{Run, Tested};
 use rpo_experiment::words::{same_name, suggest};
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::{destination, say};
+use rpo_reward::Candidate;
 use rpo_reward::select::Kind;
 use std::path::{Path, PathBuf};
 
@@ -168,7 +169,7 @@ impl<'a> Shown<'a> {
         tested: &Tested,
     ) -> Result<Vec<(String, Vec<RgbImage>)>> {
         let (folder, subject) = (run.trajectory(cell), plan.subject(cell));
-        let step = |rule: usize| tested.choices.steps[tested.choices.decisions[rule].chosen];
+        let step = |rule: usize| tested.choices.chosen(rule);
         let chosen = format!(
             "chosen by {}: step {}",
             plan.rules[self.rule].name,
@@ -176,9 +177,13 @@ impl<'a> Shown<'a> {
         );
         let last = plan.rules.iter().position(|rule| rule.kind == Kind::Last);
         let last = last.filter(|last| *last != self.rule).map(step);
-        let shown = [("step 0".to_owned(), 0), (chosen, step(self.rule))].into_iter();
+        let shown = [
+            ("step 0".to_owned(), Candidate::BASE),
+            (chosen, step(self.rule)),
+        ]
+        .into_iter();
         let shown = shown.chain(last.map(|last| (format!("last: step {last}"), last)));
-        let row = |(i, (what, step)): (usize, (String, usize))| {
+        let row = |(i, (what, step)): (usize, (String, Candidate))| {
             let samples = folder.samples("test", step);
             let of =
                 |(prompt, _): &(usize, String)| samples.join(format!("prompt-{prompt:02}-0.png"));

@@ -15,6 +15,7 @@ use rpo_experiment::run::choices;
 use rpo_experiment::words::describe_guidance;
 use rpo_experiment::{LrScheduler, Training};
 use rpo_reward::select::Kind;
+use rpo_reward::{Candidate, Variant};
 use std::path::{Path, PathBuf};
 
 const TEMPLATE: &str = include_str!("card.md.j2");
@@ -41,31 +42,45 @@ pub(super) fn write(setup: &Setup, cell: &Cell, folder: &Folder) -> Result<()> {
         return Ok(());
     }
     let kept = trainable.folder();
-    for step in folder.kept_steps(kept) {
-        let place = folder.checkpoint(kept, step);
-        if let Some(preview) = preview(&folder.samples("validation", step))? {
+    for candidate in folder.kept(kept) {
+        let place = folder.checkpoint(kept, candidate);
+        if let Some(preview) = preview(&folder.samples("validation", candidate))? {
             files::write_png(&place.join(PREVIEW), &preview)?;
         }
-        let card = card(setup, cell, folder, step)?;
+        let card = card(setup, cell, folder, candidate)?;
         files::write(&place.join(CARD), card.as_bytes())?;
     }
     Ok(())
 }
 
-fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<String> {
+/// What these weights are, if not the trained ones.
+fn variant(variant: Variant) -> Option<String> {
+    match variant {
+        Variant::Trained => None,
+        Variant::Ema => Some("the moving average of the weights up to this step".to_owned()),
+        Variant::Scaled(scale) => {
+            let scale = scale.get();
+            Some(format!(
+                "what was trained, {scale} times; it is part of the weights, which are used at strength 1"
+            ))
+        }
+    }
+}
+
+fn card(setup: &Setup, cell: &Cell, folder: &Folder, of: Candidate) -> Result<String> {
     let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
     let lora = arm.lora.as_ref().context("an arm without adapters")?;
     let choices = choices(&setup.rules, folder)?;
-    let at = choices.steps.iter().position(|s| *s == step);
+    let at = choices.candidates.iter().position(|c| *c == of);
     let scored = at.map_or(choices.validations.as_slice(), |at| {
         &choices.validations[..=at]
     });
     let chosen_by: Vec<&str> = setup
         .rules
         .iter()
-        .zip(&choices.decisions)
-        .filter(|(rule, d)| rule.kind == Kind::Best && choices.steps[d.chosen] == step)
-        .map(|(rule, _)| rule.name.as_str())
+        .enumerate()
+        .filter(|(i, rule)| rule.kind == Kind::Best && choices.chosen(*i) == of)
+        .map(|(_, rule)| rule.name.as_str())
         .collect();
     let base = base_model(setup);
     let mut environment = Environment::new();
@@ -79,7 +94,7 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, step: usize) -> Result<Stri
     environment.add_template("card", TEMPLATE)?;
     let name = checkpoint::name(cell);
     let card = environment.get_template("card")?.render(context! {
-        file => kohya_file(&name), name, step, chosen_by,
+        file => kohya_file(&name), name, step => of.step, variant => variant(of.variant), chosen_by,
         hub => hub_name(&setup.experiment.model.path),
         base => base_name(setup), architecture => base.architecture(),
         xl => base == BaseModel::Sdxl, size => setup.size,

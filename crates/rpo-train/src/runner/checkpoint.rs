@@ -10,9 +10,10 @@ use rpo_experiment::TrainingArm;
 use rpo_experiment::plan::{Cell, folder_name};
 use rpo_experiment::run::Folder;
 use rpo_files::{SUMS, check_sums, write_sums};
+use rpo_reward::Candidate;
 use rpo_reward::select::{self, Kind, Validation};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Name of a checkpoint for its users.
@@ -35,7 +36,7 @@ pub(super) fn base_name(setup: &Setup) -> String {
     last.map_or_else(|| path.clone(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Writes the weights of a step, the last one in `scored`. Step 0 is the base model and needs no copy.
+/// Writes the weights of a candidate, the last one in `scored`. Step 0 is the base model and needs no copy.
 ///
 /// # Errors
 /// I/O errors, by path.
@@ -46,14 +47,14 @@ pub(super) fn save(
     folder: &Folder,
     scored: &[Validation],
 ) -> Result<()> {
-    let step = scored.last().map_or(0, |v| v.step);
+    let candidate = scored.last().map_or(Candidate::BASE, |v| v.candidate);
     let trainable = setup.trainable(&setup.arms[cell.arm]);
-    let place = folder.checkpoint(trainable.folder(), step);
+    let place = folder.checkpoint(trainable.folder(), candidate);
     let files = trained.save(setup.base(), &place, &about(setup, cell, scored)?)?;
     write_sums(&place, &files)
 }
 
-/// Removes the weights of every step that is not in `steps`.
+/// Removes the weights of everything that is not in `kept`.
 ///
 /// # Errors
 /// I/O errors, by path.
@@ -61,12 +62,12 @@ pub(super) fn keep(
     setup: &Setup,
     cell: &Cell,
     folder: &Folder,
-    steps: &BTreeSet<usize>,
+    kept: &BTreeSet<Candidate>,
 ) -> Result<()> {
     let trainable = setup.trainable(&setup.arms[cell.arm]);
     let mut files = trainable.files(&name(cell));
     files.push(SUMS.to_owned());
-    folder.keep_checkpoints(trainable.folder(), steps, &files)
+    folder.keep_checkpoints(trainable.folder(), kept, &files)
 }
 
 fn about(setup: &Setup, cell: &Cell, scored: &[Validation]) -> Result<About> {
@@ -74,7 +75,7 @@ fn about(setup: &Setup, cell: &Cell, scored: &[Validation]) -> Result<About> {
     let instance = arm.recipe.instance_prompt.of(&trigger(subject));
     let captions = subject.references.iter();
     let captions = captions.map(|r| r.caption.clone().unwrap_or_else(|| instance.clone()));
-    let step = scored.last().map_or(0, |v| v.step);
+    let Candidate { step, variant } = scored.last().map_or(Candidate::BASE, |v| v.candidate);
     let rpo = [
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("arm", arm.name.clone()),
@@ -88,6 +89,8 @@ fn about(setup: &Setup, cell: &Cell, scored: &[Validation]) -> Result<About> {
         ("step", step.to_string()),
         ("rewards", serde_json::to_string(&rewards(setup, scored)?)?),
     ];
+    let variant = (!variant.is_trained()).then(|| ("variant", variant.to_string()));
+    let rpo = rpo.into_iter().chain(variant);
     Ok(About {
         name: name(cell),
         base: base_model(setup),
@@ -99,7 +102,7 @@ fn about(setup: &Setup, cell: &Cell, scored: &[Validation]) -> Result<About> {
         steps: step,
         images: subject.references.len(),
         captions: captions.collect(),
-        rpo: BTreeMap::from(rpo.map(|(key, value)| (key.to_owned(), value))),
+        rpo: rpo.map(|(key, value)| (key.to_owned(), value)).collect(),
     })
 }
 
@@ -125,7 +128,7 @@ pub(super) fn rewards(setup: &Setup, scored: &[Validation]) -> Result<Vec<serde_
         .collect()
 }
 
-/// What was trained up to a kept step, scaled by `scale`; `None` is step 0, the base.
+/// What was trained up to a kept candidate, scaled by `scale`; `None` is step 0, the base.
 ///
 /// # Errors
 /// A missing or damaged file, by path.
@@ -133,14 +136,14 @@ pub fn load(
     setup: &Setup,
     arm: &TrainingArm,
     folder: &Folder,
-    step: usize,
+    of: Candidate,
     scale: f64,
 ) -> Result<Option<Box<dyn Trained>>> {
-    if step == 0 {
+    if of.step == 0 {
         return Ok(None);
     }
     let trainable = setup.trainable(arm);
-    let place = folder.checkpoint(trainable.folder(), step);
+    let place = folder.checkpoint(trainable.folder(), of);
     check_sums(&place).with_context(|| folder.again())?;
     trainable.read(setup.base(), &place, scale).map(Some)
 }

@@ -22,6 +22,8 @@ pub mod test_pictures;
 pub mod trainable;
 mod trajectory;
 mod turns;
+mod validator;
+mod variants;
 
 use crate::device::machine;
 use crate::life::Start;

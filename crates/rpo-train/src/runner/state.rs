@@ -1,12 +1,12 @@
-//! The state a trajectory resumes from after an interruption: weights and moments.
+//! The state a trajectory resumes from after an interruption: weights, moments, and averages of the weights where they are candidates.
 
 use anyhow::{Context, Result};
-use rpo_experiment::run::{Folder, Latest, MOMENTS, WEIGHTS};
+use rpo_experiment::run::{AVERAGES, Folder, Latest, MOMENTS, WEIGHTS};
 use rpo_files::{AtPath, check_sums, write_sums};
 use rpo_nn::optim::AdamW;
 use rpo_nn::weights::Params;
 
-/// Saves weights and moments, then points `latest.json` at them, then removes older states.
+/// Saves weights, moments and averages, then points `latest.json` at them, then removes older states.
 ///
 /// # Errors
 /// I/O errors; the older state then stays valid.
@@ -14,6 +14,7 @@ pub(super) fn save(
     folder: &Folder,
     step: usize,
     params: &Params,
+    averages: Option<&Params>,
     optimizer: &AdamW,
     done: bool,
 ) -> Result<()> {
@@ -22,7 +23,12 @@ pub(super) fn save(
         std::fs::create_dir_all(&state).writing(&state)?;
         params.save(&state.join(WEIGHTS))?;
         optimizer.save_state(&state.join(MOMENTS))?;
-        write_sums(&state, &[WEIGHTS, MOMENTS])?;
+        let mut files = vec![WEIGHTS, MOMENTS];
+        if let Some(averages) = averages {
+            averages.save(&state.join(AVERAGES))?;
+            files.push(AVERAGES);
+        }
+        write_sums(&state, &files)?;
     }
     folder.point_to(step, done)
 }

@@ -13,8 +13,9 @@ use rpo_eval::metrics::{ImageJudge, TextJudge};
 use rpo_eval::scorer::{ClipColumns, ImageColumn, Scored, Scorer};
 use rpo_experiment::plan::{Cell, Purpose, Shot};
 use rpo_experiment::run::Phase;
-use rpo_experiment::run::{Folder, PictureResult, StepResult, choices, chosen_steps};
+use rpo_experiment::run::{Folder, PictureResult, StepResult, choices, chosen_candidates};
 use rpo_files::failure::OrBadInput;
+use rpo_reward::Candidate;
 use std::collections::BTreeSet;
 
 /// The judges, loaded once.
@@ -60,7 +61,7 @@ impl Judges {
     }
 }
 
-/// Draws and scores the test pictures of step 0 and of every chosen step.
+/// Draws and scores the test pictures of step 0 and of everything chosen.
 ///
 /// # Errors
 /// Sampling, scoring and I/O errors.
@@ -72,34 +73,34 @@ pub fn test(
     progress: &mut Progress,
 ) -> Result<()> {
     let choices = choices(&setup.rules, folder)?;
-    let steps: BTreeSet<usize> = chosen_steps(&choices);
+    let chosen: BTreeSet<Candidate> = chosen_candidates(&choices);
     let arm = &setup.arms[cell.arm];
     let planned = setup.rules.len() + 1;
     let pictures = setup.pictures(cell, Purpose::Test);
-    for &step in &steps {
-        if StepResult::read(folder, step)?.is_some() {
+    for &candidate in &chosen {
+        if StepResult::read(folder, candidate)?.is_some() {
             progress.advance(setup.cost(pictures), true, &cell.id);
             continue;
         }
         progress.timed(Phase::Test, |progress| -> Result<()> {
-            let trained = checkpoint::load(setup, arm, folder, step, 1.0)?;
+            let trained = checkpoint::load(setup, arm, folder, candidate, 1.0)?;
             let network = checkpoint::network(setup, trained.as_deref())?;
-            let shots = setup.shots(cell, Purpose::Test, step);
+            let shots = setup.shots(cell, Purpose::Test, candidate.step);
             let requests: Vec<Request> = shots.iter().cloned().map(Request::from).collect();
-            let note = format!("{} · test pictures of step {step}", cell.id);
+            let note = format!("{} · test pictures of step {candidate}", cell.id);
             let drawn = setup
                 .drawer()
                 .draw(&network, &requests, progress, &note)
                 .with_context(|| note.clone())?;
-            let result = judge(setup, judges, cell, step, &shots, &drawn)?;
+            let result = judge(setup, judges, cell, candidate, &shots, &drawn)?;
             for (picture, r) in drawn.iter().zip(&result.pictures) {
                 let name = format!("prompt-{:02}-{}.png", r.prompt, r.picture);
-                files::write_png(&folder.samples("test", step).join(name), picture)?;
+                files::write_png(&folder.samples("test", candidate).join(name), picture)?;
             }
             result.write(folder)
         })?;
     }
-    progress.skip(setup.cost(pictures) * (planned.saturating_sub(steps.len())) as f64);
+    progress.skip(setup.cost(pictures) * (planned.saturating_sub(chosen.len())) as f64);
     Ok(())
 }
 
@@ -107,7 +108,7 @@ fn judge(
     setup: &Setup,
     judges: &Judges,
     cell: &Cell,
-    step: usize,
+    candidate: Candidate,
     shots: &[Shot],
     pictures: &[RgbImage],
 ) -> Result<StepResult> {
@@ -140,7 +141,7 @@ fn judge(
         })
         .collect();
     Ok(StepResult {
-        step,
+        candidate,
         prompts: setup.prompts(cell, Purpose::Test),
         columns,
         pictures,

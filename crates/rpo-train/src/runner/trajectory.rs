@@ -1,6 +1,6 @@
 //! One trajectory: train, score at step 0 and every k steps, stop when every rule has stopped, keep the chosen weights.
 
-use super::draw::{Drawer, Request};
+use super::draw::Drawer;
 use super::events::Events;
 use super::network::Network;
 use super::objective::{Objective, Reading};
@@ -10,6 +10,8 @@ use super::setup::Setup;
 use super::state;
 use super::step::Step;
 use super::trainable::Trained;
+use super::validator::Validator;
+use super::variants::Variants;
 use super::{card, checkpoint};
 use crate::files;
 use crate::interrupt;
@@ -19,15 +21,15 @@ use anyhow::{Context, Result, bail};
 use rand::RngCore;
 use rpo_data::random;
 use rpo_data::subject::Subject;
-use rpo_experiment::plan::{Cell, Purpose};
+use rpo_experiment::plan::Cell;
 use rpo_experiment::run::Phase;
 use rpo_experiment::run::{Folder, Record, Run, TrainedInfo, validations};
 use rpo_experiment::{TrainedPart, TrainingArm};
 use rpo_files::AtPath;
 use rpo_files::failure::Interrupted;
 use rpo_nn::optim::{self, AdamW};
-use rpo_reward::Score;
 use rpo_reward::select::{self, Validation};
+use rpo_reward::{Candidate, Variant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -41,8 +43,8 @@ pub(super) fn train(setup: &Setup, cell: &Cell, run: &Run, progress: &mut Progre
     let latest = folder.checked().with_context(|| cell.id.clone())?;
     folder.sweep(latest.as_ref())?;
     if latest.is_some_and(|l| l.done) {
-        let steps: BTreeSet<usize> = winners(setup, &validations(&folder.records()?), true)?.0;
-        checkpoint::keep(setup, cell, folder, &steps)?;
+        let kept = winners(setup, &validations(&folder.records()?), true)?.0;
+        checkpoint::keep(setup, cell, folder, &kept)?;
         card::write(setup, cell, folder)?;
         let done = setup.preparation_cost(cell) + setup.training_cost(cell);
         progress.advance(done, true, &cell.id);
@@ -93,22 +95,26 @@ impl Training<'_> {
         })?;
         let mut optimizer = AdamW::new(settings::adamw(&self.arm.training), params.vars())?;
         optimizer.set_starts(|tensor| self.first_step(tensor).saturating_sub(1) as u64);
+        let candidates = &self.setup.experiment.candidates;
+        let mut variants = Variants::new(&*self.trained, self.setup.variants(), candidates.ema)?;
         let mut records = Vec::new();
         let mut scored: Vec<Validation> = Vec::new();
         let (mut first, mut trained) = (0, 0);
         match self.folder.latest()? {
             Some(latest) => {
                 state::load(self.folder, &latest, params, &mut optimizer)?;
+                variants.load(&self.folder.state(latest.step))?;
                 records = self.folder.records()?;
                 scored = validations(&records);
                 trained = latest.step;
                 // Saved before its validation, or after it.
-                let due = self.validates(trained) && scored.last().is_none_or(|v| v.step < trained);
+                let due = self.validates(trained)
+                    && scored.last().is_none_or(|v| v.candidate.step < trained);
                 first = trained + usize::from(!due);
                 progress.line(&format!("{}: goes on after step {trained}", self.cell.id));
                 let done = self.setup.cost_until(self.cell, latest.step);
                 let ahead = match due {
-                    true => self.setup.validation_cost(self.cell),
+                    true => self.setup.validation_cost(self.cell, trained),
                     false => 0.0,
                 };
                 progress.advance(done - ahead, true, &self.cell.id);
@@ -126,6 +132,7 @@ impl Training<'_> {
                 let record = progress
                     .timed(Phase::Training, |_| self.step(set, step, &mut optimizer))
                     .with_context(|| format!("{}: step {step}", self.cell.id))?;
+                variants.step(step)?;
                 let note = format!("{} · step {step}/{limit}", self.cell.id);
                 progress.advance(self.setup.step_cost(self.cell), false, &note);
                 events.tell(&record, progress);
@@ -135,34 +142,36 @@ impl Training<'_> {
             if self.validates(step) {
                 events.flush(progress);
                 if step > 0 && due {
-                    self.save(&mut pending, step, &optimizer, progress)?;
+                    self.save(&mut pending, step, &optimizer, &variants, progress)?;
                 }
-                let scores = progress.timed(Phase::Validation, |p| self.validate(set, step, p));
-                if scores.as_ref().is_err_and(|e| e.is::<Interrupted>()) && step > 0 {
-                    self.save(&mut pending, step, &optimizer, progress)?;
+                let new =
+                    progress.timed(Phase::Validation, |p| self.score(set, step, &variants, p));
+                if new.as_ref().is_err_and(|e| e.is::<Interrupted>()) && step > 0 {
+                    self.save(&mut pending, step, &optimizer, &variants, progress)?;
                     self.tell_saved(step, progress);
                 }
-                let scores = scores?;
-                scored.push(Validation {
-                    step,
-                    scores: scores.clone(),
-                });
-                let record = Record::Validation { step, scores };
-                pending.push(record.clone());
+                let before = scored.len();
+                scored.extend(new?);
+                let told: Vec<Record> = scored[before..].iter().map(record).collect();
+                pending.extend(told.iter().cloned());
                 let (keep, finished) = winners(self.setup, &scored, step == limit)?;
-                if keep.contains(&step) && step > 0 {
-                    checkpoint::save(self.setup, self.cell, &*self.trained, self.folder, &scored)?;
+                for at in (before..scored.len()).filter(|_| step > 0) {
+                    let candidate = scored[at].candidate;
+                    if keep.contains(&candidate) {
+                        variants.with(candidate.variant, || self.keep(&scored[..=at]))?;
+                    }
                 }
                 self.folder.append(&std::mem::take(&mut pending))?;
                 state::save(
                     self.folder,
                     step,
                     params,
+                    variants.averages(),
                     &optimizer,
                     finished || step == limit,
                 )?;
                 // After the state: what is told of a validation never comes twice.
-                events.tell(&record, progress);
+                told.iter().for_each(|record| events.tell(record, progress));
                 events.flush(progress);
                 self.folder.write_times(&progress.taken())?;
                 // Last, so that a replay after a kill finds every checkpoint it may need.
@@ -180,7 +189,7 @@ impl Training<'_> {
                     break;
                 }
             } else if interrupt::is_asked() || due {
-                self.save(&mut pending, step, &optimizer, progress)?;
+                self.save(&mut pending, step, &optimizer, &variants, progress)?;
                 saved = Instant::now();
             }
             if interrupt::is_asked() {
@@ -202,10 +211,12 @@ impl Training<'_> {
         pending: &mut Vec<Record>,
         step: usize,
         optimizer: &AdamW,
+        variants: &Variants,
         progress: &mut Progress,
     ) -> Result<()> {
         self.folder.append(&std::mem::take(pending))?;
-        state::save(self.folder, step, self.trained.params(), optimizer, false)?;
+        let (params, averages) = (self.trained.params(), variants.averages());
+        state::save(self.folder, step, params, averages, optimizer, false)?;
         self.folder.write_times(&progress.taken())
     }
 
@@ -309,30 +320,34 @@ impl Training<'_> {
         }
     }
 
-    /// Draws the validation pictures of the current weights and scores them.
-    fn validate(
+    /// Scores the weights of a step and their variants.
+    fn score(
         &self,
         set: &TrainingSet,
         step: usize,
+        variants: &Variants,
         progress: &mut Progress,
-    ) -> Result<Vec<Score>> {
-        let shots = self.setup.shots(self.cell, Purpose::Validation, step);
-        let texts: Vec<String> = shots.iter().map(|s| s.reward_text.clone()).collect();
-        let requests: Vec<Request> = shots.into_iter().map(Request::from).collect();
-        // Step 0 is the base model, which knows no new word.
-        let trained = (step > 0).then_some(&*self.trained);
-        let network = checkpoint::network(self.setup, trained)?;
-        let note = format!("{} · validation at step {step}", self.cell.id);
-        let pictures = self
-            .drawer
-            .draw(&network, &requests, progress, &note)
-            .with_context(|| note.clone())?;
-        let each = self.setup.experiment.validation.pictures_per_prompt;
-        for (i, picture) in pictures.iter().enumerate() {
-            let name = format!("prompt-{:02}-{}.png", i / each, i % each);
-            files::write_png(&self.folder.samples("validation", step).join(name), picture)?;
-        }
-        self.setup.rewarder.score(&set.features, &pictures, &texts)
+    ) -> Result<Vec<Validation>> {
+        let validator = Validator {
+            setup: self.setup,
+            cell: self.cell,
+            folder: self.folder,
+            drawer: &self.drawer,
+            trained: &*self.trained,
+            features: &set.features,
+        };
+        let one = |variant: &Variant| {
+            let (step, variant) = (step, *variant);
+            let candidate = Candidate { step, variant };
+            let scores = variants.with(variant, || validator.validate(candidate, progress))?;
+            Ok(Validation { candidate, scores })
+        };
+        variants.at(step).iter().map(one).collect()
+    }
+
+    /// Keeps the current weights, those of the last validation in `scored`.
+    fn keep(&self, scored: &[Validation]) -> Result<()> {
+        checkpoint::save(self.setup, self.cell, &*self.trained, self.folder, scored)
     }
 
     /// References and a few negatives, for the report.
@@ -363,16 +378,22 @@ fn named(terms: BTreeMap<&'static str, f64>) -> BTreeMap<String, f64> {
     terms.into_iter().map(own).collect()
 }
 
-/// The steps whose weights are kept, and whether every rule has stopped.
+fn record(validation: &Validation) -> Record {
+    let Validation { candidate, scores } = validation.clone();
+    Record::Validation { candidate, scores }
+}
+
+/// What is kept, and whether every rule has stopped.
 fn winners(
     setup: &Setup,
     scored: &[Validation],
     limit_reached: bool,
-) -> Result<(BTreeSet<usize>, bool)> {
+) -> Result<(BTreeSet<Candidate>, bool)> {
     let kept = select::kept(&setup.rules, scored, limit_reached)?;
     let mut finished = true;
     for rule in &setup.rules {
         finished &= select::decide(rule, scored, limit_reached)?.finished;
     }
-    Ok((kept.iter().map(|i| scored[*i].step).collect(), finished))
+    let kept = kept.iter().map(|i| scored[*i].candidate).collect();
+    Ok((kept, finished))
 }

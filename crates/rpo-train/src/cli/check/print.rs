@@ -88,7 +88,7 @@ pub(super) fn print(
         }
         weights.push(disk::Weights {
             checkpoint: 4 * trainable.stored(shapes)? * trainable.forms(),
-            state: 3 * 4 * trained,
+            state: (3 + usize::from(e.candidates.ema > 0.0)) * 4 * trained,
         });
         let estimate = memory::estimate(plan, arm, trained, sizes, Memory::Host);
         say!("memory     {}", estimate.describe());
@@ -120,7 +120,7 @@ pub(super) fn print(
     let limit = |arm: usize| plan.arms[arm].training.steps;
     let steps = (0..plan.arms.len()).map(limit).max().unwrap_or_default();
     say!(
-        "cells      {} of at most {steps} steps, scored {}",
+        "cells      {} of at most {steps} steps, scored {}{}",
         match cells.len() {
             1 => "1 trajectory".to_owned(),
             n => format!("{n} trajectories"),
@@ -128,7 +128,8 @@ pub(super) fn print(
         match e.validation.candidates {
             0 => format!("every {}", e.validation.every),
             n => format!("{n} times"),
-        }
+        },
+        candidates(plan)
     );
     let tests: usize = plan.subjects.iter().map(|s| s.prompts.test.len()).sum();
     say!(
@@ -158,6 +159,15 @@ pub(super) fn print(
     let written = disk::estimate(plan, sizes.size, |arm| weights[arm]);
     say!("disk       {}", written.describe());
     Ok(())
+}
+
+/// `, each time with scale 0.4, EMA`
+fn candidates(plan: &Plan) -> String {
+    let all: Vec<String> = plan.variants().iter().map(|v| v.in_words()).collect();
+    match all.is_empty() {
+        true => String::new(),
+        false => format!(", each time with {}", all.join(", ")),
+    }
 }
 
 /// `0.16 M parameters`, or `128 parameters`.

@@ -23,6 +23,7 @@ use rpo_data::prompts::fill;
 use rpo_diffusion::textual_inversion;
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::{destination, say, tell};
+use rpo_reward::Candidate;
 use sampling::SamplingArgs;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -98,8 +99,8 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
 
 /// The pictures of all requests with one scale.
 struct Drawn {
-    /// Steps taken by the checkpoint.
-    step: usize,
+    /// The checkpoint.
+    step: Candidate,
     /// `None`: the base model.
     scale: Option<f64>,
     /// Hash of the U-Net's weights.
@@ -157,7 +158,10 @@ impl GenerateArgs {
         let mut all = Vec::with_capacity(scales.len());
         for scale in scales {
             let (step, trained) = match &self.lora {
-                Some(path) => (0, Some(load_lora(setup.base(), path, *scale)?)),
+                Some(path) => (
+                    Candidate::BASE,
+                    Some(load_lora(setup.base(), path, *scale)?),
+                ),
                 None => checkpoint.load(*scale)?,
             };
             // The base model has nothing to scale.
@@ -184,15 +188,12 @@ impl GenerateArgs {
         let each = self.n as usize;
         let (setup, cell) = (&checkpoint.setup, &checkpoint.cell);
         let stem = self.lora.as_ref().and_then(|path| path.file_stem());
-        let named = |step: usize| match &stem {
+        let named = |step: Candidate| match &stem {
             Some(stem) => (
                 files::part(&stem.to_string_lossy(), 80),
                 stem.to_string_lossy().into_owned(),
             ),
-            None => (
-                format!("step-{step:06}"),
-                format!("{} step {step}", cell.id),
-            ),
+            None => (step.folder(), format!("{} step {step}", cell.id)),
         };
         let solver = settings::solver(setup.experiment.sampler.solver);
         let solver = solver.title(&setup.pipeline.schedule);
@@ -230,7 +231,7 @@ impl GenerateArgs {
             }
         }
         if self.sheet {
-            let (what, _) = named(drawn.last().map_or(0, |one| one.step));
+            let (what, _) = named(drawn.last().map_or(Candidate::BASE, |one| one.step));
             let name = format!("{what}-seed-{}-sheet", self.sampling.seed);
             self.put(&name, &png_bytes(&sheet(requests, drawn, each).draw()))?;
         }

@@ -106,6 +106,11 @@ pub(super) fn read_lora(base: Base, place: &Path) -> Result<Lora> {
     Lora::read(&place.join(PEFT_FILE), layers).or_bad_input("LoRA")
 }
 
+/// Whether a tensor is an adapter's A.
+pub(super) fn is_a(tensor: &str) -> bool {
+    tensor.ends_with("lora_A.weight")
+}
+
 /// Writes both files of a checkpoint; returns their names. `targets` selected the U-Net's modules, where known.
 ///
 /// # Errors
@@ -176,11 +181,12 @@ impl Trained for Over {
 
     /// A cannot learn at the first step, while B is 0.
     fn learns_by(&self, tensor: &str) -> usize {
-        if tensor.ends_with("lora_A.weight") {
-            2
-        } else {
-            1
-        }
+        if is_a(tensor) { 2 } else { 1 }
+    }
+
+    /// B A is scaled by B alone.
+    fn scales(&self, tensor: &str) -> bool {
+        !is_a(tensor)
     }
 
     fn unet(&self) -> &UNet2DConditionModel {

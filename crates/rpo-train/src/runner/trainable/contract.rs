@@ -98,6 +98,11 @@ pub trait Trained {
         1
     }
 
+    /// Whether this tensor's share of the change is what a scale counts: all but one of factors of a product.
+    fn scales(&self, _tensor: &str) -> bool {
+        true
+    }
+
     /// The trained network: its gradients are those of [`Self::params`].
     fn unet(&self) -> &UNet2DConditionModel;
 

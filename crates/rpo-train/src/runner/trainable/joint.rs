@@ -1,6 +1,6 @@
 //! A part of the U-Net, or none, trained together with parts of the text encoders.
 
-use super::adapters::write_lora;
+use super::adapters::{is_a, write_lora};
 use super::contract::{Base, Shapes, Trainable, Trained, Unit};
 use super::reading::{Reading, TOKEN, TrainedReading};
 use anyhow::{Result, bail};
@@ -147,8 +147,15 @@ impl Trained for Both {
             // The softmax of attention does not see it: its gradient is 0.
             None if tensor.ends_with("k_proj.bias") => 0,
             // As in the U-Net's adapters.
-            None if tensor.ends_with("lora_A.weight") => 2,
+            None if is_a(tensor) => 2,
             None => 1,
+        }
+    }
+
+    fn scales(&self, tensor: &str) -> bool {
+        match self.owner(tensor) {
+            Some((unet, name)) => unet.scales(name),
+            None => !is_a(tensor),
         }
     }
 
