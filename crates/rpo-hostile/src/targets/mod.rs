@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod configs;
+mod embeddings;
 mod encoders;
 mod experiment;
 mod hub;
@@ -25,6 +26,7 @@ pub const ALL: &[Target] = &[
     lora::FOLDER,
     lora::INFO,
     lora::MERGE,
+    embeddings::FILE,
     configs::UNET,
     configs::VAE,
     encoders::CLIP,

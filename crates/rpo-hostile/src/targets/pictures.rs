@@ -115,7 +115,7 @@ pub(super) const PHOTOS: Target = Target {
     memory: 256 << 20,
     ..Target::new(
         "photos",
-        "a folder of photos, with captions in every form",
+        "a folder of photos, with captions in every form, and masks",
         || {
             let photo = encoded(&small(), ImageFormat::Png)?;
             let jpeg = encoded(&small(), ImageFormat::Jpeg)?;
@@ -130,8 +130,14 @@ pub(super) const PHOTOS: Target = Target {
                 "prompts_and_classes.txt",
                 "subject_name,class\ndog6,dog\n\nObject Prompts\n",
             );
+            let grey = encoded(&small().to_luma8().into(), ImageFormat::Png)?;
+            let clear = encoded(&small().to_rgba8().into(), ImageFormat::Png)?;
+            let masked = plain
+                .clone()
+                .with("00.mask.png", grey)
+                .with("02.png", clear);
             let many = plain.clone().with("metadata.jsonl", table);
-            Ok(vec![plain, texts, many, kohya, classes])
+            Ok(vec![plain, texts, many, masked, kohya, classes])
         },
         |folder| {
             for (dir, class) in [("", Some("dog")), ("10_sks dog", None), ("dog6", None)] {
@@ -141,6 +147,13 @@ pub(super) const PHOTOS: Target = Target {
                 }
                 let subject = subject::load_folder(&dir, class, "[V]", Limit::default())?;
                 ensure_fault(!subject.references.is_empty(), || "no photo".into())?;
+                for reference in &subject.references {
+                    let Some(mask) = &reference.mask else {
+                        continue;
+                    };
+                    let (own, photo) = (mask.picture.dimensions(), reference.picture.dimensions());
+                    ensure_fault(own == photo, || format!("a mask {own:?} of {photo:?}"))?;
+                }
                 let whole =
                     |caption: &str| !caption.trim().is_empty() && !caption.contains('\u{fffd}');
                 let captions = subject
