@@ -8,6 +8,7 @@ mod conditioning;
 mod config_check;
 mod config_keys;
 pub mod custom_diffusion;
+mod guidance;
 pub mod lora;
 mod part;
 mod pipeline;
@@ -21,8 +22,9 @@ pub mod unet;
 pub mod vae;
 
 pub use conditioning::{Added, Conditioning};
+pub use guidance::{Guided, RewardGuidance};
 pub use pipeline::{PIXEL_BATCH, Pipeline, check_folder, check_unet, load_unet, load_vae};
-pub use sampler::{SamplerConfig, sample};
+pub use sampler::{SamplerConfig, sample, sample_guided};
 pub use schedule::{
     NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing,
 };

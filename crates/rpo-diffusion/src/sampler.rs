@@ -1,9 +1,10 @@
-//! Sampling with batched classifier-free guidance.
+//! Sampling, batch by batch, with what guides it.
 
 use candle_core::{Result, Tensor, bail};
 use rpo_nn::all_finite;
 
 use crate::conditioning::Conditioning;
+use crate::guidance::Guided;
 use crate::schedule::NoiseSchedule;
 use crate::solver::{Plan, Solver};
 use crate::unet::UNet2DConditionModel;
@@ -39,16 +40,22 @@ impl SamplerConfig {
 
     /// Whether evaluation `k` of `n` is guided.
     pub fn is_guided(&self, k: usize, n: usize) -> bool {
-        let place = k as f64 / n as f64;
-        self.guidance != 1.
-            && self
-                .guidance_interval
-                .is_none_or(|[from, to]| (from..to).contains(&place))
+        self.guidance != 1. && self.is_within(k, n)
     }
 
-    /// Network passes over one picture in `n` evaluations: two where it is guided, else one.
-    pub fn passes(&self, n: usize) -> usize {
-        (0..n).map(|k| 1 + usize::from(self.is_guided(k, n))).sum()
+    /// Whether evaluation `k` of `n` is in the guided part of the trajectory.
+    pub(crate) fn is_within(&self, k: usize, n: usize) -> bool {
+        let place = k as f64 / n as f64;
+        let interval = self.guidance_interval;
+        interval.is_none_or(|[from, to]| (from..to).contains(&place))
+    }
+
+    /// Network passes over one picture in `n` evaluations: two where it is guided, else one. `reward`: with reward guidance, whose
+    /// guided evaluations have one more.
+    pub fn passes(&self, n: usize, reward: bool) -> usize {
+        let more =
+            |k| usize::from(self.is_guided(k, n)) + usize::from(reward && self.is_within(k, n));
+        (0..n).map(|k| 1 + more(k)).sum()
     }
 }
 
@@ -72,10 +79,34 @@ pub fn sample(
     noise: &mut dyn FnMut(usize, usize) -> Vec<f32>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Tensor> {
+    let guided = Guided {
+        unet,
+        cond,
+        uncond,
+        reward: None,
+    };
+    sample_guided(&guided, schedule, config, latents, noise, progress)
+}
+
+/// [`sample`] of a network that another one may lead to.
+///
+/// # Errors
+/// Those of [`sample`].
+pub fn sample_guided(
+    guided: &Guided,
+    schedule: &NoiseSchedule,
+    config: &SamplerConfig,
+    latents: &Tensor,
+    noise: &mut dyn FnMut(usize, usize) -> Vec<f32>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Tensor> {
     let (pictures, h, w, c) = latents.dims4()?;
-    let texts = cond.batch()?;
-    if texts != pictures {
-        bail!("{texts} texts for {pictures} pictures: one text a picture is needed");
+    let reward = guided.reward.as_ref();
+    for texts in [Some(guided.cond), reward.map(|reward| reward.plain)] {
+        let texts = texts.map_or(Ok(pictures), Conditioning::batch)?;
+        if texts != pictures {
+            bail!("{texts} texts for {pictures} pictures: one text a picture is needed");
+        }
     }
     if !config.guidance.is_finite() || config.batch == 0 {
         bail!(
@@ -84,6 +115,11 @@ pub fn sample(
             config.batch
         );
     }
+    if let Some(reward) = reward
+        && !reward.scale.is_finite()
+    {
+        bail!("reward guidance {} must be finite", reward.scale);
+    }
     if let Some([from, to]) = config.guidance_interval
         && !(0. <= from && from < to && to <= 1.)
     {
@@ -91,22 +127,16 @@ pub fn sample(
     }
     let plan = config.plan(schedule)?;
     let evaluations = plan.steps.len();
-    let guided: Vec<bool> = (0..evaluations)
-        .map(|k| config.is_guided(k, evaluations))
+    let led: Vec<bool> = (0..evaluations)
+        .map(|k| {
+            config.is_guided(k, evaluations) || reward.is_some() && config.is_within(k, evaluations)
+        })
         .collect();
     let mut done = 0;
     let mut finished = Vec::new();
     for start in (0..pictures).step_by(config.batch) {
         let n = config.batch.min(pictures - start);
-        let cond = cond.narrow(start, n)?;
-        // Only inputs that some evaluation reads are prepared.
-        let (mut both, mut alone) = (None, None);
-        if guided.contains(&true) {
-            both = Some(unet.prepare_text(&Conditioning::cat(&[&uncond.repeat(n)?, &cond])?)?);
-        }
-        if guided.contains(&false) {
-            alone = Some(unet.prepare_text(&cond)?);
-        }
+        let batch = guided.of_batch(config.guidance, (start, n), &led)?;
         let mut evaluation = 0;
         let mut network = |x: &Tensor, t: f64| {
             let during = |what: &str| {
@@ -114,18 +144,7 @@ pub fn sample(
                 format!("{what} in step {step} of {evaluations}, at timestep {t}")
             };
             all_finite(x.clone(), || during("the sampler's latents"), HINT)?;
-            let t = [t];
-            let output = match (guided[evaluation], &both, &alone) {
-                (true, Some(text), _) => {
-                    let both = unet
-                        .forward_with(&Tensor::cat(&[x, x], 0)?, &t, text)?
-                        .detach();
-                    let (e_uncond, e_cond) = (both.narrow(0, 0, n)?, both.narrow(0, n, n)?);
-                    (&e_uncond + ((e_cond - &e_uncond)? * config.guidance)?)?
-                }
-                (false, _, Some(text)) => unet.forward_with(x, &t, text)?.detach(),
-                _ => bail!("evaluation {evaluation} of {evaluations}: its text was not prepared"),
-            };
+            let output = batch.predict(x, t, led[evaluation])?;
             let output = all_finite(output, || during("the U-Net's output"), HINT)?;
             evaluation += 1;
             done += n;

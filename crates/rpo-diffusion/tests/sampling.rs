@@ -187,7 +187,7 @@ fn guidance_on_a_part_of_the_trajectory() -> Result<()> {
         };
         let whole = config(3., None);
         assert_eq!(whole.plan(&schedule)?.steps.len(), evaluations);
-        assert_eq!(whole.passes(evaluations), 2 * evaluations);
+        assert_eq!(whole.passes(evaluations, false), 2 * evaluations);
         let all = bits(&run(&whole, &uncond)?)?;
         assert_eq!(
             all,
@@ -197,7 +197,7 @@ fn guidance_on_a_part_of_the_trajectory() -> Result<()> {
 
         // No evaluation is in the interval: the unconditional half is never used.
         let none = config(3., Some([0.01, 0.02]));
-        assert_eq!(none.passes(evaluations), evaluations);
+        assert_eq!(none.passes(evaluations, false), evaluations);
         let plain = bits(&run(&config(1., None), &uncond)?)?;
         assert_eq!(plain, bits(&run(&none, &nothing)?)?, "{solver:?}");
 
@@ -227,7 +227,7 @@ fn guidance_on_a_part_of_the_trajectory() -> Result<()> {
                 found == bits(&want)? && found != all && found != plain,
                 "{solver:?}"
             );
-            assert_eq!(rows, 2 * part.passes(evaluations));
+            assert_eq!(rows, 2 * part.passes(evaluations, false));
         }
     }
     for interval in [[0.5, 0.5], [-0.1, 1.], [0., 1.1], [f64::NAN, 1.]] {

@@ -98,6 +98,7 @@ mod tests {
             "recipe.l_sim_weight",
             "recipe.preservation_weight",
             "recipe.consistency_weight",
+            "recipe.reward_guidance",
             "recipe.negatives_per_prompt",
             "recipe.class_pictures",
         ] {
@@ -122,6 +123,7 @@ mod tests {
                 "recipe.beta",
                 "recipe.lambda_train",
                 "recipe.min_snr_gamma",
+                "recipe.reward_guidance",
             ] {
                 let said = message(&[format!("{key}={value}")]);
                 assert!(said.contains(key), "{key} = {value}: {said}");

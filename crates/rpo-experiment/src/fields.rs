@@ -245,11 +245,16 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Whether evaluation `k` of `n` is guided: none without guidance, else those in the interval.
-    pub fn is_guided(&self, k: usize, n: usize) -> bool {
-        let place = k as f64 / n as f64;
-        let within = |[from, to]: [f64; 2]| (from..to).contains(&place);
-        self.guidance != 1.0 && self.guidance_interval.is_none_or(within)
+    /// Network passes over one picture in `n` evaluations: two where it is guided, in the interval, else one; with reward guidance one
+    /// more there.
+    pub fn passes(&self, n: usize, reward: bool) -> usize {
+        let within = |k: usize| {
+            let place = k as f64 / n as f64;
+            let interval = self.guidance_interval;
+            interval.is_none_or(|[from, to]| (from..to).contains(&place))
+        };
+        let more = usize::from(self.guidance != 1.0) + usize::from(reward);
+        n + more * (0..n).filter(|k| within(*k)).count()
     }
 }
 

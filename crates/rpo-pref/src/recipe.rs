@@ -131,6 +131,10 @@ recipe! {
     instance_prompt: InstancePrompt = default;
     /// The prompt of the class's pictures. `{}` stands for the class: `a photo of a {}`.
     class_prompt: ClassPrompt = default;
+    /// w_r of DCO's reward guidance, with which validation and test pictures are drawn: `ε_b(∅) + w [ε_b(c) - ε_b(∅)] +
+    /// w_r [ε_θ(c_V) - ε_b(c)]`, with the base ε_b, w the sampler's guidance and c the prompt without the token; `"none"`: guidance
+    /// of the trained network alone.
+    reward_guidance: Option<f64>, "rpo_reward::optional", "rpo_reward::optional::present" = default;
 }
 
 fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
@@ -226,6 +230,16 @@ impl Recipe {
                 "min_snr_gamma",
                 gamma,
                 "more than 0 (5 is usual), or \"none\" for no weights",
+            );
+        }
+        if let Some(scale) = self
+            .reward_guidance
+            .filter(|&scale| !(scale > 0.0 && scale <= 100.0))
+        {
+            return error(
+                "reward_guidance",
+                scale,
+                "more than 0 and at most 100 (DCO's paper: 3), or \"none\" for guidance of the trained network alone",
             );
         }
         if self.l_pref_weight > 0.0 && self.negatives_per_prompt == 0 {

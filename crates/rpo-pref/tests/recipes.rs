@@ -221,6 +221,8 @@ fn mistakes_are_named() {
         ("clip_grad_norm = 0", "clip_grad_norm = 0"),
         ("l_pref_weight = -1", "l_pref_weight = -1"),
         ("negatives_per_prompt = 0", "negatives_per_prompt = 0"),
+        ("reward_guidance = 0", "reward_guidance = 0"),
+        ("reward_guidance = 101", "reward_guidance = 101"),
         ("prior_weight = 1", "class_pictures = 0"),
         ("l_sim_weight = 0\nl_pref_weight = 0", "l_sim_weight = 0"),
     ] {

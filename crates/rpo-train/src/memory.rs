@@ -173,7 +173,8 @@ pub fn estimate(
         ],
     );
     let sampler = &plan.experiment.sampler;
-    let at_once = (plan.passes().ceil() as usize) * sampler.batch;
+    // Reward guidance's third pass is one of its own.
+    let at_once = (plan.passes(false).ceil() as usize) * sampler.batch;
     let sampling = phase(
         "sampling",
         &[("activations", number * at_once * (pass.kept + pass.largest))],

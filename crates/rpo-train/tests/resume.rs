@@ -93,6 +93,17 @@ fn nor_with_scales_and_averages_to_choose_from() {
     kill(4, &sets, "pytorch_lora_weights.safetensors");
 }
 
+#[test]
+fn nor_with_reward_guidance() {
+    let sets = [
+        "recipe.preset=\"dco\"",
+        "lora.rank=2",
+        "training.save_minutes=0.001",
+        "training.learning_rate=1e-3",
+    ];
+    kill(3, &sets, "learned_embeds.safetensors");
+}
+
 /// Kills runs `most` times in total, over as many runs as needed, and compares every one that ends; `weights` are the names of
 /// files that must be among the results.
 fn kill(most: usize, sets: &[&str], weights: &str) {

@@ -4,16 +4,26 @@ use super::shots::Purpose;
 use super::{Cell, Plan};
 
 impl Plan {
-    /// Cost of drawing `pictures` pictures. Guided evaluations need two forwards, the others one.
+    /// Cost of drawing `pictures` pictures, with the base network. Guided evaluations need two forwards, the others one.
     pub fn cost(&self, pictures: usize) -> f64 {
-        let n = self.evaluations;
-        let guided = (0..n).filter(|k| self.experiment.sampler.is_guided(*k, n));
-        (pictures * (n + guided.count())) as f64
+        self.drawing_cost(pictures, false)
     }
 
-    /// Average cost of one evaluation.
-    pub fn passes(&self) -> f64 {
-        self.cost(1) / self.evaluations as f64
+    /// As [`Self::cost`]; `reward`: with reward guidance, whose evaluations need one forward more.
+    pub fn drawing_cost(&self, pictures: usize, reward: bool) -> f64 {
+        let sampler = &self.experiment.sampler;
+        (pictures * sampler.passes(self.evaluations, reward)) as f64
+    }
+
+    /// Cost of drawing `pictures` pictures with the network of a cell, as its arm draws.
+    pub fn own_cost(&self, cell: &Cell, pictures: usize) -> f64 {
+        let reward = self.arm(cell).recipe.reward_guidance.is_some();
+        self.drawing_cost(pictures, reward)
+    }
+
+    /// Average cost of one evaluation; see [`Self::drawing_cost`].
+    pub fn passes(&self, reward: bool) -> f64 {
+        self.drawing_cost(1, reward) / self.evaluations as f64
     }
 
     /// Cost of one gradient step of a cell.
@@ -30,7 +40,7 @@ impl Plan {
         } else {
             self.variants().len() + 1
         };
-        self.cost(candidates * self.pictures(cell, Purpose::Validation))
+        self.own_cost(cell, candidates * self.pictures(cell, Purpose::Validation))
     }
 
     /// Cost of a cell from the first step to `step`, including its validation.
@@ -91,7 +101,7 @@ impl Plan {
         let tests = (self.rules.len() + 1) as f64;
         self.preparation_cost(cell)
             + self.training_cost(cell)
-            + tests * self.cost(self.pictures(cell, Purpose::Test))
+            + tests * self.own_cost(cell, self.pictures(cell, Purpose::Test))
     }
 
     /// Cost of the whole experiment.
@@ -147,5 +157,28 @@ mod tests {
         assert_eq!((whole, none, part), (60.0, 30.0, 42.0));
         // Training costs the same; pictures cost 14 of 20 passes.
         assert!(((all - some) / (all - least) - 0.6).abs() < 1e-12);
+    }
+
+    #[test]
+    fn reward_guidance_costs_a_third_pass_of_validation_and_test() {
+        let of = |sets: &[&str]| {
+            let base = ["recipe.preset=\"dreambooth\"", "sampler.steps=10"];
+            let plan = plan(&[&base[..], sets].concat());
+            let cell = &plan.cells[0];
+            let own = plan.own_cost(cell, 3);
+            (own, plan.preparation_cost(cell), plan.cell_cost(cell))
+        };
+        let on = "recipe.reward_guidance=3";
+        let (own, before, plain) = of(&[]);
+        let (led, same, all) = of(&[on]);
+        assert_eq!((own, led), (60.0, 90.0));
+        // Class pictures are the base's.
+        assert_eq!(before, same);
+        let (part, ..) = of(&[on, "sampler.guidance_interval=[0.2, 0.6]"]);
+        let (alone, ..) = of(&[on, "sampler.guidance=1"]);
+        assert_eq!((part, alone), (3.0 * (4.0 * 3.0 + 6.0), 60.0));
+        let off = of(&[on, "recipe.reward_guidance=\"none\""]);
+        assert_eq!(off, (own, before, plain));
+        assert!(all > plain);
     }
 }

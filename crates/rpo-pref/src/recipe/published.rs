@@ -44,6 +44,7 @@ impl Recipe {
             augment: Augment::None,
             instance_prompt: InstancePrompt::default(),
             class_prompt: ClassPrompt::default(),
+            reward_guidance: None,
         }
     }
 
@@ -111,7 +112,7 @@ impl Recipe {
     }
 
     /// DCO, direct consistency optimisation (Lee et al. 2024): the consistency loss alone, with β = 1000 and clipping at 1 as in its
-    /// code; no pictures are drawn.
+    /// code; no pictures are drawn to train on. Pictures are drawn with reward guidance, w_r = 3 as in its paper.
     #[must_use]
     pub fn dco() -> Self {
         Self {
@@ -120,6 +121,7 @@ impl Recipe {
             l_pref_weight: 0.0,
             consistency_weight: 1.0,
             beta: 1000.0,
+            reward_guidance: Some(3.0),
             ..Self::paper()
         }
     }

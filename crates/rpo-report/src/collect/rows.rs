@@ -194,10 +194,11 @@ pub(super) fn arm(
     let mut chosen = BTreeMap::new();
     for (cell, result) in &row.results {
         let subject = &plan.subjects[cell.subject].name;
-        let training = if result.candidate.step == 0 {
-            "base"
-        } else {
-            cell.id.as_str()
+        // The base, as its arm draws with it.
+        let training = match (result.candidate.step, plan.arm(cell).recipe.reward_guidance) {
+            (0, None) => "base".to_owned(),
+            (0, Some(scale)) => format!("base, reward guidance {scale}"),
+            _ => cell.id.clone(),
         };
         chosen.insert(
             format!("{subject}/{}", pair(cell)),

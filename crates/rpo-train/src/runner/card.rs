@@ -13,7 +13,7 @@ use rpo_experiment::plan::Cell;
 use rpo_experiment::run::Folder;
 use rpo_experiment::run::choices;
 use rpo_experiment::words::describe_guidance;
-use rpo_experiment::{LrScheduler, Training};
+use rpo_experiment::{LrScheduler, Training, TrainingArm};
 use rpo_reward::select::Kind;
 use rpo_reward::{Candidate, Variant};
 use std::path::{Path, PathBuf};
@@ -117,13 +117,20 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, of: Candidate) -> Result<St
         rewards => rewards(setup, scored)?,
         solver => setup.experiment.sampler.solver, sampler_steps => setup.experiment.sampler.steps,
         guidance => setup.experiment.sampler.guidance,
-        guidance_words => describe_guidance(
-            setup.experiment.sampler.guidance,
-            setup.experiment.sampler.guidance_interval,
-        ),
+        guidance_words => drawn_with(setup, arm),
         version => env!("CARGO_PKG_VERSION"),
     })?;
     Ok(card)
+}
+
+/// The guidance of the validation pictures, in words.
+fn drawn_with(setup: &Setup, arm: &TrainingArm) -> String {
+    let sampler = &setup.experiment.sampler;
+    let words = describe_guidance(sampler.guidance, sampler.guidance_interval);
+    match arm.recipe.reward_guidance {
+        Some(scale) => format!("{words}, reward guidance {scale}"),
+        None => words,
+    }
 }
 
 /// How the learning rate changes; nothing if it does not.

@@ -1,6 +1,6 @@
 //! Kept checkpoints of any trainable, and their metadata.
 
-use super::network::Network;
+use super::network::{Network, Reward};
 use super::setup::Setup;
 use super::trainable::Trained;
 use anyhow::{Context, Result};
@@ -158,11 +158,34 @@ pub fn network(setup: &Setup, trained: Option<&dyn Trained>) -> Result<Network> 
             unet: trained.frozen(setup.base())?,
             texts: trained.frozen_texts(setup.base())?,
             weights: trained.fingerprint()?,
+            reward: None,
         }),
         None => Ok(Network {
             unet: setup.pipeline.unet(&setup.pipeline.unet_params)?,
             texts: None,
             weights: setup.base_weights.clone(),
+            reward: None,
         }),
     }
+}
+
+/// [`network`] as the pictures of a cell are drawn with it: with reward guidance where its recipe has it.
+///
+/// # Errors
+/// Tensor errors.
+pub fn drawn(setup: &Setup, cell: &Cell, trained: Option<&dyn Trained>) -> Result<Network> {
+    let network = network(setup, trained)?;
+    let Some(scale) = setup.arm(cell).recipe.reward_guidance else {
+        return Ok(network);
+    };
+    Ok(Network {
+        reward: Some(Reward {
+            scale,
+            base: setup.pipeline.unet(&setup.pipeline.unet_params)?,
+            texts: None,
+            weights: setup.base_weights.clone(),
+            token: setup.subjects[cell.subject].token.clone(),
+        }),
+        ..network
+    })
 }

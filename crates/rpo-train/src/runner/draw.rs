@@ -1,5 +1,6 @@
 //! Draws pictures, each from its own named noise, and caches each under a hash of everything its bits depend on.
 
+use super::conditioned::Conditioned;
 use super::network::Network;
 use super::store::{KEY, Store};
 use super::turns::{self, Turn};
@@ -9,9 +10,7 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use image::RgbImage;
 use rpo_data::random;
-use rpo_diffusion::{
-    Conditioning, PIXEL_BATCH, Pipeline, SamplerConfig, UNet2DConditionModel, sample,
-};
+use rpo_diffusion::{PIXEL_BATCH, Pipeline, SamplerConfig, sample_guided};
 use rpo_experiment::plan::{Plan, Shot};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -82,7 +81,7 @@ impl Drawer<'_> {
         progress: &mut Progress,
         message: &str,
     ) -> Result<Vec<RgbImage>> {
-        let keys = self.keys(&network.weights, requests);
+        let keys = self.keys(network, requests);
         let mut pictures: Vec<Option<RgbImage>> = Vec::with_capacity(keys.len());
         for key in &keys {
             pictures.push(self.store.get(key).unwrap_or_else(|e| {
@@ -91,7 +90,7 @@ impl Drawer<'_> {
             }));
         }
         let missing = pictures.iter().filter(|p| p.is_none()).count();
-        progress.advance(self.cost(keys.len() - missing), true, message);
+        progress.advance(self.cost(network, keys.len() - missing), true, message);
         if missing > 0 {
             self.draw_missing(network, requests, &keys, &mut pictures, progress, message)?;
         }
@@ -118,12 +117,8 @@ impl Drawer<'_> {
             .flatten()
             .map(|i| &*requests[*i].prompt)
             .collect();
-        let reading = network.texts.as_ref().unwrap_or(self.pipeline.texts());
-        let texts = reading.encode(&prompts, pixels)?;
-        let uncond = match &self.negative {
-            None => reading.unconditional(pixels)?,
-            Some(text) => reading.encode(&[text], pixels)?,
-        };
+        let (own, negative) = (self.pipeline.texts(), self.negative.as_deref());
+        let texts = Conditioned::of(network, own, &prompts, negative, pixels)?;
         self.pipeline.release();
         let first = |n: usize| all[..n].iter().map(Vec::len).sum::<usize>();
         let mut todo: VecDeque<usize> = (0..all.len()).collect();
@@ -156,17 +151,16 @@ impl Drawer<'_> {
                     .look_again(batch.iter().map(|i| keys[*i].as_str()));
             }
             if self.drawn_meanwhile(keys, batch, pictures) {
-                progress.advance(self.cost(batch.len()), true, message);
+                progress.advance(self.cost(network, batch.len()), true, message);
                 continue;
             }
             let texts = texts.narrow(first(n), batch.len())?;
             let asked: Vec<(usize, &Request)> = batch.iter().map(|i| (*i, &requests[*i])).collect();
             let counted = counted(pictures);
-            let drawn =
-                self.draw_batch(&network.unet, &asked, &texts, &uncond, &mut |forwards| {
-                    turn.alive();
-                    progress.advance(forwards, false, &counted);
-                })?;
+            let drawn = self.draw_batch(network, &asked, &texts, &mut |forwards| {
+                turn.alive();
+                progress.advance(forwards, false, &counted);
+            })?;
             for (i, picture) in batch.iter().zip(drawn) {
                 match self.store.put(&keys[*i], &picture) {
                     // Only time is lost.
@@ -219,10 +213,9 @@ impl Drawer<'_> {
 
     fn draw_batch(
         &self,
-        unet: &UNet2DConditionModel,
+        network: &Network,
         batch: &[(usize, &Request)],
-        texts: &Conditioning,
-        uncond: &Conditioning,
+        texts: &Conditioned,
         advance: &mut dyn FnMut(f64),
     ) -> Result<Vec<RgbImage>> {
         let side = self.size as usize / self.pipeline.vae_config.factor();
@@ -234,15 +227,13 @@ impl Drawer<'_> {
             (batch.len(), side, side, channels),
             &Device::Cpu,
         )?;
-        let each = self.plan.passes();
+        let each = self.plan.passes(network.reward.is_some());
         let mut before = 0;
-        let latents = sample(
-            unet,
+        let latents = sample_guided(
+            &texts.guided(network),
             &self.pipeline.schedule,
             &self.sampler,
             &latents,
-            texts,
-            uncond,
             &mut |picture, step| batch[picture].1.noise(Some(step), size),
             &mut |done| {
                 advance(each * (done - before) as f64);
@@ -257,14 +248,17 @@ impl Drawer<'_> {
     }
 
     /// U-Net forwards that `pictures` pictures cost.
-    pub fn cost(&self, pictures: usize) -> f64 {
-        self.plan.cost(pictures)
+    fn cost(&self, network: &Network, pictures: usize) -> f64 {
+        self.plan.drawing_cost(pictures, network.reward.is_some())
     }
 
     /// A key for each picture. On the CPU its bits depend on its own request alone; on a GPU, where libraries choose algorithms by
     /// the batch, on the others of its batch too.
-    fn keys(&self, weights: &str, requests: &[Request]) -> Vec<String> {
-        let own = requests.iter().map(|r| self.key(weights, r));
+    fn keys(&self, network: &Network, requests: &[Request]) -> Vec<String> {
+        let reward = |r: &Request| Some(network.reward.as_ref()?.key(&r.prompt));
+        let own = requests
+            .iter()
+            .map(|r| self.key(&network.weights, r, reward(r)));
         let own: Vec<String> = own.collect();
         if self.device.is_none() {
             return own;
@@ -281,8 +275,8 @@ impl Drawer<'_> {
             .collect()
     }
 
-    /// Hash of everything that the bits of a picture depend on, except its batch.
-    fn key(&self, weights: &str, request: &Request) -> String {
+    /// Hash of everything that the bits of a picture depend on, except its batch; `reward`: that of its reward guidance.
+    fn key(&self, weights: &str, request: &Request, reward: Option<String>) -> String {
         let mut hasher = blake3::Hasher::new();
         let sampler = SamplerConfig {
             batch: 1,
@@ -303,6 +297,10 @@ impl Drawer<'_> {
         if let Some(negative) = &self.negative {
             hasher.update(format!("|negative {negative:?}").as_bytes());
         }
+        // Likewise before reward guidance.
+        if let Some(reward) = reward {
+            hasher.update(format!("|reward {reward}").as_bytes());
+        }
         hasher.finalize().to_hex()[..KEY].to_owned()
     }
 }
@@ -310,6 +308,7 @@ impl Drawer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runner::network::Reward;
     use crate::runner::setup::Setup;
     use rpo_experiment::read;
 
@@ -329,7 +328,19 @@ mod tests {
         let key = |change: &dyn Fn(&mut SamplerConfig)| {
             let mut drawer = setup.drawer();
             change(&mut drawer.sampler);
-            drawer.key("weights", &request)
+            drawer.key("weights", &request, None)
+        };
+        let led = |change: &dyn Fn(&mut Reward)| {
+            let mut reward = Reward {
+                scale: 3.0,
+                base: setup.pipeline.unet(&setup.pipeline.unet_params).unwrap(),
+                texts: None,
+                weights: "base".into(),
+                token: "[v]".into(),
+            };
+            change(&mut reward);
+            let reward = reward.key(&request.prompt);
+            setup.drawer().key("weights", &request, Some(reward))
         };
         let keys = [
             key(&|_| {}),
@@ -339,11 +350,15 @@ mod tests {
             key(&|s| s.guidance += 1.0),
             key(&|s| s.guidance_interval = Some([0.0, 0.6])),
             key(&|s| s.guidance_interval = Some([0.0, 0.5])),
+            led(&|_| {}),
+            led(&|r| r.scale = 5.0),
+            led(&|r| r.weights = "another".into()),
+            led(&|r| r.token = "a".into()),
         ];
         assert_eq!(keys[0], key(&|s| s.batch += 1), "its batch is not its own");
         let mut negative = setup.drawer();
         negative.negative = Some("blurry".into());
-        assert_ne!(keys[0], negative.key("weights", &request));
+        assert_ne!(keys[0], negative.key("weights", &request, None));
         let different: std::collections::BTreeSet<&String> = keys.iter().collect();
         assert_eq!(different.len(), keys.len());
         assert_eq!(keys[0], key(&|_| {}));

@@ -4,6 +4,7 @@ mod arms_fit;
 mod card;
 mod cell;
 pub mod checkpoint;
+mod conditioned;
 pub mod draw;
 mod events;
 mod family;

@@ -104,9 +104,10 @@ mod tests {
         for interval in [None, Some([0.0, 1.0]), Some([0.2, 0.6]), Some([0.0, 0.35])] {
             for guidance in [1.0, 3.0] {
                 (file.guidance_interval, file.guidance) = (interval, guidance);
-                for n in [1, 7, 10, 51] {
-                    let counted = (0..n).filter(|k| file.is_guided(*k, n)).count();
-                    assert_eq!(n + counted, sampler(&file).passes(n), "{interval:?} {n}");
+                for (n, reward) in [1, 7, 10, 51].map(|n| [(n, false), (n, true)]).concat() {
+                    let (counted, drawn) =
+                        (file.passes(n, reward), sampler(&file).passes(n, reward));
+                    assert_eq!(counted, drawn, "{interval:?} {n} {reward}");
                 }
             }
         }

@@ -79,12 +79,12 @@ pub fn test(
     let pictures = setup.pictures(cell, Purpose::Test);
     for &candidate in &chosen {
         if StepResult::read(folder, candidate)?.is_some() {
-            progress.advance(setup.cost(pictures), true, &cell.id);
+            progress.advance(setup.own_cost(cell, pictures), true, &cell.id);
             continue;
         }
         progress.timed(Phase::Test, |progress| -> Result<()> {
             let trained = checkpoint::load(setup, arm, folder, candidate, 1.0)?;
-            let network = checkpoint::network(setup, trained.as_deref())?;
+            let network = checkpoint::drawn(setup, cell, trained.as_deref())?;
             let shots = setup.shots(cell, Purpose::Test, candidate.step);
             let requests: Vec<Request> = shots.iter().cloned().map(Request::from).collect();
             let note = format!("{} · test pictures of step {candidate}", cell.id);
@@ -100,7 +100,7 @@ pub fn test(
             result.write(folder)
         })?;
     }
-    progress.skip(setup.cost(pictures) * (planned.saturating_sub(chosen.len())) as f64);
+    progress.skip(setup.own_cost(cell, pictures) * (planned.saturating_sub(chosen.len())) as f64);
     Ok(())
 }
 

@@ -34,7 +34,7 @@ impl Validator<'_> {
         let requests: Vec<Request> = shots.into_iter().map(Request::from).collect();
         // Step 0 is the base model, which knows no new word.
         let trained = (of.step > 0).then_some(self.trained);
-        let network = checkpoint::network(self.setup, trained)?;
+        let network = checkpoint::drawn(self.setup, self.cell, trained)?;
         let note = format!("{} · validation at step {of}", self.cell.id);
         let pictures = self
             .drawer

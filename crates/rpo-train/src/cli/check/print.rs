@@ -79,6 +79,9 @@ pub(super) fn print(
                 lora.parameters(&unet)? as f64 / 1e6
             );
         }
+        if let Some(scale) = arm.recipe.reward_guidance {
+            say!("           drawn with reward guidance {scale}");
+        }
         let trainable = trainable::of(arm);
         let trained = trainable.parameters(shapes)?;
         match arm.parts()[..] {

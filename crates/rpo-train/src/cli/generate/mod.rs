@@ -66,7 +66,8 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<()> {
     // Checked before minutes are spent on drawing.
     destination::folder_of_results("--out", &args.out)?;
     let mut checkpoint = args.checkpoint.find(args.lora.is_some())?;
-    args.sampling.apply(&mut checkpoint.setup)?;
+    args.sampling
+        .apply(&mut checkpoint.setup, checkpoint.cell.arm)?;
     let model = &checkpoint.setup.experiment.model;
     let chosen = device::open(&model.device, &model.dtype).or_else(|e| {
         tell!("drawing on the CPU: {e}");
@@ -142,7 +143,8 @@ impl GenerateArgs {
         let setup = &checkpoint.setup;
         let mut drawer = setup.drawer();
         drawer.negative = self.sampling.negative()?;
-        let mut progress = Progress::new(drawer.cost(requests.len()) * scales.len() as f64);
+        let cost = setup.own_cost(&checkpoint.cell, requests.len());
+        let mut progress = Progress::new(cost * scales.len() as f64);
         let words = self
             .embedding
             .iter()
@@ -166,7 +168,7 @@ impl GenerateArgs {
             };
             // The base model has nothing to scale.
             let scale = trained.as_ref().map(|_| *scale);
-            let mut network = kept::network(setup, trained.as_deref())?;
+            let mut network = kept::drawn(setup, &checkpoint.cell, trained.as_deref())?;
             network.read_words(&words, setup.pipeline.texts())?;
             let pictures = drawer.draw(&network, requests, &mut progress, "drawing")?;
             all.push(Drawn {
@@ -218,6 +220,7 @@ impl GenerateArgs {
                     seed: request.seed,
                     picture: number,
                     sampler: &setup.experiment.sampler,
+                    reward_guidance: setup.arms[cell.arm].recipe.reward_guidance,
                     solver: &solver,
                     size: setup.size,
                     model: &setup.experiment.model.path,

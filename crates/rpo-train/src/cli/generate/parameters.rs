@@ -19,6 +19,9 @@ pub(super) struct Parameters<'a> {
     pub(super) picture: usize,
     /// Solver, steps, guidance.
     pub(super) sampler: &'a Sampler,
+    /// w_r of reward guidance, if there is some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reward_guidance: Option<f64>,
     /// Title of the solver on the model.
     pub(super) solver: &'a str,
     /// Side in pixels.
@@ -58,8 +61,10 @@ impl Parameters<'_> {
             ),
         ];
         pairs.extend(schedule.map(|schedule| ("Schedule type", schedule.to_owned())));
+        pairs.push(("CFG scale", self.sampler.guidance.to_string()));
+        let reward = self.reward_guidance.map(|scale| scale.to_string());
+        pairs.extend(reward.map(|scale| ("Reward guidance", scale)));
         pairs.extend([
-            ("CFG scale", self.sampler.guidance.to_string()),
             ("Seed", self.seed.to_string()),
             ("Size", side),
             ("Model", self.model.to_owned()),
@@ -133,6 +138,7 @@ mod tests {
             seed: 3,
             picture: 1,
             sampler: &sampler,
+            reward_guidance: None,
             solver: "DPM-Solver++(2M) Karras",
             size: 512,
             model: "/models/sd15, pruned",
@@ -143,5 +149,11 @@ mod tests {
         };
         let expected = "a \\[v\\] dog \\(red\\)\nNegative prompt: blurry\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7.5, Seed: 3, Size: 512x512, Model: \"/models/sd15, pruned\", Checkpoint: ours/dog/seed-0 step 120, Lora scale: 0.75, Version: rpo-train 0.2.0";
         assert_eq!(parameters.a1111(), expected);
+        let led = Parameters {
+            reward_guidance: Some(3.0),
+            ..parameters
+        };
+        let expected = expected.replace("CFG scale: 7.5", "CFG scale: 7.5, Reward guidance: 3");
+        assert_eq!(led.a1111(), expected);
     }
 }

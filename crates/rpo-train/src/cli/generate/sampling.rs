@@ -20,6 +20,10 @@ pub(super) struct SamplingArgs {
     /// Scale of classifier-free guidance, 1 to 100; default: the run's
     #[arg(long, value_parser = finite)]
     guidance: Option<f64>,
+    /// w_r of DCO's reward guidance, from the base to what was trained, more than 0 to 100, or none; default: the arm's
+    /// recipe.reward_guidance
+    #[arg(long, value_name = "SCALE", value_parser = reward)]
+    reward_guidance: Option<RewardScale>,
     /// Solver: ddpm, ddim, pndm, euler, euler_karras, euler_ancestral, dpmpp_2m, dpmpp_2m_karras, scheduler; default: the run's
     #[arg(long)]
     solver: Option<String>,
@@ -33,12 +37,31 @@ pub(super) struct SamplingArgs {
     pub(super) negative: String,
 }
 
+/// w_r, or none.
+#[derive(Clone, Copy)]
+struct RewardScale(Option<f64>);
+
+fn reward(text: &str) -> Result<RewardScale, String> {
+    match text {
+        "none" => Ok(RewardScale(None)),
+        number => finite(number).map(|scale| RewardScale(Some(scale))),
+    }
+}
+
 impl SamplingArgs {
-    /// Replaces what was given.
+    /// Replaces what was given, of one arm.
     ///
     /// # Errors
     /// [`BadInput`] naming the argument.
-    pub(super) fn apply(&self, setup: &mut Setup) -> Result<()> {
+    pub(super) fn apply(&self, setup: &mut Setup, arm: usize) -> Result<()> {
+        if let Some(RewardScale(scale)) = self.reward_guidance {
+            if let Some(scale) = scale.filter(|scale| !(*scale > 0.0 && *scale <= 100.0)) {
+                return Err(BadInput::new(format!(
+                    "--reward-guidance: {scale} is not above 0 and at most 100\n  hint: 3 is DCO's; none draws with the trained network alone"
+                )));
+            }
+            setup.plan.arms[arm].recipe.reward_guidance = scale;
+        }
         let sampler = &mut setup.plan.experiment.sampler;
         if let Some(name) = &self.solver {
             let parsed = serde_json::from_value::<Solver>(name.as_str().into());
