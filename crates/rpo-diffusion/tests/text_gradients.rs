@@ -1,6 +1,6 @@
 //! Gradients of text encoders through the U-Net against torch 2.15 in f64, with transformers 5.23, diffusers 0.42.1 and peft 0.21.2:
 //! a new word's vectors, every tensor of the encoders, every A and B of adapters on them. Folders and values are those of
-//! `scripts/golden/text_gradients.py`.
+//! `scripts/golden/text_gradients.py`; those of Custom Diffusion, whose attention detaches the first token, of `custom_diffusion.py`.
 
 mod support;
 
@@ -9,8 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, Var};
+use rpo_diffusion::custom_diffusion::is_key_or_value;
 use rpo_diffusion::lora::{Adapters, LoraModule};
-use rpo_diffusion::{Pipeline, Texts, Word};
+use rpo_diffusion::{Pipeline, Texts, UNet2DConditionModel, Word};
 use rpo_encoders::clip::ClipTextModel;
 use rpo_nn::weights::Archive;
 use rpo_nn::{Place, Tape, ops};
@@ -57,6 +58,7 @@ fn image(k: usize) -> Result<Tensor> {
 struct Case {
     name: &'static str,
     pipeline: Pipeline,
+    unet: UNet2DConditionModel,
     golden: Golden,
     /// The new word's vectors for each encoder.
     rows: Vec<Var>,
@@ -77,6 +79,7 @@ impl Case {
             name,
             rows: rows.collect::<Result<_>>()?,
             golden: Golden::load("text_gradients/gradients")?,
+            unet: pipeline.unet(&pipeline.unet_params)?,
             pipeline,
         })
     }
@@ -117,9 +120,9 @@ impl Case {
         trained: &[(String, Var)],
         recompute: bool,
     ) -> Result<BTreeSet<String>> {
-        let unet = self.pipeline.unet(&self.pipeline.unet_params)?;
         let tape = Tape::new(recompute)?;
         let encode = || texts.encode(&PROMPTS, SIZE);
+        let unet = &self.unet;
         let output = unet.forward_under(&tape, &image(0)?, &TIMES, encode)?;
         let what = format!("{prefix}, recompute = {recompute}");
         let expected = self.golden.nhwc(&format!("{prefix}.prediction"))?;
@@ -230,6 +233,49 @@ fn every_tensor_of_the_encoders_and_a_new_word() -> Result<()> {
                 for tensor in case.golden.below(&below).keys() {
                     assert!(names.contains(&format!("{below}{tensor}")), "{tensor}");
                 }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Custom Diffusion: keys and values of the text and a new word, of which those of the first token are detached.
+#[test]
+fn keys_and_values_whose_first_token_is_detached() -> Result<()> {
+    on_pool(|| {
+        for name in ["sd", "xl"] {
+            let mut case = Case::load(name)?;
+            case.golden = Golden::load("custom_diffusion")?;
+            let part = case.pipeline.trainable_part(is_key_or_value)?;
+            let tensors = case.pipeline.unet_params.with_part(&part);
+            let plain = case.pipeline.unet(&tensors)?;
+            let named = part.vars().into_iter();
+            let named: Vec<_> = named
+                .map(|(tensor, var)| (format!("unet.{tensor}"), var))
+                .collect();
+            let trained = [case.tokens(), named.clone()].concat();
+            let texts = case.with_word(case.pipeline.texts())?;
+            case.unet = plain.detaching_first_token(true);
+            let without = case.check(name, &texts, &trained)?;
+            assert_eq!(without, BTreeSet::new());
+            // Prediction and loss beside them.
+            let golden = case.golden.below(&format!("{name}."));
+            assert_eq!(golden.len(), trained.len() + 2);
+
+            // The prediction is the plain one, to the bit; the gradients are others.
+            let gradients = |unet: &UNet2DConditionModel| {
+                let tape = Tape::new(false)?;
+                let encode = || texts.encode(&PROMPTS, SIZE);
+                let output = unet.forward_under(&tape, &image(0)?, &TIMES, encode)?;
+                let loss = ops::mean_squared_per_sample(&output, &image(1)?)?;
+                Ok::<_, candle_core::Error>((f64s(&output)?, tape.backward(&loss.mean_all()?)?))
+            };
+            let ((output, _), (same, others)) = (gradients(&case.unet)?, gradients(&plain)?);
+            assert_eq!(output, same);
+            for (tensor, var) in &named {
+                let other = others.get(var).expect("a gradient");
+                let off = relative(other, &golden[tensor])?;
+                assert!(off > 1e-2, "{tensor}: {off:e}");
             }
         }
         Ok(())

@@ -271,3 +271,25 @@ fn squared_error_is_a_mean_a_sample() {
     let t = |dims: &[usize]| Array::random(1, dims).tensor();
     assert!(ops::mean_squared_per_sample(&t(&[2, 3]), &t(&[2, 4])).is_err());
 }
+
+#[test]
+fn a_detached_first_token_has_its_values_and_no_gradient() {
+    for dims in [[2, 3, 4], [3, 1, 5], [1, 77, 8]] {
+        let x = Array::random(5, &dims);
+        let data: Vec<f32> = x.data.iter().map(|v| *v as f32).collect();
+        let var = candle_core::Var::from_vec(data.clone(), &dims, &Device::Cpu).unwrap();
+        let y = ops::detach_first(&var).unwrap();
+        assert_eq!(values(&y), data);
+        // The gradient of Σ y² / 2 is y, but for the first tokens.
+        let grads = (y.sqr().unwrap() * 0.5).unwrap().sum_all().unwrap();
+        let found = values(grads.backward().unwrap().get(&var).unwrap());
+        let (sample, token) = (dims[1] * dims[2], dims[2]);
+        for (i, (found, value)) in found.iter().zip(&data).enumerate() {
+            let wanted = if i % sample < token { 0.0 } else { *value };
+            assert_eq!(*found, wanted, "{dims:?} {i}");
+        }
+    }
+    let flat = Tensor::zeros((2, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let said = ops::detach_first(&flat).unwrap_err().to_string();
+    assert!(said.contains("expected [B, S, C]"), "{said}");
+}

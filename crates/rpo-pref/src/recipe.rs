@@ -127,6 +127,9 @@ recipe! {
     /// How references are shown in a step: `none`, as they are; `custom_diffusion`, smaller on grey or enlarged, under prompts that say
     /// so, with a mask of their place.
     augment: Augment = default;
+    /// Whether key and value of a text's first token, which begins every text, carry no gradient in cross-attention, as Custom
+    /// Diffusion has it. Predictions are the same.
+    detach_first_token: bool = default;
     /// c of Eq. 7: the prompt of references without a caption. `{}` stands for token and class: `a photo of {}`, as in the paper.
     instance_prompt: InstancePrompt = default;
     /// The prompt of the class's pictures. `{}` stands for the class: `a photo of a {}`.

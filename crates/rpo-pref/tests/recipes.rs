@@ -148,6 +148,29 @@ fn every_preset_passes_its_own_check_and_survives_a_file() {
 }
 
 #[test]
+fn presets_of_methods_have_their_own_ways() {
+    let with = |preset: Preset| {
+        (
+            preset.recipe().reward_guidance,
+            preset.recipe().detach_first_token,
+        )
+    };
+    for preset in Preset::ALL {
+        let wanted = match preset {
+            Preset::Dco => (Some(3.0), false),
+            Preset::CustomDiffusion => (None, true),
+            _ => (None, false),
+        };
+        assert_eq!(with(preset), wanted, "{preset}");
+    }
+    let keys = "preset = \"dco\"\nreward_guidance = \"none\"";
+    let keys: RecipeKeys = toml::from_str(keys).unwrap();
+    let plain = keys.resolve().unwrap();
+    assert_eq!(plain.reward_guidance, None);
+    assert_eq!(plain.describe(Preset::Dco), "dco, no reward_guidance");
+}
+
+#[test]
 fn a_file_changes_single_keys() {
     let keys: RecipeKeys = toml::from_str(
         "preset = \"paper\"\nnorm = \"mean\"\nbeta = 2\nclip_grad_norm = \"none\"\n",
@@ -181,6 +204,8 @@ fn keys_that_older_records_lack_are_written_only_where_they_are_used() {
         "consistency",
         "masked",
         "augment",
+        "reward_guidance",
+        "detach_first_token",
     ] {
         assert!(!text.contains(key), "{key}: {text}");
     }

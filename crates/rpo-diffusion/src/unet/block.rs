@@ -57,7 +57,7 @@ impl Block {
             Inner::ResNet(block) => block.forward(x, Some(time)),
             Inner::Transformer(block) => {
                 let mut keys_values = Vec::new();
-                block.push_keys_values(text, &mut keys_values)?;
+                block.push_keys_values(text, false, &mut keys_values)?;
                 let text = TextContext {
                     keys_values,
                     added: None,

@@ -2,6 +2,8 @@
 
 mod block;
 mod config;
+#[cfg(test)]
+mod first_token_tests;
 mod model;
 mod read;
 mod size;

@@ -95,6 +95,8 @@ pub struct UNet2DConditionModel {
     up: Vec<(Arc<Layers>, Option<Upsample2D>)>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
+    /// Whether keys and values of a text's first token carry no gradient.
+    detaches_first_token: bool,
 }
 
 impl UNet2DConditionModel {
@@ -182,7 +184,19 @@ impl UNet2DConditionModel {
                 config.norm_eps,
             )?,
             conv_out: conv3x3(&scope.sub("conv_out"), first, config.out_channels)?,
+            detaches_first_token: false,
         })
+    }
+
+    /// The same network, of the same tensors, whose cross-attentions detach key and value of a text's first token, if `detach`: no
+    /// gradient goes through them, predictions are the same (Kumari et al. 2023, Custom Diffusion, whose text begins with a token that
+    /// stands in every prompt).
+    #[must_use]
+    pub fn detaching_first_token(&self, detach: bool) -> Self {
+        Self {
+            detaches_first_token: detach,
+            ..self.clone()
+        }
     }
 
     /// Precomputes this U-Net's keys and values of the text, for any number of calls of [`forward_with`](Self::forward_with).
@@ -196,7 +210,8 @@ impl UNet2DConditionModel {
         let up = self.up.iter().map(|(layers, _)| layers);
         for layers in down.chain([&self.mid]).chain(up) {
             for attention in &layers.attentions {
-                attention.push_keys_values(&hidden_states, &mut keys_values)?;
+                let detach = self.detaches_first_token;
+                attention.push_keys_values(&hidden_states, detach, &mut keys_values)?;
             }
         }
         let added = match (&self.add_embedding, &conditioning.added) {

@@ -43,6 +43,15 @@ impl Attention {
         Ok((self.to_k.forward(context)?, self.to_v.forward(context)?))
     }
 
+    /// The same with the first token's detached, where `detach` says so.
+    fn keys_values_of_text(&self, text: &Tensor, detach: bool) -> Result<(Tensor, Tensor)> {
+        let (k, v) = self.keys_values(text)?;
+        match detach {
+            true => Ok((ops::detach_first(&k)?, ops::detach_first(&v)?)),
+            false => Ok((k, v)),
+        }
+    }
+
     fn forward(&self, x: &Tensor, (k, v): &(Tensor, Tensor)) -> Result<Tensor> {
         let q = self.to_q.forward(x)?;
         self.to_out
@@ -152,14 +161,15 @@ impl Transformer2D {
         })
     }
 
-    /// Appends this model's keys and values of the text `[B, S, D]`, in slot order.
+    /// Appends this model's keys and values of the text `[B, S, D]`, in slot order; `detach`: the first token's without a gradient.
     pub(crate) fn push_keys_values(
         &self,
         text: &Tensor,
+        detach: bool,
         into: &mut Vec<(Tensor, Tensor)>,
     ) -> Result<()> {
         for block in &self.blocks {
-            into.push(block.attn2.keys_values(text)?);
+            into.push(block.attn2.keys_values_of_text(text, detach)?);
         }
         Ok(())
     }

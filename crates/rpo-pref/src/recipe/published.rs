@@ -42,6 +42,7 @@ impl Recipe {
             flip: false,
             masked: false,
             augment: Augment::None,
+            detach_first_token: false,
             instance_prompt: InstancePrompt::default(),
             class_prompt: ClassPrompt::default(),
             reward_guidance: None,
@@ -143,8 +144,8 @@ impl Recipe {
 
     /// Custom Diffusion (Kumari et al. 2023): L_sim on references shown smaller and larger, and prior preservation of weight 1 on 200
     /// pictures of the class, mirrored references, sampled latents, clipping at 1, as in its diffusers example, which divides the
-    /// masked error by the mask alone: 4 times a mean over the latents' channels. A new word and the keys and values of the text are
-    /// trained, which is not part of a recipe.
+    /// masked error by the mask alone: 4 times a mean over the latents' channels. Keys and values of the first token carry no gradient.
+    /// A new word and the keys and values of the text are trained, which is not part of a recipe.
     #[must_use]
     pub fn custom_diffusion() -> Self {
         Self {
@@ -153,6 +154,7 @@ impl Recipe {
             prior_weight: 1.0,
             class_pictures: 200,
             augment: Augment::CustomDiffusion,
+            detach_first_token: true,
             ..Self::textual_inversion()
         }
     }

@@ -237,10 +237,12 @@ impl Training<'_> {
             arm: self.arm,
             size: self.setup.size,
         };
+        let detach = self.arm.recipe.detach_first_token;
+        let theta = self.trained.unet().detaching_first_token(detach);
         let objective = Objective {
             terms: &self.objective,
             norm: self.arm.recipe.norm,
-            theta: self.trained.unet(),
+            theta: &theta,
             reading: self.trained.texts().map(|texts| Reading {
                 texts,
                 size: self.setup.size as usize,

@@ -4,6 +4,7 @@ use super::when;
 use crate::autograd::{Gradient, OnGpu};
 use crate::gpu::{Arg, Buffer, Gpu, GpuView, positions, same_kind};
 use crate::ops::Activation;
+use crate::ops::detach::DetachFirst;
 use crate::ops::dropout::Dropout;
 use crate::ops::elementwise::{Add, AddChannels, Concat, MulChannels, Scale};
 use crate::ops::geglu::Geglu;
@@ -84,25 +85,28 @@ impl OnGpu<2> for MulChannels {
     }
 }
 
+/// Rows of `a` and `b` side by side.
+fn concat(gpu: &Gpu, a: GpuView<'_>, b: GpuView<'_>) -> Result<Buffer> {
+    gpu.map("concat", a.kind, a.len() + b.len(), |y| {
+        vec![
+            Arg::Ptr(a.ptr),
+            Arg::Ptr(b.ptr),
+            y,
+            Arg::int(a.last()),
+            Arg::int(b.last()),
+            Arg::long(a.rows()),
+        ]
+    })
+}
+
 impl OnGpu<2> for Concat {
     fn gpu_forward(&self, gpu: &Gpu, [a, b]: [GpuView<'_>; 2]) -> Result<(Buffer, Vec<usize>)> {
         same_kind("concat_channels", &[a, b])?;
-        let (ca, cb) = (a.last(), b.last());
         let mut dims = a.dims.to_vec();
         if let Some(last) = dims.last_mut() {
-            *last = ca + cb;
+            *last += b.last();
         }
-        let y = gpu.map("concat", a.kind, a.len() + b.len(), |y| {
-            vec![
-                Arg::Ptr(a.ptr),
-                Arg::Ptr(b.ptr),
-                y,
-                Arg::int(ca),
-                Arg::int(cb),
-                Arg::long(a.rows()),
-            ]
-        })?;
-        Ok((y, dims))
+        Ok((concat(gpu, a, b)?, dims))
     }
 
     fn gpu_backward(
@@ -118,6 +122,33 @@ impl OnGpu<2> for Concat {
             when(want_a, || gpu.columns(grad, 0, ca, ca + cb))?,
             when(want_b, || gpu.columns(grad, ca, cb, ca + cb))?,
         ])
+    }
+}
+
+impl OnGpu<1> for DetachFirst {
+    fn gpu_forward(&self, gpu: &Gpu, [x]: [GpuView<'_>; 1]) -> Result<(Buffer, Vec<usize>)> {
+        Ok((gpu.copy(x)?, x.dims.to_vec()))
+    }
+
+    fn gpu_backward(
+        &self,
+        gpu: &Gpu,
+        [x]: [GpuView<'_>; 1],
+        [wanted]: [bool; 1],
+        _: GpuView<'_>,
+        grad: GpuView<'_>,
+    ) -> Result<[Gradient<Buffer>; 1]> {
+        let [batch, tokens, token] = [x.dims[0], x.dims[1], x.dims[2]];
+        let (sample, others) = (tokens * token, (tokens - 1) * token);
+        Ok([when(wanted, || {
+            let first = gpu.columns(grad, 0, token, sample)?;
+            let zero = gpu.scaled(first.view(&[batch, token]), 0.0)?;
+            if others == 0 {
+                return Ok(zero);
+            }
+            let rest = gpu.columns(grad, token, others, sample)?;
+            concat(gpu, zero.view(&[batch, token]), rest.view(&[batch, others]))
+        })?])
     }
 }
 

@@ -134,6 +134,11 @@ fn elementwise_operations() {
     compare("concat", &[image(), x(&[2, 3, 5, 7])], |t| {
         ops::concat_channels(&t[0], &t[1])
     });
+    for tokens in [1, 5] {
+        compare("detach_first", &[x(&[3, tokens, 16])], |t| {
+            ops::detach_first(&t[0])
+        });
+    }
     compare("geglu", &[image()], |t| ops::geglu(&t[0]));
     compare("upsample", &[image()], |t| {
         ops::upsample_nearest(&t[0], (6, 13))
