@@ -1,6 +1,7 @@
 //! A subject: a few photos of it, its class, and the token that stands for it.
 
 mod captions;
+mod class;
 mod folder;
 mod listing;
 mod live;
@@ -8,11 +9,14 @@ mod masks;
 mod table;
 mod text;
 
+use std::path::Path;
+
 use image::{GrayImage, RgbImage};
 
-use crate::picture::Seen;
+use crate::picture::{Loaded, Seen};
 use crate::stickerbench::sticker::Look;
 pub use captions::{Caption, Captions, some};
+pub use class::{ClassFolder, ClassRemarks};
 pub use folder::{Found, load_folder, look};
 pub use listing::{Listing, list};
 pub use live::is_live;
@@ -57,6 +61,22 @@ pub struct Reference {
     pub caption_file: Option<String>,
     /// Which part of it is the subject, if known.
     pub mask: Option<PhotoMask>,
+}
+
+impl Reference {
+    /// What was read of the photo at `path`.
+    fn of(path: &Path, loaded: Loaded, caption: Option<Caption>, mask: Option<PhotoMask>) -> Self {
+        let stem = path.file_stem().unwrap_or_default();
+        Self {
+            name: stem.to_string_lossy().into_owned(),
+            file: listing::name(path),
+            picture: loaded.picture,
+            seen: loaded.seen,
+            caption: caption.as_ref().map(|c| c.text.clone()),
+            caption_file: caption.map(|c| c.file),
+            mask,
+        }
+    }
 }
 
 /// Which part of a photo is the subject.

@@ -62,12 +62,16 @@ fn check_paths(e: &Experiment, layers: &Layers) -> Result<()> {
     let prompts = &e.prompts;
     let mut paths = vec![
         ("subjects.path".to_owned(), &e.subjects.path),
+        ("subjects.class_folder".into(), &e.subjects.class_folder),
         ("prompts.train".into(), &prompts.train),
         ("prompts.validation".into(), &prompts.validation),
         ("prompts.test".into(), &prompts.test),
     ];
     let own = e.own_subjects.iter().enumerate();
-    paths.extend(own.map(|(i, own)| (format!("subject.{i}.path"), &own.path)));
+    paths.extend(own.flat_map(|(i, own)| {
+        let paths = [("path", &own.path), ("class_folder", &own.class_folder)];
+        paths.map(|(key, path)| (format!("subject.{i}.{key}"), path))
+    }));
     for (key, path) in paths {
         if let Some(hint) = odd_spelling(path) {
             return Err(layers.error(

@@ -84,6 +84,7 @@ impl Default for Subjects {
             captions: false,
             path: String::new(),
             class: String::new(),
+            class_folder: String::new(),
             token: "[v]".into(),
             live: None,
             max_megapixels: Limit::MEGAPIXELS,

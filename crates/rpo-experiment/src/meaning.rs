@@ -27,8 +27,11 @@ impl Experiment {
             // Not used then.
             same.subjects.count = 0;
         }
+        // The pictures are among the hashed inputs.
+        same.subjects.class_folder = String::new();
         for own in &mut same.own_subjects {
             own.path = String::new();
+            own.class_folder = String::new();
         }
         same.model.device = "auto".into();
         if same.model.dtype == "auto" {
@@ -65,13 +68,14 @@ mod tests {
     use toml::Value;
 
     /// Keys that are not part of a run's meaning.
-    const OTHER: [&str; 10] = [
+    const OTHER: [&str; 11] = [
         "output",
         "model.device",
         "model.memory_gb",
         "report.baseline",
         "report.margin",
         "sampler.batch",
+        "subjects.class_folder",
         "subjects.max_megapixels",
         "training.gradient_accumulation",
         "training.recompute",
@@ -162,7 +166,7 @@ mod tests {
             rules = { patience = 2 }
             recipe = { preset = "ours", beta = 2.0 }
             model = { preset = "sd15", variant = "fp16" }
-            subjects = { max_megapixels = 50.0, captions = true }
+            subjects = { max_megapixels = 50.0, captions = true, class_folder = "dogs" }
             report = { margin = 0.01 }
             prompts = { train = "dreambench", validation = "dreambench", test = "stickerbench-validation" }
         "#;

@@ -104,6 +104,9 @@ pub struct OwnSubject {
     /// Its class word, such as "dog"; without it, `subjects.class`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub class: String,
+    /// The folder with pictures of its class, for prior preservation; without it, `subjects.class_folder`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub class_folder: String,
     /// The rare token that stands for it in prompts; without it, `subjects.token`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub token: String,

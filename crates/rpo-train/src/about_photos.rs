@@ -1,9 +1,12 @@
 //! What is told about photos and captions, by `check` and in a run's first lines.
 
+use crate::runner::class_folders::{ClassPicture, GivenClass};
+use rpo_data::picture::Seen;
 use rpo_data::subject::{Reference, Subject, some};
 use rpo_experiment::SubjectSource;
-use rpo_experiment::plan::Plan;
-use std::collections::HashMap;
+use rpo_experiment::plan::{Plan, class_pictures};
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 /// Up to this many subjects, photos are listed per subject.
 const SHOWN: usize = 4;
@@ -62,7 +65,8 @@ pub fn remarks(plan: &Plan, subjects: &[Subject], size: u32) -> Vec<String> {
             1 => String::new(),
             _ => format!("{}: ", subject.name),
         };
-        let all = of_subject(subject, size)
+        let photos: Vec<Noted> = subject.references.iter().map(Noted::from).collect();
+        let all = of_pictures(&photos, size)
             .into_iter()
             .chain(subject.notes.clone());
         found.extend(all.map(|text| format!("{before}{text}")));
@@ -83,11 +87,71 @@ pub fn remarks(plan: &Plan, subjects: &[Subject], size: u32) -> Vec<String> {
     found
 }
 
-fn of_subject(subject: &Subject, size: u32) -> Vec<String> {
+/// Lines about the given pictures of classes, a folder once: how many there are and are used, and what is noteworthy about them.
+pub fn of_classes(plan: &Plan, classes: &[Option<GivenClass>], size: u32) -> Vec<String> {
+    let asked = plan.arms.iter().map(|arm| class_pictures(&arm.recipe));
+    let most = asked.max().unwrap_or(0);
+    let (mut lines, mut told) = (Vec::new(), BTreeSet::<&Path>::new());
+    for (given, subject) in classes.iter().zip(&plan.subjects) {
+        let Some(given) = given.as_ref().filter(|given| told.insert(&given.path)) else {
+            continue;
+        };
+        let captions = given.pictures.iter().filter(|p| p.caption.is_some());
+        let class = &subject.class;
+        lines.push(format!(
+            "{class}: {} pictures given, the first {} used (recipe.class_pictures {most}), {} of them with a caption",
+            given.count,
+            given.pictures.len(),
+            captions.count()
+        ));
+        let pictures: Vec<Noted> = given.pictures.iter().map(Noted::from).collect();
+        let all = of_pictures(&pictures, size)
+            .into_iter()
+            .chain(given.notes.clone());
+        lines.extend(all.map(|text| format!("{class}: {text}")));
+        if !given.passed_over.is_empty() {
+            let names = some(&given.passed_over, given.passed_over.len());
+            lines.push(format!("{class}: passed over: {names}"));
+        }
+    }
+    lines
+}
+
+/// What can be told of a picture without its pixels.
+struct Noted<'a> {
+    file: &'a str,
+    sides: (u32, u32),
+    seen: &'a Seen,
+    hash: blake3::Hash,
+}
+
+impl<'a> From<&'a ClassPicture> for Noted<'a> {
+    fn from(picture: &'a ClassPicture) -> Self {
+        Self {
+            file: &picture.file,
+            sides: picture.sides,
+            seen: &picture.seen,
+            hash: picture.hash,
+        }
+    }
+}
+
+impl<'a> From<&'a Reference> for Noted<'a> {
+    fn from(reference: &'a Reference) -> Self {
+        Self {
+            file: &reference.file,
+            sides: reference.picture.dimensions(),
+            seen: &reference.seen,
+            hash: blake3::hash(reference.picture.as_raw()),
+        }
+    }
+}
+
+fn of_pictures(pictures: &[Noted], size: u32) -> Vec<String> {
     let mut found = Vec::new();
-    let mut tell = |meaning: &str, is: &dyn Fn(&Reference) -> bool| {
-        let names = subject.references.iter().filter(|r| is(r));
-        let names: Vec<String> = names.map(|r| r.file.clone()).collect();
+    let mut tell = |meaning: &str, is: &dyn Fn(&Noted) -> bool| {
+        let names = pictures.iter().filter(|r| is(r));
+        let names: Vec<String> = names.map(|r| r.file.to_owned()).collect();
         if !names.is_empty() {
             let count = names.len();
             found.push(format!("{count} {meaning}: {}", some(&names, count)));
@@ -105,8 +169,8 @@ fn of_subject(subject: &Subject, size: u32) -> Vec<String> {
         "with a colour profile other than sRGB, which is not applied",
         &|r| r.seen.profile.is_some(),
     );
-    let sides = |r: &Reference| {
-        let (width, height) = r.picture.dimensions();
+    let sides = |r: &Noted| {
+        let (width, height) = r.sides;
         (width.min(height), width.max(height))
     };
     tell(
@@ -121,14 +185,9 @@ fn of_subject(subject: &Subject, size: u32) -> Vec<String> {
         },
     );
     let mut first = HashMap::new();
-    for reference in &subject.references {
-        let picture = &reference.picture;
-        let hash = blake3::hash(picture.as_raw());
-        if let Some(same) = first.insert((picture.dimensions(), hash), &reference.file) {
-            found.push(format!(
-                "{} and {same} have the same pixels",
-                reference.file
-            ));
+    for picture in pictures {
+        if let Some(same) = first.insert((picture.sides, picture.hash), picture.file) {
+            found.push(format!("{} and {same} have the same pixels", picture.file));
         }
     }
     found

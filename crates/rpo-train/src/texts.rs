@@ -1,5 +1,6 @@
 //! Warnings about the texts of a plan: captions without the token, texts that the text encoder truncates.
 
+use crate::runner::class_folders::GivenClass;
 use anyhow::Result;
 use rpo_data::augment::LONGEST;
 use rpo_data::prompts::{fill, token_places};
@@ -85,6 +86,36 @@ pub fn remarks(
         found.extend(too_long(pipeline, prompt, token, most)?);
     }
     Ok(found)
+}
+
+/// One sentence for each odd caption of the given pictures of classes.
+///
+/// # Errors
+/// Those of the tokenizer.
+pub fn of_classes(
+    plan: &Plan,
+    classes: &[Option<GivenClass>],
+    pipeline: Option<&Pipeline>,
+) -> Result<Vec<String>> {
+    let mut found = BTreeSet::new();
+    for (given, subject) in classes.iter().zip(&plan.subjects) {
+        let token = &subject.token;
+        for picture in given.iter().flat_map(|given| &given.pictures) {
+            let Some(caption) = &picture.caption else {
+                continue;
+            };
+            let name = format!("the caption of {}", picture.file);
+            if !token_places(caption, token).is_empty() {
+                found.insert(format!(
+                    "{name}, a picture of the class, holds the token `{token}`: the prior then holds fast what the token stands for"
+                ));
+            }
+            if let Some(pipeline) = pipeline {
+                found.extend(cut(pipeline, &name, caption, token, 0)?);
+            }
+        }
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// The vectors of an arm's new word; 0 without one.

@@ -37,19 +37,7 @@ pub fn load_folder(
     let references = references.map(|(path, caption)| {
         let loaded = picture::read(path, limit)?;
         let mask = masks::of_photo(path, &loaded, &found.masks, limit)?;
-        Ok(Reference {
-            mask,
-            name: path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-            file: name(path),
-            picture: loaded.picture,
-            seen: loaded.seen,
-            caption: caption.as_ref().map(|c| c.text.clone()),
-            caption_file: caption.map(|c| c.file),
-        })
+        Ok(Reference::of(path, loaded, caption, mask))
     });
     Ok(Subject {
         references: references.collect::<Result<Vec<_>>>()?,

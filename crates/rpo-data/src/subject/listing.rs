@@ -88,13 +88,20 @@ pub struct Listing {
 /// If the folder is missing; if a picture in it cannot be opened, or is of a form that is not read (HEIC, AVIF, raw files of
 /// cameras) and no photo of the same name is beside it.
 pub fn list(dir: &Path) -> Result<Listing> {
-    let hint = "give a folder with the subject's photos";
+    list_of(dir, "the subject's photos")
+}
+
+/// As [`list`]; `wanted` is what the folder should hold.
+pub(super) fn list_of(dir: &Path, wanted: &str) -> Result<Listing> {
     if !dir.exists() {
-        bail!("the folder {} does not exist: {hint}", shown(dir));
+        bail!(
+            "the folder {} does not exist: give a folder with {wanted}",
+            shown(dir)
+        );
     }
     if !dir.is_dir() {
         bail!(
-            "{} is a file: give the folder that holds the subject's photos",
+            "{} is a file: give the folder that holds {wanted}",
             shown(dir)
         );
     }

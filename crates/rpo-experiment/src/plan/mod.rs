@@ -3,6 +3,7 @@
 //! Plain data: the runner, the report and every process of a run read the same plan.
 
 mod cell;
+mod class_folders;
 mod cost;
 mod counts;
 mod folders;
@@ -26,6 +27,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 pub use cell::{Cell, folder_name};
+pub use class_folders::ClassFolder;
 pub use counts::{class_pictures, negatives_per_prompt};
 pub use folders::{SubjectFolder, subject_folders};
 pub use planned::PlannedSubject;
@@ -69,7 +71,8 @@ impl Plan {
             return Err(layers.error(&format!("arm.{i}.name"), &message));
         }
         let lists = Lists::of(&experiment, layers)?;
-        let subjects = subjects::of(&experiment, &lists, layers)?;
+        let mut subjects = subjects::of(&experiment, &lists, layers)?;
+        class_folders::count(&experiment, &arms, &mut subjects, layers)?;
         lists.check(&experiment, &arms, &subjects, layers)?;
         if let Some((first, i)) = same_folder(subjects.iter().map(|s| s.name.as_str())) {
             return Err(BadInput::new(format!(

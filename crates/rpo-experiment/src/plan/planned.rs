@@ -16,6 +16,9 @@ pub struct PlannedSubject {
     pub live: bool,
     /// Number of its photos; 0 if their folder is missing.
     pub photos: usize,
+    /// Number of the pictures of its class that are given, if these are not drawn; 0 if their folder is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_pictures: Option<usize>,
     /// Its prompt templates, limited to the experiment's numbers.
     pub prompts: PromptSet,
 }

@@ -107,10 +107,11 @@ impl Plan {
         Some(text)
     }
 
-    /// Pictures per template; for class pictures, all of them.
+    /// Pictures per template that are drawn; for class pictures, all of them, none where they are given.
     pub fn each(&self, cell: &Cell, purpose: Purpose) -> usize {
         match purpose {
             Purpose::Negatives => negatives_per_prompt(&self.arm(cell).recipe),
+            Purpose::Class if self.subject(cell).class_pictures.is_some() => 0,
             Purpose::Class => class_pictures(&self.arm(cell).recipe),
             Purpose::Validation => self.experiment.validation.pictures_per_prompt,
             Purpose::Test => self.experiment.test.pictures_per_prompt,

@@ -23,6 +23,7 @@ pub(super) fn of(e: &Experiment, lists: &Lists, layers: &Layers) -> Result<Vec<P
             token: s.token.clone(),
             live,
             photos: 0,
+            class_pictures: None,
             prompts: sets[usize::from(live)].clone(),
         }
     };

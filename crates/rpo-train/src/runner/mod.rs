@@ -4,6 +4,8 @@ mod arms_fit;
 mod card;
 mod cell;
 pub mod checkpoint;
+pub mod class_folders;
+mod class_squares;
 mod conditioned;
 pub mod draw;
 mod events;
@@ -121,7 +123,13 @@ pub fn tell(setup: &Setup) -> Result<()> {
             mention!("       {remark}");
         }
     }
+    for line in about_photos::of_classes(setup, &setup.classes, setup.size) {
+        mention!("class  {line}");
+    }
     for remark in texts::remarks(setup, &setup.subjects, Some(&setup.pipeline))? {
+        tell!("warning: {remark}");
+    }
+    for remark in texts::of_classes(setup, &setup.classes, Some(&setup.pipeline))? {
         tell!("warning: {remark}");
     }
     Ok(())

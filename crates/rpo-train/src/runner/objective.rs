@@ -80,6 +80,11 @@ impl Noised {
         self.mask.as_ref()
     }
 
+    /// The prompt of every row; none where only their conditioning is known.
+    pub fn prompts(&self) -> &[String] {
+        &self.text.prompts
+    }
+
     /// The timestep of every row.
     pub fn timesteps(&self) -> &[usize] {
         &self.timesteps

@@ -1,5 +1,6 @@
 //! The constant inputs of training: latents of references and negatives, text states, preference probabilities.
 
+use super::class_squares;
 use super::draw::{Drawer, Request};
 use super::masks;
 use super::network::Network as Drawn;
@@ -50,10 +51,12 @@ pub struct TrainingSet {
     pub c_plain: Option<Prompted>,
     /// c_mod of every training prompt.
     pub c_mod: Prompted,
-    /// The recipe's `class_prompt`, for prior preservation: one row.
+    /// For prior preservation, the recipe's `class_prompt`, then the captions of given pictures of the class.
     pub class: Prompted,
-    /// Latents of the base model's pictures of the class, where the recipe preserves the prior.
+    /// Latents of pictures of the class, where the recipe preserves the prior: given ones, or the base model's.
     pub class_latents: Option<Posterior>,
+    /// The row in [`Self::class`] of each of them.
+    pub class_texts: Vec<u32>,
     /// Rewards of both sides of a pair; `None` where the recipe has no preference loss.
     pub preference: Option<Preference>,
 }
@@ -113,7 +116,13 @@ pub fn prepare(
         let negatives = draw_some(drawer, base, &requests, progress, &note)?;
 
         let note = format!("{} class pictures of {class}", of_class.len());
-        let class_pictures = draw_some(drawer, base, &of_class, progress, &note)?;
+        let drawn = draw_some(drawer, base, &of_class, progress, &note)?;
+        let (class_pictures, captions): (Vec<_>, Vec<_>) =
+            match class_squares::squares(setup, cell)? {
+                Some(given) => given.into_iter().unzip(),
+                None => drawn.into_iter().map(|picture| (picture, None)).unzip(),
+            };
+        let (class_prompts, class_texts) = class_texts(recipe.class_prompt.of(class), captions);
 
         let references: Vec<RgbImage> = subject
             .references
@@ -176,14 +185,31 @@ pub fn prepare(
             c_plain: plain_texts(recipe, &c, token).map(texts).transpose()?,
             c: texts(c)?,
             c_mod: texts(c_mod)?,
-            class: texts(vec![recipe.class_prompt.of(class)])?,
+            class: texts(class_prompts)?,
             class_latents: encode(&class_pictures)?,
+            class_texts,
             preference,
         };
         // Training reads only the latents and text states above: VAE and text encoders are released.
         setup.pipeline.release();
         Ok(set)
     })
+}
+
+/// The prompt of pictures without a caption, then those with one, each once; and the place among them of every picture's.
+fn class_texts(prompt: String, captions: Vec<Option<String>>) -> (Vec<String>, Vec<u32>) {
+    let mut prompts = vec![prompt];
+    let mut place = |caption: Option<String>| {
+        let caption = caption.unwrap_or_else(|| prompts[0].clone());
+        let known = prompts.iter().position(|known| *known == caption);
+        let place = known.unwrap_or(prompts.len());
+        if place == prompts.len() {
+            prompts.push(caption);
+        }
+        place as u32
+    };
+    let places = captions.into_iter().map(&mut place).collect();
+    (prompts, places)
 }
 
 /// The prompts, then with the augmentation all of them after each of its prefixes.

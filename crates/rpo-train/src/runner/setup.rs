@@ -1,6 +1,7 @@
 //! Loads everything a run reads, once: model, encoders, subjects; and hashes it, to identify the inputs of a run folder and the cache.
 
 use super::arms_fit;
+use super::class_folders::{self, GivenClass};
 use super::draw::Drawer;
 use super::family;
 use super::masks;
@@ -34,6 +35,8 @@ pub struct Setup {
     pub plan: Plan,
     /// The plan's subjects with their photos.
     pub subjects: Vec<Subject>,
+    /// By subject, the pictures of its class that are given.
+    pub classes: Vec<Option<GivenClass>>,
     /// Folder of the experiment file, absolute: relative paths were also looked for from here.
     pub folder: PathBuf,
     /// The diffusion model with its base U-Net.
@@ -80,6 +83,7 @@ impl Setup {
     pub fn load(experiment: Experiment, layers: &Layers) -> Result<Self> {
         let mut plan = Plan::of(experiment, layers)?;
         let subjects = photos::read(&plan, layers)?;
+        let classes = class_folders::read(&plan, layers)?;
         let experiment = &plan.experiment;
         let variant = experiment.model.variant();
         let environment = Environment::of_process();
@@ -165,7 +169,7 @@ impl Setup {
             inputs.update(text.as_bytes());
         }
         let mut references_hashes = BTreeMap::new();
-        for subject in &subjects {
+        for (subject, given) in subjects.iter().zip(&classes) {
             let words = (&subject.name, &subject.class, &subject.token, subject.live);
             inputs.update(format!("{words:?}").as_bytes());
             let mut photos = blake3::Hasher::new();
@@ -178,6 +182,7 @@ impl Setup {
                 photos.update(reference.picture.as_raw());
             }
             masks::hash(&plan, subject, &mut inputs);
+            class_folders::hash(given.as_ref(), &mut inputs);
             let photos = photos.finalize().to_hex()[..16].to_owned();
             references_hashes.insert(subject.name.clone(), photos);
         }
@@ -190,6 +195,7 @@ impl Setup {
         Ok(Self {
             plan,
             subjects,
+            classes,
             folder,
             pipeline,
             rewarder,

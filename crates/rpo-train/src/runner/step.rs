@@ -100,7 +100,11 @@ impl Step<'_> {
             let index: Vec<u32> = (0..b).map(|_| random::below(rng, n) as u32).collect();
             let latents = take(class, &index, recipe.latent, rng)?;
             let (t, e) = (times(rng), noise_like(&latents, rng)?);
-            let text = self.set.class.select(&vec![0; b])?;
+            let texts: Vec<u32> = index
+                .iter()
+                .map(|i| self.set.class_texts[*i as usize])
+                .collect();
+            let text = self.set.class.select(&texts)?;
             let class = Noised::new(schedule, &latents, &e, &t, text)?;
             batch.rows.insert(Rows::Class, class);
         }

@@ -7,9 +7,9 @@ use crate::device;
 use crate::hub::{self, Environment};
 use crate::memory::Sizes;
 use crate::paths;
-use crate::runner::{photos, setup::Setup, test_pictures::Judges};
+use crate::runner::{class_folders, photos, setup::Setup, test_pictures::Judges};
 use anyhow::Result;
-use print::print;
+use print::{Photos, print};
 use rpo_diffusion::UNetConfig;
 use rpo_encoders::clip::ClipTextConfig;
 use rpo_experiment::plan::Plan;
@@ -29,13 +29,16 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
         let plan = Plan::of(experiment, &layers)?;
         let config = UNetConfig::from_json(preset.unet, preset.name)?;
         let here = !absent.iter().any(|a| a.starts_with("subject"));
-        let subjects = here.then(|| photos::read(&plan, &layers)).transpose()?;
-        print(
-            &plan,
-            &planned(&plan, preset, &config),
-            subjects.as_deref(),
-            None,
-        )?;
+        let (mut subjects, mut classes) = (None, Vec::new());
+        if here {
+            subjects = Some(photos::read(&plan, &layers)?);
+            classes = class_folders::read(&plan, &layers)?;
+        }
+        let photos = subjects.as_ref().map(|subjects| Photos {
+            subjects,
+            classes: &classes,
+        });
+        print(&plan, &planned(&plan, preset, &config), photos, None)?;
         say!("every key is known; not here yet: {}", absent.join(", "));
         return Ok(());
     }
@@ -44,7 +47,10 @@ pub(super) fn check(file: &ExperimentArgs) -> Result<()> {
     print(
         &setup,
         &setup.sizes()?,
-        Some(&setup.subjects),
+        Some(Photos {
+            subjects: &setup.subjects,
+            classes: &setup.classes,
+        }),
         Some(&setup.pipeline),
     )?;
     say!("every key is known and every input was found");
@@ -80,6 +86,10 @@ fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
             absent.push((key, name));
         }
     }
+    let class = [("subjects.class_folder", &e.subjects.class_folder)].into_iter();
+    let own = e.own_subjects.iter();
+    let classes = class.chain(own.map(|own| ("subject.class_folder", &own.class_folder)));
+    let classes = classes.filter(|(_, path)| !path.is_empty());
     let one = [("subjects.path", &e.subjects.path)];
     let own = e.own_subjects.iter().map(|own| ("subject.path", &own.path));
     let photos: Vec<_> = match (e.subjects.source, e.own_subjects.is_empty()) {
@@ -87,7 +97,7 @@ fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
         (_, true) => one.to_vec(),
         (_, false) => own.collect(),
     };
-    for (key, path) in photos {
+    for (key, path) in photos.into_iter().chain(classes) {
         if paths::find(path, &layers.folder).is_err() {
             absent.push((key, path));
         }

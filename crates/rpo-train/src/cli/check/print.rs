@@ -1,6 +1,7 @@
 //! What `check` prints about a plan.
 
 use crate::memory::{self, Memory, Sizes};
+use crate::runner::class_folders::GivenClass;
 use crate::runner::settings;
 use crate::runner::trainable::{self, Shapes};
 use crate::{about_photos, disk, speed, texts};
@@ -17,11 +18,20 @@ use rpo_reward::select::Kind;
 /// Tokens of a text in CLIP's encoders, used if the model is missing.
 const TOKENS: usize = 77;
 
-/// Prints the plan and its costs. `subjects`, with their photos, and `pipeline` are `None` where they are missing.
+/// The pictures of a plan's subjects.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Photos<'a> {
+    /// With their photos.
+    pub(super) subjects: &'a [Subject],
+    /// The pictures of their classes that are given.
+    pub(super) classes: &'a [Option<GivenClass>],
+}
+
+/// Prints the plan and its costs. `photos` and `pipeline` are `None` where they are missing.
 pub(super) fn print(
     plan: &Plan,
     sizes: &Sizes,
-    subjects: Option<&[Subject]>,
+    photos: Option<Photos>,
     pipeline: Option<&Pipeline>,
 ) -> Result<()> {
     let cells = &plan.cells;
@@ -47,14 +57,21 @@ pub(super) fn print(
     );
     let names: Vec<&str> = plan.subjects.iter().map(|s| s.name.as_str()).collect();
     say!("subjects   {} ({})", names.len(), names.join(", "));
-    let found = subjects.unwrap_or_default();
+    let Photos {
+        subjects: found,
+        classes,
+    } = photos.unwrap_or_default();
     for line in about_photos::counts(found) {
         say!("photos     {line}");
     }
     for remark in about_photos::remarks(plan, found, sizes.size as u32) {
         say!("           {remark}");
     }
-    for remark in texts::remarks(plan, found, pipeline)? {
+    for line in about_photos::of_classes(plan, classes, sizes.size as u32) {
+        say!("class      {line}");
+    }
+    let remarks = texts::remarks(plan, found, pipeline)?.into_iter();
+    for remark in remarks.chain(texts::of_classes(plan, classes, pipeline)?) {
         say!("           {remark}");
     }
     let unet = sizes.unet.shapes()?;
