@@ -184,8 +184,7 @@ pub struct Subjects {
     pub path: String,
     /// `folder`: class word of the subject, such as "dog".
     pub class: String,
-    /// Pictures of the class for prior preservation, in place of drawn ones: a folder of them, or where subjects are of several classes
-    /// one with a folder for each class. docs/prompts.md.
+    /// Pictures of the class for prior preservation, in place of drawn ones: a folder of them, or one with a folder for each class.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub class_folder: String,
     /// The rare token that stands for the subject in prompts.

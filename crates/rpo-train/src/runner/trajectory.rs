@@ -237,8 +237,7 @@ impl Training<'_> {
             arm: self.arm,
             size: self.setup.size,
         };
-        let detach = self.arm.recipe.detach_first_token;
-        let theta = self.trained.unet().detaching_first_token(detach);
+        let theta = (self.trained.unet()).detaching_first_token(self.arm.recipe.detach_first_token);
         let objective = Objective {
             terms: &self.objective,
             norm: self.arm.recipe.norm,
