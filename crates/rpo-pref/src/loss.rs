@@ -95,6 +95,27 @@ pub fn consistency(trained: &[f64], base: &[f64], beta: f64) -> Value {
     }
 }
 
+/// Length below which a vector counts as this long in [`cosine`], as in torch's `cosine_similarity`.
+const SHORTEST: f64 = 1e-8;
+
+/// The cosine `a · b / (|a| |b|)` of two vectors of equal length, in [-1, 1], with its slope in every number of b,
+/// `(a / |a| - cos b / |b|) / |b|`. Lengths below 1e-8 count as 1e-8; there the slope is `a / (1e-8 |a|)`.
+#[must_use]
+pub fn cosine(a: &[f64], b: &[f64]) -> Value {
+    debug_assert_eq!(a.len(), b.len());
+    let length = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let (of_a, of_b) = (length(a).max(SHORTEST), length(b));
+    let long = of_b.max(SHORTEST);
+    let value = a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / (of_a * long);
+    // A length that is not b's own does not change with it.
+    let along = if of_b > SHORTEST { value / long } else { 0.0 };
+    let slope = |(a, b): (&f64, &f64)| (a / of_a - along * b) / long;
+    Value {
+        value,
+        slopes: a.iter().zip(b).map(slope).collect(),
+    }
+}
+
 /// `-log σ(-z) = log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|))`.
 fn softplus(z: f64) -> f64 {
     z.max(0.0) + (-z.abs()).exp().ln_1p()

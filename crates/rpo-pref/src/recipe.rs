@@ -116,6 +116,12 @@ recipe! {
     /// Weight of DCO's consistency loss, `-log σ(-β (e_θ(x_ref, c) - e_base(x_ref, c without the token)))`, with the means over the
     /// batch.
     consistency_weight: f64 = default;
+    /// Weight of DisenBooth's weak denoising: L_sim's squared error on the same noised references under c alone, where an image adapter
+    /// adds to the c of L_sim.
+    weak_denoising_weight: f64 = default;
+    /// Weight of DisenBooth's contrastive embedding: the mean over the references of cos(mean over the tokens of c, what the image
+    /// adapter adds).
+    contrastive_weight: f64 = default;
     /// γ of min-SNR weights on L_sim (Hang et al. 2023): `min(SNR, γ) / SNR` for networks that predict the noise, over `SNR + 1`
     /// for those that predict the velocity; `"none"`: no weights.
     min_snr_gamma: Option<f64>, "rpo_reward::optional", "rpo_reward::optional::present" = default;
@@ -187,6 +193,8 @@ impl Recipe {
             ("prior_weight", self.prior_weight),
             ("preservation_weight", self.preservation_weight),
             ("consistency_weight", self.consistency_weight),
+            ("weak_denoising_weight", self.weak_denoising_weight),
+            ("contrastive_weight", self.contrastive_weight),
         ] {
             if !weight(value) {
                 return error(key, value, "a weight is 0 or more");
@@ -290,7 +298,8 @@ impl Recipe {
         self.check_masks()
     }
 
-    /// The objective of a step (Eq. 9): `sim`, `pref`, `prior`, `preservation`, `consistency`, each if its weight is not 0.
+    /// The objective of a step (Eq. 9): `sim`, `pref`, `prior`, `preservation`, `consistency`, `weak_denoising`, `contrastive`, each if
+    /// its weight is not 0.
     #[must_use]
     pub fn objective(&self) -> Objective {
         let reference = match self.reference_prompt {
@@ -311,6 +320,11 @@ impl Recipe {
                 terms::Consistency { beta: self.beta },
                 self.consistency_weight,
             )
+            .with(
+                mean("weak_denoising", Rows::WithoutImage),
+                self.weak_denoising_weight,
+            )
+            .with(terms::Contrastive, self.contrastive_weight)
     }
 
     /// Number of U-Net passes in one step of batch 1, counting frozen passes as if nothing was cached.

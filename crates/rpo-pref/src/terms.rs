@@ -20,6 +20,8 @@ pub enum Rows {
     Class,
     /// The same noised references under c without the token. The trained network's target there is the base's prediction.
     Plain,
+    /// The same noised references under c alone, where those of [`Rows::Reference`] have what an image adapter adds to it.
+    WithoutImage,
 }
 
 /// Network whose errors are meant.
@@ -39,6 +41,8 @@ pub struct Errors {
     weights: BTreeMap<Rows, Vec<f64>>,
     /// y of every pair, in `[0, 1]`.
     pub labels: Vec<f64>,
+    /// [`loss::cosine`] of every reference's text and what an image adapter adds to it; none without an adapter.
+    pub cosines: Vec<f64>,
 }
 
 impl Errors {
@@ -83,7 +87,7 @@ impl Errors {
 
 /// One loss.
 pub trait Term: Debug + Send + Sync {
-    /// Its name in records: `sim`, `pref`, `prior`, `preservation`, `consistency`.
+    /// Its name in records: `sim`, `pref`, `prior`, `preservation`, `consistency`, `weak_denoising`, `contrastive`.
     fn name(&self) -> &'static str;
 
     /// The rows that it reads, with their network.
@@ -91,6 +95,16 @@ pub trait Term: Debug + Send + Sync {
 
     /// Its value, and its derivative in each error of the trained network that it reads.
     fn value(&self, errors: &Errors) -> (f64, BTreeMap<Rows, Vec<f64>>);
+
+    /// Whether it reads [`Errors::cosines`].
+    fn reads_cosines(&self) -> bool {
+        false
+    }
+
+    /// Its derivative in each of [`Errors::cosines`]; none if it does not read them.
+    fn cosine_slopes(&self, _errors: &Errors) -> Vec<f64> {
+        Vec::new()
+    }
 }
 
 /// The mean squared error on some rows, weighted where the samples have weights: L_sim on the references, prior preservation on
@@ -173,6 +187,33 @@ impl Term for Consistency {
     }
 }
 
+/// DisenBooth's contrastive embedding (Chen et al. 2023): the mean over the references of the cosine of their text and what an image
+/// adapter adds to it, so that the two hold different things.
+#[derive(Clone, Copy, Debug)]
+pub struct Contrastive;
+
+impl Term for Contrastive {
+    fn name(&self) -> &'static str {
+        "contrastive"
+    }
+
+    fn reads(&self) -> Vec<(Network, Rows)> {
+        Vec::new()
+    }
+
+    fn value(&self, errors: &Errors) -> (f64, BTreeMap<Rows, Vec<f64>>) {
+        (loss::mean(&errors.cosines).value, BTreeMap::new())
+    }
+
+    fn reads_cosines(&self) -> bool {
+        true
+    }
+
+    fn cosine_slopes(&self, errors: &Errors) -> Vec<f64> {
+        loss::mean(&errors.cosines).slopes
+    }
+}
+
 /// L_pref (Eq. 8).
 #[derive(Clone, Copy, Debug)]
 pub struct Preference {
@@ -218,6 +259,8 @@ pub struct Sum {
     pub terms: BTreeMap<&'static str, f64>,
     /// ∂ total / ∂ error of the trained network, by rows.
     pub slopes: BTreeMap<Rows, Vec<f64>>,
+    /// ∂ total / ∂ cosine of every reference; zeros where no term reads them.
+    pub cosine_slopes: Vec<f64>,
 }
 
 impl Objective {
@@ -239,6 +282,12 @@ impl Objective {
             .collect()
     }
 
+    /// Whether a term reads the cosines of text and image.
+    #[must_use]
+    pub fn reads_cosines(&self) -> bool {
+        self.terms.iter().any(|(term, _)| term.reads_cosines())
+    }
+
     /// The names of the terms that read some rows, of whichever network.
     #[must_use]
     pub fn readers(&self, rows: Rows) -> BTreeSet<&'static str> {
@@ -254,9 +303,14 @@ impl Objective {
             total: 0.0,
             terms: BTreeMap::new(),
             slopes: BTreeMap::new(),
+            cosine_slopes: vec![0.0; errors.cosines.len()],
         };
         for (term, weight) in &self.terms {
             let (value, slopes) = term.value(errors);
+            let of_cosines = term.cosine_slopes(errors);
+            for (into, slope) in sum.cosine_slopes.iter_mut().zip(of_cosines) {
+                *into += weight * share * slope;
+            }
             sum.total += weight * share * value;
             *sum.terms.entry(term.name()).or_default() += share * value;
             for (rows, slopes) in slopes {

@@ -231,6 +231,7 @@ fn passes_follow_from_the_terms() {
     assert_eq!(passes(Preset::Dpo), (2, 2));
     assert_eq!(passes(Preset::TextualInversion), (1, 0));
     assert_eq!(passes(Preset::CustomDiffusion), (2, 0));
+    assert_eq!(passes(Preset::Disenbooth), (2, 0));
     assert_eq!(passes(Preset::RpoLora), passes(Preset::Ours));
     let mut keys = rpo_pref::recipe::RecipeKeys::from(Preset::TextualInversion);
     keys.flip = Some(false);

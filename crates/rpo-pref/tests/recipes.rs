@@ -202,6 +202,8 @@ fn keys_that_older_records_lack_are_written_only_where_they_are_used() {
         "class_prompt",
         "preservation",
         "consistency",
+        "weak_denoising",
+        "contrastive",
         "masked",
         "augment",
         "reward_guidance",

@@ -26,6 +26,8 @@ pub enum Preset {
     CustomDiffusion,
     /// [`Recipe::lora_dreambooth`].
     LoraDreambooth,
+    /// [`Recipe::disenbooth`].
+    Disenbooth,
     /// [`Recipe::pivotal`].
     Pivotal,
     /// [`Recipe::rpo_lora`].
@@ -36,7 +38,7 @@ pub enum Preset {
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Preset; 12] = [
+    pub const ALL: [Preset; 13] = [
         Preset::Paper,
         Preset::Official,
         Preset::OfficialSdxl,
@@ -46,6 +48,7 @@ impl Preset {
         Preset::TextualInversion,
         Preset::CustomDiffusion,
         Preset::LoraDreambooth,
+        Preset::Disenbooth,
         Preset::Pivotal,
         Preset::RpoLora,
         Preset::Ours,
@@ -64,6 +67,7 @@ impl Preset {
             Preset::TextualInversion => Recipe::textual_inversion(),
             Preset::CustomDiffusion => Recipe::custom_diffusion(),
             Preset::LoraDreambooth => Recipe::lora_dreambooth(),
+            Preset::Disenbooth => Recipe::disenbooth(),
             Preset::Pivotal => Recipe::pivotal(),
             Preset::RpoLora => Recipe::rpo_lora(),
             Preset::Ours => Recipe::ours(),
@@ -83,6 +87,7 @@ impl Preset {
             Preset::TextualInversion => "textual_inversion",
             Preset::CustomDiffusion => "custom_diffusion",
             Preset::LoraDreambooth => "lora_dreambooth",
+            Preset::Disenbooth => "disenbooth",
             Preset::Pivotal => "pivotal",
             Preset::RpoLora => "rpo_lora",
             Preset::Ours => "ours",

@@ -38,6 +38,8 @@ impl Recipe {
             class_pictures: 0,
             preservation_weight: 0.0,
             consistency_weight: 0.0,
+            weak_denoising_weight: 0.0,
+            contrastive_weight: 0.0,
             min_snr_gamma: None,
             flip: false,
             masked: false,
@@ -168,6 +170,18 @@ impl Recipe {
             l_pref_weight: 0.0,
             latent: Latent::Sample,
             ..Self::paper()
+        }
+    }
+
+    /// DisenBooth (Chen et al. 2023): L_sim under the text and what an image adapter makes of the reference, 0.01 times the same under
+    /// the text alone, and 0.001 times the cosine of the two; sampled latents, clipping at 1. Adapters and the image adapter are
+    /// trained, which is not part of a recipe.
+    #[must_use]
+    pub fn disenbooth() -> Self {
+        Self {
+            weak_denoising_weight: 0.01,
+            contrastive_weight: 0.001,
+            ..Self::lora_dreambooth()
         }
     }
 
