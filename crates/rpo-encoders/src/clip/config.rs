@@ -1,4 +1,4 @@
-//! `config.json` of `CLIPModel` and `CLIPTextModel`; missing keys have transformers' defaults.
+//! `config.json` of `CLIPModel`, `CLIPTextModel` and `CLIPVisionModelWithProjection`; missing keys have transformers' defaults.
 
 use std::path::Path;
 
@@ -150,6 +150,52 @@ impl ClipConfig {
         within("projection_dim", self.projection_dim, 1, 1 << 16)?;
         self.text.check("text_config.")?;
         self.vision.check("vision_config.")
+    }
+}
+
+/// The vision tower with its projection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClipImageConfig {
+    /// The tower.
+    pub vision: ClipVisionConfig,
+    /// Width of the projection.
+    pub projection_dim: usize,
+}
+
+impl ClipImageConfig {
+    /// Reads `config.json` of a `CLIPModel` or `CLIPVisionModelWithProjection` folder.
+    ///
+    /// # Errors
+    /// See [`folder::read_json`]; also if it is of another model, or a number is out of bounds.
+    pub fn load(dir: &Path) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Top {
+            model_type: Option<String>,
+            projection_dim: Option<usize>,
+        }
+        let top: Top = folder::read_config(dir)?;
+        let config = match top.model_type.as_deref() {
+            Some("clip") => {
+                let whole = ClipConfig::load(dir)?;
+                Self {
+                    vision: whole.vision,
+                    projection_dim: whole.projection_dim,
+                }
+            }
+            Some("clip_vision_model") => Self {
+                vision: folder::read_config(dir)?,
+                projection_dim: top.projection_dim.unwrap_or(512),
+            },
+            other => bail!(
+                "{}, key `model_type`: {} is not CLIP; it must be clip or clip_vision_model",
+                dir.join("config.json").display(),
+                other.unwrap_or("(missing)")
+            ),
+        };
+        let within = within("projection_dim", config.projection_dim, 1, 1 << 16)
+            .and_then(|()| config.vision.check(""));
+        limits::in_file(dir, "config.json", within)?;
+        Ok(config)
     }
 }
 

@@ -3,11 +3,13 @@
 //! Source: `transformers/models/clip/modeling_clip.py`, 5.23.
 
 mod config;
+mod image;
 mod text;
 mod vision;
 
 pub use crate::patches::Extent;
-pub use config::{ClipConfig, ClipTextConfig, ClipVisionConfig};
+pub use config::{ClipConfig, ClipImageConfig, ClipTextConfig, ClipVisionConfig};
+pub use image::ClipImageEncoder;
 pub use text::{ClipTextModel, ClipTextOutput};
 pub use vision::{ClipVisionModel, ClipVisionOutput};
 
