@@ -9,6 +9,7 @@ mod config_check;
 mod config_keys;
 pub mod custom_diffusion;
 mod guidance;
+pub mod image_adapter;
 pub mod lora;
 mod part;
 mod pipeline;
@@ -23,6 +24,7 @@ pub mod vae;
 
 pub use conditioning::{Added, Conditioning};
 pub use guidance::{Guided, RewardGuidance};
+pub use image_adapter::ImageAdapter;
 pub use pipeline::{PIXEL_BATCH, Pipeline, check_folder, check_unet, load_unet, load_vae};
 pub use sampler::{SamplerConfig, sample, sample_guided};
 pub use schedule::{
