@@ -2,6 +2,7 @@
 
 use crate::check::{check_lora, check_training};
 use crate::fields::{Experiment, Training};
+use crate::image_adapter::{self, ImageAdapter};
 use crate::layer::Layers;
 use crate::lora::{Lora, LoraInit};
 use crate::methods;
@@ -52,6 +53,9 @@ pub struct TrainingArm {
     /// How it trains the text encoders, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_encoder: Option<TextEncoder>,
+    /// Its image adapter, if it trains one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_adapter: Option<ImageAdapter>,
     /// Factors on the learning rate, by part.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rates: BTreeMap<TrainedPart, f64>,
@@ -77,8 +81,10 @@ impl TrainingArm {
     pub fn parts(&self) -> Vec<TrainedPart> {
         let token = self.token.as_ref().map(|_| TrainedPart::Token);
         let text_encoder = self.text_encoder.as_ref().map(|_| TrainedPart::TextEncoder);
+        let image_adapter = self.image_adapter.as_ref();
+        let image_adapter = image_adapter.map(|_| TrainedPart::ImageAdapter);
         let parts = self.unet_part().into_iter().chain(token);
-        parts.chain(text_encoder).collect()
+        parts.chain(text_encoder).chain(image_adapter).collect()
     }
 
     /// The trained part of the U-Net, if any.
@@ -144,6 +150,11 @@ impl Experiment {
                 "text_encoder",
                 TrainedPart::TextEncoder,
                 self.text_encoder.is_some(),
+            ),
+            (
+                "image_adapter",
+                TrainedPart::ImageAdapter,
+                self.image_adapter.is_some(),
             ),
         ] {
             if given && !arms.iter().any(|arm| arm.parts().contains(&part)) {
@@ -223,6 +234,8 @@ impl Experiment {
         let adapters_asked = self.lora.is_some() || keys.lora.is_some();
         let parts = train.parts(adapters_asked, &table, layers)?;
         let has = |part| parts.contains(&part);
+        let image_adapter = has(TrainedPart::ImageAdapter);
+        image_adapter::check_recipe(&recipe, image_adapter, &at("recipe"), layers)?;
         for (table, part, given) in [
             ("lora", TrainedPart::Lora, keys.lora.is_some()),
             ("token", TrainedPart::Token, keys.token.is_some()),
@@ -272,6 +285,7 @@ impl Experiment {
             part: Some(first).filter(|p| !matches!(p, TrainedPart::Unet | TrainedPart::Lora)),
             token: has(TrainedPart::Token).then_some(token),
             text_encoder: has(TrainedPart::TextEncoder).then_some(text_encoder),
+            image_adapter: image_adapter.then(|| self.image_adapter.clone().unwrap_or_default()),
             rates: train.rates.clone(),
             phases: train.phases.clone(),
         })

@@ -82,12 +82,15 @@ pub(super) fn check(e: &Experiment, layers: &Layers) -> Result<()> {
     if let Some(seed) = e.seeds.iter().find(|seed| !seeds.insert(**seed)) {
         return Err(layers.error("seeds", &format!("{seed} is given twice")));
     }
+    let none = String::new();
+    let image_encoder = (e.image_adapter.as_ref()).map_or(&none, |keys| &keys.encoder);
     for (key, path) in [
         ("output", &e.output),
         ("model.path", &e.model.path),
         ("encoders.reward", &e.encoders.reward),
         ("encoders.clip", &e.encoders.clip),
         ("encoders.vit", &e.encoders.vit),
+        ("image_adapter.encoder", image_encoder),
     ] {
         if let Some(hint) = odd_spelling(path) {
             return Err(layers.error(

@@ -35,6 +35,7 @@ impl Default for Experiment {
             train: Train::default(),
             token: None,
             text_encoder: None,
+            image_adapter: None,
             recipe: toml::Table::from_iter([("preset".into(), "ours".into())]),
             arms: Vec::new(),
             validation: Validation::default(),

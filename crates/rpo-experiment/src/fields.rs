@@ -1,6 +1,7 @@
 //! The keys of an experiment file with their defaults. One struct per table, one field per key.
 
 use crate::candidates::Candidates;
+use crate::image_adapter::ImageAdapter;
 use crate::lora::Lora;
 use crate::own::{OwnSubject, Prompts};
 use crate::parts::Train;
@@ -57,8 +58,11 @@ pub struct Experiment {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<TextEncoder>")]
     pub text_encoder: Option<toml::Table>,
+    /// The image adapter, where `train.parts` has `image_adapter`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_adapter: Option<ImageAdapter>,
     /// The recipe: `preset` names one (`paper`, `official`, `official_sdxl`, `dreambooth`, `dpo`, `dco`, `textual_inversion`,
-    /// `custom_diffusion`, `lora_dreambooth`, `pivotal`, `rpo_lora`, `ours`), every other key replaces one of its values.
+    /// `custom_diffusion`, `lora_dreambooth`, `disenbooth`, `pivotal`, `rpo_lora`, `ours`), every other key replaces one of its values.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub recipe: toml::Table,
     /// Arms that change the training; without any there is one arm, the recipe itself.

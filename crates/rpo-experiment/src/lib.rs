@@ -9,6 +9,7 @@ mod check_subjects;
 mod defaults;
 pub mod device;
 mod fields;
+mod image_adapter;
 mod layer;
 mod lora;
 mod meaning;
@@ -37,6 +38,7 @@ pub use fields::{
     Arm, Encoders, Experiment, Model, RewardText, Rules, Sampler, SubjectSource, Subjects, Test,
     Training, Validation,
 };
+pub use image_adapter::ImageAdapter;
 pub use layer::{Layers, Source};
 pub use lora::{Lora, LoraInit};
 pub use own::{OwnSubject, Part, Prompts};

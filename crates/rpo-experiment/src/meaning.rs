@@ -161,6 +161,7 @@ mod tests {
             arm = [{ name = "a" }]
             lora = { rank = 2, alpha = 2.0, init = "gaussian" }
             train = { parts = ["unet"] }
+            image_adapter = { encoder = "a" }
             sampler = { guidance_interval = [0.0, 0.5] }
             training = { recompute = true, lr_scheduler = "cosine", lr_warmup_steps = 5, lr_power = 2.0 }
             rules = { patience = 2 }

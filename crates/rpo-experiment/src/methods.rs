@@ -15,7 +15,7 @@ pub(super) struct Method {
 
 /// As the method's own example for Stable Diffusion has them. Presets of whole U-Nets have none.
 pub(super) fn of(preset: Preset) -> Method {
-    use TrainedPart::{CrossAttention, Lora as Adapters, Token as Word};
+    use TrainedPart::{CrossAttention, ImageAdapter, Lora as Adapters, Token as Word};
     let parts = |parts: &[TrainedPart]| Train {
         parts: parts.to_vec(),
         ..Train::default()
@@ -36,6 +36,11 @@ pub(super) fn of(preset: Preset) -> Method {
         },
         Preset::LoraDreambooth => Method {
             train: parts(&[Adapters]),
+            lora: gaussian(4),
+            ..Method::default()
+        },
+        Preset::Disenbooth => Method {
+            train: parts(&[Adapters, ImageAdapter]),
             lora: gaussian(4),
             ..Method::default()
         },
@@ -80,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_preset_says_what_is_trained_unless_the_file_does() {
-        use TrainedPart::{CrossAttention, Lora, Token, Unet};
+        use TrainedPart::{CrossAttention, ImageAdapter, Lora, Token, Unet};
         for (preset, parts) in [
             ("ours", &[Unet][..]),
             ("dreambooth", &[Unet]),
@@ -89,13 +94,20 @@ mod tests {
             ("custom_diffusion", &[CrossAttention, Token]),
             ("lora_dreambooth", &[Lora]),
             ("rpo_lora", &[Lora]),
+            ("disenbooth", &[Lora, ImageAdapter]),
             ("dco", &[Lora, Token]),
             ("pivotal", &[Lora, Token]),
         ] {
             let arm = &arms(&[&format!("recipe.preset={preset}")])[0];
             assert_eq!(arm.parts(), parts, "{preset}");
-            let own = &arms(&[&format!("recipe.preset={preset}"), "train.parts=[\"unet\"]"])[0];
-            assert_eq!(own.parts(), [Unet], "{preset}");
+            let preset = format!("recipe.preset={preset}");
+            let own = [
+                preset.as_str(),
+                "train.parts=[\"unet\"]",
+                "recipe.weak_denoising_weight=0",
+                "recipe.contrastive_weight=0",
+            ];
+            assert_eq!(arms(&own)[0].parts(), [Unet], "{preset}");
         }
         let dco = &arms(&["recipe.preset=dco"])[0];
         let lora = dco.lora.as_ref().unwrap();

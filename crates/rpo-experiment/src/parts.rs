@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub struct Train {
     /// The trained parts: at most one of `unet`, `cross_attention` (keys and values of the text, as Custom Diffusion trains them) and
     /// `lora` (with the keys of `[lora]`); with it, or alone, `token` (the vectors of a new word, with the keys of `[token]`) and
-    /// `text_encoder` (with the keys of `[text_encoder]`). Without this
+    /// `text_encoder` (with the keys of `[text_encoder]`); `image_adapter` goes with a part of the U-Net. Without this
     /// key: those of the recipe's preset; else `lora` where there is a table `[lora]`, else `unet`.
     pub parts: Vec<TrainedPart>,
     /// Factors on the learning rate, by part; 1 where there is none: `{ token = 10.0 }`.
@@ -41,6 +41,8 @@ pub enum TrainedPart {
     Token,
     /// The text encoders, or low-rank adapters on them.
     TextEncoder,
+    /// What a reference's picture adds to its text in training, as DisenBooth has it.
+    ImageAdapter,
 }
 
 impl TrainedPart {
@@ -52,6 +54,7 @@ impl TrainedPart {
             Self::Lora => "lora",
             Self::Token => "token",
             Self::TextEncoder => "text_encoder",
+            Self::ImageAdapter => "image_adapter",
         }
     }
 
@@ -63,12 +66,18 @@ impl TrainedPart {
             Self::Lora => "a LoRA",
             Self::Token => "a new word",
             Self::TextEncoder => "the text encoder",
+            Self::ImageAdapter => "an image adapter",
         }
     }
 
     /// Whether it is one of the U-Net's.
     pub fn is_of_unet(self) -> bool {
         matches!(self, Self::Unet | Self::CrossAttention | Self::Lora)
+    }
+
+    /// Whether it changes how texts are read.
+    pub fn is_of_texts(self) -> bool {
+        matches!(self, Self::Token | Self::TextEncoder)
     }
 }
 
@@ -111,6 +120,18 @@ impl Train {
                 &at("parts"),
                 "one of \"unet\", \"cross_attention\" and \"lora\" is trained, not several\n  hint: an arm for each compares them; \"token\" and \"text_encoder\" go with any of them",
             ));
+        }
+        if parts.contains(&TrainedPart::ImageAdapter) {
+            let message = if !parts.iter().any(|part| part.is_of_unet()) {
+                "\"image_adapter\" alone leaves nothing to draw with: pictures are drawn without it\n  hint: add \"lora\""
+            } else if parts.iter().any(|part| part.is_of_texts()) {
+                "\"image_adapter\" is trained beside texts that stay as they are\n  hint: leave \"token\" and \"text_encoder\" to other arms"
+            } else {
+                ""
+            };
+            if !message.is_empty() {
+                return Err(layers.error(&at("parts"), message));
+            }
         }
         for (key, of) in [
             ("rates", self.rates.keys().collect::<Vec<_>>()),

@@ -14,13 +14,24 @@ pub(super) fn setup(plan: &Plan, info: &RunInfo, run: &Run) -> data::Setup {
         name: name.into(),
         stands_for: stands_for.into(),
     };
+    let image_adapters = plan
+        .arms
+        .iter()
+        .filter_map(|arm| arm.image_adapter.as_ref());
+    let image_encoder = image_adapters.take(1).map(|keys| {
+        let name = match keys.encoder.as_str() {
+            "" => "the model's own",
+            name => name,
+        };
+        encoder("CLIP", name, "what image adapters read in training")
+    });
     let first = &plan.cells[0];
     let cells = plan.cells.iter();
     data::Setup {
         cells: plan.cells.len(),
         model: e.model.path.clone(),
         recipes: plan.arms.iter().map(|a| a.describe()).collect(),
-        encoders: vec![
+        encoders: [
             encoder(
                 "reward",
                 &e.encoders.reward,
@@ -28,7 +39,10 @@ pub(super) fn setup(plan: &Plan, info: &RunInfo, run: &Run) -> data::Setup {
             ),
             encoder("CLIP", &e.encoders.clip, "the judge of CLIP-I and CLIP-T"),
             encoder("ViT", &e.encoders.vit, "the judge of image similarity"),
-        ],
+        ]
+        .into_iter()
+        .chain(image_encoder)
+        .collect(),
         device: machines(plan, info, run),
         seeds: e.seeds.clone(),
         steps: plan

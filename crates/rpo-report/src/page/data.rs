@@ -225,7 +225,8 @@ pub struct PictureScore {
 pub struct TrainingPoint {
     /// Gradient step, from 1.
     pub step: usize,
-    /// The unweighted terms of the loss by name: `sim` (L_sim, Eq. 7), `pref` (L_pref, Eq. 8), `prior`, `preservation`, `consistency`.
+    /// The unweighted terms of the loss by name: `sim` (L_sim, Eq. 7), `pref` (L_pref, Eq. 8), `prior`, `preservation`, `consistency`,
+    /// `weak_denoising`, `contrastive`.
     #[serde(default)]
     pub terms: BTreeMap<String, f64>,
     /// The minimised loss.
