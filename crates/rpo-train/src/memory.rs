@@ -34,6 +34,8 @@ pub struct Sizes<'a> {
     pub factor: usize,
     /// Parameters of the encoders that stay in memory: reward and judges.
     pub encoders: usize,
+    /// Parameters of the encoder that image adapters read, which is released before training; 0 without one.
+    pub image_encoder: usize,
     /// Parameters of the text encoders, which are released before sampling and training.
     pub text_encoders: usize,
     /// The text encoders.
@@ -130,7 +132,7 @@ pub fn estimate(
         1
     };
     // Where a part of them is trained, they stay, and read the texts of every step; where they are trained themselves, on the CPU.
-    let reads = arm.parts().iter().any(|part| !part.is_of_unet());
+    let reads = arm.parts().iter().any(|part| part.is_of_texts());
     let here = memory == Memory::Host || arm.text_encoder.is_none();
     let held = if reads && here {
         F32 * sizes.text_encoders
@@ -193,7 +195,15 @@ pub fn estimate(
         "encoding texts",
         &[("text encoders", F32 * sizes.text_encoders - held)],
     );
-    let all = [training, sampling, decoding, texts];
+    let images = arm
+        .image_adapter
+        .as_ref()
+        .map_or(0, |_| sizes.image_encoder);
+    let references = phase(
+        "reading references",
+        &[("image encoder", F32 * images), ("VAE", number * sizes.vae)],
+    );
+    let all = [training, sampling, decoding, texts, references];
     let fullest = all.iter().max_by_key(|e| e.total());
     fullest.cloned().unwrap_or_else(|| phase("nothing", &[]))
 }

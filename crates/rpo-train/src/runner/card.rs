@@ -7,6 +7,7 @@ use crate::files;
 use anyhow::{Context, Result};
 use image::{RgbImage, imageops};
 use minijinja::{AutoEscape, Environment, context};
+use rpo_diffusion::image_adapter;
 use rpo_diffusion::lora::{BaseModel, for_a1111, for_comfyui};
 use rpo_diffusion::textual_inversion::FILE;
 use rpo_experiment::plan::Cell;
@@ -111,6 +112,7 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, of: Candidate) -> Result<St
         // In the LoRA files, or beside them.
         text_adapters => arm.text_encoder.as_ref().filter(|keys| keys.rank > 0),
         text_folder => arm.text_encoder.as_ref().is_some_and(|keys| keys.rank == 0),
+        image_adapter => arm.image_adapter.as_ref().map(|_| image_adapter::FILE),
         embedding => arm.token.as_ref().map(|_| FILE), word => &subject.token,
         reward_model => &setup.experiment.encoders.reward,
         pictures => scored.last().map_or(0, |v| v.scores.len()),

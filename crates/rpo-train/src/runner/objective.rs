@@ -1,176 +1,15 @@
 //! The losses of a batch and their gradients (Eq. 7-9): one batched pass of the trained U-Net, one of the frozen one.
 
-use super::prompted::Prompted;
+use super::contrast::Contrast;
+pub use super::noised::{Noised, Reading};
 use anyhow::{Context, Result, bail};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
-use rpo_diffusion::{Conditioning, NoiseSchedule, Texts, UNet2DConditionModel};
-use rpo_nn::{Tape, ops, optim};
+use rpo_diffusion::{ImageAdapter, UNet2DConditionModel};
+use rpo_nn::{Tape, optim};
 use rpo_pref::Norm;
 use rpo_pref::terms::{self, Errors, Network, Rows};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Noised latents `[B, h, w, C]`, their text, and the target of the prediction.
-#[derive(Clone)]
-pub struct Noised {
-    noised: Tensor,
-    target: Tensor,
-    timesteps: Vec<usize>,
-    text: Prompted,
-    /// √(m / mean of m) of a mask m, `[B, h, w, 1]`: of prediction and target multiplied by it, the mean of the squared differences is
-    /// that weighted by m.
-    mask: Option<Tensor>,
-}
-
-impl Noised {
-    /// `x_t` of latents `x0` at `t` with noise `e`, and the target of the network.
-    ///
-    /// # Errors
-    /// Shapes that do not fit; a timestep outside the schedule.
-    pub fn new(
-        schedule: &NoiseSchedule,
-        x0: &Tensor,
-        e: &Tensor,
-        t: &[usize],
-        text: impl Into<Prompted>,
-    ) -> Result<Self> {
-        Ok(Self {
-            noised: schedule.add_noise(x0, e, t)?,
-            target: schedule.target(x0, e, t)?,
-            timesteps: t.to_vec(),
-            text: text.into(),
-            mask: None,
-        })
-    }
-
-    /// The same rows, whose errors are means weighted by a mask `[B, h, w, 1]`: `Σ m e / (C Σ m)` over C, h and w.
-    ///
-    /// # Errors
-    /// Another shape; weights outside of [0, 1]; a row of zeros, which has no mean.
-    pub fn masked(self, mask: &Tensor) -> Result<Self> {
-        let (b, h, w, _) = self.target.dims4()?;
-        if mask.dims() != [b, h, w, 1] {
-            bail!("a mask {:?} of latents {:?}", mask.shape(), self.target)
-        }
-        let mut roots = Vec::with_capacity(b * h * w);
-        for (row, values) in mask
-            .flatten_all()?
-            .to_vec1::<f32>()?
-            .chunks(h * w)
-            .enumerate()
-        {
-            let values = || values.iter().map(|m| f64::from(*m));
-            let mean = values().sum::<f64>() / (h * w) as f64;
-            if values().any(|m| !(0.0..=1.0).contains(&m)) || mean == 0.0 {
-                bail!("the mask of row {row} is zero everywhere, or not within 0 and 1")
-            }
-            roots.extend(values().map(|m| (m / mean).sqrt() as f32));
-        }
-        let mask = Some(Tensor::from_vec(roots, mask.shape(), mask.device())?);
-        Ok(Self { mask, ..self })
-    }
-
-    /// x_t, `[B, h, w, C]`.
-    pub fn noised(&self) -> &Tensor {
-        &self.noised
-    }
-
-    /// √(m / mean of m) of the rows' mask m, `[B, h, w, 1]`, if they have one.
-    pub fn mask(&self) -> Option<&Tensor> {
-        self.mask.as_ref()
-    }
-
-    /// The prompt of every row; none where only their conditioning is known.
-    pub fn prompts(&self) -> &[String] {
-        &self.text.prompts
-    }
-
-    /// The timestep of every row.
-    pub fn timesteps(&self) -> &[usize] {
-        &self.timesteps
-    }
-
-    /// The same latents under another text, without their mask, which is of L_sim.
-    pub fn under(&self, text: Prompted) -> Self {
-        Self {
-            text,
-            mask: None,
-            ..self.clone()
-        }
-    }
-
-    fn narrow(&self, start: usize, n: usize) -> Result<Self> {
-        Ok(Self {
-            noised: self.noised.narrow(0, start, n)?,
-            target: self.target.narrow(0, start, n)?,
-            timesteps: self.timesteps[start..start + n].to_vec(),
-            text: self.text.narrow(start, n)?,
-            mask: (self.mask.as_ref())
-                .map(|mask| mask.narrow(0, start, n))
-                .transpose()?,
-        })
-    }
-
-    /// Latents and timesteps of every row of some blocks.
-    fn inputs(blocks: &[Noised]) -> Result<(Tensor, Vec<f64>)> {
-        let noised: Vec<&Tensor> = blocks.iter().map(|r| &r.noised).collect();
-        let times = blocks.iter().flat_map(|r| r.timesteps.iter());
-        let times = times.map(|t| *t as f64).collect();
-        Ok((Tensor::cat(&noised, 0)?, times))
-    }
-
-    /// The conditioning of every row of some blocks by the model's own text encoders.
-    fn texts(blocks: &[Noised]) -> candle_core::Result<Conditioning> {
-        Conditioning::cat(&blocks.iter().map(|r| &r.text.text).collect::<Vec<_>>())
-    }
-
-    /// The predictions of a frozen network for every row of some blocks in one pass, `[blocks · B, h, w, C]`.
-    fn predictions(blocks: &[Noised], unet: &UNet2DConditionModel) -> Result<Tensor> {
-        let (noised, times) = Self::inputs(blocks)?;
-        Ok(unet.forward(&noised, &times, &Self::texts(blocks)?)?)
-    }
-
-    /// As [`Self::predictions`] on a tape, under the text encoders of the trained network where it has some.
-    fn trained_predictions(
-        blocks: &[Noised],
-        unet: &UNet2DConditionModel,
-        reading: Option<Reading>,
-        tape: &Tape,
-    ) -> Result<Tensor> {
-        let (noised, times) = Self::inputs(blocks)?;
-        let Some(Reading { texts, size }) = reading else {
-            let texts = Self::texts(blocks)?;
-            return Ok(unet.forward_on(tape, &noised, &times, &texts)?);
-        };
-        let prompts = blocks.iter().flat_map(|r| &r.text.prompts);
-        let prompts: Vec<&String> = prompts.collect();
-        if prompts.len() != times.len() {
-            bail!("{} prompts for {} rows", prompts.len(), times.len())
-        }
-        let encode = || texts.encode(&prompts, size);
-        Ok(unet.forward_under(tape, &noised, &times, encode)?)
-    }
-
-    /// The mean over C, H and W of (target - prediction)² of every row, `[blocks · B]`, weighted by the row's mask if it has one.
-    fn mean_squares(blocks: &[Noised], predictions: &Tensor) -> Result<Tensor> {
-        let targets: Vec<&Tensor> = blocks.iter().map(|r| &r.target).collect();
-        let targets = Tensor::cat(&targets, 0)?;
-        if blocks.iter().any(|r| r.mask.is_some()) {
-            let ones = |r: &Noised| r.target.narrow(3, 0, 1)?.ones_like();
-            let masks = blocks
-                .iter()
-                .map(|r| r.mask.clone().map_or_else(|| ones(r), Ok));
-            let masks = Tensor::cat(&masks.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
-            let [predictions, targets] = [predictions, &targets].map(|x| x.broadcast_mul(&masks));
-            return Ok(ops::mean_squared_per_sample(&predictions?, &targets?)?);
-        }
-        Ok(ops::mean_squared_per_sample(predictions, &targets)?)
-    }
-
-    fn elements(&self) -> Result<usize> {
-        Ok(self.target.elem_count() / self.target.dim(0)?)
-    }
-}
 
 /// Inputs of one step: every part has B rows.
 #[derive(Default)]
@@ -189,7 +28,7 @@ pub struct Losses {
     /// What is minimised.
     pub total: f64,
     /// Its terms by name, before their weights in the total: `sim` (Eq. 7, with masks and min-SNR weights where the recipe has them), `pref`
-    /// (Eq. 8), `prior`, `preservation`, `consistency`.
+    /// (Eq. 8), `prior`, `preservation`, `consistency`, `weak_denoising`, `contrastive`.
     pub terms: BTreeMap<&'static str, f64>,
     /// The errors that the terms are computed from, one for each part of the batch.
     pub errors: Vec<Errors>,
@@ -242,15 +81,6 @@ impl Batch {
     }
 }
 
-/// Text encoders whose variables are trained.
-#[derive(Clone, Copy)]
-pub struct Reading<'a> {
-    /// The encoders.
-    pub texts: &'a Texts,
-    /// Side of the pictures in pixels, which SDXL's U-Net takes beside a text.
-    pub size: usize,
-}
-
 /// What is minimised, and the networks involved.
 pub struct Objective<'a> {
     /// The terms.
@@ -261,6 +91,8 @@ pub struct Objective<'a> {
     pub theta: &'a UNet2DConditionModel,
     /// Its text encoders, where they are trained too.
     pub reading: Option<Reading<'a>>,
+    /// What adds the references' pictures to their texts, where it is trained too.
+    pub images: Option<&'a ImageAdapter>,
     /// The frozen reference.
     pub base: &'a UNet2DConditionModel,
     /// Whether blocks are recomputed in the backward pass.
@@ -334,9 +166,12 @@ impl Objective<'_> {
             }
         }
         let tape = Tape::new(self.recompute)?;
-        let predictions = Noised::trained_predictions(&blocks, self.theta, self.reading, &tape)?;
+        let (reading, images) = (self.reading, self.images);
+        let predictions = Noised::trained_predictions(&blocks, self.theta, reading, images, &tape)?;
         let squares = Noised::mean_squares(&blocks, &predictions)?;
         self.insert(&mut errors, Network::Trained, &trained, &squares, batch)?;
+        let contrast = self.contrast(batch, &tape)?;
+        errors.cosines = contrast.as_ref().map_or(Vec::new(), Contrast::values);
         let sum = self.terms.sum(&errors, share);
         // The backward pass starts from the derivatives: they are the gradient of this product.
         let mut slopes = Vec::with_capacity(trained.len() * batch.len());
@@ -346,13 +181,29 @@ impl Objective<'_> {
             slopes.extend(of_rows.iter().map(|slope| (slope * scale) as f32));
         }
         let slopes = Tensor::new(slopes, &Device::Cpu)?;
-        let grads = tape.backward(&(squares * slopes)?.sum_all()?)?;
+        let mut start = (squares * slopes)?.sum_all()?;
+        if let Some(contrast) = contrast {
+            start = (start + contrast.start(&sum.cosine_slopes)?)?;
+        }
+        let grads = tape.backward(&start)?;
         let losses = Losses {
             total: sum.total,
             terms: sum.terms,
             errors: vec![errors],
         };
         Ok((losses, grads))
+    }
+
+    /// The cosines of the references' texts and what the image adapter adds to them, if a term reads them.
+    fn contrast(&self, batch: &Batch, tape: &Tape) -> Result<Option<Contrast>> {
+        if !self.terms.reads_cosines() {
+            return Ok(None);
+        }
+        let adapter = self.images.context("no image adapter")?;
+        let references = batch.rows.get(&Rows::Reference).context("no references")?;
+        let embeddings = references.image.as_ref().context("no pictures")?;
+        let text = &references.text.text.hidden_states;
+        Contrast::new(adapter, embeddings, text, tape).map(Some)
     }
 
     /// Splits the errors of a pass into blocks.

@@ -2,12 +2,14 @@
 
 use super::class_squares;
 use super::draw::{Drawer, Request};
+use super::image_encoder;
 use super::masks;
 use super::network::Network as Drawn;
 use super::prompted::Prompted;
 use super::setup::Setup;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
+use candle_core::Tensor;
 use image::RgbImage;
 use image::imageops::flip_horizontal;
 use rand::RngCore;
@@ -32,6 +34,8 @@ pub struct TrainingSet {
     pub features: RefFeatures,
     /// Latents of the centred references, then, if the recipe flips, of their mirror images.
     pub reference_latents: Posterior,
+    /// The image encoder's embeddings of the same pictures, `[B, D]`, where an image adapter is trained.
+    pub embeddings: Option<Tensor>,
     /// Whether some reference is not square and the recipe crops at random.
     pub random_crop: bool,
     /// The references' masks where the recipe has them, as [`masks::read`] gives them.
@@ -172,7 +176,10 @@ pub fn prepare(
             let mirrored: Vec<RgbImage> = trained_on.iter().map(flip_horizontal).collect();
             trained_on.extend(mirrored);
         }
+        let images = setup.arm(cell).image_adapter.as_ref();
+        let image_encoder = images.and(setup.image_encoder.as_deref());
         let set = TrainingSet {
+            embeddings: image_encoder::embeddings(image_encoder, setup.place(), &trained_on)?,
             reference_latents: encode(&trained_on)?.context("a subject without references")?,
             references,
             features,

@@ -4,6 +4,7 @@ use super::arms_fit;
 use super::class_folders::{self, GivenClass};
 use super::draw::Drawer;
 use super::family;
+use super::image_encoder;
 use super::masks;
 use super::photos;
 use super::settings;
@@ -61,6 +62,8 @@ pub struct Setup {
     pub clip: PathBuf,
     /// Folder of the ViT judge.
     pub vit: PathBuf,
+    /// Folder of the encoder that image adapters read, if an arm has one.
+    pub image_encoder: Option<PathBuf>,
     /// Description of the device; `None` is the CPU.
     pub device: Option<String>,
     /// What an arm trains: [`trainable::of`], or another one, for tests.
@@ -102,6 +105,7 @@ impl Setup {
         let reward = place("encoders.reward", &encoders.reward, Content::Encoder)?;
         let clip = place("encoders.clip", &encoders.clip, Content::Encoder)?;
         let vit = place("encoders.vit", &encoders.vit, Content::Encoder)?;
+        let image_encoder = image_encoder::find(&plan.arms, &model, layers, &mut place)?;
         if let Some(variant) = variant {
             let found = folder::weight_files_of(&model.join("unet"), Some(variant));
             if found.is_ok_and(|found| found.variant.as_deref() != Some(variant)) {
@@ -116,6 +120,15 @@ impl Setup {
         let pipeline = Pipeline::load_variant(&model, variant).or_bad_input("model")?;
         family::check_model(experiment, &pipeline.unet_config, layers)?;
         arms_fit::check(&plan, &subjects, &pipeline, layers)?;
+        if let Some(encoder) = &image_encoder {
+            let rulers = [
+                ("encoders.reward", reward.as_path()),
+                ("encoders.clip", clip.as_path()),
+                ("encoders.vit", vit.as_path()),
+            ];
+            let width = pipeline.unet_config.cross_attention_dim;
+            image_encoder::check(encoder, width, &rulers, layers)?;
+        }
         let rewarder = Rewarder::load(&reward, &Place::default()).or_bad_input("reward encoder")?;
         let size = match experiment.model.size {
             0 => pipeline.sample_size as u32,
@@ -164,6 +177,9 @@ impl Setup {
             .update(model_hash.as_bytes());
         let judges_hash = hash_folders(&[reward, clip.clone(), vit.clone()])?;
         inputs.update(judges_hash.as_bytes());
+        if let Some(encoder) = &image_encoder {
+            inputs.update(hash_folders(std::slice::from_ref(encoder))?.as_bytes());
+        }
         // Paths of files do not count, and lists that the subjects' source implies are part of the program.
         if let Some(text) = plan.own_prompts() {
             inputs.update(text.as_bytes());
@@ -208,6 +224,7 @@ impl Setup {
             sources,
             clip,
             vit,
+            image_encoder,
             device: None,
             trains: trainable::of,
         })
@@ -296,6 +313,7 @@ impl Setup {
             size: self.size as usize,
             factor: self.pipeline.vae_config.factor(),
             encoders: folders.iter().map(|f| of(f)).sum::<Result<usize>>()?,
+            image_encoder: self.image_encoder.as_deref().map_or(Ok(0), of)?,
             text_encoders: model("text_encoder")? + model("text_encoder_2")?,
             texts: self.pipeline.texts().configs(),
             vae: model("vae")?,

@@ -116,6 +116,20 @@ impl Step<'_> {
             Some(mask) => under_c.masked(&mask)?,
             None => under_c,
         };
+        let under_c = match &self.set.embeddings {
+            Some(embeddings) => {
+                // The mirrored references follow the others.
+                let drawn = index.iter().zip(&flipped);
+                let place = |(i, flipped): (&usize, &bool)| i + references * usize::from(*flipped);
+                let drawn: Vec<u32> = drawn.map(|row| place(row) as u32).collect();
+                batch.rows.insert(Rows::WithoutImage, under_c.clone());
+                if let Some(weights) = batch.weights.get(&Rows::Reference).cloned() {
+                    batch.weights.insert(Rows::WithoutImage, weights);
+                }
+                under_c.with_image(select(embeddings, &drawn)?)
+            }
+            None => under_c,
+        };
         batch.rows.insert(Rows::Reference, under_c);
         Ok(batch)
     }

@@ -246,6 +246,7 @@ impl Training<'_> {
                 texts,
                 size: self.setup.size as usize,
             }),
+            images: self.trained.image_adapter(),
             base: &self.base.unet,
             recompute: memory::recomputes(self.arm, self.setup.pipeline.unet_params.parameters()),
         };

@@ -76,8 +76,12 @@ fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
         ("encoders.clip", &e.encoders.clip, hub::Content::Encoder),
         ("encoders.vit", &e.encoders.vit, hub::Content::Encoder),
     ];
+    let image_encoder = e.image_adapter.as_ref().map(|keys| &keys.encoder);
+    let image_encoder = image_encoder
+        .filter(|name| !name.is_empty())
+        .map(|name| ("image_adapter.encoder", name, hub::Content::Encoder));
     let mut absent: Vec<(&str, &str)> = Vec::new();
-    for (key, name, content) in weights {
+    for (key, name, content) in weights.into_iter().chain(image_encoder) {
         let variant = content.variant(&e.model);
         let pinned = layers.sources.get(key);
         let found =
@@ -111,6 +115,9 @@ fn absent(e: &Experiment, layers: &Layers) -> Vec<String> {
 /// ALIGN with its running statistics, CLIP ViT-B/32 and DINO ViT-S/16, which all presets name, as transformers counts them.
 const ENCODERS: usize = 172_423_441 + 151_277_313 + 21_665_664;
 
+/// CLIP ViT-L/14, as wide as the texts of Stable Diffusion 1.5.
+const IMAGE_ENCODER: usize = 427_616_513;
+
 /// What the preset says about a model whose weights are missing.
 fn planned<'a>(plan: &Plan, preset: &Preset, unet: &'a UNetConfig) -> Sizes<'a> {
     let size = match plan.experiment.model.size {
@@ -122,6 +129,7 @@ fn planned<'a>(plan: &Plan, preset: &Preset, unet: &'a UNetConfig) -> Sizes<'a> 
         size,
         factor: 8,
         encoders: ENCODERS,
+        image_encoder: IMAGE_ENCODER,
         text_encoders: preset.text_encoders,
         texts: texts_of(unet),
         vae: preset.vae,

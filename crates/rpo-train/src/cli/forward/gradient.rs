@@ -49,11 +49,17 @@ pub(super) fn run(args: &ForwardArgs, inputs: &Inputs) -> Result<Results> {
         None => UNet2DConditionModel::new(&config, &params.detached().root())?,
     };
     let terms = recipe.objective();
+    if terms.reads_cosines() {
+        return Err(BadInput::new(
+            "--grad: its contrastive loss needs an image adapter, which is no part of a forward\n  hint: lora_dreambooth has the same L_sim",
+        ));
+    }
     let objective = Objective {
         terms: &terms,
         norm: recipe.norm,
         theta: &theta,
         reading: None,
+        images: None,
         base: &base,
         recompute: args.recompute,
     };
@@ -115,6 +121,7 @@ fn batch(inputs: &Inputs, schedule: &NoiseSchedule, terms: &terms::Objective) ->
             Rows::Generated => ("gen", "gen"),
             Rows::Class => ("class", "class"),
             Rows::Plain => ("ref", "plain"),
+            Rows::WithoutImage => ("ref", "ref"),
         };
         batch.rows.insert(wanted, rows(side, text)?);
         if wanted == Rows::Generated {

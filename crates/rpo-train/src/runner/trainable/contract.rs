@@ -3,7 +3,7 @@
 use anyhow::Result;
 use rpo_data::subject::Subject;
 use rpo_diffusion::lora::{About, Adapters};
-use rpo_diffusion::{Pipeline, Texts, UNet2DConditionModel, Word};
+use rpo_diffusion::{ImageAdapter, Pipeline, Texts, UNet2DConditionModel, Word};
 use rpo_encoders::clip::ClipTextConfig;
 use rpo_experiment::TrainedPart;
 use rpo_nn::weights::Params;
@@ -108,6 +108,12 @@ pub trait Trained {
 
     /// The text encoders, if they are trained: gradients of prompts that they encode on a tape are those of [`Self::params`].
     fn texts(&self) -> Option<&Texts> {
+        None
+    }
+
+    /// The image adapter that adds to the references' texts in training, if there is one: its gradients are those of
+    /// [`Self::params`]. Pictures are drawn without it.
+    fn image_adapter(&self) -> Option<&ImageAdapter> {
         None
     }
 
