@@ -5,7 +5,7 @@ mod support;
 use candle_core::{Device, Tensor, Var};
 use image::RgbImage;
 use ndarray::Array2;
-use rpo_encoders::clip::{ClipTextConfig, ClipTextModel};
+use rpo_encoders::clip::{ClipImageConfig, ClipImageEncoder, ClipTextConfig, ClipTextModel};
 use rpo_encoders::dual::{Architecture, DualEncoder};
 use rpo_encoders::folder;
 use rpo_encoders::image_processor::ImageProcessor;
@@ -240,4 +240,56 @@ fn batches() {
     }
     assert_eq!(encoder.embed_images(&[]).unwrap().shape(), [0, 128]);
     assert_eq!(encoder.embed_texts(&[]).unwrap().shape(), [0, 128]);
+}
+
+/// `pictures()` of `scripts/golden/image_adapter.py`.
+fn patterns() -> Vec<RgbImage> {
+    let one = |side: u32, k: u32| {
+        RgbImage::from_fn(side, side, |x, y| {
+            let value = |c| ((7 * y + 3 * x + 91 * c + 50 * k + x * y % 31) % 256) as u8;
+            image::Rgb([0, 1, 2].map(value))
+        })
+    };
+    vec![one(64, 0), one(90, 1), one(64, 2)]
+}
+
+/// transformers' `image_embeds`, from a whole CLIP and from its vision half alone.
+#[test]
+fn projected_embeddings_of_pictures() {
+    let whole = micro("cond_clip");
+    let load = |folder: &std::path::Path| ClipImageEncoder::load(folder, &Place::default());
+    let found = load(&whole).unwrap().embeddings(&patterns()).unwrap();
+    let expected = &tensors("cond_clip.safetensors")["image_embeds"];
+    assert_eq!(found.dims(), [3, 128]);
+    let off = relative_error(&values(&found), &values(expected));
+    println!("image_embeds {off:.1e}");
+    assert!(off < 1e-5, "{off:e}");
+
+    let half = tempfile::tempdir().unwrap();
+    let config = std::fs::read_to_string(whole.join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let vision = config["vision_config"].to_string();
+    std::fs::write(half.path().join("config.json"), &vision).unwrap();
+    let params = folder::open_params(&whole, false).unwrap();
+    let of_vision = |name: &str| name.starts_with("vi");
+    let part = params.part(of_vision, &Place::default()).unwrap();
+    part.save(&half.path().join("model.safetensors")).unwrap();
+    let refused = |folder: &std::path::Path| load(folder).unwrap_err().to_string();
+    let told = refused(half.path());
+    assert!(told.contains("preprocessor_config.json"), "{told}");
+    let processor = "preprocessor_config.json";
+    std::fs::copy(whole.join(processor), half.path().join(processor)).unwrap();
+    let again = load(half.path()).unwrap().embeddings(&patterns()).unwrap();
+    assert_eq!(values(&again), values(&found));
+    assert_eq!(
+        ClipImageConfig::load(half.path()).unwrap(),
+        ClipImageConfig::load(&whole).unwrap()
+    );
+
+    // Another model, and a tower without its last layers.
+    assert!(refused(&micro("eval_dino")).contains("is not CLIP"));
+    let shorter = vision.replace("\"num_hidden_layers\":4", "\"num_hidden_layers\":3");
+    std::fs::write(half.path().join("config.json"), shorter).unwrap();
+    let told = refused(half.path());
+    assert!(told.contains("have no place in the network"), "{told}");
 }

@@ -31,6 +31,7 @@ mod tests {
             "reward",
             "eval_clip",
             "eval_dino",
+            "cond_clip",
         ];
         for folder in folders {
             let inside = |f: &File| {

@@ -142,6 +142,7 @@ fn preservation_is_the_distance_to_the_base_s_outputs() {
             norm: arm.recipe.norm,
             theta: &theta,
             reading: None,
+            images: None,
             base: &base,
             recompute: false,
         };

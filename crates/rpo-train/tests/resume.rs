@@ -72,6 +72,17 @@ fn nor_with_a_word_and_then_adapters() {
 }
 
 #[test]
+fn nor_with_an_image_adapter() {
+    let sets = [
+        "recipe.preset=\"disenbooth\"",
+        "recipe.flip=true",
+        "training.save_minutes=0.001",
+        "training.learning_rate=1e-3",
+    ];
+    kill(4, &sets, "image_adapter.safetensors");
+}
+
+#[test]
 fn nor_with_a_text_encoder() {
     let sets = [
         "train.parts=[\"text_encoder\", \"cross_attention\"]",

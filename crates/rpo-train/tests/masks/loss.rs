@@ -80,6 +80,7 @@ fn the_masked_loss_and_its_gradient_are_those_of_the_formula() {
                 norm: recipe.norm,
                 theta: &theta,
                 reading: None,
+                images: None,
                 base: &base,
                 recompute: false,
             };
