@@ -115,6 +115,11 @@ impl Trained for Beside {
         of_unet(tensor).map_or(1, |tensor| self.unet.learns_by(tensor))
     }
 
+    /// Nothing of the image adapter, which is not drawn with.
+    fn scales(&self, tensor: &str) -> bool {
+        of_unet(tensor).is_some_and(|tensor| self.unet.scales(tensor))
+    }
+
     fn unet(&self) -> &UNet2DConditionModel {
         self.unet.unet()
     }
