@@ -156,16 +156,6 @@ impl RewardText {
     }
 }
 
-impl Encoders {
-    /// Name of an encoder in tables: with the label in front, unless its folder begins with it.
-    pub fn in_words(&self, folder: &str) -> String {
-        match folder.starts_with(&self.label) {
-            true => folder.to_owned(),
-            false => format!("{} {folder}", self.label),
-        }
-    }
-}
-
 /// `[subjects]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

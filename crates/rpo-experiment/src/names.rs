@@ -30,6 +30,14 @@ pub(super) fn complete(encoders: &mut Encoders, layers: &Layers) -> Result<()> {
 }
 
 impl Encoders {
+    /// Name of an encoder in tables: with the label in front, unless its folder begins with it.
+    pub fn in_words(&self, folder: &str) -> String {
+        match folder.starts_with(&self.label) {
+            true => folder.to_owned(),
+            false => format!("{} {folder}", self.label),
+        }
+    }
+
     /// The key and the name that say that the judge of image similarity is DINO, if one does. A label made of paths says nothing.
     pub fn claims_dino(&self) -> Option<(&'static str, &str)> {
         let named = [
