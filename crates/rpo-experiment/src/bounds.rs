@@ -101,6 +101,8 @@ mod tests {
             "recipe.reward_guidance",
             "recipe.negatives_per_prompt",
             "recipe.class_pictures",
+            "recipe.rounds",
+            "recipe.rounds_from",
         ] {
             // Sizes are checked to be multiples of 8.
             for value in ["4294967288", "1000000000000", "9223372036854775800"] {
@@ -124,6 +126,7 @@ mod tests {
                 "recipe.lambda_train",
                 "recipe.min_snr_gamma",
                 "recipe.reward_guidance",
+                "recipe.rounds_from",
             ] {
                 let said = message(&[format!("{key}={value}")]);
                 assert!(said.contains(key), "{key} = {value}: {said}");

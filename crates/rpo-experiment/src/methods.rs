@@ -89,6 +89,7 @@ mod tests {
         for (preset, parts) in [
             ("ours", &[Unet][..]),
             ("dreambooth", &[Unet]),
+            ("dreambooth_dpo", &[Unet]),
             ("dpo", &[Unet]),
             ("textual_inversion", &[Token]),
             ("custom_diffusion", &[CrossAttention, Token]),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::labels::LabelKind;
 use crate::loss::Norm;
 use crate::pairs::{LabelReward, Pairs};
+use crate::preferred::Angle;
 use crate::terms::{self, Network, Objective, Rows};
 
 mod choices;
@@ -12,6 +13,7 @@ mod masks;
 mod preset;
 mod prompts;
 mod published;
+mod rounds;
 
 pub use choices::{
     Augment, Crop, Latent, ReferencePrompt, Sharing, TokenInReward, ValidationNoise,
@@ -19,6 +21,7 @@ pub use choices::{
 };
 pub use preset::Preset;
 pub use prompts::{ClassPrompt, InstancePrompt};
+pub use rounds::Share;
 
 /// Declares [`Recipe`] and, with the same keys, all optional, [`RecipeKeys`].
 macro_rules! recipe {
@@ -78,9 +81,9 @@ recipe! {
     pairs: Pairs;
     /// Whose rewards determine the label.
     label_reward: LabelReward;
-    /// Pictures that the base model draws for each training prompt.
+    /// Pictures that the base model draws for each training prompt; with `rounds`, the trained model, in each of them.
     negatives_per_prompt: usize;
-    /// Training prompts that negatives are drawn for, from the first on; 0: all.
+    /// Training prompts that these pictures are drawn for, from the first on; 0: all.
     negative_prompts: usize = default;
     /// Maximum global norm of the gradient; `"none"`: no clipping.
     clip_grad_norm: Option<f64>, "rpo_reward::optional", "rpo_reward::optional::present";
@@ -144,6 +147,15 @@ recipe! {
     /// w_r [ε_θ(c_V) - ε_b(c)]`, with the base ε_b, w the sampler's guidance and c the prompt without the token; `"none"`: guidance
     /// of the trained network alone.
     reward_guidance: Option<f64>, "rpo_reward::optional", "rpo_reward::optional::present" = default;
+    /// Rounds of preferences between the trained model's own pictures (DreamBoothDPO): the model draws, pairs of its pictures are kept
+    /// by `angle`, and L_pref is theirs, against the model that drew, without L_sim and prior. 0: none, L_pref is of references and
+    /// pictures of the base model.
+    rounds: usize = default;
+    /// The share of the steps before the first round, which train on the other losses alone.
+    rounds_from: Share = default;
+    /// Which pairs of a round are kept, `[from, to]` in degrees: the winner is better in both scores, and the angle of the gains in
+    /// ALIGN-T (0) and ALIGN-I (90) lies between.
+    angle: Angle = default;
 }
 
 fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
@@ -167,8 +179,17 @@ pub struct RecipeError {
 pub struct Passes {
     /// With gradients.
     pub trainable: usize,
-    /// Of the base model.
+    /// Of the frozen model.
     pub frozen: usize,
+}
+
+impl Passes {
+    fn of(objective: &Objective) -> Self {
+        Self {
+            trainable: objective.rows(Network::Trained).len(),
+            frozen: objective.rows(Network::Frozen).len(),
+        }
+    }
 }
 
 impl Recipe {
@@ -295,11 +316,12 @@ impl Recipe {
                 "at least 1 where prior_weight is not 0",
             );
         }
+        self.check_rounds()?;
         self.check_masks()
     }
 
     /// The objective of a step (Eq. 9): `sim`, `pref`, `prior`, `preservation`, `consistency`, `weak_denoising`, `contrastive`, each if
-    /// its weight is not 0.
+    /// its weight is not 0. With rounds `pref` is theirs, [`Recipe::round_objective`], and this is that of the other steps.
     #[must_use]
     pub fn objective(&self) -> Objective {
         let reference = match self.reference_prompt {
@@ -311,9 +333,13 @@ impl Recipe {
             reference,
             beta: self.beta,
         };
+        let pref_weight = match self.rounds {
+            0 => self.l_pref_weight,
+            _ => 0.0,
+        };
         Objective::default()
             .with(mean("sim", Rows::Reference), self.l_sim_weight)
-            .with(pref, self.l_pref_weight)
+            .with(pref, pref_weight)
             .with(mean("prior", Rows::Class), self.prior_weight)
             .with(terms::Preservation, self.preservation_weight)
             .with(
@@ -327,14 +353,10 @@ impl Recipe {
             .with(terms::Contrastive, self.contrastive_weight)
     }
 
-    /// Number of U-Net passes in one step of batch 1, counting frozen passes as if nothing was cached.
+    /// Number of U-Net passes in one step of batch 1 outside of rounds, counting frozen passes as if nothing was cached.
     #[must_use]
     pub fn passes(&self) -> Passes {
-        let objective = self.objective();
-        Passes {
-            trainable: objective.rows(Network::Trained).len(),
-            frozen: objective.rows(Network::Frozen).len(),
-        }
+        Passes::of(&self.objective())
     }
 
     /// Description of the recipe for tables and reports: the preset's name and the keys that differ from it,

@@ -22,6 +22,8 @@ pub enum Rows {
     Plain,
     /// The same noised references under c alone, where those of [`Rows::Reference`] have what an image adapter adds to it.
     WithoutImage,
+    /// Generated pictures that are preferred to those of [`Rows::Generated`], under the same c_mod.
+    Preferred,
 }
 
 /// Network whose errors are meant.
@@ -29,7 +31,7 @@ pub enum Rows {
 pub enum Network {
     /// θ, with gradients.
     Trained,
-    /// The base model, without.
+    /// The base model, without; in a round, the trained one at the round's start.
     Frozen,
 }
 
@@ -217,7 +219,7 @@ impl Term for Contrastive {
 /// L_pref (Eq. 8).
 #[derive(Clone, Copy, Debug)]
 pub struct Preference {
-    /// The rows of the pairs' references.
+    /// The rows of the pairs' references, or of the winners where both are generated.
     pub reference: Rows,
     /// β.
     pub beta: f64,

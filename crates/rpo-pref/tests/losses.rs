@@ -146,6 +146,53 @@ proptest! {
     }
 }
 
+proptest! {
+    /// A round's loss: winners in the place of references, against the model at the round's start, every label 1.
+    #[test]
+    fn rounds_prefer_winners_to_losers_against_their_own_start(pairs in prop::collection::vec(pairs(), 1..5), beta in 0.01..8.0f64) {
+        let recipe = Recipe { beta, ..Recipe::dreambooth_dpo() };
+        let objective = recipe.round_objective();
+        let of = |pairs: &[Pair]| {
+            let mut errors = Errors::new(vec![1.0; pairs.len()]);
+            let mut insert = |network, rows, pick: fn(&Pair) -> f64| {
+                errors.insert(network, rows, pairs.iter().map(pick).collect());
+            };
+            insert(Network::Frozen, Rows::Preferred, |e| e.base_ref);
+            insert(Network::Trained, Rows::Preferred, |e| e.theta_ref);
+            insert(Network::Frozen, Rows::Generated, |e| e.base_gen);
+            insert(Network::Trained, Rows::Generated, |e| e.theta_gen);
+            objective.sum(&errors, 1.0)
+        };
+        let by_hand = |pairs: &[Pair]| {
+            let logs = pairs.iter().map(|&e| oracle::log_sigmoid(beta * oracle::ell(e)));
+            -logs.sum::<f64>() / pairs.len() as f64
+        };
+        let sum = of(&pairs);
+        prop_assert!(close(sum.total, by_hand(&pairs), 1e-13), "{} against {}", sum.total, by_hand(&pairs));
+        prop_assert_eq!(sum.terms.keys().copied().collect::<Vec<_>>(), ["pref"]);
+        prop_assert_eq!(sum.slopes.len(), 2);
+        let h = 1e-5;
+        for sample in 0..pairs.len() {
+            for rows in [Rows::Preferred, Rows::Generated] {
+                let at = |delta: f64| {
+                    let mut moved = pairs.clone();
+                    match rows {
+                        Rows::Preferred => moved[sample].theta_ref += delta,
+                        _ => moved[sample].theta_gen += delta,
+                    }
+                    by_hand(&moved)
+                };
+                let numeric = (at(h) - at(-h)) / (2.0 * h);
+                let analytic = sum.slopes[&rows][sample];
+                prop_assert!(close(analytic, numeric, 1e-6), "{:?}: {} against {}", rows, analytic, numeric);
+                // Training lowers the error on the winner and raises that on the loser.
+                let rises = rows == Rows::Preferred;
+                prop_assert_eq!(rises, analytic > 0.0 || (rises && analytic == 0.0));
+            }
+        }
+    }
+}
+
 #[test]
 fn at_the_start_the_slope_is_half_minus_the_label() {
     // The trained model is the base model: ℓ = 0, the kink of max(z, 0).

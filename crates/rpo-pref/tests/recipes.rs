@@ -208,6 +208,8 @@ fn keys_that_older_records_lack_are_written_only_where_they_are_used() {
         "augment",
         "reward_guidance",
         "detach_first_token",
+        "rounds",
+        "angle",
     ] {
         assert!(!text.contains(key), "{key}: {text}");
     }

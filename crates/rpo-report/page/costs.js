@@ -17,7 +17,7 @@ function showCosts(box, data) {
   const section = box.closest("figure");
   section.hidden = costs.length < 2;
   if (section.hidden) return;
-  const heads = ["Arm", "trains", "steps", "of at most", "pictures drawn first", "forwards", "seconds", "parameters", "checkpoint"];
+  const heads = ["Arm", "trains", "steps", "of at most", "training pictures drawn", "forwards", "seconds", "parameters", "checkpoint"];
   const whole = (x) => Math.round(x).toLocaleString("en-US");
   box.replaceChildren(plainTable("Cost of one subject by arm", heads, costs.map((c) => [c.arm, c.trains, whole(c.steps), whole(c.iterations), whole(c.pictures),
     whole(c.forwards), known(c.seconds) ? whole(c.seconds) : "–", shortCount(c.parameters), known(c.bytes) ? `${shortCount(c.bytes)}B` : "–"])));

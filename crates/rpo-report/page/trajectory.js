@@ -125,10 +125,11 @@ function showLosses(box, data, t) {
     const half = Math.max(1, Math.round(points.length / 40));
     return points.map((p, i) => ({ x: p.x, y: mean(points.slice(Math.max(0, i - half), i + half + 1).map((q) => q.y)) }));
   };
-  const terms = Object.keys(t.training[0]?.terms ?? {}).map((name) => [`L_${name}`, (p) => p.terms[name]]);
+  // Steps outside of rounds and in them have other terms.
+  const terms = unique(t.training.flatMap((p) => Object.keys(p.terms))).map((name) => [`L_${name}`, (p) => p.terms[name]]);
   const panels = [["Loss", (p) => p.loss], ...terms, ["Norm of the gradient", (p) => p.grad_norm]].map(([name, of]) => {
     const holder = el("div");
-    const points = t.training.map((p) => ({ x: p.step, y: of(p) ?? NaN }));
+    const points = t.training.filter((p) => of(p) !== undefined).map((p) => ({ x: p.step, y: of(p) ?? NaN }));
     queueMicrotask(() => lineChart(holder, { label: name, height: 160, x: [0, limit], series: [{ color: "var(--muted)", points, raw: true }, { color: "var(--ink)", points: smooth(points) }],
       lines: (x) => [el("strong", {}, `step ${x}`), `${name} ${number(points.find((p) => p.x === x).y, 4)}`] }));
     return el("div", { class: "panel" }, el("h4", {}, name), holder);

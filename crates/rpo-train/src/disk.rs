@@ -12,7 +12,7 @@ const PNG: f64 = 0.65;
 pub struct Weights {
     /// One kept checkpoint, in bytes.
     pub checkpoint: usize,
-    /// Weights and both moments to resume from, in bytes.
+    /// Weights and both moments to resume from, and of an arm with rounds the weights of a round's start, in bytes.
     pub state: usize,
 }
 
@@ -50,7 +50,9 @@ pub fn estimate(plan: &Plan, side: usize, of: impl Fn(usize) -> Weights) -> Esti
         all.state = all.state.max(2 * weights.state);
         one_more = one_more.max(weights.checkpoint);
         let drawn = |purpose| plan.pictures(cell, purpose);
-        let before = drawn(Purpose::Negatives) + drawn(Purpose::Class);
+        let rounds = plan.round_starts(cell).len();
+        let own = rounds * drawn(Purpose::Own);
+        let before = drawn(Purpose::Negatives) + drawn(Purpose::Class) + own;
         let shown = (1 + after_0(plan, cell)) * drawn(Purpose::Validation)
             + (plan.rules.len() + 1) * drawn(Purpose::Test);
         // Pictures that the report shows are in the run folder too.
@@ -108,5 +110,16 @@ mod tests {
         let negatives = plan.pictures(&plan.cells[0], Purpose::Negatives);
         let pictures = 2 * (negatives + 2 * (4 * 2 + 2 * 3));
         assert_eq!(written.pictures, (pictures as f64 * 195.0) as usize);
+        // Two rounds of own pictures in place of the negatives, and the class.
+        let sets = [
+            &sets[1..],
+            &["recipe.preset=dreambooth_dpo", "recipe.negative_prompts=3"].map(String::from),
+        ]
+        .concat();
+        let (experiment, layers) = read(&file, &[], &sets).unwrap();
+        let plan = Plan::of(experiment, &layers).unwrap();
+        let drawn = 200 + 2 * 3 * 4 + 2 * ((1 + after_0(&plan, &plan.cells[0])) * 2 + 2 * 3);
+        let written = estimate(&plan, 10, |_| weights);
+        assert_eq!(written.pictures, 2 * (drawn as f64 * 195.0) as usize);
     }
 }

@@ -118,8 +118,10 @@ pub fn estimate(
     let parameters = sizes.unet.parameters();
     let side = sizes.size / sizes.factor.max(1);
     let pass = sizes.unet.activations(side, side);
-    let rows = arm.recipe.passes().trainable * arm.training.batch
-        / arm.training.gradient_accumulation.max(1);
+    let passes = [arm.recipe.passes(), arm.recipe.round_passes()].map(|p| p.trainable);
+    let rows =
+        passes[0].max(passes[1]) * arm.training.batch / arm.training.gradient_accumulation.max(1);
+    let copies = if arm.recipe.rounds > 0 { trained } else { 0 };
     let per_row = if recomputes(arm, parameters) {
         pass.kept + 2 * pass.largest
     } else {
@@ -145,8 +147,13 @@ pub fn estimate(
         ("trained weights", F32 * trained),
         (
             "their casts to bf16",
-            if number < F32 { number * trained } else { 0 },
+            if number < F32 {
+                number * (trained + copies)
+            } else {
+                0
+            },
         ),
+        ("their copy of a round's start", F32 * copies),
         ("moments", 2 * F32 * trained),
         (
             "their variants",

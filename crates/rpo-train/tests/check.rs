@@ -136,3 +136,39 @@ fn what_is_odd_about_photos_is_told() {
         "{said}"
     );
 }
+
+#[test]
+fn rounds_are_in_plan_memory_and_disk() {
+    let check = |rounds: &str| {
+        let sets = [
+            "recipe.preset=dreambooth_dpo",
+            rounds,
+            "recipe.l_pref_weight=1",
+        ];
+        let sets = sets.iter().flat_map(|set| ["--set", *set]);
+        let output = program(&[&["check", "quickstart"], &sets.collect::<Vec<_>>()[..]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let with = check("recipe.rounds=2");
+    for words in [
+        "dreambooth_dpo",
+        "rounds of 32 own pictures after steps ",
+        "their copy of a round's start",
+    ] {
+        assert!(with.contains(words), "no `{words}` in {with}");
+    }
+    let without = check("recipe.rounds=0");
+    assert!(
+        !without.contains("own pictures") && !without.contains("copy of a round"),
+        "{without}"
+    );
+    let forwards = |said: &str| -> f64 {
+        let at = said.split("at most ").last().expect("a cost");
+        at.split(' ')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .expect("a number")
+    };
+    assert_ne!(forwards(&with), forwards(&without));
+}

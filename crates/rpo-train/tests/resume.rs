@@ -115,9 +115,49 @@ fn nor_with_reward_guidance() {
     kill(3, &sets, "learned_embeds.safetensors");
 }
 
+/// Rounds of preferences: the frozen model of a round comes back with the state, its pictures from the cache.
+#[test]
+fn nor_within_rounds() {
+    let sets = [
+        "recipe.preset=\"dreambooth_dpo\"",
+        "recipe.class_pictures=2",
+        "recipe.negative_prompts=3",
+        "recipe.angle=[0, 90]",
+        "recipe.rounds_from=0.3",
+        "training.save_minutes=0.001",
+        "training.learning_rate=1e-4",
+    ];
+    kill(8, &sets, "diffusion_pytorch_model.safetensors");
+}
+
+/// As before, with adapters, one round from the first step on, and no cache after a kill: its pictures are drawn again.
+#[test]
+fn nor_within_rounds_whose_pictures_are_lost() {
+    let sets = [
+        "recipe.preset=\"dreambooth_dpo\"",
+        "recipe.prior_weight=0",
+        "recipe.negative_prompts=2",
+        "recipe.angle=[0, 90]",
+        "recipe.rounds=1",
+        "recipe.rounds_from=0",
+        "lora.rank=2",
+        "lora.dropout=0.2",
+        "training.save_minutes=0.0001",
+        "training.learning_rate=1e-3",
+    ];
+    kill_and(4, &sets, "pytorch_lora_weights.safetensors", |out| {
+        std::fs::remove_dir_all(out.join("cache")).unwrap_or_default();
+    });
+}
+
 /// Kills runs `most` times in total, over as many runs as needed, and compares every one that ends; `weights` are the names of
 /// files that must be among the results.
 fn kill(most: usize, sets: &[&str], weights: &str) {
+    kill_and(most, sets, weights, |_| {});
+}
+
+/// As [`kill`], with something done to the run's parent folder after every kill.
+fn kill_and(most: usize, sets: &[&str], weights: &str, after: impl Fn(&Path)) {
     let folder = tempfile::tempdir().expect("a folder");
     let alone = folder.path().join("alone");
     let begin = Instant::now();
@@ -151,6 +191,7 @@ fn kill(most: usize, sets: &[&str], weights: &str) {
             // SIGKILL: nothing is flushed, no handler runs.
             child.kill().expect("it can be killed");
             child.wait().expect("it is gone");
+            after(&out);
             kills += 1;
         }
     }

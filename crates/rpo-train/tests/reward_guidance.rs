@@ -230,7 +230,7 @@ lora = { rank = 2 }
     let plan = fs::read_to_string(home.path("run/plan.json")).unwrap();
     let plan: rpo_experiment::plan::Plan = serde_json::from_str(&plan).unwrap();
     let cell = &plan.cells[0];
-    let training = 2.0 * plan.step_cost(cell);
+    let training = 2.0 * plan.step_cost(cell, false);
     let [plain, led] = forwards[..] else {
         panic!("{costs}")
     };

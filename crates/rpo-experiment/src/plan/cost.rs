@@ -26,11 +26,25 @@ impl Plan {
         self.drawing_cost(1, reward) / self.evaluations as f64
     }
 
-    /// Cost of one gradient step of a cell.
-    pub fn step_cost(&self, cell: &Cell) -> f64 {
+    /// Cost of one gradient step of a cell, outside of rounds or in a round that has pairs.
+    pub fn step_cost(&self, cell: &Cell, in_round: bool) -> f64 {
         let arm = self.arm(cell);
-        let passes = arm.recipe.passes();
+        let passes = match in_round {
+            true => arm.recipe.round_passes(),
+            false => arm.recipe.passes(),
+        };
         ((3 * passes.trainable + passes.frozen) * arm.training.batch) as f64
+    }
+
+    /// The steps after which the rounds of a cell begin, in order; none without rounds.
+    pub fn round_starts(&self, cell: &Cell) -> Vec<usize> {
+        let arm = self.arm(cell);
+        arm.recipe.round_starts(arm.training.steps)
+    }
+
+    /// Cost of the pictures that a cell draws at the start of a round, without reward guidance.
+    pub fn round_cost(&self, cell: &Cell) -> f64 {
+        self.cost(self.pictures(cell, Purpose::Own))
     }
 
     /// Cost of scoring a step of a cell: its trained weights, and their variants after step 0.
@@ -43,10 +57,15 @@ impl Plan {
         self.own_cost(cell, candidates * self.pictures(cell, Purpose::Validation))
     }
 
-    /// Cost of a cell from the first step to `step`, including its validation.
+    /// Cost of a cell from the first step to `step`, including its validation, if every round has pairs.
     pub fn cost_until(&self, cell: &Cell, step: usize) -> f64 {
         let after = self.validations_until(cell, step) - 1;
-        step as f64 * self.step_cost(cell)
+        let starts = self.round_starts(cell);
+        let begun = starts.iter().filter(|start| **start < step).count() as f64;
+        let before = starts.first().map_or(step, |first| step.min(*first));
+        before as f64 * self.step_cost(cell, false)
+            + (step - before) as f64 * self.step_cost(cell, true)
+            + begun * self.round_cost(cell)
             + self.validation_cost(cell, 0)
             + after as f64 * self.validation_cost(cell, 1)
     }
@@ -141,6 +160,45 @@ mod tests {
         let plan = plan(&["training.steps=50", "validation.every=20"]);
         let scored = (0..=50).filter(|s| plan.validates(&plan.cells[0], *s));
         assert_eq!(scored.collect::<Vec<_>>(), [0, 20, 40, 50]);
+    }
+
+    #[test]
+    fn rounds_cost_their_pictures_and_their_own_passes() {
+        let plan = plan(&[
+            "recipe.preset=\"dreambooth_dpo\"",
+            "recipe.rounds=3",
+            "recipe.rounds_from=0.3",
+            "recipe.negative_prompts=2",
+            "training.steps=11",
+            "training.batch=2",
+            "validation.every=100",
+        ]);
+        let cell = &plan.cells[0];
+        // ⌈3.3⌉ steps before, seven in three rounds.
+        assert_eq!(plan.round_starts(cell), [4, 6, 8]);
+        // References and class, trained; then winners and losers, by both networks.
+        assert_eq!(
+            (plan.step_cost(cell, false), plan.step_cost(cell, true)),
+            (12.0, 16.0)
+        );
+        let (pictures, scored) = (plan.cost(2 * 4), plan.validation_cost(cell, 0));
+        for (step, plain, in_round, begun) in [
+            (0, 0, 0, 0),
+            (4, 4, 0, 0),
+            (5, 4, 1, 1),
+            (6, 4, 2, 1),
+            (7, 4, 3, 2),
+            (10, 4, 6, 3),
+        ] {
+            let expected = f64::from(12 * plain + 16 * in_round) + f64::from(begun) * pictures;
+            assert_eq!(plan.cost_until(cell, step), expected + scored, "{step}");
+        }
+        let before = plan.preparation_cost(cell);
+        assert_eq!(
+            before,
+            plan.cost(200),
+            "the class alone is drawn by the base"
+        );
     }
 
     #[test]

@@ -28,3 +28,12 @@ pub fn class_pictures(recipe: &Recipe) -> usize {
         0
     }
 }
+
+/// Pictures per training prompt that the trained model draws in a round; 0 without rounds.
+pub fn own_per_prompt(recipe: &Recipe) -> usize {
+    if recipe.rounds > 0 {
+        recipe.negatives_per_prompt
+    } else {
+        0
+    }
+}

@@ -28,7 +28,7 @@ use std::collections::hash_map::Entry;
 
 pub use cell::{Cell, folder_name};
 pub use class_folders::ClassFolder;
-pub use counts::{class_pictures, negatives_per_prompt};
+pub use counts::{class_pictures, negatives_per_prompt, own_per_prompt};
 pub use folders::{SubjectFolder, subject_folders};
 pub use planned::PlannedSubject;
 pub use rows::{Row, STEP_0};

@@ -1,6 +1,6 @@
 //! Shots: the pictures that a cell draws, each with its prompt, the texts that scorers read and the names of its noise.
 
-use super::counts::{class_pictures, negatives_per_prompt};
+use super::counts::{class_pictures, negatives_per_prompt, own_per_prompt};
 use super::{Cell, Plan};
 use crate::fields::RewardText;
 use rpo_data::prompts::fill;
@@ -13,6 +13,8 @@ pub enum Purpose {
     Negatives,
     /// The base model's pictures of the class, for prior preservation.
     Class,
+    /// The trained model's pictures of the training prompts at the start of a round, both sides of its preference pairs.
+    Own,
     /// Pictures whose reward chooses the checkpoint.
     Validation,
     /// Pictures that results are computed from.
@@ -25,6 +27,7 @@ impl Purpose {
         match self {
             Self::Negatives => "negatives",
             Self::Class => "class",
+            Self::Own => "own",
             Self::Validation => "validation",
             Self::Test => "test",
         }
@@ -49,12 +52,12 @@ pub struct Shot {
 }
 
 impl Plan {
-    /// The templates of a cell's pictures: training prompts for negatives, held-out ones for validation unless the recipe
+    /// The templates of a cell's pictures: training prompts for negatives and own pictures, held-out ones for validation unless the recipe
     /// says otherwise. Class pictures have no template.
     pub fn templates(&self, cell: &Cell, purpose: Purpose) -> &[String] {
         let prompts = &self.subject(cell).prompts;
         match purpose {
-            Purpose::Negatives => match self.arm(cell).recipe.negative_prompts {
+            Purpose::Negatives | Purpose::Own => match self.arm(cell).recipe.negative_prompts {
                 0 => &prompts.train,
                 n => &prompts.train[..n.min(prompts.train.len())],
             },
@@ -76,9 +79,8 @@ impl Plan {
         let kinds = match (purpose, self.arm(cell).recipe.validation_prompts) {
             (Purpose::Class, _) => return Vec::new(),
             (Purpose::Test, _) => &kinds.test,
-            (Purpose::Negatives, _) | (Purpose::Validation, ValidationPrompts::Training) => {
-                &kinds.train
-            }
+            (Purpose::Negatives | Purpose::Own, _)
+            | (Purpose::Validation, ValidationPrompts::Training) => &kinds.train,
             (Purpose::Validation, ValidationPrompts::Validation) => &kinds.validation,
         };
         let count = self.templates(cell, purpose).len();
@@ -113,6 +115,7 @@ impl Plan {
             Purpose::Negatives => negatives_per_prompt(&self.arm(cell).recipe),
             Purpose::Class if self.subject(cell).class_pictures.is_some() => 0,
             Purpose::Class => class_pictures(&self.arm(cell).recipe),
+            Purpose::Own => own_per_prompt(&self.arm(cell).recipe),
             Purpose::Validation => self.experiment.validation.pictures_per_prompt,
             Purpose::Test => self.experiment.test.pictures_per_prompt,
         }
@@ -159,7 +162,8 @@ impl Plan {
         templates.map(|t| fill(t, token, &subject.class)).collect()
     }
 
-    /// The pictures that a cell draws for `purpose`, by prompt. `step` is used where noise is fresh at every validation.
+    /// The pictures that a cell draws for `purpose`, by prompt. `step` is used where noise is fresh: at the start of every round, and
+    /// at every validation where the recipe says so.
     pub fn shots(&self, cell: &Cell, purpose: Purpose, step: usize) -> Vec<Shot> {
         let (subject, each) = (self.subject(cell), self.each(cell, purpose));
         let shot = |prompt: String, texts: [String; 2], names: Vec<String>| {
@@ -181,8 +185,11 @@ impl Plan {
             };
             return (0..each).map(of).collect();
         }
-        let fresh = purpose == Purpose::Validation
-            && self.arm(cell).recipe.validation_noise == ValidationNoise::Fresh;
+        let fresh = match purpose {
+            Purpose::Own => true,
+            Purpose::Validation => self.arm(cell).recipe.validation_noise == ValidationNoise::Fresh,
+            _ => false,
+        };
         // Negatives depend on the class only: subjects of one class share them.
         let of = match purpose {
             Purpose::Negatives => &subject.class,
@@ -256,6 +263,7 @@ mod tests {
         for purpose in [
             Purpose::Negatives,
             Purpose::Class,
+            Purpose::Own,
             Purpose::Validation,
             Purpose::Test,
         ] {
@@ -265,5 +273,29 @@ mod tests {
         assert_eq!(plan.pictures(cell, Purpose::Negatives), 0);
         assert_eq!(plan.pictures(cell, Purpose::Class), 200);
         assert_eq!(plan.templates(cell, Purpose::Validation).len(), 3);
+        assert_eq!(plan.pictures(cell, Purpose::Own), 0);
+    }
+
+    #[test]
+    fn every_round_draws_the_training_prompts_anew() {
+        let plan = plan(&[
+            "recipe.preset=\"dreambooth_dpo\"",
+            "recipe.negative_prompts=3",
+        ]);
+        let cell = &plan.cells[0];
+        let [first, second] = [10, 15].map(|step| plan.shots(cell, Purpose::Own, step));
+        assert_eq!(first.len(), plan.pictures(cell, Purpose::Own));
+        assert_eq!(
+            (first.len(), plan.pictures(cell, Purpose::Negatives)),
+            (12, 0)
+        );
+        for (a, b) in first.iter().zip(&second) {
+            assert_eq!((&a.prompt, &a.reward_text), (&b.prompt, &b.reward_text));
+            assert!(a.names != b.names && a.names[0] == cell_subject(&plan));
+        }
+    }
+
+    fn cell_subject(plan: &Plan) -> String {
+        plan.subject(&plan.cells[0]).name.clone()
     }
 }

@@ -23,6 +23,8 @@ pub const MOMENTS: &str = "adamw.safetensors";
 
 /// The file of the moving averages of the trained tensors in a state, if they are candidates.
 pub const AVERAGES: &str = "ema.safetensors";
+/// The file of the same tensors as they were at the start of a round, in a state within it: the round's frozen model.
+pub const FROZEN: &str = "frozen.safetensors";
 
 /// The folder of the state to resume from.
 const STATE: &str = "state";
@@ -65,7 +67,7 @@ impl Folder {
     /// The file of the moving averages of the trained tensors in a state, if they are candidates.
     pub const AVERAGES: &str = "ema.safetensors";
 
-    /// The folder of the state of `step`: [`WEIGHTS`] and [`MOMENTS`], and [`AVERAGES`] where there are.
+    /// The folder of the state of `step`: [`WEIGHTS`] and [`MOMENTS`], [`AVERAGES`] where there are, within a round [`FROZEN`].
     pub fn state(&self, step: usize) -> PathBuf {
         self.0.join(STATE).join(Candidate::from(step).folder())
     }
@@ -237,7 +239,7 @@ impl Folder {
 
     fn keep_state(&self, step: Option<usize>) -> Result<()> {
         let keep = step.into_iter().map(Candidate::from).collect();
-        let files = [WEIGHTS, MOMENTS, AVERAGES, SUMS];
+        let files = [WEIGHTS, MOMENTS, AVERAGES, FROZEN, SUMS];
         step_folders::keep(&self.0.join(STATE), &keep, &files)
     }
 

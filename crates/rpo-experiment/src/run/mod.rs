@@ -20,9 +20,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use choice::{Choices, choices, chosen_candidates, is_trained};
-pub use folder::{AVERAGES, Folder, MOMENTS, TrainedInfo, WEIGHTS};
+pub use folder::{AVERAGES, FROZEN, Folder, MOMENTS, TrainedInfo, WEIGHTS};
 pub use life::{Ended, Failure, Life, MOST_FAILURES};
-pub use record::{Latest, Record, validations};
+pub use record::{Latest, Record, steps_without_pairs, validations};
 pub use so_far::SoFar;
 pub use test::{PictureResult, StepResult};
 pub use tested::Tested;

@@ -23,6 +23,17 @@ pub enum Record {
         /// Global gradient norm before clipping.
         grad_norm: f64,
     },
+    /// The start of a round of preferences between the trained model's own pictures.
+    Round {
+        /// Steps taken by the model that drew them.
+        step: usize,
+        /// Which round, from 1.
+        round: usize,
+        /// Pairs of pictures of one prompt.
+        pairs: usize,
+        /// Those that are kept: of 0 the round trains as the steps before the first one.
+        kept: usize,
+    },
     /// The scores of a checkpoint on the validation prompts.
     Validation {
         /// Which weights.
@@ -45,6 +56,12 @@ enum Line {
         l_pref: Option<f64>,
         loss: f64,
         grad_norm: f64,
+    },
+    Round {
+        step: usize,
+        round: usize,
+        pairs: usize,
+        kept: usize,
     },
     Validation {
         step: usize,
@@ -74,6 +91,17 @@ impl From<Line> for Record {
                     grad_norm,
                 }
             }
+            Line::Round {
+                step,
+                round,
+                pairs,
+                kept,
+            } => Self::Round {
+                step,
+                round,
+                pairs,
+                kept,
+            },
             Line::Validation {
                 step,
                 variant,
@@ -109,14 +137,52 @@ pub fn validations(records: &[Record]) -> Vec<Validation> {
                 candidate: *candidate,
                 scores: scores.clone(),
             }),
-            Record::Step { .. } => None,
+            Record::Step { .. } | Record::Round { .. } => None,
         })
         .collect()
 }
 
+/// Steps that were taken in rounds without a pair.
+pub fn steps_without_pairs(records: &[Record]) -> usize {
+    let (mut steps, mut empty) = (0, false);
+    for record in records {
+        match record {
+            Record::Round { kept, .. } => empty = *kept == 0,
+            Record::Step { .. } => steps += usize::from(empty),
+            Record::Validation { .. } => {}
+        }
+    }
+    steps
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Record;
+    use super::{Record, steps_without_pairs};
+
+    #[test]
+    fn rounds_are_read_and_those_without_pairs_counted() {
+        let step =
+            |n| format!(r#"{{"kind":"step","step":{n},"terms":{{}},"loss":1.0,"grad_norm":1.0}}"#);
+        let round =
+            |n, kept| format!(r#"{{"kind":"round","step":{n},"round":1,"pairs":6,"kept":{kept}}}"#);
+        let lines = [
+            step(1),
+            round(1, 0),
+            step(2),
+            step(3),
+            round(3, 2),
+            step(4),
+            round(4, 0),
+            step(5),
+        ];
+        let records: Vec<Record> = lines
+            .iter()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
+        assert_eq!(steps_without_pairs(&records), 3);
+        assert_eq!(serde_json::to_string(&records[1]).unwrap(), lines[1]);
+        assert_eq!(steps_without_pairs(&records[..1]), 0);
+    }
 
     #[test]
     fn lines_of_0_1_0_are_read() {

@@ -16,6 +16,8 @@ pub enum Preset {
     OfficialSdxl,
     /// [`Recipe::dreambooth`].
     Dreambooth,
+    /// [`Recipe::dreambooth_dpo`].
+    DreamboothDpo,
     /// [`Recipe::dpo`].
     Dpo,
     /// [`Recipe::dco`].
@@ -43,6 +45,7 @@ impl Preset {
         Preset::Official,
         Preset::OfficialSdxl,
         Preset::Dreambooth,
+        Preset::DreamboothDpo,
         Preset::Dpo,
         Preset::Dco,
         Preset::TextualInversion,
@@ -62,6 +65,7 @@ impl Preset {
             Preset::Official => Recipe::official(),
             Preset::OfficialSdxl => Recipe::official_sdxl(),
             Preset::Dreambooth => Recipe::dreambooth(),
+            Preset::DreamboothDpo => Recipe::dreambooth_dpo(),
             Preset::Dpo => Recipe::dpo(),
             Preset::Dco => Recipe::dco(),
             Preset::TextualInversion => Recipe::textual_inversion(),
@@ -82,6 +86,7 @@ impl Preset {
             Preset::Official => "official",
             Preset::OfficialSdxl => "official_sdxl",
             Preset::Dreambooth => "dreambooth",
+            Preset::DreamboothDpo => "dreambooth_dpo",
             Preset::Dpo => "dpo",
             Preset::Dco => "dco",
             Preset::TextualInversion => "textual_inversion",

@@ -3,6 +3,7 @@
 use super::finished::AllFinished;
 use crate::table::{Beside, Cost};
 use rpo_experiment::plan::{Plan, Purpose};
+use rpo_experiment::run::{Record, steps_without_pairs};
 
 /// Costs of the arms of which a training is finished, and the file's published rows.
 pub(super) fn beside(plan: &Plan, finished: &AllFinished) -> Beside {
@@ -31,6 +32,12 @@ fn cost(plan: &Plan, finished: &AllFinished, index: usize) -> Option<Cost> {
             .last()
             .map_or(0, |last| last.step)
     };
+    let of_rounds = |records: &[Record]| {
+        let rounds = records.iter().filter(|r| matches!(r, Record::Round { .. }));
+        rounds.count()
+    };
+    let rounds = cells.iter().map(|c| of_rounds(&c.tested.records)).max();
+    let rounds = rounds.unwrap_or(0);
     let trained = cells.iter().find_map(|finished| finished.folder.trained());
     Some(Cost {
         arm: arm.name.clone(),
@@ -38,10 +45,14 @@ fn cost(plan: &Plan, finished: &AllFinished, index: usize) -> Option<Cost> {
         trains: arm.what(),
         iterations: arm.training.steps,
         steps: mean(&|i| steps(i) as f64),
-        pictures: plan.pictures(first, Purpose::Negatives) + plan.pictures(first, Purpose::Class),
+        pictures: plan.pictures(first, Purpose::Negatives)
+            + plan.pictures(first, Purpose::Class)
+            + rounds * plan.pictures(first, Purpose::Own),
         forwards: mean(&|i| {
             let cell = cells[i].cell;
-            plan.preparation_cost(cell) + plan.cost_until(cell, steps(i))
+            let saved = plan.step_cost(cell, true) - plan.step_cost(cell, false);
+            let without = steps_without_pairs(&cells[i].tested.records) as f64;
+            plan.preparation_cost(cell) + plan.cost_until(cell, steps(i)) - without * saved
         }),
         seconds: Some(mean(&|i| {
             let times = cells[i].folder.times();

@@ -70,6 +70,9 @@ impl<'a> Teller<'a> {
                 all.extend(terms.iter().map(of));
                 (*step, all)
             }
+            Record::Round { step, kept, .. } => {
+                (*step, vec![number("training/kept_pairs", *kept as f64)])
+            }
             Record::Validation { candidate, scores } => {
                 self.scored.push(Validation {
                     candidate: *candidate,

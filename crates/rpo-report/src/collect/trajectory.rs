@@ -8,6 +8,7 @@ use rpo_experiment::plan::{Plan, Purpose};
 use rpo_experiment::run::Record;
 use rpo_reward::mean_reward;
 use rpo_reward::select::{Kind, gain_over_first};
+use std::collections::BTreeSet;
 
 /// Pictures per validation in the strip.
 pub(super) const STRIP: usize = 3;
@@ -131,7 +132,7 @@ fn curve(records: &[Record]) -> Vec<TrainingPoint> {
                 loss: *loss,
                 grad_norm: *grad_norm,
             }),
-            Record::Validation { .. } => None,
+            Record::Round { .. } | Record::Validation { .. } => None,
         })
         .collect();
     points
@@ -140,10 +141,15 @@ fn curve(records: &[Record]) -> Vec<TrainingPoint> {
             let mean = |f: &dyn Fn(&TrainingPoint) -> f64| {
                 chunk.iter().map(f).sum::<f64>() / chunk.len() as f64
             };
-            let names = chunk[0].terms.keys();
-            let terms = names.map(|name| {
-                let of = |p: &TrainingPoint| p.terms.get(name).copied().unwrap_or(0.0);
-                (name.clone(), mean(&of))
+            // Steps outside of rounds and in them have other terms.
+            let names: BTreeSet<&String> = chunk.iter().flat_map(|p| p.terms.keys()).collect();
+            let terms = names.into_iter().map(|name| {
+                let of: Vec<f64> = chunk
+                    .iter()
+                    .filter_map(|p| p.terms.get(name))
+                    .copied()
+                    .collect();
+                (name.clone(), of.iter().sum::<f64>() / of.len() as f64)
             });
             TrainingPoint {
                 step: chunk[chunk.len() - 1].step,

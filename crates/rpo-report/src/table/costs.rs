@@ -16,7 +16,7 @@ pub struct Cost {
     pub iterations: usize,
     /// Gradient steps that were taken.
     pub steps: f64,
-    /// Pictures that the base model draws before the first step: negatives and class pictures.
+    /// Pictures to train on that are drawn: negatives and class pictures by the base model, those of rounds by the trained one.
     pub pictures: usize,
     /// U-Net forwards of these pictures, of training (a backward counts as two) and validation.
     pub forwards: f64,

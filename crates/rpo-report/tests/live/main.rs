@@ -55,6 +55,9 @@ fn wanted(run: &Trained) -> BTreeMap<(String, u64), f64> {
                 ];
                 (step, all)
             }
+            Record::Round { step, kept, .. } => {
+                (step, vec![("training/kept_pairs".to_owned(), kept as f64)])
+            }
             Record::Validation { candidate, scores } => {
                 let step = candidate.step;
                 let mean = |of: &dyn Fn(f64, f64) -> f64| {

@@ -7,6 +7,7 @@ use super::masks;
 use super::network::Network as Drawn;
 use super::prompted::Prompted;
 use super::setup::Setup;
+use crate::files;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
 use candle_core::Tensor;
@@ -20,7 +21,7 @@ use rpo_data::{picture, random};
 use rpo_diffusion::Posterior;
 use rpo_eval::reward::RefFeatures;
 use rpo_experiment::plan::{Cell, Purpose};
-use rpo_experiment::run::Phase;
+use rpo_experiment::run::{Folder, Phase};
 use rpo_pref::recipe::Augment;
 use rpo_pref::terms::{Network, Rows};
 use rpo_pref::{Pair, PairSampler, Recipe, labels};
@@ -63,6 +64,25 @@ pub struct TrainingSet {
     pub class_texts: Vec<u32>,
     /// Rewards of both sides of a pair; `None` where the recipe has no preference loss.
     pub preference: Option<Preference>,
+}
+
+impl TrainingSet {
+    /// Writes references and a few negatives into a trajectory's folder, for the report.
+    ///
+    /// # Errors
+    /// I/O errors, by path.
+    pub fn save_pictures(&self, folder: &Folder) -> Result<()> {
+        for (i, reference) in self.references.iter().enumerate() {
+            let path = folder.0.join(format!("references/{i:02}.png"));
+            files::write_png(&path, reference)?;
+        }
+        let first_of_each = self.negatives.iter().step_by(self.per_prompt.max(1));
+        for (i, negative) in first_of_each.enumerate() {
+            let path = folder.0.join(format!("negatives/{i:02}.png"));
+            files::write_png(&path, negative)?;
+        }
+        Ok(())
+    }
 }
 
 /// Rewards of references and negatives, from which labels come.

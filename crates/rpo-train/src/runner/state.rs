@@ -1,12 +1,13 @@
 //! The state a trajectory resumes from after an interruption: weights, moments, and averages of the weights where they are candidates.
 
 use anyhow::{Context, Result};
-use rpo_experiment::run::{AVERAGES, Folder, Latest, MOMENTS, WEIGHTS};
+use rpo_experiment::run::{AVERAGES, FROZEN, Folder, Latest, MOMENTS, WEIGHTS};
 use rpo_files::{AtPath, check_sums, write_sums};
 use rpo_nn::optim::AdamW;
 use rpo_nn::weights::Params;
 
-/// Saves weights, moments and averages, then points `latest.json` at them, then removes older states.
+/// Saves weights, moments and averages, within a round the weights of its `frozen` model too, then points `latest.json` at them, then
+/// removes older states.
 ///
 /// # Errors
 /// I/O errors; the older state then stays valid.
@@ -15,6 +16,7 @@ pub(super) fn save(
     step: usize,
     params: &Params,
     averages: Option<&Params>,
+    frozen: Option<&Params>,
     optimizer: &AdamW,
     done: bool,
 ) -> Result<()> {
@@ -27,6 +29,10 @@ pub(super) fn save(
         if let Some(averages) = averages {
             averages.save(&state.join(AVERAGES))?;
             files.push(AVERAGES);
+        }
+        if let Some(frozen) = frozen {
+            frozen.save(&state.join(FROZEN))?;
+            files.push(FROZEN);
         }
         write_sums(&state, &files)?;
     }

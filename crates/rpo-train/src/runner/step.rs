@@ -226,7 +226,8 @@ struct Drawn {
     mask: Option<Tensor>,
 }
 
-fn noise_like(x: &Tensor, rng: &mut ChaCha8Rng) -> Result<Tensor> {
+/// Noise of the shape of `x`.
+pub(super) fn noise_like(x: &Tensor, rng: &mut ChaCha8Rng) -> Result<Tensor> {
     Ok(Tensor::from_vec(
         random::normal(rng, x.elem_count()),
         x.shape(),
@@ -239,7 +240,7 @@ fn select(x: &Tensor, index: &[u32]) -> Result<Tensor> {
 }
 
 /// Latents of some pictures: the posterior's mean, or a sample of it.
-fn take(
+pub(super) fn take(
     posterior: &Posterior,
     index: &[u32],
     latent: Latent,

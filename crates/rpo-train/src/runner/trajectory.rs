@@ -2,9 +2,11 @@
 
 use super::draw::Drawer;
 use super::events::Events;
+use super::held::Held;
 use super::network::Network;
 use super::objective::{Objective, Reading};
 use super::prepare::{TrainingSet, prepare};
+use super::rounds::Rounds;
 use super::settings;
 use super::setup::Setup;
 use super::state;
@@ -12,6 +14,7 @@ use super::step::Step;
 use super::trainable::Trained;
 use super::validator::Validator;
 use super::variants::Variants;
+use super::winners::winners;
 use super::{card, checkpoint};
 use crate::files;
 use crate::interrupt;
@@ -27,9 +30,9 @@ use rpo_experiment::{TrainedPart, TrainingArm};
 use rpo_files::AtPath;
 use rpo_files::failure::Interrupted;
 use rpo_nn::optim::{self, AdamW};
-use rpo_reward::select::{self, Validation};
+use rpo_reward::select::Validation;
 use rpo_reward::{Candidate, Variant};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Trains a cell to its end; resumes if an earlier start was interrupted.
@@ -65,10 +68,11 @@ pub(super) fn train(setup: &Setup, cell: &Cell, run: &Run, progress: &mut Progre
                 (0..n).map(|_| random::unit(&mut stream)).collect()
             })?,
         objective: arm.recipe.objective(),
+        of_rounds: arm.recipe.round_objective(),
     };
     std::fs::create_dir_all(&folder.0).writing(&folder.0)?;
     let set = prepare(setup, &training.drawer, &training.base, cell, progress)?;
-    training.save_pictures(&set)?;
+    set.save_pictures(folder)?;
     training.run(&set, run, progress)
 }
 
@@ -82,6 +86,7 @@ struct Training<'a> {
     base: Network,
     trained: Box<dyn Trained>,
     objective: rpo_pref::terms::Objective,
+    of_rounds: rpo_pref::terms::Objective,
 }
 
 impl Training<'_> {
@@ -95,14 +100,19 @@ impl Training<'_> {
         let mut optimizer = AdamW::new(settings::adamw(&self.arm.training), params.vars())?;
         optimizer.set_starts(|tensor| self.first_step(tensor).saturating_sub(1) as u64);
         let candidates = &self.setup.experiment.candidates;
-        let mut variants = Variants::new(&*self.trained, self.setup.variants(), candidates.ema)?;
+        let variants = Variants::new(&*self.trained, self.setup.variants(), candidates.ema)?;
         let mut records = Vec::new();
         let mut scored: Vec<Validation> = Vec::new();
         let (mut first, mut trained) = (0, 0);
+        let mut held = Held {
+            optimizer,
+            variants,
+            rounds: Rounds::new(self.setup, self.cell),
+        };
         match self.folder.latest()? {
             Some(latest) => {
-                state::load(self.folder, &latest, params, &mut optimizer)?;
-                variants.load(&self.folder.state(latest.step))?;
+                state::load(self.folder, &latest, params, &mut held.optimizer)?;
+                held.variants.load(&self.folder.state(latest.step))?;
                 records = self.folder.records()?;
                 scored = validations(&records);
                 trained = latest.step;
@@ -116,7 +126,10 @@ impl Training<'_> {
                     true => self.setup.validation_cost(self.cell, trained),
                     false => 0.0,
                 };
-                progress.advance(done - ahead, true, &self.cell.id);
+                let again =
+                    held.rounds
+                        .resume(trained, self.folder, set, &self.drawer, progress)?;
+                progress.advance(done - ahead - again, true, &self.cell.id);
             }
             None => self.folder.cut(0)?,
         }
@@ -128,12 +141,25 @@ impl Training<'_> {
         let save_after = save_after.ok().filter(|d| !d.is_zero());
         for step in first..=limit {
             if step > trained {
+                let before = step - 1;
+                let begun = held
+                    .rounds
+                    .begin(before, &*self.trained, set, &self.drawer, progress);
+                if begun.as_ref().is_err_and(|e| e.is::<Interrupted>()) && before > 0 {
+                    self.save(&mut pending, before, &held, progress)?;
+                    self.tell_saved(before, progress);
+                }
+                if let Some(record) = begun? {
+                    events.tell(&record, progress);
+                    pending.push(record);
+                }
                 let record = progress
-                    .timed(Phase::Training, |_| self.step(set, step, &mut optimizer))
+                    .timed(Phase::Training, |_| self.step(set, step, &mut held))
                     .with_context(|| format!("{}: step {step}", self.cell.id))?;
-                variants.step(step)?;
+                held.variants.step(step)?;
                 let note = format!("{} · step {step}/{limit}", self.cell.id);
-                progress.advance(self.setup.step_cost(self.cell), false, &note);
+                let in_round = held.rounds.current().is_some();
+                progress.advance(self.setup.step_cost(self.cell, in_round), false, &note);
                 events.tell(&record, progress);
                 pending.push(record);
             }
@@ -141,12 +167,13 @@ impl Training<'_> {
             if self.validates(step) {
                 events.flush(progress);
                 if step > 0 && due {
-                    self.save(&mut pending, step, &optimizer, &variants, progress)?;
+                    self.save(&mut pending, step, &held, progress)?;
                 }
-                let new =
-                    progress.timed(Phase::Validation, |p| self.score(set, step, &variants, p));
+                let new = progress.timed(Phase::Validation, |p| {
+                    self.score(set, step, &held.variants, p)
+                });
                 if new.as_ref().is_err_and(|e| e.is::<Interrupted>()) && step > 0 {
-                    self.save(&mut pending, step, &optimizer, &variants, progress)?;
+                    self.save(&mut pending, step, &held, progress)?;
                     self.tell_saved(step, progress);
                 }
                 let before = scored.len();
@@ -157,18 +184,12 @@ impl Training<'_> {
                 for at in (before..scored.len()).filter(|_| step > 0) {
                     let candidate = scored[at].candidate;
                     if keep.contains(&candidate) {
-                        variants.with(candidate.variant, || self.keep(&scored[..=at]))?;
+                        held.variants
+                            .with(candidate.variant, || self.keep(&scored[..=at]))?;
                     }
                 }
                 self.folder.append(&std::mem::take(&mut pending))?;
-                state::save(
-                    self.folder,
-                    step,
-                    params,
-                    variants.averages(),
-                    &optimizer,
-                    finished || step == limit,
-                )?;
+                held.save(self.folder, step, params, finished || step == limit)?;
                 // After the state: what is told of a validation never comes twice.
                 told.iter().for_each(|record| events.tell(record, progress));
                 events.flush(progress);
@@ -188,7 +209,7 @@ impl Training<'_> {
                     break;
                 }
             } else if interrupt::is_asked() || due {
-                self.save(&mut pending, step, &optimizer, &variants, progress)?;
+                self.save(&mut pending, step, &held, progress)?;
                 saved = Instant::now();
             }
             if interrupt::is_asked() {
@@ -209,13 +230,11 @@ impl Training<'_> {
         &self,
         pending: &mut Vec<Record>,
         step: usize,
-        optimizer: &AdamW,
-        variants: &Variants,
+        held: &Held,
         progress: &mut Progress,
     ) -> Result<()> {
         self.folder.append(&std::mem::take(pending))?;
-        let (params, averages) = (self.trained.params(), variants.averages());
-        state::save(self.folder, step, params, averages, optimizer, false)?;
+        held.save(self.folder, step, self.trained.params(), false)?;
         self.folder.write_times(&progress.taken())
     }
 
@@ -227,7 +246,7 @@ impl Training<'_> {
     }
 
     /// One gradient step; clipping by the global norm as the recipe says.
-    fn step(&self, set: &TrainingSet, step: usize, optimizer: &mut AdamW) -> Result<Record> {
+    fn step(&self, set: &TrainingSet, step: usize, held: &mut Held) -> Result<Record> {
         let names = [self.subject.name.as_str(), &step.to_string()];
         let mut rng = random::stream(self.cell.seed, "training", &names);
         let step_of = Step {
@@ -236,9 +255,22 @@ impl Training<'_> {
             arm: self.arm,
             size: self.setup.size,
         };
+        let own = match held.rounds.current() {
+            Some(round) => round.batch(self.arm, &self.setup.pipeline.schedule, &mut rng)?,
+            None => None,
+        };
+        let (batch, terms, base) = match own {
+            Some((batch, start)) => (batch, &self.of_rounds, start),
+            None => {
+                let mut flips = random::stream(self.cell.seed, "flips", &names);
+                let mut augment = random::stream(self.cell.seed, "augment", &names);
+                let batch = step_of.batch(&mut rng, &mut flips, &mut augment)?;
+                (batch, &self.objective, &self.base.unet)
+            }
+        };
         let theta = (self.trained.unet()).detaching_first_token(self.arm.recipe.detach_first_token);
         let objective = Objective {
-            terms: &self.objective,
+            terms,
             norm: self.arm.recipe.norm,
             theta: &theta,
             reading: self.trained.texts().map(|texts| Reading {
@@ -246,13 +278,10 @@ impl Training<'_> {
                 size: self.setup.size as usize,
             }),
             images: self.trained.image_adapter(),
-            base: &self.base.unet,
+            base,
             recompute: memory::recomputes(self.arm, self.setup.pipeline.unet_params.parameters()),
         };
         let parts = self.arm.training.gradient_accumulation;
-        let mut flips = random::stream(self.cell.seed, "flips", &names);
-        let mut augment = random::stream(self.cell.seed, "augment", &names);
-        let batch = step_of.batch(&mut rng, &mut flips, &mut augment)?;
         let mut dropout = random::stream(self.cell.seed, "dropout", &names);
         self.trained.begin_step(dropout.next_u64());
         let (losses, grads) = objective.gradients(&batch, parts)?;
@@ -285,13 +314,15 @@ impl Training<'_> {
         }
         let clip = self.arm.recipe.clip_grad_norm;
         let scale = clip.map_or(1.0, |max| optim::clip_scale(grad_norm, max));
-        optimizer.set_lr(self.arm.training.rate(step));
-        optimizer.set_rates(|tensor| self.rate(tensor, step))?;
-        optimizer.step(&grads, scale)?;
+        held.optimizer.set_lr(self.arm.training.rate(step));
+        held.optimizer.set_rates(|tensor| self.rate(tensor, step))?;
+        held.optimizer.step(&grads, scale)?;
         self.trained.after_step()?;
         Ok(Record::Step {
             step,
-            terms: named(losses.terms),
+            terms: (losses.terms.into_iter())
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             loss,
             grad_norm,
         })
@@ -350,51 +381,9 @@ impl Training<'_> {
     fn keep(&self, scored: &[Validation]) -> Result<()> {
         checkpoint::save(self.setup, self.cell, &*self.trained, self.folder, scored)
     }
-
-    /// References and a few negatives, for the report.
-    fn save_pictures(&self, set: &TrainingSet) -> Result<()> {
-        for (i, reference) in set.references.iter().enumerate() {
-            files::write_png(
-                &self.folder.0.join(format!("references/{i:02}.png")),
-                reference,
-            )?;
-        }
-        for (i, negative) in set
-            .negatives
-            .iter()
-            .step_by(set.per_prompt.max(1))
-            .enumerate()
-        {
-            files::write_png(
-                &self.folder.0.join(format!("negatives/{i:02}.png")),
-                negative,
-            )?;
-        }
-        Ok(())
-    }
-}
-
-fn named(terms: BTreeMap<&'static str, f64>) -> BTreeMap<String, f64> {
-    let own = |(name, value): (&str, f64)| (name.to_owned(), value);
-    terms.into_iter().map(own).collect()
 }
 
 fn record(validation: &Validation) -> Record {
     let Validation { candidate, scores } = validation.clone();
     Record::Validation { candidate, scores }
-}
-
-/// What is kept, and whether every rule has stopped.
-fn winners(
-    setup: &Setup,
-    scored: &[Validation],
-    limit_reached: bool,
-) -> Result<(BTreeSet<Candidate>, bool)> {
-    let kept = select::kept(&setup.rules, scored, limit_reached)?;
-    let mut finished = true;
-    for rule in &setup.rules {
-        finished &= select::decide(rule, scored, limit_reached)?.finished;
-    }
-    let kept = kept.iter().map(|i| scored[*i].candidate).collect();
-    Ok((kept, finished))
 }

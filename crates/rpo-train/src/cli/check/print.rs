@@ -106,9 +106,22 @@ pub(super) fn print(
             [part] => say!("           {} alone: {}", part.words(), count(trained)),
             _ => say!("           {}: {}", arm.what(), count(trained)),
         }
+        let starts = arm.recipe.round_starts(arm.training.steps);
+        if let Some(cell) = cells.iter().find(|cell| plan.arm(cell).name == arm.name)
+            && !starts.is_empty()
+        {
+            let starts: Vec<String> = starts.iter().map(usize::to_string).collect();
+            say!(
+                "           rounds of {} own pictures after steps {}",
+                plan.pictures(cell, Purpose::Own),
+                starts.join(", ")
+            );
+        }
         weights.push(disk::Weights {
             checkpoint: 4 * trainable.stored(shapes)? * trainable.forms(),
-            state: (3 + usize::from(e.candidates.ema > 0.0)) * 4 * trained,
+            state: (3 + usize::from(e.candidates.ema > 0.0) + usize::from(arm.recipe.rounds > 0))
+                * 4
+                * trained,
         });
         let estimate = memory::estimate(plan, arm, trained, sizes, Memory::Host);
         say!("memory     {}", estimate.describe());
@@ -160,7 +173,10 @@ pub(super) fn print(
     let total = plan.total_cost();
     let validation: f64 = cells
         .iter()
-        .map(|c| plan.training_cost(c) - limit(c.arm) as f64 * plan.step_cost(c))
+        .map(|c| {
+            let after = plan.validations_until(c, limit(c.arm)) - 1;
+            plan.validation_cost(c, 0) + after as f64 * plan.validation_cost(c, 1)
+        })
         .sum();
     say!(
         "cost       at most {total:.0} U-Net forwards, {:.0} % of them in validation",

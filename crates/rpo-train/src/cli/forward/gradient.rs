@@ -122,6 +122,7 @@ fn batch(inputs: &Inputs, schedule: &NoiseSchedule, terms: &terms::Objective) ->
             Rows::Class => ("class", "class"),
             Rows::Plain => ("ref", "plain"),
             Rows::WithoutImage => ("ref", "ref"),
+            Rows::Preferred => ("win", "gen"),
         };
         batch.rows.insert(wanted, rows(side, text)?);
         if wanted == Rows::Generated {
