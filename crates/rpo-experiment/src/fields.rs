@@ -61,9 +61,9 @@ pub struct Experiment {
     /// The image adapter, where `train.parts` has `image_adapter`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_adapter: Option<ImageAdapter>,
-    /// The recipe: `preset` names one (`paper`, `official`, `official_sdxl`, `dreambooth`, `dreambooth_dpo`, `dpo`, `dco`,
-    /// `textual_inversion`, `custom_diffusion`, `lora_dreambooth`, `disenbooth`, `pivotal`, `rpo_lora`, `ours`), every other key replaces one of its
-    /// values.
+    /// The recipe: `preset` names one (`paper`, `official`, `official_sdxl`, `dreambooth`, `dreambooth_dpo`, `dpo`, `dco`, `ours`,
+    /// `textual_inversion`, `custom_diffusion`, `lora_dreambooth`, `disenbooth`, `pivotal`, `rpo_lora`), every other key replaces one of
+    /// its values.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub recipe: toml::Table,
     /// Arms that change the training; without any there is one arm, the recipe itself.
