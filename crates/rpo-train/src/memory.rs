@@ -121,7 +121,7 @@ pub fn estimate(
     let passes = [arm.recipe.passes(), arm.recipe.round_passes()].map(|p| p.trainable);
     let rows =
         passes[0].max(passes[1]) * arm.training.batch / arm.training.gradient_accumulation.max(1);
-    let copies = if arm.recipe.rounds > 0 { trained } else { 0 };
+    let of_start = if arm.recipe.rounds > 0 { trained } else { 0 };
     let per_row = if recomputes(arm, parameters) {
         pass.kept + 2 * pass.largest
     } else {
@@ -148,12 +148,12 @@ pub fn estimate(
         (
             "their casts to bf16",
             if number < F32 {
-                number * (trained + copies)
+                number * (trained + of_start)
             } else {
                 0
             },
         ),
-        ("their copy of a round's start", F32 * copies),
+        ("their copy of a round's start", F32 * of_start),
         ("moments", 2 * F32 * trained),
         (
             "their variants",

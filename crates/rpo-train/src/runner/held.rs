@@ -11,7 +11,7 @@ use rpo_nn::weights::Params;
 /// The optimiser's moments, averages, the current round.
 pub(super) struct Held<'a> {
     pub(super) optimizer: AdamW,
-    pub(super) variants: Variants,
+    pub(super) variants: Variants<'a>,
     pub(super) rounds: Rounds<'a>,
 }
 

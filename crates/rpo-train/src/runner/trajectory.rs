@@ -16,7 +16,6 @@ use super::validator::Validator;
 use super::variants::Variants;
 use super::winners::winners;
 use super::{card, checkpoint};
-use crate::files;
 use crate::interrupt;
 use crate::memory;
 use crate::progress::Progress;
@@ -32,7 +31,6 @@ use rpo_files::failure::Interrupted;
 use rpo_nn::optim::{self, AdamW};
 use rpo_reward::select::Validation;
 use rpo_reward::{Candidate, Variant};
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Trains a cell to its end; resumes if an earlier start was interrupted.
