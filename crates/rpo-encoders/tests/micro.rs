@@ -246,7 +246,7 @@ fn batches() {
 fn patterns() -> Vec<RgbImage> {
     let one = |side: u32, k: u32| {
         RgbImage::from_fn(side, side, |x, y| {
-            let value = |c| ((7 * y + 3 * x + 91 * c + 50 * k + x * y % 31) % 256) as u8;
+            let value = |c: u32| ((7 * y + 3 * x + 91 * c + 50 * k + x * y % 31) % 256) as u8;
             image::Rgb([0, 1, 2].map(value))
         })
     };

@@ -43,6 +43,12 @@ pub(super) fn check_recipe(
         }
         return Ok(());
     }
+    if recipe.rounds > 0 {
+        return error(
+            "rounds",
+            "pairs of generated pictures have no picture for an image adapter\n  hint: rounds = 0, or train the adapter in another arm",
+        );
+    }
     let objective = recipe.objective();
     let readers = objective.readers(Rows::Reference);
     if !readers.contains("sim") {
@@ -82,6 +88,10 @@ mod tests {
             (
                 &["recipe.preset=disenbooth"][..],
                 "trains a LoRA and an image adapter",
+            ),
+            (
+                &["recipe.preset=dreambooth_dpo", parts, "lora.rank=2"],
+                "have no picture for an image adapter",
             ),
             (
                 &["recipe.preset=disenbooth", "recipe.contrastive_weight=0"],

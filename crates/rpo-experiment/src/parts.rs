@@ -159,6 +159,12 @@ impl Train {
                 return Err(layers.error(&at(&format!("phases.{}", part.name())), &message));
             }
         }
+        if self.phase(TrainedPart::ImageAdapter)[0] > 0.0 {
+            return Err(layers.error(
+                &at("phases.image_adapter"),
+                "before its phase it would add what nothing has learned to every text\n  hint: a phase that begins at 0.0",
+            ));
+        }
         let mut covered = 0.0;
         let mut phases: Vec<[f64; 2]> = parts.iter().map(|part| self.phase(*part)).collect();
         phases.sort_by(|a, b| a[0].total_cmp(&b[0]));

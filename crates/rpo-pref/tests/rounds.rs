@@ -26,6 +26,8 @@ fn dreambooth_dpo_is_dreambooth_and_then_its_rounds() {
     assert_eq!(starts(2, 0.5, 200), [100, 150]);
     assert_eq!(starts(3, 0.3, 11), [4, 6, 8]);
     assert_eq!(starts(2, 0.0, 4), [0, 2]);
+    // In f64 this share of the steps is more than 55.
+    assert_eq!(starts(2, 0.55, 100), [55, 77]);
     // More rounds than steps, or no step left.
     assert_eq!(starts(5, 0.5, 4), [2, 3]);
     assert_eq!(starts(2, 0.99, 10), [0; 0]);

@@ -10,12 +10,13 @@ function ruleOfSample(data, s) {
   return row ? data.rules.findIndex((r) => r.id === row.rule) : data.rules.findIndex((r) => r.label === s.label);
 }
 
-// Columns of the arms shown: rules of an arm that chose the same checkpoint share one, and step 0 is the same model in every arm.
+// Columns of the arms shown: rules of an arm that chose the same checkpoint share one, and step 0 is the same model in every arm,
+// drawn alike but for reward guidance.
 function columnsOf(data, shown, rowsOf) {
   const columns = [];
   for (const t of shown) {
     for (const s of rowsOf.get(t).flatMap((r) => r.pictures)) {
-      const arm = s.step === 0 ? null : t, rule = ruleOfSample(data, s);
+      const arm = s.step === 0 && !s.variant ? null : t, rule = ruleOfSample(data, s);
       let column = columns.find((c) => c.arm === arm && c.step === s.step && c.variant === s.variant);
       if (!column) columns.push(column = { arm, step: s.step, variant: s.variant, name: `step ${nameOf(s.step, s.variant)}`, labels: [] });
       // A rule that chose step 0 did so in its arm.

@@ -48,7 +48,9 @@ pub fn estimate(plan: &Plan, side: usize, of: impl Fn(usize) -> Weights) -> Esti
         let weights = of(cell.arm);
         all.checkpoints += kept_at_most(plan, cell) * weights.checkpoint;
         all.state = all.state.max(2 * weights.state);
-        one_more = one_more.max(weights.checkpoint);
+        // All that are chosen of a step are written before those that they supersede are removed.
+        let at_once = (plan.variants().len() + 1).min(kept_at_most(plan, cell));
+        one_more = one_more.max(at_once * weights.checkpoint);
         let drawn = |purpose| plan.pictures(cell, purpose);
         let rounds = plan.round_starts(cell).len();
         let own = rounds * drawn(Purpose::Own);

@@ -152,6 +152,21 @@ pub fn load(run: &Run) -> Result<(Setup, RunInfo)> {
             run.path.display()
         );
     } else if info.inputs != setup.inputs_hash {
+        // A preset stands for what this version of the program knows by its name.
+        let before = run.plan().map(|plan| plan.arms).unwrap_or_default();
+        let changed = before
+            .iter()
+            .zip(&setup.arms)
+            .find(|(then, now)| then != now);
+        if let Some((then, now)) = changed {
+            return Err(BadInput::new(format!(
+                "{}: the arm `{}` was \"{}\", and its keys are \"{}\" in this version of the program\n  hint: use the version that made the run, or run the experiment again",
+                run.path.display(),
+                then.name,
+                then.describe(),
+                now.describe()
+            )));
+        }
         return Err(BadInput::new(format!(
             "{}: the model, the encoders, the subjects or the prompts are not those of the run\n  hint: put back what the run was made with (looked for from {})",
             run.path.display(),

@@ -93,6 +93,23 @@ fn nor_with_a_text_encoder() {
 }
 
 #[test]
+fn nor_with_rounds_words_guidance_and_averages_at_once() {
+    let sets = [
+        "recipe.preset=dreambooth_dpo",
+        "recipe.class_pictures=2",
+        "recipe.rounds_from=0.3",
+        "recipe.angle=[0, 90]",
+        "recipe.reward_guidance=3",
+        "train.parts=[\"lora\", \"token\"]",
+        "lora.rank=2",
+        "candidates={ scale = [0.5], ema = 0.9 }",
+        "training.save_minutes=0.001",
+        "training.learning_rate=1e-2",
+    ];
+    kill(4, &sets, "pytorch_lora_weights.safetensors");
+}
+
+#[test]
 fn nor_with_scales_and_averages_to_choose_from() {
     let sets = [
         "train.parts=[\"lora\", \"token\"]",

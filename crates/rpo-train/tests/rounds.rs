@@ -123,6 +123,7 @@ fn a_round_compares_the_model_s_own_pictures_with_itself_at_its_start() {
             norm: arm.recipe.norm,
             theta: theta.unet(),
             reading: None,
+            images: None,
             base: frozen,
             recompute: false,
         };

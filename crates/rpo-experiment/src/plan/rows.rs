@@ -1,6 +1,7 @@
 //! The rows of an experiment's results: the base model, then every rule of every arm.
 
 use super::Plan;
+use crate::arms::TrainingArm;
 use crate::layer::Layers;
 use crate::words::{same_name, suggest};
 use anyhow::Result;
@@ -14,7 +15,7 @@ pub const STEP_0: &str = "step 0";
 pub struct Row {
     /// `step 0`, the rule, or `ARM · RULE` where there are several arms.
     pub name: String,
-    /// Index of the arm; 0 for the base model, which belongs to all.
+    /// Index of the arm; for the base model, which belongs to all, of the first one that draws without reward guidance.
     pub arm: usize,
     /// Index of the rule; `None` for the base model.
     pub rule: Option<usize>,
@@ -23,9 +24,10 @@ pub struct Row {
 impl Plan {
     /// The rows in order.
     pub fn rows(&self) -> Vec<Row> {
+        let plain = |arm: &TrainingArm| arm.recipe.reward_guidance.is_none();
         let mut rows = vec![Row {
             name: STEP_0.into(),
-            arm: 0,
+            arm: self.arms.iter().position(plain).unwrap_or(0),
             rule: None,
         }];
         for (a, arm) in self.arms.iter().enumerate() {

@@ -64,9 +64,6 @@ impl Folder {
             .join(of.into().folder())
     }
 
-    /// The file of the moving averages of the trained tensors in a state, if they are candidates.
-    pub const AVERAGES: &str = "ema.safetensors";
-
     /// The folder of the state of `step`: [`WEIGHTS`] and [`MOMENTS`], [`AVERAGES`] where there are, within a round [`FROZEN`].
     pub fn state(&self, step: usize) -> PathBuf {
         self.0.join(STATE).join(Candidate::from(step).folder())

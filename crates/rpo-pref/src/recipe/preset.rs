@@ -40,7 +40,7 @@ pub enum Preset {
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Preset; 13] = [
+    pub const ALL: [Preset; 14] = [
         Preset::Paper,
         Preset::Official,
         Preset::OfficialSdxl,

@@ -46,7 +46,8 @@ impl Recipe {
     /// more rounds than steps there are as many as steps.
     #[must_use]
     pub fn round_starts(&self, steps: usize) -> Vec<usize> {
-        let before = (self.rounds_from.0 * steps as f64).ceil() as usize;
+        // 0.55 of 100 steps is a little more than 55 in f64.
+        let before = (self.rounds_from.0 * steps as f64 - 1e-9).ceil() as usize;
         let left = steps.saturating_sub(before);
         let rounds = self.rounds.min(left);
         (0..rounds).map(|i| before + i * left / rounds).collect()

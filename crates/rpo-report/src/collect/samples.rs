@@ -32,6 +32,7 @@ pub(super) fn samples(
                     .map(|(_, result)| (r, result))
             })
             .collect();
+        let guidance = plan.arm(cell).recipe.reward_guidance;
         let Some((_, first)) = of_cell.first() else {
             continue;
         };
@@ -50,7 +51,10 @@ pub(super) fn samples(
                         row: row.name.clone(),
                         label: row.label(plan),
                         step: result.candidate.step,
-                        variant: result.candidate.variant.in_words(),
+                        variant: match (result.candidate.step, guidance) {
+                            (0, Some(scale)) => format!("reward guidance {scale}"),
+                            _ => result.candidate.variant.in_words(),
+                        },
                         picture: thumbnails.read(&file)?,
                     })
                 })

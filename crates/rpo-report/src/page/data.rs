@@ -304,7 +304,8 @@ pub struct Sample {
     pub label: String,
     /// Step of the checkpoint.
     pub step: usize,
-    /// Which weights of this step, where not the trained ones: `EMA`, `scale 0.4`.
+    /// Which weights of this step, where not the trained ones: `EMA`, `scale 0.4`; of step 0 how its arm draws, where in a way of its
+    /// own: `reward guidance 3`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
     /// The picture.

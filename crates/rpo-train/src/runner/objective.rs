@@ -99,13 +99,13 @@ pub struct Objective<'a> {
     pub recompute: bool,
 }
 
-/// Errors if the base, which no step changes, predicts what is not finite: `squares` are its errors, block by block.
+/// Errors if the frozen network, the base or that of a round's start, predicts what is not finite: `squares` are its errors, block by block.
 fn base_is_finite(squares: &Tensor, blocks: &BTreeSet<Rows>, batch: &Batch) -> Result<()> {
     let squares = squares.to_vec1::<f32>()?;
     for (rows, of_rows) in blocks.iter().zip(squares.chunks(batch.len())) {
         if let Some(i) = of_rows.iter().position(|error| !error.is_finite()) {
             bail!(
-                "the base U-Net's prediction is not finite at timestep {} (error {}, {rows:?})\n  hint: its weights are damaged, or its activations are beyond the half type: model.dtype = \"f32\"",
+                "the frozen U-Net's prediction is not finite at timestep {} (error {}, {rows:?})\n  hint: the base's weights are damaged, or its activations are beyond the half type: model.dtype = \"f32\"; in a round it is the model at its start: lower training.learning_rate",
                 batch.rows[rows].timesteps[i],
                 of_rows[i]
             )

@@ -92,6 +92,8 @@ impl<'a> Variants<'a> {
             Some(values) => params
                 .interpolate(values, share)
                 .map_err(Into::into)
+                // As after a step: a word's norm may be kept.
+                .and_then(|()| self.trained.after_step())
                 .and_then(|()| act()),
             None => act(),
         };
