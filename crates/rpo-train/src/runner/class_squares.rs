@@ -8,15 +8,15 @@ use rpo_data::{picture, subject};
 use rpo_experiment::plan::{Cell, class_pictures};
 use rpo_files::failure::{BadInput, OrBadInput};
 
+/// A square with its caption.
+pub(super) type Square = (RgbImage, Option<String>);
+
 /// The centre squares of the given pictures that a cell trains on, at the model's size, and their captions; `None` if its class's
 /// pictures are drawn. Those of cells that read none are none.
 ///
 /// # Errors
 /// [`BadInput`] if a picture is not the one that the run began with.
-pub(super) fn squares(
-    setup: &Setup,
-    cell: &Cell,
-) -> Result<Option<Vec<(RgbImage, Option<String>)>>> {
+pub(super) fn squares(setup: &Setup, cell: &Cell) -> Result<Option<Vec<Square>>> {
     let Some(given) = &setup.classes[cell.subject] else {
         return Ok(None);
     };
