@@ -57,7 +57,7 @@ impl From<&Reference> for ClassPicture {
 /// Reads the given pictures of every subject's class, one at a time; subjects share folders.
 ///
 /// # Errors
-/// [`BadInput`] if a folder is missing, or a picture or caption cannot be read; by key and path.
+/// [`rpo_files::failure::BadInput`] if a folder is missing, or a picture or caption cannot be read; by key and path.
 pub fn read(plan: &Plan, layers: &Layers) -> Result<Vec<Option<GivenClass>>> {
     let most = plan.arms.iter().map(|arm| class_pictures(&arm.recipe));
     let most = most.max().unwrap_or(0);
