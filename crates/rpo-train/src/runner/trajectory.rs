@@ -23,6 +23,7 @@ use anyhow::{Context, Result, bail};
 use rand::RngCore;
 use rpo_data::random;
 use rpo_data::subject::Subject;
+use rpo_diffusion::UNet2DConditionModel;
 use rpo_experiment::plan::Cell;
 use rpo_experiment::run::{Folder, Phase, Record, Run, TrainedInfo, validations};
 use rpo_experiment::{TrainedPart, TrainingArm};
@@ -51,6 +52,11 @@ pub(super) fn train(setup: &Setup, cell: &Cell, run: &Run, progress: &mut Progre
         return Ok(());
     }
     let (arm, subject) = (&setup.arms[cell.arm], &setup.subjects[cell.subject]);
+    let trainable = setup.trainable(arm);
+    let trained = trainable.start(setup.base(), subject, &mut |tensor, n| {
+        let mut stream = random::stream(cell.seed, "lora", &[&subject.name, tensor]);
+        (0..n).map(|_| random::unit(&mut stream)).collect()
+    })?;
     let training = Training {
         setup,
         cell,
@@ -59,12 +65,8 @@ pub(super) fn train(setup: &Setup, cell: &Cell, run: &Run, progress: &mut Progre
         folder,
         drawer: setup.drawer(),
         base: checkpoint::network(setup, None)?,
-        trained: setup
-            .trainable(arm)
-            .start(setup.base(), subject, &mut |tensor, n| {
-                let mut stream = random::stream(cell.seed, "lora", &[&subject.name, tensor]);
-                (0..n).map(|_| random::unit(&mut stream)).collect()
-            })?,
+        theta: (trained.unet()).detaching_first_token(arm.recipe.detach_first_token),
+        trained,
         objective: arm.recipe.objective(),
         of_rounds: arm.recipe.round_objective(),
     };
@@ -83,6 +85,8 @@ struct Training<'a> {
     drawer: Drawer<'a>,
     base: Network,
     trained: Box<dyn Trained>,
+    /// The network of `trained` as steps differentiate it.
+    theta: UNet2DConditionModel,
     objective: rpo_pref::terms::Objective,
     of_rounds: rpo_pref::terms::Objective,
 }
@@ -266,11 +270,10 @@ impl Training<'_> {
                 (batch, &self.objective, &self.base.unet)
             }
         };
-        let theta = (self.trained.unet()).detaching_first_token(self.arm.recipe.detach_first_token);
         let objective = Objective {
             terms,
             norm: self.arm.recipe.norm,
-            theta: &theta,
+            theta: &self.theta,
             reading: self.trained.texts().map(|texts| Reading {
                 texts,
                 size: self.setup.size as usize,
