@@ -1,0 +1,40 @@
+//! The program and its library, as users have them. One binary for all: each costs a link and much of the same code once more.
+//! `cargo all-tests --test program resume` runs one module.
+
+mod bad_input;
+mod bad_model;
+mod candidates;
+mod cells;
+mod check;
+mod checkpoints;
+mod class_folders;
+mod drawing;
+mod ends;
+mod eval;
+mod export;
+mod first_hour;
+mod forward;
+mod home;
+mod hub;
+mod image_adapter;
+mod live;
+mod lora;
+mod masks;
+mod nothing_lost;
+mod options;
+mod own_inputs;
+mod parts;
+mod results;
+mod resume;
+mod reward_guidance;
+mod rounds;
+mod rows;
+mod schema;
+mod shared;
+mod slurm;
+mod standalone;
+mod stickerbench;
+mod text_encoders;
+mod threads;
+mod trainable;
+mod workers;
