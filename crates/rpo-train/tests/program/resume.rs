@@ -1,4 +1,6 @@
 //! A run that is killed at random moments and resumed ends with the same bytes as an uninterrupted one.
+//!
+//! `RPO_KILLS=10` makes ten times as many kills, of other moments.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,7 +31,7 @@ fn results(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn kills_at_random_moments_change_no_bit() {
-    kill(20, &[], "diffusion_pytorch_model.safetensors");
+    kill(10, &[], "diffusion_pytorch_model.safetensors");
 }
 
 #[test]
@@ -44,7 +46,7 @@ fn nor_do_they_with_adapters_and_dropout() {
         "recipe.flip=true",
         "recipe.min_snr_gamma=5",
     ];
-    kill(8, &sets, "pytorch_lora_weights.safetensors");
+    kill(4, &sets, "pytorch_lora_weights.safetensors");
 }
 
 #[test]
@@ -53,7 +55,7 @@ fn nor_with_keys_and_values_alone() {
         "train.parts=[\"cross_attention\"]",
         "training.learning_rate=1e-3",
     ];
-    kill(4, &sets, "pytorch_custom_diffusion_weights.safetensors");
+    kill(2, &sets, "pytorch_custom_diffusion_weights.safetensors");
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn nor_with_a_word_and_then_adapters() {
         "training.save_minutes=0.001",
         "training.learning_rate=1e-3",
     ];
-    kill(4, &sets, "learned_embeds.safetensors");
+    kill(2, &sets, "learned_embeds.safetensors");
 }
 
 #[test]
@@ -77,7 +79,7 @@ fn nor_with_an_image_adapter() {
         "training.save_minutes=0.001",
         "training.learning_rate=1e-3",
     ];
-    kill(4, &sets, "image_adapter.safetensors");
+    kill(2, &sets, "image_adapter.safetensors");
 }
 
 #[test]
@@ -87,7 +89,7 @@ fn nor_with_a_text_encoder() {
         "training.save_minutes=0.001",
         "training.learning_rate=1e-3",
     ];
-    kill(3, &sets, "text_encoder/model.safetensors");
+    kill(2, &sets, "text_encoder/model.safetensors");
 }
 
 #[test]
@@ -104,7 +106,7 @@ fn nor_with_rounds_words_guidance_and_averages_at_once() {
         "training.save_minutes=0.001",
         "training.learning_rate=1e-2",
     ];
-    kill(4, &sets, "pytorch_lora_weights.safetensors");
+    kill(2, &sets, "pytorch_lora_weights.safetensors");
 }
 
 #[test]
@@ -116,7 +118,7 @@ fn nor_with_scales_and_averages_to_choose_from() {
         "training.save_minutes=0.001",
         "training.learning_rate=1e-2",
     ];
-    kill(4, &sets, "pytorch_lora_weights.safetensors");
+    kill(2, &sets, "pytorch_lora_weights.safetensors");
 }
 
 #[test]
@@ -127,7 +129,7 @@ fn nor_with_reward_guidance() {
         "training.save_minutes=0.001",
         "training.learning_rate=1e-3",
     ];
-    kill(3, &sets, "learned_embeds.safetensors");
+    kill(2, &sets, "learned_embeds.safetensors");
 }
 
 /// Rounds of preferences: the frozen model of a round comes back with the state, its pictures from the cache.
@@ -142,7 +144,7 @@ fn nor_within_rounds() {
         "training.save_minutes=0.001",
         "training.learning_rate=1e-4",
     ];
-    kill(8, &sets, "diffusion_pytorch_model.safetensors");
+    kill(4, &sets, "diffusion_pytorch_model.safetensors");
 }
 
 /// As before, with adapters, one round from the first step on, and no cache after a kill: its pictures are drawn again.
@@ -160,7 +162,7 @@ fn nor_within_rounds_whose_pictures_are_lost() {
         "training.save_minutes=0.0001",
         "training.learning_rate=1e-3",
     ];
-    kill_and(4, &sets, "pytorch_lora_weights.safetensors", |out| {
+    kill_and(3, &sets, "pytorch_lora_weights.safetensors", |out| {
         std::fs::remove_dir_all(out.join("cache")).unwrap_or_default();
     });
 }
@@ -182,7 +184,9 @@ fn kill_and(most: usize, sets: &[&str], weights: &str, after: impl Fn(&Path)) {
     let weights = expected.keys().filter(|p| p.ends_with(weights));
     assert!(weights.count() > 0 && expected.keys().any(|p| p.ends_with("metrics.jsonl")));
 
-    let mut rng = rpo_data::random::stream(7, "kills", &[]);
+    let times = std::env::var("RPO_KILLS").map_or(1, |times| times.parse().expect("a number"));
+    let most = most * times;
+    let mut rng = rpo_data::random::stream(6 + times as u64, "kills", &[]);
     let (mut kills, mut run) = (0, 0);
     let mut out = folder.path().join("killed-0");
     while kills < most {
