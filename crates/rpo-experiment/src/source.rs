@@ -53,9 +53,12 @@ pub fn read(file: &Path, overlays: &[PathBuf], sets: &[String]) -> Result<(Exper
         sources: BTreeMap::new(),
         changes: changes.unwrap_or_default(),
     };
-    let mut experiment: Experiment = merged
-        .try_into()
-        .map_err(|e: toml::de::Error| BadInput::new(describe(e.message())))?;
+    // What a text may hold and a value may not, as more numbers than a list has.
+    let mut experiment: Experiment = serde_path_to_error::deserialize(toml::Value::Table(merged))
+        .map_err(|e| {
+        let key = e.path().to_string().replace('[', ".").replace(']', "");
+        layers.error(&key, &describe(e.inner().message()))
+    })?;
     names::complete(&mut experiment.encoders, &layers)?;
     crate::check::check(&experiment, &layers)?;
     Ok((experiment, layers))

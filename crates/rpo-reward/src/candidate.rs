@@ -122,6 +122,15 @@ impl Candidate {
         variant: Variant::Trained,
     };
 
+    /// As one writes it, and as it is read: `120`, `120-ema`, `120-scale-0.4`.
+    #[must_use]
+    pub fn written(self) -> String {
+        match self.variant {
+            Variant::Trained => self.step.to_string(),
+            variant => format!("{}-{variant}", self.step),
+        }
+    }
+
     /// The name of its folders and files: `step-000120`, `step-000120-ema`, `step-000120-scale-0.4`.
     #[must_use]
     pub fn folder(self) -> String {
@@ -156,7 +165,7 @@ impl fmt::Display for Candidate {
     }
 }
 
-/// As one writes it: `120`, `120-ema`, `120-scale-0.4`.
+/// As [`Candidate::written`].
 impl FromStr for Candidate {
     type Err = String;
 
@@ -212,6 +221,7 @@ mod tests {
         for candidate in all() {
             let folder = candidate.folder();
             assert_eq!(Candidate::of_folder(&folder), Some(candidate), "{folder}");
+            assert_eq!(candidate.written().parse(), Ok(candidate));
             let json = serde_json::to_string(&candidate.variant).unwrap();
             let variant: Variant = serde_json::from_str(&json).unwrap();
             assert_eq!(variant, candidate.variant);

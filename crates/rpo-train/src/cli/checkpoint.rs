@@ -12,8 +12,8 @@ use rpo_experiment::plan::Cell;
 use rpo_experiment::run::{Folder, Run, SoFar};
 use rpo_files::failure::{BadInput, OrBadInput};
 use rpo_files::{Lock, tell};
+use rpo_reward::Candidate;
 use rpo_reward::select::{self, Rule};
-use rpo_reward::{Candidate, Variant};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -186,10 +186,6 @@ fn kept(setup: &Setup, cell: &Cell, folder: &Folder) -> Vec<Candidate> {
 
 /// The checkpoints that may be asked for.
 fn words(kept: &[Candidate]) -> String {
-    let kept = kept.iter().map(|kept| match kept.variant {
-        Variant::Trained => kept.step.to_string(),
-        variant => format!("{}-{variant}", kept.step),
-    });
-    let all = std::iter::once("0".to_owned()).chain(kept);
+    let all = std::iter::once("0".to_owned()).chain(kept.iter().map(|kept| kept.written()));
     all.collect::<Vec<_>>().join(", ")
 }

@@ -9,6 +9,7 @@ mod class_squares;
 mod conditioned;
 mod contrast;
 pub mod draw;
+mod draws;
 mod events;
 mod family;
 mod held;

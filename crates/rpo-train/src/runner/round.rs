@@ -3,11 +3,11 @@
 
 use super::checkpoint;
 use super::draw::{Drawer, Request};
+use super::draws::{Noise, take};
 use super::network::Network;
-use super::objective::{Batch, Noised};
+use super::objective::Batch;
 use super::prompted::Prompted;
 use super::setup::Setup;
-use super::step::{noise_like, take};
 use super::trainable::Trained;
 use crate::progress::Progress;
 use anyhow::Result;
@@ -19,7 +19,6 @@ use rpo_experiment::TrainingArm;
 use rpo_experiment::plan::{Cell, Purpose};
 use rpo_nn::weights::Params;
 use rpo_pref::preferred::{Preferred, possible, preferred};
-use rpo_pref::recipe::Sharing;
 use rpo_pref::terms::Rows;
 
 /// One round.
@@ -120,30 +119,19 @@ impl Round {
             take(&kept.latents, &places, recipe.latent, rng)
         };
         let (winners, losers) = (latents(|p| p.winner)?, latents(|p| p.loser)?);
-        let times = |rng: &mut ChaCha8Rng| -> Vec<usize> {
-            let n = schedule.alphas_cumprod.len();
-            (0..b).map(|_| random::below(rng, n)).collect()
-        };
-        let (t, e) = (times(rng), noise_like(&winners, rng)?);
-        let t_loser = match recipe.pair_timestep {
-            Sharing::Shared => t.clone(),
-            Sharing::Independent => times(rng),
-        };
-        let e_loser = match recipe.pair_noise {
-            Sharing::Shared => e.clone(),
-            Sharing::Independent => noise_like(&losers, rng)?,
-        };
+        let first = Noise::draw(schedule, &winners, rng)?;
+        let second = first.second(recipe, schedule, &losers, rng)?;
         let prompts: Vec<u32> = pairs.iter().map(|pair| pair.prompt as u32).collect();
         let c_mod = kept.c_mod.select(&prompts)?;
         let mut batch = Batch {
             labels: vec![1.0; b],
             ..Batch::default()
         };
-        for (rows, x0, e, t) in [
-            (Rows::Preferred, &winners, &e, &t),
-            (Rows::Generated, &losers, &e_loser, &t_loser),
+        for (rows, noise, x0) in [
+            (Rows::Preferred, first, winners),
+            (Rows::Generated, second, losers),
         ] {
-            let noised = Noised::new(schedule, x0, e, t, c_mod.clone())?;
+            let noised = noise.onto(schedule, &x0, c_mod.clone())?;
             batch.rows.insert(rows, noised);
         }
         Ok(Some((batch, &self.network.unet)))

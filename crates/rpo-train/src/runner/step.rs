@@ -1,7 +1,8 @@
 //! The inputs of one gradient step: pairs, timesteps and noise from the step's own stream.
 
+use super::draws::{Noise, select, take};
 use super::masks;
-use super::objective::{Batch, Noised};
+use super::objective::Batch;
 use super::prepare::TrainingSet;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
@@ -10,9 +11,9 @@ use image::imageops::flip_horizontal_in_place;
 use rand_chacha::ChaCha8Rng;
 use rpo_data::augment::Shown;
 use rpo_data::{picture, random};
-use rpo_diffusion::{Pipeline, Posterior};
+use rpo_diffusion::Pipeline;
 use rpo_experiment::TrainingArm;
-use rpo_pref::recipe::{Augment, Latent, Sharing};
+use rpo_pref::recipe::Augment;
 use rpo_pref::terms::Rows;
 use rpo_pref::{Pair, labels};
 
@@ -43,11 +44,6 @@ impl Step<'_> {
         let recipe = &self.arm.recipe;
         let b = self.arm.training.batch;
         let schedule = &self.pipeline.schedule;
-        let times = |rng: &mut ChaCha8Rng| -> Vec<usize> {
-            (0..b)
-                .map(|_| random::below(rng, schedule.alphas_cumprod.len()))
-                .collect()
-        };
         // References, timesteps and noise first: arms with and without preferences train on the same draws.
         let references = self.set.references.len();
         let index: Vec<usize> = (0..b).map(|_| random::below(rng, references)).collect();
@@ -60,14 +56,14 @@ impl Step<'_> {
             texts,
             mask,
         } = self.drawn_references(&index, &flipped, rng, augment)?;
-        let (t_ref, e_ref) = (times(rng), noise_like(&latents, rng)?);
+        let first = Noise::draw(schedule, &latents, rng)?;
         let mut batch = Batch::default();
         if let Some(gamma) = recipe.min_snr_gamma {
-            let weights = t_ref.iter().map(|t| schedule.min_snr_weight(gamma, *t));
+            let weights = first.t.iter().map(|t| schedule.min_snr_weight(gamma, *t));
             batch.weights.insert(Rows::Reference, weights.collect());
         }
         let c = self.set.c.select(&texts)?;
-        let under_c = Noised::new(schedule, &latents, &e_ref, &t_ref, c)?;
+        let under_c = first.onto(schedule, &latents, c)?;
 
         if let (Some(preference), Some(negatives)) =
             (&self.set.preference, &self.set.negative_latents)
@@ -78,20 +74,13 @@ impl Step<'_> {
             let prompts: Vec<u32> = pairs.iter().map(|p| p.prompt as u32).collect();
             let c_mod = self.set.c_mod.select(&prompts)?;
             let latents = take(negatives, &index, recipe.latent, rng)?;
-            let t_gen = match recipe.pair_timestep {
-                Sharing::Shared => t_ref.clone(),
-                Sharing::Independent => times(rng),
-            };
-            let e_gen = match recipe.pair_noise {
-                Sharing::Shared => e_ref.clone(),
-                Sharing::Independent => noise_like(&latents, rng)?,
-            };
+            let second = first.second(recipe, schedule, &latents, rng)?;
             batch.labels = pairs
                 .iter()
                 .map(|p| labels::label(recipe.label, preference.probability(*p, recipe), rng))
                 .collect();
             let reference = under_c.under(c_mod.clone());
-            let generated = Noised::new(schedule, &latents, &e_gen, &t_gen, c_mod)?;
+            let generated = second.onto(schedule, &latents, c_mod)?;
             batch.rows.insert(Rows::ReferenceMod, reference);
             batch.rows.insert(Rows::Generated, generated);
         }
@@ -99,13 +88,13 @@ impl Step<'_> {
             let n = class.mean.dim(0)?;
             let index: Vec<u32> = (0..b).map(|_| random::below(rng, n) as u32).collect();
             let latents = take(class, &index, recipe.latent, rng)?;
-            let (t, e) = (times(rng), noise_like(&latents, rng)?);
+            let noise = Noise::draw(schedule, &latents, rng)?;
             let texts: Vec<u32> = index
                 .iter()
                 .map(|i| self.set.class_texts[*i as usize])
                 .collect();
             let text = self.set.class.select(&texts)?;
-            let class = Noised::new(schedule, &latents, &e, &t, text)?;
+            let class = noise.onto(schedule, &latents, text)?;
             batch.rows.insert(Rows::Class, class);
         }
         if let Some(plain) = &self.set.c_plain {
@@ -224,34 +213,4 @@ struct Drawn {
     texts: Vec<u32>,
     /// What L_sim counts of them, `[B, h, w, 1]`; everything without.
     mask: Option<Tensor>,
-}
-
-/// Noise of the shape of `x`.
-pub(super) fn noise_like(x: &Tensor, rng: &mut ChaCha8Rng) -> Result<Tensor> {
-    Ok(Tensor::from_vec(
-        random::normal(rng, x.elem_count()),
-        x.shape(),
-        &Device::Cpu,
-    )?)
-}
-
-fn select(x: &Tensor, index: &[u32]) -> Result<Tensor> {
-    Ok(x.index_select(&Tensor::new(index, &Device::Cpu)?, 0)?)
-}
-
-/// Latents of some pictures: the posterior's mean, or a sample of it.
-pub(super) fn take(
-    posterior: &Posterior,
-    index: &[u32],
-    latent: Latent,
-    rng: &mut ChaCha8Rng,
-) -> Result<Tensor> {
-    let mean = select(&posterior.mean, index)?;
-    match latent {
-        Latent::Mean => Ok(mean),
-        Latent::Sample => {
-            let std = (select(&posterior.logvar, index)? * 0.5)?.exp()?;
-            Ok((&mean + (std * noise_like(&mean, rng)?)?)?)
-        }
-    }
 }

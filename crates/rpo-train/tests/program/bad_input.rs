@@ -84,10 +84,10 @@ fn values_out_of_range_name_the_key() {
             &["sampler.guidance_interval", "0 <= from < to <= 1"],
         );
     }
-    check(
-        &["--set", "sampler.guidance_interval=[0]"],
-        &["sampler.guidance_interval"],
-    );
+    for interval in ["[0]", "[0, 0.5, 1]"] {
+        let set = format!("sampler.guidance_interval={interval}");
+        check(&["--set", &set], &["sampler.guidance_interval"]);
+    }
     check(
         &["--set", "sampler.eta=0.5"],
         &["sampler.eta", "only DDIM", "solver = \"ddim\""],
