@@ -1,5 +1,4 @@
 //! Golden files of `scripts/golden/diffusion.py`, in PyTorch's layout, and distances to them.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,5 @@
 //! Reference values and comparisons with them.
 
-// Each test binary uses a part of this.
-#![allow(dead_code)]
-
 pub(crate) mod forms;
 
 use std::collections::HashMap;

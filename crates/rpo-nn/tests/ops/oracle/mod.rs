@@ -1,7 +1,5 @@
 //! Naive f64 arithmetic and the comparison of an operation with it.
 
-#![allow(dead_code)] // Each test file uses its part.
-
 use candle_core::{Device, Result, Tensor, Var};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
