@@ -124,6 +124,13 @@ fn dreambooth_has_a_prior_and_no_preference() {
 }
 
 #[test]
+fn the_prompts_of_custom_diffusion_are_those_of_its_example() {
+    let recipe = Recipe::custom_diffusion();
+    assert_eq!(recipe.instance_prompt.of("[V] dog"), "photo of a [V] dog");
+    assert_eq!(recipe.class_prompt.of("dog"), "dog");
+}
+
+#[test]
 fn every_preset_passes_its_own_check_and_survives_a_file() {
     for preset in Preset::ALL {
         let recipe = preset.recipe();

@@ -175,6 +175,9 @@ impl Recipe {
             class_pictures: 200,
             augment: Augment::CustomDiffusion,
             detach_first_token: true,
+            // The augmentation's words go before it: "a far away photo of a [V] dog".
+            instance_prompt: InstancePrompt("photo of a {}".to_owned()),
+            class_prompt: ClassPrompt("{}".to_owned()),
             ..Self::textual_inversion()
         }
     }
