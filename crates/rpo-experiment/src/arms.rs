@@ -228,9 +228,9 @@ impl Experiment {
         }
         let (train, table) = match keys.train {
             Some(train) => (train, at("train")),
-            None if self.train.is_usual() => (&method.train, "train".to_owned()),
             None => (&self.train, "train".to_owned()),
         };
+        let train = train.over(&method.train);
         let adapters_asked = self.lora.is_some() || keys.lora.is_some();
         let parts = train.parts(adapters_asked, &table, layers)?;
         let has = |part| parts.contains(&part);
@@ -286,8 +286,8 @@ impl Experiment {
             token: has(TrainedPart::Token).then_some(token),
             text_encoder: has(TrainedPart::TextEncoder).then_some(text_encoder),
             image_adapter: image_adapter.then(|| self.image_adapter.clone().unwrap_or_default()),
-            rates: train.rates.clone(),
-            phases: train.phases.clone(),
+            rates: train.rates,
+            phases: train.phases,
         })
     }
 }

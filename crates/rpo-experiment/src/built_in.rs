@@ -133,6 +133,20 @@ mod tests {
     }
 
     #[test]
+    fn those_of_tuning_can_be_run() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments/tuning");
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let (experiment, layers) = crate::read(&entry.path(), &[], &[]).unwrap();
+            assert!(
+                experiment.training_arms(&layers).unwrap().len() <= experiment.arms.len().max(1)
+            );
+            files += 1;
+        }
+        assert!(files > 2);
+    }
+
+    #[test]
     fn names_are_taken_with_and_without_folder_and_ending() {
         let of = |path: &str| experiment(Path::new(path)).map(|b| b.name);
         for path in [

@@ -333,12 +333,12 @@ pub struct Arm {
     /// Keys of `[training]` that this arm replaces.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub training: toml::Table,
-    /// Keys of `[lora]` that this arm replaces. Without a table `[lora]`, arms with this key train adapters and the others train
-    /// the whole U-Net.
+    /// Keys of `[lora]` that this arm replaces. Without a table `[lora]`, arms with this key train adapters and the others what their
+    /// preset trains.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub lora: Option<toml::Table>,
-    /// Keys of `[train]` that this arm replaces.
+    /// The arm's `[train]`, in place of the file's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
     /// Keys of `[token]` that this arm replaces.

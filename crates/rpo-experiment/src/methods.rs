@@ -128,6 +128,22 @@ mod tests {
     }
 
     #[test]
+    fn rates_and_phases_of_the_file_replace_single_ones_of_the_preset() {
+        use TrainedPart::{Lora, Token, Unet};
+        let dco = &arms(&["recipe.preset=dco", "lora.rank=2", "train.rates.lora=0.5"])[0];
+        assert_eq!(dco.parts(), [Lora, Token]);
+        assert_eq!((dco.rate(Token, 1), dco.rate(Lora, 1)), (0.1, 0.5));
+        let pivotal = &arms(&["recipe.preset=pivotal", "train.rates.token=0.25"])[0];
+        assert_eq!(pivotal.parts(), [Lora, Token]);
+        assert_eq!(pivotal.rate(Token, 1), 0.25);
+        assert_eq!(pivotal.rate(Lora, 1), 0.0, "its phase begins later");
+        let own = ["recipe.preset=pivotal", "train.parts=[\"token\", \"lora\"]"];
+        assert_eq!(arms(&own)[0].rate(Lora, 1), 1.0, "other parts, no phases");
+        let ours = &arms(&["recipe.preset=ours", "train.rates.unet=0.5"])[0];
+        assert_eq!((ours.parts(), ours.rate(Unet, 1)), (vec![Unet], 0.5));
+    }
+
+    #[test]
     fn phases_are_shares_of_the_steps() {
         use TrainedPart::{Lora, Token};
         for steps in [1_usize, 2, 3, 7, 10, 1000] {

@@ -14,7 +14,8 @@ pub struct Train {
     /// The trained parts: at most one of `unet`, `cross_attention` (keys and values of the text, as Custom Diffusion trains them) and
     /// `lora` (with the keys of `[lora]`); with it, or alone, `token` (the vectors of a new word, with the keys of `[token]`) and
     /// `text_encoder` (with the keys of `[text_encoder]`); `image_adapter` goes with a part of the U-Net. Without this
-    /// key: those of the recipe's preset; else `lora` where there is a table `[lora]`, else `unet`.
+    /// key: those of the recipe's preset with its rates and phases, of which this table replaces single ones; else `lora` where there
+    /// is a table `[lora]`, else `unet`.
     pub parts: Vec<TrainedPart>,
     /// Factors on the learning rate, by part; 1 where there is none: `{ token = 10.0 }`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -84,6 +85,18 @@ impl TrainedPart {
 impl Train {
     pub(super) fn is_usual(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Without `parts`: those of `preset` with its rates and phases, of which this replaces single ones. A preset without parts
+    /// changes nothing.
+    pub(super) fn over(&self, preset: &Self) -> Self {
+        if !self.parts.is_empty() || preset.parts.is_empty() {
+            return self.clone();
+        }
+        let mut all = preset.clone();
+        all.rates.extend(&self.rates);
+        all.phases.extend(&self.phases);
+        all
     }
 
     /// Leaves away what follows without it.
