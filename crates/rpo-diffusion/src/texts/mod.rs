@@ -104,6 +104,20 @@ impl Texts {
         })
     }
 
+    /// Whether every encoder reads a new word in one of the prompts: none is read beyond an encoder's last position.
+    ///
+    /// # Errors
+    /// Those of the tokenizers.
+    pub fn read_words<S: AsRef<str>>(&self, prompts: &[S]) -> Result<bool> {
+        let prompts: Vec<&str> = prompts.iter().map(AsRef::as_ref).collect();
+        for tower in self.towers() {
+            if !tower.reads_words(&prompts)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Config and frozen tensors of each of the model's own encoders, in f32 on the CPU.
     ///
     /// # Errors

@@ -87,6 +87,15 @@ impl Tower {
         self.tokenizer.encode_batch(&whole)
     }
 
+    /// Whether one of the prompts has a new word among the tokens that are read.
+    pub(super) fn reads_words(&self, prompts: &[&str]) -> Result<bool> {
+        let Some(words) = &self.words else {
+            return Ok(false);
+        };
+        let ids = self.ids(prompts)?;
+        Ok(ids.iter().flatten().any(|id| *id >= words.first))
+    }
+
     pub(super) fn tokens(&self, text: &str) -> Result<(usize, usize)> {
         let text = self.tokenizer.with_all_vectors(text)?;
         let tokens = self.tokenizer.word_ids(&text)?.len() + 2;

@@ -12,7 +12,8 @@ use rpo_experiment::{Layers, TrainingArm};
 /// Checks every arm against the model.
 ///
 /// # Errors
-/// [`rpo_files::failure::BadInput`] at targets that match nothing, a token that is a word already, a text without a vector.
+/// [`rpo_files::failure::BadInput`] at targets that match nothing, a token that is a word already or in no caption, a text without a
+/// vector.
 pub(super) fn check(
     plan: &Plan,
     subjects: &[Subject],
@@ -53,7 +54,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Checks that every subject's token can be a new word, and that it has a vector to start from.
+/// Checks that every subject's token can be a new word that its captions have, and that it has a vector to start from.
 fn words(
     arm: &TrainingArm,
     subjects: &[Subject],
@@ -69,9 +70,21 @@ fn words(
             token: subject.token.clone(),
             rows: rows.collect::<candle_core::Result<_>>()?,
         };
-        texts
+        let texts_with_it = texts
             .with_words(&[word])
             .map_err(|e| layers.error("subjects.token", &e.to_string()))?;
+        let (token, class) = (&subject.token, &subject.class);
+        let instance = arm.recipe.instance_prompt.of(&format!("{token} {class}"));
+        let prompts: Vec<&str> = (subject.references.iter())
+            .map(|r| r.caption.as_deref().unwrap_or(&instance))
+            .collect();
+        if !texts_with_it.read_words(&prompts)? {
+            let message = format!(
+                "`{token}`, the new word that arm {:?} learns, is in no caption of {}, or beyond what the text encoder reads of it\n  hint: captions name the subject by it, as in \"a photo of a {token} {class}\"; photos without a caption have recipe.instance_prompt",
+                arm.name, subject.name
+            );
+            return Err(layers.error("subjects.token", &message));
+        }
         let init = arm.token.as_ref().map_or("", |token| token.init.as_str());
         let init = if init.is_empty() {
             &subject.class

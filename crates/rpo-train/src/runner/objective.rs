@@ -40,6 +40,12 @@ impl Batch {
         self.rows.values().next().map_or(0, |r| r.timesteps.len())
     }
 
+    /// The prompts of all rows.
+    pub fn prompts(&self) -> Vec<&str> {
+        let rows = self.rows.values().flat_map(Noised::prompts);
+        rows.map(String::as_str).collect()
+    }
+
     fn narrow(&self, start: usize, n: usize) -> Result<Self> {
         let rows = self.rows.iter();
         let rows = rows.map(|(what, r)| Ok((*what, r.narrow(start, n)?)));

@@ -301,9 +301,15 @@ impl Training<'_> {
         // The first step of a warm-up moves nothing: what learns only once something else has moved waits for the next.
         let idle = usize::from(self.arm.training.rate(1) == 0.0);
         let waits = |by: usize| by + if by > 1 { idle } else { 0 };
+        // Captions may lack the new word: a step that draws them alone teaches it nothing.
+        let unread = match self.trained.texts().filter(|_| self.arm.token.is_some()) {
+            Some(texts) => !texts.read_words(&batch.prompts())?,
+            None => false,
+        };
         due.retain(|(tensor, _)| {
             let waited = self.first_step(tensor) - 1;
-            waited + waits(self.trained.learns_by(tensor)) == step
+            let learns = self.part(tensor) != TrainedPart::Token || !unread;
+            learns && waited + waits(self.trained.learns_by(tensor)) == step
         });
         optim::check_gradients(&due, &grads)?;
         let grad_norm = optim::global_norm(&grads, &vars)?;

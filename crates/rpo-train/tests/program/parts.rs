@@ -189,6 +189,46 @@ lora = { rank = 2 }
     assert!(twice.contains("new words already"), "{twice}");
 }
 
+#[test]
+fn captions_may_lack_the_new_word_but_not_all() {
+    let home = Home::new();
+    let text = r#"name = "bare"
+[subjects]
+source = "folder"
+path = "my photos"
+class = "dog"
+[recipe]
+preset = "textual_inversion"
+[rules]
+lambda = []
+last = true
+"#;
+    fs::write(home.path("bare.toml"), text).unwrap();
+    let captions = |holder: Option<usize>| {
+        for i in 0..3 {
+            let word = if holder == Some(i) { "[v] " } else { "" };
+            let file = home.path(&format!("my photos/IMG_{i}.txt"));
+            fs::write(file, format!("a photo of a {word}dog")).unwrap();
+        }
+    };
+    // One photo a step: whichever is the first, one of these runs begins with a caption without the word.
+    for holder in [0, 1] {
+        captions(Some(holder));
+        let out = format!("run-{holder}");
+        home.succeeds(&[&["bare.toml", "--out", &out][..], &SMALL].concat());
+    }
+    captions(None);
+    let told = home.refuses(&[&["bare.toml", "--out", "none"][..], &SMALL].concat());
+    for words in [
+        "subjects.token",
+        "`[v]`, the new word",
+        "is in no caption",
+        "a photo of a [v] dog",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+}
+
 /// The name of the first arm's subject's folder.
 fn subject(home: &Home) -> String {
     let place = of_arm(home, "word");
