@@ -126,15 +126,14 @@ pub(super) fn export(args: &ExportArgs) -> Result<()> {
             staging.finish()?;
         }
         Format::SingleFile => {
-            if !model.text_encoders.is_empty() {
-                return Err(BadInput::new(
-                    "a text encoder was trained, which a single file is not written with\n  hint: --to a folder",
-                ));
+            let mut own = vec![("unet", model.unet())];
+            for (part, encoder) in ENCODERS.into_iter().zip(&model.text_encoders) {
+                own.push((part, encoder.items()));
             }
             export::write_single_file(
                 base,
                 variant,
-                model.unet(),
+                own,
                 &args.to,
                 precision,
                 model.size,

@@ -16,8 +16,8 @@ use std::path::Path;
 /// Tokens of CLIP, which the readers of single files know: such a file has no tokenizer.
 const TOKENS: usize = 49408;
 
-/// Writes the U-Net `unet` and the other parts of the model in `base` as one file, with `metadata`, and ModelSpec's for pictures
-/// of `size` pixels. Models that predict velocities, or were trained up to zero signal, get the marks by which other programs
+/// Writes the parts `own`, the U-Net among them, and the other parts of the model in `base` as one file, with `metadata`, and
+/// ModelSpec's for pictures of `size` pixels. Models that predict velocities, or were trained up to zero signal, get the marks by which other programs
 /// recognise them.
 ///
 /// # Errors
@@ -26,7 +26,7 @@ const TOKENS: usize = 49408;
 pub fn write(
     base: &Path,
     variant: Option<&str>,
-    unet: Vec<Item>,
+    own: Vec<(&'static str, Vec<Item>)>,
     to: &Path,
     precision: Precision,
     size: usize,
@@ -37,22 +37,28 @@ pub fn write(
     let schedule = NoiseSchedule::load(&base.join("scheduler/scheduler_config.json"));
     let schedule = schedule.or_bad_input("model")?;
     let mut archives = Vec::new();
-    for (part, _) in names.parts.iter().filter(|(part, _)| *part != "unet") {
+    for (part, _) in &names.parts {
         if part.starts_with("text_encoder") {
             refuse_added_tokens(&base.join(part))?;
+        }
+        if own.iter().any(|(own, _)| own == part) {
+            continue;
         }
         let archive = folder::open_archive(&base.join(part), variant).or_bad_input("model")?;
         archives.push((*part, archive));
     }
-    let (sound, label) = (
-        Sound::new(precision),
-        base.join("unet").display().to_string(),
-    );
+    let sound = Sound::new(precision);
+    let labels: Vec<String> = own
+        .iter()
+        .map(|(part, _)| base.join(part).display().to_string())
+        .collect();
     let mut parts: Vec<(&str, Vec<Item>)> = archives
         .iter()
         .map(|(part, a)| (*part, sound.items(a.items(), a.label())))
         .collect();
-    parts.push(("unet", sound.items(unet, &label)));
+    for ((part, items), label) in own.into_iter().zip(&labels) {
+        parts.push((part, sound.items(items, label)));
+    }
     let mut items = to_file(&names, parts).or_bad_input(base.display())?;
     let mark = |name: &str| Item::new(name, [0], || Ok(vec![]));
     if schedule.prediction_type == PredictionType::VPrediction {

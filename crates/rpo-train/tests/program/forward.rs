@@ -127,16 +127,19 @@ fn gradients_of_an_official_step_of_every_family() {
     }
 }
 
-/// Two arms of one run, whole U-Net and adapters: SDXL's two encoders and size conditions in training, sampling and tests.
+/// Arms of one run: the whole U-Net, adapters with a word, a word with both text encoders. SDXL's two encoders and size conditions in
+/// training, sampling, tests and exported.
 #[test]
-fn the_smallest_sdxl_trains_wholly_and_by_lora() {
+fn the_smallest_sdxl_trains_all_its_parts() {
     let out = tempfile::tempdir().expect("a folder");
     let file = out.path().join("xl.toml");
     let model = family("sdxl").display().to_string();
     let text = format!(
         "name = \"xl\"\nreproduces = \"a test\"\n[model]\npath = {model:?}\n[subjects]\ncount = 1\n\
          [sampler]\nsolver = \"scheduler\"\n[recipe]\npreset = \"official_sdxl\"\n[rules]\nlambda = [0.5]\n\
-         [[arm]]\nname = \"whole\"\n[[arm]]\nname = \"lora\"\nlora = {{ rank = 2 }}\ntraining = {{ learning_rate = 1e-3 }}\n"
+         [[arm]]\nname = \"whole\"\n[[arm]]\nname = \"lora\"\nlora = {{ rank = 2 }}\ntraining = {{ learning_rate = 1e-3 }}\n\
+         train = {{ parts = [\"lora\", \"token\"] }}\n\
+         [[arm]]\nname = \"texts\"\ntrain = {{ parts = [\"token\", \"text_encoder\"] }}\ntraining = {{ learning_rate = 1e-3 }}\n"
     );
     std::fs::write(&file, text).expect("written");
     let smoke = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments/sizes/smoke.toml");
@@ -156,6 +159,32 @@ fn the_smallest_sdxl_trains_wholly_and_by_lora() {
     assert!(result.status.success(), "{text}");
     let table = String::from_utf8_lossy(&result.stdout);
     assert!(table.contains("whole") && table.contains("lora"), "{table}");
+
+    // Both encoders of a whole model are the trained ones, projection included, and the word has a vector for each.
+    let mut folders = std::fs::read_dir(&runs).unwrap().flatten();
+    let run = folders.find(|e| e.path().join("plan.json").exists());
+    let run = run.unwrap().path().display().to_string();
+    let subject = std::fs::read_dir(Path::new(&run).join("trajectories/texts"));
+    let subject = subject.unwrap().flatten().next().unwrap().file_name();
+    let trajectory = format!("texts/{}/seed-0", subject.to_string_lossy());
+    let to = out.path().join("whole");
+    let arguments = ["export", &run, "--trajectory", &trajectory, "--step", "4"];
+    let result = program(&[&arguments[..], &["--to", to.to_str().unwrap()]].concat());
+    assert!(result.status.success(), "{result:?}");
+    for part in ["text_encoder", "text_encoder_2"] {
+        let read = |folder: &Path| tensors(&folder.join(part).join("model.safetensors"));
+        let (own, trained) = (read(&family("sdxl")), read(&to));
+        let moved = |end: &str| {
+            let name = own.keys().find(|name| name.ends_with(end)).unwrap();
+            distance(&trained[name], &own[name]).0 > 0.0
+        };
+        assert!(moved("layers.0.self_attn.q_proj.weight"), "{part}");
+        let second = part == "text_encoder_2";
+        assert_eq!(moved("final_layer_norm.weight"), second, "{part}");
+        assert!(!second || moved("text_projection.weight"));
+    }
+    let words = rpo_diffusion::textual_inversion::read(&to.join("learned_embeds.safetensors"));
+    assert_eq!(words.unwrap()[0].rows.len(), 2);
 }
 
 fn refused(args: &[&str], words: &[&str]) {

@@ -11,7 +11,7 @@ use rpo_data::subject::Subject;
 use rpo_diffusion::lora::LoraModule;
 use rpo_diffusion::textual_inversion::{self, FILE};
 use rpo_diffusion::{Texts, Word};
-use rpo_encoders::clip::ClipTextModel;
+use rpo_encoders::clip::{ClipTextConfig, ClipTextModel};
 use rpo_experiment::{TextEncoder, Token};
 use rpo_files::failure::OrBadInput;
 use rpo_nn::weights::Params;
@@ -81,10 +81,8 @@ impl Reading {
         for (i, config) in model.texts.iter().enumerate() {
             let Some(keys) = &self.encoder else { continue };
             let xl = model.texts.len() > 1;
-            let shapes = ClipTextModel::shapes(config)?.into_iter();
-            let shapes: Vec<_> = shapes
-                .filter(|(name, _)| is_trained(name, i, config, xl))
-                .collect();
+            let mut shapes = shapes(config, i, xl)?;
+            shapes.retain(|(name, _)| is_trained(name, i, config, xl));
             all += match keys.rank {
                 0 => shapes
                     .iter()
@@ -102,11 +100,10 @@ impl Reading {
             return self.parameters(model);
         }
         let mut all = self.of_word(model);
-        for config in model.texts {
-            let shapes = ClipTextModel::shapes(config)?.into_iter();
-            all += shapes
-                .map(|(_, s)| s.iter().product::<usize>())
-                .sum::<usize>();
+        for (i, config) in model.texts.iter().enumerate() {
+            let shapes = shapes(config, i, model.texts.len() > 1)?;
+            let numbers = shapes.iter().map(|(_, s)| s.iter().product::<usize>());
+            all += numbers.sum::<usize>();
         }
         Ok(all)
     }
@@ -191,6 +188,16 @@ impl Reading {
         let encoders = encoders.collect::<Result<Vec<_>>>();
         encoders.or_bad_input(place.display())
     }
+}
+
+/// Names and shapes of an encoder's tensors; SDXL's second one has a projection.
+fn shapes(config: &ClipTextConfig, encoder: usize, xl: bool) -> Result<Vec<(String, Vec<usize>)>> {
+    let mut shapes = ClipTextModel::shapes(config)?;
+    if xl && encoder == 1 {
+        let shape = vec![config.projection_dim, config.hidden_size];
+        shapes.push(("text_projection.weight".to_owned(), shape));
+    }
+    Ok(shapes)
 }
 
 /// Trained vectors and encoders.

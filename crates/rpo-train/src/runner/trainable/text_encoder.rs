@@ -14,14 +14,18 @@ use std::collections::BTreeMap;
 pub(super) const ENCODERS: [&str; 2] = ["text_encoder", "text_encoder_2"];
 
 /// Whether the U-Net's conditioning depends on a tensor of an encoder, so that it can be trained: SDXL takes the penultimate states
-/// of its first one.
+/// of its first one, and the projection of its second one alone.
 pub(super) fn is_trained(name: &str, encoder: usize, config: &ClipTextConfig, xl: bool) -> bool {
     let last = format!(
         "encoder.layers.{}.",
         config.num_hidden_layers.saturating_sub(1)
     );
     let unread = name.contains(&last) || name.contains("final_layer_norm");
-    !(xl && encoder == 0 && unread)
+    let second = xl && encoder == 1;
+    match name.contains("text_projection") {
+        true => second,
+        false => second || !xl || !unread,
+    }
 }
 
 /// One encoder whose weights are trained.
