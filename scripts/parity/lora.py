@@ -12,6 +12,7 @@ For each family a small random pipeline folder is built and saved by diffusers. 
           file, and diffusers' own reading of our conversion to kohya's keys, are compared with `fuse_lora`.
 Both ways also with adapters on the text encoders, SDXL's both: peft's by `text_encoder.add_adapter`, ours by `train.parts = ["lora",
 "text_encoder"]`. Then the weights of all parts are compared, and the states of prompts with `rpo-train forward --part text --lora`.
+And with a word, `train.parts = ["lora", "token"]`, its embedding loaded beside the LoRA as a checkpoint's card says: states and predictions.
 Prints the largest relative error (L2) of a weight, and how many weights a LoRA changed. Ends with an error if one is above 1e-5.
 
 Made with torch 2.15.0, diffusers 0.42.1, peft 0.21.2, transformers 5.23.0, safetensors 0.8.
@@ -210,10 +211,10 @@ def compare_parts(what, theirs, folder, bases):
         told(f"{what}: {part}", max(relative(ours[k], weights[k]) for k in base), f"{changed} of {len(base)} weights changed")
 
 
-def states(pipe):
+def states(pipe, prompts=PROMPTS):
     """The pipeline's states of prompts, SDXL's also pooled."""
     with torch.no_grad():
-        encoded = pipe.encode_prompt(PROMPTS, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)
+        encoded = pipe.encode_prompt(prompts, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)
     return {"encoder_hidden_states": encoded[0]} | ({"text_embeds": encoded[2]} if len(encoded) == 4 else {})
 
 
@@ -284,6 +285,40 @@ targets = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1"]
             again = all_fused(pipe)
             for part, weights in theirs.items():
                 told(f"{what}: converted to {form}, read by diffusers: {part}", max(relative(again[part][k], weights[k]) for k in weights))
+
+
+def with_word(binary, kind, model, work):
+    print("  ours with a word, read by diffusers")
+    step = train(binary, model, work, "word", """
+[train]
+parts = ["lora", "token"]
+[token]
+vectors = 2
+""")
+    embedding = step / "learned_embeds.safetensors"
+    (main,) = set(step.glob("*.safetensors")) - {embedding}
+    rows = load_file(embedding)
+    prompts = ["a [v] dog in the snow", "[v] [v]", "two red balls"]
+    for what, place, file in (("kohya", step, main.name), ("PEFT", step / "diffusers", "pytorch_lora_weights.safetensors")):
+        pipe = fresh(kind, model)
+        base = states(pipe, prompts)
+        pipe.load_lora_weights(place, weight_name=file)
+        pipe.set_adapters(pipe.get_active_adapters(), [SCALE])
+        if "text_encoder_2" in encoders(pipe):
+            for key, part in (("clip_l", ""), ("clip_g", "_2")):
+                encoder, tokenizer = getattr(pipe, "text_encoder" + part), getattr(pipe, "tokenizer" + part)
+                pipe.load_textual_inversion({"[v]": rows[key]}, token="[v]", text_encoder=encoder, tokenizer=tokenizer)
+        else:
+            pipe.load_textual_inversion(embedding)
+        theirs = states(pipe, prompts)
+        run(binary, "forward", "--model", model, "--part", "text", "--embedding", embedding, "--output", work / "word.safetensors",
+            "--text", *prompts)
+        ours = load_file(work / "word.safetensors")
+        far = [relative(theirs["encoder_hidden_states"][i], base["encoder_hidden_states"][i]) for i in range(3)]
+        assert min(far[:2]) > 1e-3 and far[2] == 0, far
+        told(f"{what}: states of prompts with the word", max(relative(ours[k], theirs[k]) for k in theirs), f"{min(far[:2]):.2f} from the base's")
+        values = inputs(pipe.unet) | {k: v[:2] for k, v in theirs.items()}
+        told(f"{what}: prediction under them", relative(ours_predicts(binary, model, place / file, values, work), predict(pipe.unet, values)))
 
 
 def train(binary, model, work, name="lora", more=""):
@@ -373,6 +408,7 @@ def family(binary, name, work):
     back = load_file(work / "back/unet/diffusion_pytorch_model.safetensors")
     told("lora unmerge brings the base back", max(relative(back[k], base[k]) for k in base))
     with_text_encoders(binary, kind, model, work, bases)
+    with_word(binary, kind, model, work)
 
 
 def full(binary, work):

@@ -5,13 +5,16 @@
 //! | `<token>` `[n, D]` or `[D]` | diffusers, Stable Diffusion 1.x and 2.x | diffusers' `load_textual_inversion`, A1111, ComfyUI |
 //! | `clip_l` `[n, 768]`, `clip_g` `[n, 1280]` | SDXL | A1111, ComfyUI; diffusers, one call for each encoder |
 //! | `emb_params` `[n, D]` | other trainers, 1.x and 2.x | A1111, ComfyUI |
+//! | `bundle_emb.<token>.` and `clip_l`, `clip_g`, `emb_params` or `string_to_param.*` | LoRA files of OneTrainer and A1111 | these |
 //!
-//! The last two do not hold the token: programs take the name of the file, and so does [`read`], unless its metadata has one.
+//! Those of the second and third do not hold the token: programs take the name of the file, and so does [`read`], unless its metadata has
+//! one.
 
 use crate::texts::Word;
 use candle_core::{Device, Result, Tensor, bail};
 use rpo_files::printable::printable_name;
 use rpo_nn::weights::{Archive, Item, Precision, pt, to_bytes as bytes_of};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Its name, as diffusers' script writes it.
@@ -25,6 +28,9 @@ const OF_OTHERS: &str = "emb_params";
 
 /// The metadata that names the token.
 const TOKEN: &str = "rpo.token";
+
+/// Before a token in a LoRA file.
+pub(crate) const BUNDLED: &str = "bundle_emb.";
 
 /// The bytes of a file with a word's vectors, in f32.
 ///
@@ -48,7 +54,7 @@ pub fn to_bytes(word: &Word) -> Result<Vec<u8>> {
     bytes_of(&items, Precision::F32, &metadata)
 }
 
-/// The words of a file.
+/// The words of a file; of a LoRA file those that are bundled with it.
 ///
 /// # Errors
 /// If it cannot be read, holds no vectors, or vectors of other forms; with file and tensor.
@@ -78,6 +84,9 @@ pub fn read(path: &Path) -> Result<Vec<Word>> {
     if names.is_empty() {
         bail!("{shown}: a file without tensors");
     }
+    if names.iter().any(|name| name.starts_with(BUNDLED)) {
+        return bundled(&file, path);
+    }
     let word = |name: &&str| {
         Ok(Word {
             token: (*name).to_owned(),
@@ -85,6 +94,42 @@ pub fn read(path: &Path) -> Result<Vec<Word>> {
         })
     };
     names.iter().map(word).collect()
+}
+
+/// The words that are bundled with a LoRA.
+fn bundled(file: &Archive, path: &Path) -> Result<Vec<Word>> {
+    let mut tokens = BTreeMap::<&str, BTreeMap<&str, &str>>::new();
+    for name in file.names() {
+        if let Some((token, part)) = bundled_token(name) {
+            tokens.entry(token).or_default().insert(part, name);
+        }
+    }
+    let word = |(token, parts): (&str, BTreeMap<&str, &str>)| {
+        let names: Vec<&str> = match OF_SDXL.map(|part| parts.get(part)) {
+            [Some(first), Some(second)] if parts.len() == 2 => vec![first, second],
+            _ if parts.len() == 1 => parts.into_values().collect(),
+            _ => bail!(
+                "{}: {} has {} tensors; a bundled embedding has one, or clip_l and clip_g",
+                path.display(),
+                printable_name(token),
+                parts.len()
+            ),
+        };
+        let rows = names.into_iter().map(|name| rows(file, name, path));
+        Ok(Word {
+            token: token.to_owned(),
+            rows: rows.collect::<Result<_>>()?,
+        })
+    };
+    tokens.into_iter().map(word).collect()
+}
+
+/// The token of a key that bundles an embedding with a LoRA, and what the key is of it: `my.dog`, `clip_l`.
+pub(crate) fn bundled_token(key: &str) -> Option<(&str, &str)> {
+    let rest = key.strip_prefix(BUNDLED)?;
+    let pickled = rest.strip_suffix(".string_to_param.*");
+    let pickled = pickled.map(|token| (token, "string_to_param.*"));
+    Some(pickled.or(rest.rsplit_once('.')).unwrap_or((rest, "")))
 }
 
 /// The vectors of one tensor, `[n, D]`.
@@ -171,6 +216,33 @@ mod tests {
         .unwrap();
         assert_eq!(xl[0].token, "toy");
         assert_eq!(xl[0].rows[0].dims(), [1, 4]);
+        let lora = "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight";
+        let bundle = [
+            (lora, vec![2, 3, 4]),
+            ("bundle_emb.my.dog.clip_g", vec![1, 6]),
+            ("bundle_emb.my.dog.clip_l", vec![1, 4]),
+            ("bundle_emb.cat.string_to_param.*", vec![2, 4]),
+            ("bundle_emb.owl.emb_params", vec![4]),
+        ];
+        let words = write("bundle.safetensors", &bundle).unwrap();
+        let shapes = words.iter().map(|word| {
+            let rows = word.rows.iter().map(|rows| rows.dims().to_vec());
+            (word.token.as_str(), rows.collect::<Vec<_>>())
+        });
+        assert_eq!(
+            shapes.collect::<Vec<_>>(),
+            [
+                ("cat", vec![vec![2, 4]]),
+                ("my.dog", vec![vec![1, 4], vec![1, 6]]),
+                ("owl", vec![vec![1, 4]])
+            ]
+        );
+        let two = [
+            ("bundle_emb.owl.emb_params", vec![4]),
+            ("bundle_emb.owl.clip_l", vec![4]),
+        ];
+        let told = write("two.safetensors", &two).unwrap_err().to_string();
+        assert!(told.contains("owl has 2 tensors"), "{told}");
         let refused = write("x.safetensors", &[("w", vec![2, 3, 4])]);
         let told = refused.unwrap_err().to_string();
         assert!(

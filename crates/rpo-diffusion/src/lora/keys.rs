@@ -113,12 +113,6 @@ pub(super) fn is_text_encoder(key: &str) -> bool {
     TEXT.iter().any(|start| inner.starts_with(start))
 }
 
-/// The embedding that a key of OneTrainer and A1111 bundles with a LoRA: `NAME` of `bundle_emb.NAME.clip_l`.
-pub(super) fn bundled_embedding(key: &str) -> Option<&str> {
-    let rest = key.strip_prefix("bundle_emb.")?;
-    Some(rest.rsplit_once('.').map_or(rest, |(name, _)| name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn text_encoders_and_embeddings_are_recognised() {
+    fn text_encoders_are_recognised() {
         for key in [
             "lora_te_text_model_x.alpha",
             "text_encoder_2.text_model.x.lora_A.weight",
@@ -160,10 +154,5 @@ mod tests {
             assert!(is_text_encoder(key), "{key}");
         }
         assert!(!is_text_encoder("unet.mid_block.x.lora_A.weight"));
-        assert_eq!(
-            bundled_embedding("bundle_emb.my.dog.clip_l"),
-            Some("my.dog")
-        );
-        assert_eq!(bundled_embedding("unet.x"), None);
     }
 }

@@ -26,7 +26,7 @@ impl LeftOut<'_> {
         let embeddings = (!self.embeddings.is_empty()).then(|| {
             let names: Vec<_> = self.embeddings.iter().map(|e| printable_name(e)).collect();
             format!(
-                "{} bundled embeddings ({}) are not applied: prompts with these words mean less than where the file was made",
+                "{} bundled embeddings ({}) are not applied with the adapters; `generate` and `forward` read them by --embedding with the same file",
                 names.len(),
                 names.join(", ")
             )

@@ -8,7 +8,7 @@ use rpo_nn::weights::{Contents, Precision};
 
 use super::families::refuse_module;
 use super::file::Lora;
-use super::keys::{Key, WRAPPED, bundled_embedding, is_text_encoder};
+use super::keys::{Key, WRAPPED, is_text_encoder};
 use super::kinds::refuse_key;
 use super::left_out::LeftOut;
 use super::locate::{lora_file, refuse_pickled};
@@ -17,6 +17,7 @@ use super::peft::{self, PeftConfig};
 use super::text_networks::TextNetworks;
 use super::unet_names;
 use super::write::ADAPTER_METADATA;
+use crate::textual_inversion::bundled_token;
 
 /// ResNet blocks per down block of every released U-Net.
 const RELEASED_LAYERS: usize = 2;
@@ -63,7 +64,7 @@ fn collect(
     let names = || contents.tensors().map(|tensor| tensor.name());
     for tensor in contents.tensors() {
         let name = tensor.name();
-        if let Some(embedding) = bundled_embedding(name) {
+        if let Some((embedding, _)) = bundled_token(name) {
             left_out.embeddings.insert(embedding);
             continue;
         }

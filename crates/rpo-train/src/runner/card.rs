@@ -104,6 +104,8 @@ fn card(setup: &Setup, cell: &Cell, folder: &Folder, of: Candidate) -> Result<St
         trigger_a1111 => for_a1111(&trigger(subject)),
         trigger_comfyui => for_comfyui(&trigger(subject)),
         images => subject.references.len(), preset => arm.preset.name(),
+        // L_sim and preferences between references and the base's pictures.
+        by_rpo => arm.recipe.l_sim_weight > 0.0 && arm.recipe.l_pref_weight > 0.0 && arm.recipe.rounds == 0,
         recipe => arm.recipe.describe(arm.preset),
         steps => arm.training.steps, learning_rate => arm.training.learning_rate,
         schedule => schedule(&arm.training),

@@ -90,6 +90,10 @@ fn a_run_leaves_loras_that_the_verbs_work_on() {
     let trigger = &main.metadata["modelspec.trigger_phrase"];
     let card = std::fs::read_to_string(place.join("README.md")).unwrap();
     assert!(
+        card.contains("by Reward\nPreference Optimization"),
+        "{card}"
+    );
+    assert!(
         card.contains(trigger) && card.contains("rank 3, alpha 6"),
         "{card}"
     );

@@ -65,7 +65,7 @@ pub(in crate::cli) struct ForwardArgs {
         value_parser = finite
     )]
     pub(super) lora_scale: f64,
-    /// With `--part text` and `--text`, of a whole model: embedding of textual inversion, whose word the texts hold
+    /// With `--part text` and `--text`, of a whole model: embedding of textual inversion, or a LoRA file with bundled ones, whose words the texts hold
     #[arg(long, value_name = "FILE", conflicts_with = "grad")]
     pub(super) embedding: Option<PathBuf>,
     /// With `--part unet`: losses and all gradients of one RPO step

@@ -42,7 +42,7 @@ pub(super) struct GenerateArgs {
     /// Scale of the LoRA, from --lora or from the checkpoint; several, such as 0.5,0.75,1, draw each picture with each
     #[arg(long, value_name = "SCALE", default_value = "1", value_delimiter = ',', allow_negative_numbers = true, value_parser = finite)]
     lora_scale: Vec<f64>,
-    /// Embedding file of textual inversion, whose words prompts may hold; may be given several times
+    /// Embedding file of textual inversion, or LoRA file with bundled ones, whose words prompts may hold; may be given several times
     #[arg(long, value_name = "FILE")]
     embedding: Vec<PathBuf>,
     /// Prompt; `{}` stands for token and class; may be given several times [default: the arm's recipe.instance_prompt]

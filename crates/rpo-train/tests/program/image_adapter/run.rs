@@ -49,7 +49,9 @@ fn a_run_of_the_preset() {
     let mask = file.tensors_sorted().unwrap().pop().unwrap();
     let most = numbers(&mask.1).iter().fold(0f32, |m, v| m.max(v.abs()));
     assert!(mask.0 == "mask" && most > 0.005 && most < 0.021, "{most}");
-    assert!(place.join("README.md").is_file());
+    let card = fs::read_to_string(place.join("README.md")).unwrap();
+    assert!(card.contains("pictures by the recipe `disenbooth` below. The"));
+    assert!(!card.contains("Preference Optimization"), "{card}");
     let sums = fs::read_to_string(place.join("blake3.txt")).unwrap();
     assert!(sums.contains(FILE), "{sums}");
 
