@@ -373,7 +373,11 @@ impl Recipe {
         }
         // What has its usual value is not written.
         for key in other.keys().filter(|key| !own.contains_key(*key)) {
-            words.push_str(&format!(", no {key}"));
+            words.push_str(&match key.as_str() {
+                "instance_prompt" => format!(", {key} = {:?}", self.instance_prompt.0),
+                "class_prompt" => format!(", {key} = {:?}", self.class_prompt.0),
+                _ => format!(", no {key}"),
+            });
         }
         words
     }

@@ -128,6 +128,12 @@ fn the_prompts_of_custom_diffusion_are_those_of_its_example() {
     let recipe = Recipe::custom_diffusion();
     assert_eq!(recipe.instance_prompt.of("[V] dog"), "photo of a [V] dog");
     assert_eq!(recipe.class_prompt.of("dog"), "dog");
+    let usual = "preset = \"custom_diffusion\"\nclass_prompt = \"a photo of a {}\"";
+    let usual = toml::from_str::<RecipeKeys>(usual).unwrap();
+    assert_eq!(
+        usual.resolve().unwrap().describe(Preset::CustomDiffusion),
+        "custom_diffusion, class_prompt = \"a photo of a {}\""
+    );
 }
 
 #[test]

@@ -172,3 +172,31 @@ fn rounds_are_in_plan_memory_and_disk() {
     };
     assert_ne!(forwards(&with), forwards(&without));
 }
+
+/// Trained numbers have 4 bytes of their own and 8 of moments, in every part that is trained.
+#[test]
+fn memory_counts_what_is_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("parts.toml");
+    let arms = [
+        ("unet", 24, 49),
+        ("unet\", \"text_encoder", 27, 54),
+        ("cross_attention", 1, 1),
+        ("lora", 6, 11),
+        ("token", 0, 0),
+    ];
+    let mut experiment = "name = \"parts\"\n[subjects]\ncount = 1\n[lora]\nrank = 128\n".to_owned();
+    for (i, (parts, ..)) in arms.iter().enumerate() {
+        experiment += &format!("[[arm]]\nname = \"{i}\"\ntrain = {{ parts = [\"{parts}\"] }}\n");
+    }
+    std::fs::write(&file, experiment).unwrap();
+    let output = program(&["check", &file.display().to_string()]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<&str> = said.lines().filter(|l| l.starts_with("memory ")).collect();
+    assert_eq!(lines.len(), arms.len(), "{said}");
+    for (line, (parts, weights, moments)) in lines.iter().zip(arms) {
+        let words = format!("trained weights {weights} MB, moments {moments} MB,");
+        assert!(line.contains(&words), "{parts}: {line}");
+    }
+}
