@@ -17,8 +17,8 @@ use std::path::Path;
 const TOKENS: usize = 49408;
 
 /// Writes the parts `own`, the U-Net among them, and the other parts of the model in `base` as one file, with `metadata`, and
-/// ModelSpec's for pictures of `size` pixels. Models that predict velocities, or were trained up to zero signal, get the marks by which other programs
-/// recognise them.
+/// ModelSpec's for pictures of `size` pixels. Models that predict velocities, or were trained up to zero signal, get the marks by
+/// which other programs recognise them.
 ///
 /// # Errors
 /// [`BadInput`] if `to` exists, a part has a tensor without a name in the file, one that is not finite or that `precision`

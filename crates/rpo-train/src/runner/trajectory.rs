@@ -301,16 +301,18 @@ impl Training<'_> {
         // The first step of a warm-up moves nothing: what learns only once something else has moved waits for the next.
         let idle = usize::from(self.arm.training.rate(1) == 0.0);
         let waits = |by: usize| by + if by > 1 { idle } else { 0 };
-        // Captions may lack the new word: a step that draws them alone teaches it nothing.
-        let unread = match self.trained.texts().filter(|_| self.arm.token.is_some()) {
-            Some(texts) => !texts.read_words(&batch.prompts())?,
-            None => false,
-        };
         due.retain(|(tensor, _)| {
             let waited = self.first_step(tensor) - 1;
-            let learns = self.part(tensor) != TrainedPart::Token || !unread;
-            learns && waited + waits(self.trained.learns_by(tensor)) == step
+            waited + waits(self.trained.learns_by(tensor)) == step
         });
+        // Captions may lack the new word: a step that draws them alone teaches it nothing.
+        let of_word = |tensor: &str| self.part(tensor) == TrainedPart::Token;
+        if let Some(texts) = self.trained.texts()
+            && due.iter().any(|(tensor, _)| of_word(tensor))
+            && !texts.read_words(&batch.prompts())?
+        {
+            due.retain(|(tensor, _)| !of_word(tensor));
+        }
         optim::check_gradients(&due, &grads)?;
         let grad_norm = optim::global_norm(&grads, &vars)?;
         if !grad_norm.is_finite() {
